@@ -9,7 +9,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 help:
 	@echo "make studies   set up, fetch the embedded model and data, run the studies (PROFILE=quick|default|paper)"
 	@echo "make test      set up and run all tests and checks"
-	@echo "make benchmark measure the engine beside lm-evaluation-harness, a quarter of an hour on a quiet machine"
+	@echo "make benchmark measure the engine beside lm-evaluation-harness, half an hour on a quiet machine"
 	@echo "make lab       open JupyterLab on the notebooks"
 	@echo "make clean     remove the environment (outputs and the cache stay)"
 
