@@ -101,6 +101,9 @@ def network(family: str = "llama", seed: int = 0, context: int = 512, **changes:
         shape = {"vocab_size": 704, "hidden_size": 32, "state_size": 8, "num_hidden_layers": 2, "pad_token_id": 2}
     if family == "mixtral":
         shape |= {"num_local_experts": 4, "experts_implementation": "eager"}
+    if family == "gpt_neo":
+        shape = {"vocab_size": 704, "hidden_size": 32, "num_layers": 2, "num_heads": 4, "window_size": 16}
+        shape |= {"attention_types": [[["global", "local"], 1]], "max_position_embeddings": context}
     if family == "bloom":
         shape = {"vocab_size": 704, "hidden_size": 32, "n_layer": 2, "n_head": 4}
     config_class, network_class = FAMILIES[family]
@@ -129,5 +132,6 @@ FAMILIES = {
     "granite": ("GraniteConfig", "GraniteForCausalLM"),
     "bloom": ("BloomConfig", "BloomForCausalLM"),
     "mixtral": ("MixtralConfig", "MixtralForCausalLM"),
+    "gpt_neo": ("GPTNeoConfig", "GPTNeoForCausalLM"),
     "mamba": ("MambaConfig", "MambaForCausalLM"),
 }
