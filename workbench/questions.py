@@ -12,6 +12,7 @@ from typing import Literal, get_args, overload
 from workbench.errors import InputError, unknown
 
 Role = Literal["correct", "wrong", "abstain", "none"]
+Speaker = Literal["system", "user", "assistant"]
 Tag = str | int | float | bool | None
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -38,10 +39,16 @@ class Option:
 class Message:
     """One turn of a chat prompt."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Speaker
     """Who speaks."""
     content: str
     """What is said; control tokens inside are scored as plain text."""
+
+    def __post_init__(self) -> None:
+        if self.role not in get_args(Speaker):
+            raise unknown("speaker", self.role, list(get_args(Speaker)))
+        if not isinstance(self.content, str):
+            raise InputError(f"What a message says must be a string, not {self.content!r}.")
 
 
 @dataclass(frozen=True, slots=True)

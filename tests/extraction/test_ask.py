@@ -245,6 +245,8 @@ def open_files() -> list[str]:
         (lambda: [Question("What?", ("Paris", "Berlin"))], r"Option\('Paris'\)"),
         (lambda: [Question("What?", (Option(5),))], r"Option\('5'\)"),
         (lambda: [Question((), (Option("A"),))], "Message objects"),
+        (lambda: [Question((Message("bot", "Hi"),), (Option("A"),))], "speaker 'bot'"),
+        (lambda: [Question((Message("user", None),), (Option("A"),))], "must be a string"),
         (lambda: [Question(("What?",), (Option("A"),))], "Message objects"),
         (lambda: [Question(None, (Option("A"),))], "Message objects"),
         (lambda: [Question("caf\ud83d", (Option("A"),))], "character that is none"),

@@ -159,5 +159,7 @@ def test_what_is_no_text_is_named(model):
         for wrong, message in ([], "at least one"), ("agree", "at least one"), ([None], "None is no text"):
             with pytest.raises(InputError, match=message):
                 ask(model, wrong)
+    with pytest.raises(InputError, match="Text 1 is empty"):
+        wb.score_texts(model, ["agree", " "])
     with pytest.raises(InputError, match=r"a list: \[1\]"):
         wb.hidden_states(model, TEXTS, layers=1)

@@ -45,7 +45,9 @@ def score_texts(
     if stride is not None and not 1 <= stride <= length:
         raise InputError(f"stride={stride!r} has to be from 1 to {length}, the model's context length.")
     encoder = Encoder(model.tokenizer, length if stride is None else sys.maxsize)
-    whole = [encoder.encode(Question("", (Option(text),)))[0] for text in _some(texts)]
+    if empty := [i for i, text in enumerate(_some(texts)) if not str(text).strip()]:
+        raise InputError(f"Text {empty[0]} is empty; leave it out.")
+    whole = [encoder.encode(Question("", (Option(text),)))[0] for text in texts]
     windows = [_windows(request, length, stride or length) for request in whole]
     found = iter(_terms(model, [part for parts in windows for part in parts], "reading texts", show_progress))
     scores = [np.concatenate([next(found) for _ in parts]) for parts in windows]
@@ -158,7 +160,7 @@ def generate(
     encoder = Encoder(model.tokenizer, model.context_length - max_new_tokens)
     contexts = [encoder.context(prompt) for prompt in _some(prompts)]
     jobs = [(i, s) for i in range(len(contexts)) for s in range(samples)]
-    settings = {"temperature": temperature, "top_p": top_p} if temperature else {}
+    settings = {"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {}
     settings |= {"do_sample": bool(temperature), "max_new_tokens": max_new_tokens}
     emitted: list[list[int]] = []
     with progress.bar(len(jobs), "generating", show_progress, unit="texts") as advance:
@@ -271,7 +273,7 @@ def _sampled(model: Model, contexts: list[tuple[int, ...]], settings: dict[str, 
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
             full = network.generate(
-                input_ids=ids.to(device), attention_mask=mask.to(device), pad_token_id=0, top_k=0, **settings
+                input_ids=ids.to(device), attention_mask=mask.to(device), pad_token_id=0, **settings
             )
     finally:
         network.generation_config = shipped
