@@ -20,7 +20,12 @@ from workbench.extraction import engine, packed, tree, trie
 from workbench.extraction.tokens import Request
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore:.*is read by:UserWarning")]
-STEPS = {"gemma2": "tree", "doge": "rows", "phi3_long": "alone", "bloom": "rows", "mamba": "rows", "gpt_neo": "rows"}
+STEPS = {
+    "gemma2": "tree",
+    **dict.fromkeys(("doge", "bloom", "gpt_neo", "mamba", "jamba", "lfm2", "qwen3_next"), "rows"),
+    "phi3_long": "alone",
+}
+"""The step each family takes, if it is not the trie."""
 
 
 def model(family: str = "llama", **changes) -> wb.Model:
