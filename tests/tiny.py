@@ -99,8 +99,26 @@ def network(family: str = "llama", seed: int = 0, context: int = 512, **changes:
         shape |= {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
     if family == "mamba":
         shape = {"vocab_size": 704, "hidden_size": 32, "state_size": 8, "num_hidden_layers": 2, "pad_token_id": 2}
+    if family in ("gemma3n", "gemma4"):
+        shape |= {"num_hidden_layers": 4, "num_kv_shared_layers": 1, "sliding_window": 16}
+        shape |= {"layer_types": ["sliding_attention", "full_attention"] * 2}
+        shape |= {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 704}
+        shape |= {"laurel_rank": 8, "altup_num_inputs": 2} if family == "gemma3n" else {"global_head_dim": 16}
+    if family == "lfm2":
+        shape |= {"layer_types": ["conv", "full_attention"], "conv_L_cache": 3, "block_auto_adjust_ff_dim": False}
+    if family == "jamba":
+        shape |= {"num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 8}
+        shape |= {"mamba_dt_rank": 4, "use_mamba_kernels": False, "experts_implementation": "eager"}
+    if family == "qwen3_next":
+        shape |= {"layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2}
+        shape |= {"linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+        shape |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+        shape |= {"shared_expert_intermediate_size": 32, "experts_implementation": "eager"}
     if family == "mixtral":
         shape |= {"num_local_experts": 4, "experts_implementation": "eager"}
+    if family == "gpt_neo":
+        shape = {"vocab_size": 704, "hidden_size": 32, "num_layers": 2, "num_heads": 4, "window_size": 16}
+        shape |= {"attention_types": [[["global", "local"], 1]], "max_position_embeddings": context}
     if family == "bloom":
         shape = {"vocab_size": 704, "hidden_size": 32, "n_layer": 2, "n_head": 4}
     config_class, network_class = FAMILIES[family]
@@ -129,5 +147,11 @@ FAMILIES = {
     "granite": ("GraniteConfig", "GraniteForCausalLM"),
     "bloom": ("BloomConfig", "BloomForCausalLM"),
     "mixtral": ("MixtralConfig", "MixtralForCausalLM"),
+    "gemma3n": ("Gemma3nTextConfig", "Gemma3nForCausalLM"),
+    "gemma4": ("Gemma4TextConfig", "Gemma4ForCausalLM"),
+    "lfm2": ("Lfm2Config", "Lfm2ForCausalLM"),
+    "jamba": ("JambaConfig", "JambaForCausalLM"),
+    "qwen3_next": ("Qwen3NextConfig", "Qwen3NextForCausalLM"),
+    "gpt_neo": ("GPTNeoConfig", "GPTNeoForCausalLM"),
     "mamba": ("MambaConfig", "MambaForCausalLM"),
 }

@@ -12,6 +12,7 @@ from typing import Literal, get_args, overload
 from workbench.errors import InputError, unknown
 
 Role = Literal["correct", "wrong", "abstain", "none"]
+Speaker = Literal["system", "user", "assistant"]
 Tag = str | int | float | bool | None
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -28,6 +29,8 @@ class Option:
     """The ordinal or score it stands for, if any."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise InputError(f"The text of an option must be a string, not {self.text!r}: Option({str(self.text)!r}).")
         if self.role not in ROLES:
             raise unknown("option role", self.role, list(ROLES))
 
@@ -36,10 +39,16 @@ class Option:
 class Message:
     """One turn of a chat prompt."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Speaker
     """Who speaks."""
     content: str
     """What is said; control tokens inside are scored as plain text."""
+
+    def __post_init__(self) -> None:
+        if self.role not in get_args(Speaker):
+            raise unknown("speaker", self.role, list(get_args(Speaker)))
+        if not isinstance(self.content, str):
+            raise InputError(f"What a message says must be a string, not {self.content!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +65,10 @@ class Question:
     """Stable name; made from prompt and options by `content_id` when left empty."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "options", tuple(self.options))
-        if not isinstance(self.prompt, str):
+        if not isinstance(self.prompt, str) and isinstance(self.prompt, Iterable):
             object.__setattr__(self, "prompt", tuple(self.prompt))
+        object.__setattr__(self, "options", tuple(self.options))
+        _check_parts(self)
         if not self.id:
             object.__setattr__(self, "id", content_id(self.prompt_text, [o.text for o in self.options]))
         if not self.options:
@@ -94,6 +104,23 @@ class Question:
             f"<pre style='white-space:pre-wrap'>{html.escape(self.prompt_text)}</pre>"
             f"<table><tr><th></th><th>option</th><th>role</th></tr>{rows}</table>"
         )
+
+
+def _check_parts(question: Question) -> None:
+    """Refuse a prompt or options that are not what they should be, or no text at all."""
+    prompt = question.prompt
+    if not isinstance(prompt, str) and not (prompt and all(isinstance(turn, Message) for turn in prompt)):
+        raise InputError("A prompt must be text, or Message objects such as Message('user', 'Hello').")
+    for option in question.options:
+        if not isinstance(option, Option):
+            raise InputError(f"Option {option!r} must be an Option object: Option({str(option)!r}).")
+    try:
+        "".join([question.prompt_text, *(option.text for option in question.options)]).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"Question {question.prompt_text[:60]!r} holds a character that is none ({error.object[error.start]!r}); "
+            "mend the file it was read from."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import torch
 
 import workbench as wb
 from workbench.errors import InputError
-from workbench.extraction import engine
-from workbench.questions import Option, Question
+from workbench.extraction import engine, tally
+from workbench.questions import Message, Option, Question
 
 pytestmark = pytest.mark.model
 
@@ -104,6 +104,86 @@ def test_another_model_is_never_served_these_numbers(model):
         assert wb.ask(other, questions()).attrs["requests_computed"] == base.attrs["requests_computed"]
 
 
+@pytest.mark.parametrize("part", ["weights", "hook", "template"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_model_changed_in_place_is_not_served_what_it_said_before(tmp_path, cache, part, when):
+    """Trained on, hooked or given another template under the same name, it is another model."""
+    tiny.network().save_pretrained(tmp_path / "m")
+    tiny.byte_tokenizer().save_pretrained(tmp_path / "m")
+    for asked in (wb.load_model(tmp_path / "m", device="cpu"), wb.wrap_model(tiny.network(), tiny.byte_tokenizer())):
+        _ = asked.network, asked.tokenizer
+        if when == "after":
+            wb.ask(asked, questions(1))
+        if part == "weights":
+            trained = asked.network.requires_grad_(True)
+            trained(input_ids=torch.tensor([[5, 6]]), labels=torch.tensor([[5, 6]])).loss.backward()
+            torch.optim.AdamW(trained.parameters()).step()
+        elif part == "hook":
+            asked.network.model.layers[0].register_forward_hook(lambda _, args, out: out)
+        else:
+            asked.tokenizer.chat_template += " "
+        with pytest.raises(InputError, match=f"The {'tokenizer' if part == 'template' else 'network'} of .* changed"):
+            wb.ask(asked, questions(1))
+        assert len(wb.ask(asked, questions(1), store=False)) == 3
+        again = wb.wrap_model(asked.network, asked.tokenizer)
+        assert wb.ask(again, questions(1)).attrs["requests_computed"] == 3
+
+
+def test_an_infinite_logit_is_not_taken_for_an_impossible_answer(model):
+    """Where one logit overflows, every other token has log-probability -inf, which is no number to go on with."""
+    head = torch.nn.Linear(32, 704)
+    with torch.no_grad():
+        head.bias[9] = torch.inf
+    model.network.lm_head = head
+    with pytest.raises(InputError, match=f"-inf on question '{questions(1)[0].id}'"):
+        wb.ask(model, questions(1), store=False)
+
+
+def test_a_killed_run_keeps_its_packs_and_goes_on(tmp_path, cache):
+    """SIGKILL in the middle of a call, and beside another process that asks the same."""
+    tiny.network().save_pretrained(tmp_path / "m")
+    tiny.byte_tokenizer().save_pretrained(tmp_path / "m")
+    code = f"""
+import sys, time, workbench as wb
+from workbench.extraction import engine
+real = engine.score
+def slowly(*given, **more):
+    for batch in real(*given, **{{**more, "budget": 64}}):
+        yield batch
+        print("pack", flush=True)
+        time.sleep(0.05)
+engine.score = slowly
+model = wb.load_model({str(tmp_path / "m")!r}, device="cpu")
+options = (wb.Option(" Paris"), wb.Option(" Berlin"))
+wb.ask(model, [wb.Question(f"{{i}} Capital?" * 9, options) for i in range(40)])
+"""
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(2)]
+    for process in running:
+        for _ in range(5):
+            assert process.stdout.readline() == b"pack\n"
+    for process in running:
+        process.kill()
+        process.communicate()
+    model = wb.load_model(tmp_path / "m", device="cpu")
+    asked = [Question(f"{i} Capital?" * 9, (Option(" Paris"), Option(" Berlin"))) for i in range(40)]
+    resumed, alone = wb.ask(model, asked), wb.ask(model, asked, store=False)
+    assert 0 < resumed.attrs["requests_computed"] < 80
+    assert resumed["logprob"].to_numpy() == pytest.approx(alone["logprob"].to_numpy(), abs=2e-5)
+
+
+def test_a_path_is_not_taken_for_a_store(model, tmp_path):
+    with pytest.raises(InputError, match=r"AnswerStore\(Path"):
+        wb.ask(model, questions(1), store=str(tmp_path / "s.sqlite"))
+
+
+def test_what_is_flagged_is_counted(model):
+    options = tuple(map(Option, (" Par", " Paris", " Par", "is")))
+    asked = [Question("The capital of France is Par", options), Question("word " * 600, options, id="long")]
+    found = tally([wb.ask(model, asked, truncate="middle")])
+    assert (found["prefix_options"], found["duplicate_options"], found["truncated_options"]) == (4, 2, 4)
+    assert found["merged_options"] == 2 and found["engine_step"] == "trie"
+
+
 def test_unconditional_scores_follow_the_bare_prompt(model):
     table = wb.ask(model, questions(2), unconditional="Answer:")
     bare = wb.ask(model, [Question("Answer:", questions(1)[0].options)])
@@ -164,6 +244,15 @@ def open_files() -> list[str]:
         (lambda: [questions(1)[0].tagged(role="judge")], "tag 'role'"),
         (lambda: ["What?"], "Question objects"),
         (lambda: questions(1)[0], "Question objects"),
+        (lambda: [Question("What?", ("Paris", "Berlin"))], r"Option\('Paris'\)"),
+        (lambda: [Question("What?", (Option(5),))], r"Option\('5'\)"),
+        (lambda: [Question((), (Option("A"),))], "Message objects"),
+        (lambda: [Question((Message("bot", "Hi"),), (Option("A"),))], "speaker 'bot'"),
+        (lambda: [Question((Message("user", None),), (Option("A"),))], "must be a string"),
+        (lambda: [Question(("What?",), (Option("A"),))], "Message objects"),
+        (lambda: [Question(None, (Option("A"),))], "Message objects"),
+        (lambda: [Question("caf\ud83d", (Option("A"),))], "character that is none"),
+        (lambda: [Question((Message("user", "Hi"),), (Option("\udc00"),))], "character that is none"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_computed(model, monkeypatch, asked, message):

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_rows import random_requests, reference
 
 import workbench as wb
+from workbench.errors import InputError
 from workbench.extraction import engine, packed, tree, trie
 from workbench.extraction.tokens import Request
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore:.*is read by:UserWarning")]
-STEPS = {"gemma2": "tree", "doge": "rows", "phi3_long": "alone", "bloom": "rows", "mamba": "rows"}
+STEPS = {
+    "gemma2": "tree",
+    **dict.fromkeys(("doge", "bloom", "gpt_neo", "mamba", "jamba", "lfm2", "qwen3_next"), "rows"),
+    "phi3_long": "alone",
+}
+"""The step each family takes, if it is not the trie."""
 
 
 def model(family: str = "llama", **changes) -> wb.Model:
@@ -54,6 +64,45 @@ def test_every_architecture_agrees_with_float64(family):
     assert choice.gap < 1e-4
     assert (choice.passed_over == "") == (choice.step == "trie")
     assert scored(asked, requests) == pytest.approx(reference(asked.network, requests), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "window"),
+    [
+        ("gpt_neo", {"window_size": 150}),
+        *((family, {"sliding_window": 150}) for family in ("mistral", "gemma2", "gemma3")),
+    ],
+)
+def test_windows_that_the_probes_do_not_reach_are_kept(family, window):
+    """Probes are shorter than most windows; prompts are not."""
+    asked, requests = model(family, **window), branching_requests(6)
+    stem = tuple(np.random.default_rng(7).integers(5, 400, 300).tolist())
+    requests += [Request(stem[:n], tail) for n in (300, 280, 160) for tail in ((7, 8, 9), (8, 9), (9, 7, 8, 5))]
+    assert scored(asked, requests) == pytest.approx(reference(asked.network, requests), abs=1e-4)
+
+
+@pytest.mark.parametrize("vocabulary", [64, 704, 49152])
+def test_probes_cross_from_one_pack_to_the_next(vocabulary):
+    plan = trie.build(engine._probes(vocabulary, 512))
+    assert max(len(pack.carried) for pack in trie.packs(plan, engine.PROBE_BUDGET)) > 32
+
+
+def test_keys_that_are_carried_wrongly_are_noticed(monkeypatch):
+    monkeypatch.setattr(
+        packed, "packs", lambda *given: (replace(pack, carried=pack.carried * 0) for pack in trie.packs(*given))
+    )
+    choice = engine.choose(model())
+    assert choice.step == "tree"
+    assert "trie: differs by" in choice.passed_over
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "doge", "phi3_long"])
+def test_the_work_foretold_is_the_work_done(family):
+    """A bar that counts tokens ends where the tokens do, whatever the step."""
+    asked, requests = model(family), branching_requests(5) * 2
+    step = engine.choose(asked).step
+    done = sum(tokens for tokens, _, _ in engine.score(asked, requests))
+    assert engine.work(step, requests, trie.build(requests)) == done
 
 
 @pytest.mark.parametrize("budget", [1, 7, 64, 100, 1000])
@@ -153,6 +202,19 @@ def test_running_out_of_memory_halves_the_budget_and_goes_on(monkeypatch):
     assert budgets == [512, 256, 128]
 
 
+def test_a_device_without_memory_for_a_few_tokens_is_named(monkeypatch):
+    asked = model()
+    engine.choose(asked)
+
+    def none_left(*_):
+        raise torch.OutOfMemoryError
+        yield
+
+    monkeypatch.setattr(packed, "score", none_left)
+    with pytest.raises(InputError, match="has not the memory"):
+        scored(asked, branching_requests(2))
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 def test_long_unbranched_stretches_read_their_keys_in_place(family, monkeypatch):
     asked, draw, in_place = model(family), np.random.default_rng(4), []
@@ -171,6 +233,20 @@ def test_long_unbranched_stretches_read_their_keys_in_place(family, monkeypatch)
     assert any(in_place) and not all(in_place)
 
 
+def test_a_network_that_sees_what_follows_is_refused():
+    """Encoders come with a language-model head too; their numbers are no likelihoods."""
+    config = transformers.BertConfig(
+        vocab_size=704, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
+    )
+    torch.manual_seed(0)
+    network = transformers.BertLMHeadModel(config).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(8 if parameter.ndim > 1 else 1)
+    with pytest.raises(InputError, match="no causal language model"):
+        engine.choose(wb.wrap_model(network, tiny.byte_tokenizer()))
+
+
 def test_stepping_down_is_said_aloud():
     with pytest.warns(UserWarning, match="gemma2 is read by 'tree'"):
         engine.choose(model("gemma2"))
@@ -180,6 +256,46 @@ def test_half_precision_is_checked_against_its_own_noise():
     network = tiny.network().bfloat16()
     choice = engine.choose(wb.wrap_model(network, tiny.byte_tokenizer()))
     assert 1e-4 < choice.gap < engine.HALF_TOLERANCE
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_the_gap_of_half_precision_is_that_to_float32_over_the_same_weights(family):
+    """Measured module by module, it is what a whole network in float32 would show, and the weights stay in half."""
+    network = tiny.network(family).bfloat16()
+    whole = copy.deepcopy(network).float()
+    before = {name: (weight.data_ptr(), weight.clone()) for name, weight in network.named_parameters()}
+    with pytest.warns(UserWarning, match="nat from float32"):
+        choice = engine.choose(wb.wrap_model(network, tiny.byte_tokenizer()))
+    probes = engine._probes(network.config.vocab_size, 512)
+    expected = np.abs(engine._plain(network, probes) - engine._plain(whole, probes)).max()
+    assert choice.half_gap == pytest.approx(expected, abs=1e-4) and expected > 1e-3
+    for name, weight in network.named_parameters():
+        assert weight.dtype == torch.bfloat16 and weight.data_ptr() == before[name][0]
+        assert torch.equal(weight, before[name][1])
+    assert engine.choose(model()).half_gap is None
+
+
+def test_a_tier_names_what_decides_a_number_in_half_precision(monkeypatch):
+    """There devices, steps and versions differ by tenths of a nat; in float32 they all give the same."""
+    asked = model()
+    half = replace(asked, dtype="bfloat16")
+    plain, tiers = engine.tier(asked), {engine.tier(half), engine.tier(replace(half, device="cuda:1"))}
+    monkeypatch.setattr(engine, "version", lambda name: "0.0")
+    assert engine.tier(asked) == plain
+    assert len(tiers | {engine.tier(half), plain}) == 4
+
+
+def test_float32_in_less_than_its_precision_is_another_tier():
+    asked = model()
+    plain = engine.tier(asked)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert engine.tier(asked) != plain
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert engine.tier(asked) != plain
+    assert engine.tier(asked) == plain
 
 
 def test_memory_does_not_grow_with_the_vocabulary_of_a_long_prompt():

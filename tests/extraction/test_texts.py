@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import tiny
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import workbench as wb
 from workbench.errors import InputError
+from workbench.extraction import texts
+from workbench.extraction.tokens import Request
 
 pytestmark = pytest.mark.model
 TEXTS = ["The capital of France is Paris.", "The capital of Germany", "agree"]
@@ -29,6 +35,56 @@ def test_scores_of_texts_are_those_of_the_plain_forward(model):
         assert row.token_logprobs == pytest.approx(expected, abs=1e-4)
         assert row.logprob == pytest.approx(sum(expected), abs=1e-4)
         assert "".join(row.tokens) == text
+
+
+@pytest.mark.parametrize("stride", [1, 5, 16])
+def test_a_text_beyond_the_context_is_read_in_windows(cache, stride):
+    """Each token once, after at least 16 - stride others, as a float64 forward of its own window gives it."""
+    model = wb.wrap_model(tiny.network(context=16), tiny.byte_tokenizer())
+    text = " ".join(TEXTS * 5)
+    (row,) = wb.score_texts(model, [text], stride=stride).itertuples()
+    exact = copy.deepcopy(model.network).double()
+    ids = [model.tokenizer.bos_token_id, *model.tokenizer(text).input_ids]
+    expected, start = [], 1
+    while start < len(ids):
+        stop = min(len(ids), start + stride if expected else 17)
+        window = ids[max(0, stop - 17) : stop]
+        logp = exact(input_ids=torch.tensor([window[:-1]])).logits[0].log_softmax(-1)
+        expected += [logp[i, window[i]].item() for i in range(start - stop, 0)]
+        start = stop
+    assert len(ids) > 40 and "".join(row.tokens) == text
+    assert row.token_logprobs == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(InputError, match="the model takes 16"):
+        wb.score_texts(model, [text])
+
+
+@given(st.integers(1, 60), st.integers(1, 12), st.data())
+@settings(max_examples=60, deadline=None)
+def test_windows_are_those_of_the_harness(n, length, data):
+    utils = pytest.importorskip("lm_eval.utils", reason="the extra `peer` is not installed")
+    stride = data.draw(st.integers(1, length))
+    theirs = utils.get_rolling_token_windows(list(range(1, n + 1)), 0, length, length - stride + 1)
+    ours = texts._windows(Request((0,), tuple(range(1, n + 1))), length, stride)
+    assert [(list(w.context), list(w.continuation)) for w in ours] == list(map(utils.make_disjoint_window, theirs))
+
+
+@pytest.mark.parametrize("stride", [0, 513])
+def test_a_stride_that_leaves_tokens_out_is_named(model, stride):
+    with pytest.raises(InputError, match="from 1 to 512"):
+        wb.score_texts(model, TEXTS, stride=stride)
+
+
+def test_numbers_that_are_not_finite_name_the_text(cache):
+    model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer())
+    spoilt = model.tokenizer(TEXTS[2]).input_ids[0]
+    with torch.no_grad():
+        model.network.get_input_embeddings().weight[spoilt] = torch.nan
+    for ask in (wb.hidden_states, wb.score_texts):
+        with pytest.raises(InputError, match=r"not finite on text 'agreeagree'"):
+            ask(model, [TEXTS[1], TEXTS[2] * 2])
+    for temperature in (0, 1):
+        with pytest.raises(InputError, match=r"not finite on .*prompt"):
+            wb.generate(model, [TEXTS[2] * 2], max_new_tokens=2, temperature=temperature)
 
 
 @pytest.mark.parametrize("pool", ["mean", "last", "none"])
@@ -58,10 +114,18 @@ def test_greedy_generation_is_the_argmax_and_padding_does_not_matter(model):
     assert model.tokenizer.decode(ids[0, -table["n_tokens"][0] :], skip_special_tokens=True) == table["text"][0]
 
 
+def test_settings_shipped_with_a_model_do_not_touch_what_it_says(model):
+    plain = wb.generate(model, TEXTS, max_new_tokens=8, temperature=0)
+    shipped = model.network.generation_config
+    shipped.update(repetition_penalty=50.0, no_repeat_ngram_size=1, suppress_tokens=list(range(5, 400)))
+    assert wb.generate(model, TEXTS, max_new_tokens=8, temperature=0).equals(plain)
+    assert model.network.generation_config is shipped
+
+
 def test_sampling_is_seeded_and_scored_before_the_warp(model):
-    settings = {"max_new_tokens": 4, "samples": 3, "temperature": 0.7, "top_p": 0.9}
-    first, again = wb.generate(model, TEXTS, seed=1, **settings), wb.generate(model, TEXTS, seed=1, **settings)
-    other = wb.generate(model, TEXTS, seed=2, **settings)
+    how = {"max_new_tokens": 4, "samples": 3, "temperature": 0.7, "top_p": 0.9}
+    first, again = wb.generate(model, TEXTS, seed=1, **how), wb.generate(model, TEXTS, seed=1, **how)
+    other = wb.generate(model, TEXTS, seed=2, **how)
     assert first.equals(again) and not first["text"].equals(other["text"])
     assert len(first) == 9 and np.isfinite(first["logprob"]).all()
     sharp = wb.generate(model, TEXTS, max_new_tokens=4, temperature=1e-6)
@@ -77,7 +141,25 @@ def test_sampling_does_not_touch_the_callers_random_state(model):
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("bad", [{"temperature": -1}, {"top_p": 0}, {"samples": 0}, {"max_new_tokens": 0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *({name: 0} for name in ("top_p", "samples", "max_new_tokens", "batch_size")),
+        {"temperature": -1},
+        {"max_new_tokens": 512},
+    ],
+)
 def test_settings_out_of_range_are_named(model, bad):
     with pytest.raises(InputError, match=next(iter(bad))):
         wb.generate(model, TEXTS, **bad)
+
+
+def test_what_is_no_text_is_named(model):
+    for ask in (wb.score_texts, wb.hidden_states, wb.generate):
+        for wrong, message in ([], "at least one"), ("agree", "at least one"), ([None], "None is no text"):
+            with pytest.raises(InputError, match=message):
+                ask(model, wrong)
+    with pytest.raises(InputError, match="Text 1 is empty"):
+        wb.score_texts(model, ["agree", " "])
+    with pytest.raises(InputError, match=r"a list: \[1\]"):
+        wb.hidden_states(model, TEXTS, layers=1)

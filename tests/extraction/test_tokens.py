@@ -6,6 +6,7 @@ import pytest
 import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import normalizers
 
 from workbench.errors import InputError
 from workbench.extraction.tokens import Encoder
@@ -110,8 +111,24 @@ def test_a_template_error_is_an_error_and_drops_nothing():
         template="{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + tiny.TEMPLATE
     )
     chat = question((Message("system", "Be brief."), Message("user", "Hi")), "Paris")
-    with pytest.raises(InputError, match="no system"):
+    with pytest.raises(InputError, match=r"no system\); change its messages"):
         Encoder(strict, 512).encode(chat)
+
+
+def test_a_template_that_opens_a_thought_is_refused():
+    opened = tiny.byte_tokenizer(template=tiny.TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}")
+    with pytest.raises(InputError, match="chain of thought"):
+        Encoder(opened, 512).encode(question((Message("user", "Hi"),), "Paris"))
+    assert Encoder(opened, 512).context((Message("user", "Hi"),))
+    assert Encoder(opened, 512).encode(question("Write <think>", "Paris"))
+
+
+def test_an_option_without_tokens_is_named():
+    """A tokenizer may drop characters it takes for nothing."""
+    dropping = tiny.byte_tokenizer()
+    dropping.backend_tokenizer.normalizer = normalizers.Replace("\u200b", "")
+    with pytest.raises(InputError, match="has no tokens"):
+        Encoder(dropping, 512).encode(question("Capital?", " Paris", "\u200b"))
 
 
 def test_chat_without_a_template_names_the_way_out():

@@ -64,6 +64,14 @@ def test_the_fingerprint_follows_content_not_place(folder, tmp_path):
     assert fingerprint(copy) != first
 
 
+def test_a_wrapped_tokenizers_start_is_part_of_the_fingerprint(cache):
+    """An empty prompt starts from BOS, which the tokenizer's own file does not name."""
+    other = tiny.byte_tokenizer()
+    other.bos_token = "</s>"
+    network = tiny.network()
+    assert wb.wrap_model(network, tiny.byte_tokenizer()).fingerprint != wb.wrap_model(network, other).fingerprint
+
+
 def test_an_adapter_changes_the_numbers_and_the_fingerprint(folder, tmp_path):
     import peft
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from workbench.answers import RESERVED
+from workbench.answers import FLAGS, LENGTHS, RESERVED
 from workbench.errors import InputError
 from workbench.extraction import engine, progress
 from workbench.extraction import trie as tries
@@ -51,13 +52,17 @@ def ask(
         `duplicate` (same tokens as an earlier option) and `prefix` (another option begins with this one, so its
         probability contains the other's). `attrs` holds counts of this call: `requests_computed`,
         `requests_stored`, `tokens_computed`, and how they were computed: `engine_step`, `engine_gap_nats`,
-        `engine_passed_over`.
+        `engine_passed_over`, and in half precision `engine_half_precision_gap_nats`.
 
     Raises:
         InputError: If there are no questions, ids repeat, a prompt is too long, an option has no tokens, or the
             network gives a number that is not finite.
     """
     asked = _checked(questions, unconditional)
+    if not isinstance(store, (bool, AnswerStore)):
+        raise InputError(f"store={store!r} has to be True, False, or AnswerStore(Path({str(store)!r})).")
+    if store is not False:
+        model.check_unchanged()
     everything = list(asked)
     if unconditional is not None:
         everything += [replace(question, prompt=unconditional) for question in asked]
@@ -77,15 +82,18 @@ def tally(tables: Iterable[pd.DataFrame]) -> dict[str, str | int | float]:
         tables: Answers as `ask` returned them, each with its `attrs`.
 
     Returns:
-        `requests_computed`, `requests_stored` and `tokens_computed` in all, `prefix_options` (options that another one
-        begins with), and the engine's step, gap on its probes (nats) and faster steps passed over, where it computed.
+        `requests_computed`, `requests_stored` and `tokens_computed` in all; how many options another one begins with
+        (`prefix_options`), have the tokens of an earlier one (`duplicate_options`), were encoded apart from a prompt
+        they merge with (`merged_options`) or follow one whose middle was cut out (`truncated_options`); and the
+        engine's step, gap on its probes (nats) and faster steps passed over, where it computed.
     """
     given = list(tables)
     found: dict[str, str | int | float] = {
         name: sum(int(table.attrs.get(name, 0)) for table in given)
         for name in ("requests_computed", "requests_stored", "tokens_computed")
     }
-    found["prefix_options"] = sum(int(table["prefix"].sum()) for table in given)
+    for flag in ("prefix", "duplicate", "boundary_merged", "truncated"):
+        found[f"{flag.removeprefix('boundary_')}_options"] = sum(int(table[flag].sum()) for table in given)
     for table in given:
         found |= {str(name): value for name, value in table.attrs.items() if str(name).startswith("engine_")}
     return found
@@ -128,9 +136,7 @@ class _Session:
         self.show_progress = show_progress
         self.known: dict[bytes, float] = {}
         self.counts: dict[str, str | int | float] = {"requests_computed": 0, "tokens_computed": 0}
-        self.tier = engine.VERSION
-        if model.dtype in ("bfloat16", "float16"):
-            self.tier += f" on {model.device.partition(':')[0]}"
+        self.tier = engine.tier(model)
 
     def read(self, questions: Sequence[Question]) -> list[Reading]:
         """One reading per option of every question; afterwards `known` has a number for each."""
@@ -177,9 +183,12 @@ class _Session:
         choice = engine.choose(self.model)
         self.counts |= {"engine_step": choice.step, "engine_gap_nats": choice.gap}
         self.counts |= {"engine_passed_over": choice.passed_over, "requests_computed": len(requests)}
+        if choice.half_gap is not None:
+            self.counts["engine_half_precision_gap_nats"] = choice.half_gap
         done = 0
         trie = tries.build(requests)
-        with progress.bar(len(trie.tokens), "reading answers", self.show_progress) as advance:
+        total = engine.work(choice.step, requests, trie)
+        with progress.bar(total, "reading answers", self.show_progress) as advance:
             for tokens, indices, terms in engine.score(self.model, requests, trie=trie):
                 values = [float(part.sum()) for part in terms]
                 _check_finite(indices, values, names)
@@ -205,7 +214,7 @@ def _check_vocabulary(model: Model, requests: Sequence[Request], names: Sequence
 
 def _check_finite(indices: list[int], values: list[float], names: list[str]) -> None:
     for i, value in zip(indices, values):
-        if np.isnan(value) or value == np.inf:
+        if not np.isfinite(value):
             raise InputError(
                 f"The network gives a log-likelihood of {value} on question {names[i]!r}; its weights or its dtype "
                 "are at fault (try dtype='float32')."
@@ -216,22 +225,21 @@ def _table(questions: Sequence[Question], readings: Sequence[Reading], values: n
     """The answers table from values `[options]` or, with the unconditional ones behind, `[2 * options]`."""
     tags = list(dict.fromkeys(name for question in questions for name in question.tags))
     n = sum(len(question.options) for question in questions)
-    records: list[dict[str, Tag]] = []
+    bare = values[n:] if len(values) > n else np.full(n, np.nan)
+    rows: list[tuple[Tag, ...]] = []
     for question in questions:
+        tagged = [question.tags.get(name) for name in tags]
+        ordered = sorted({option.text for option in question.options})
+        begun = {text for text, behind in pairwise(ordered) if behind.startswith(text)}
         seen: set[bytes] = set()
-        texts = {option.text for option in question.options}
         for i, option in enumerate(question.options):
-            reading = readings[len(records)]
-            bare = option.text.lstrip()
-            record: dict[str, Tag] = {"question_id": question.id, "option": i, "text": option.text, "role": option.role}
-            record["value"] = np.nan if option.value is None else option.value
-            record |= {name: question.tags.get(name) for name in tags}
-            record |= {"logprob": values[len(records)], "n_tokens": reading.n_tokens}
-            record |= {"n_chars": len(bare), "n_bytes": len(bare.encode())}
-            record["logprob_unconditional"] = values[n + len(records)] if len(values) > n else np.nan
-            record |= {"boundary_merged": reading.boundary_merged, "truncated": reading.truncated}
-            record["duplicate"] = reading.key in seen
-            record["prefix"] = any(text != option.text and text.startswith(option.text) for text in texts)
+            at, reading, text = len(rows), readings[len(rows)], option.text
+            value = np.nan if option.value is None else option.value
+            visible = text.lstrip()
+            lengths = (reading.n_tokens, len(visible), len(visible.encode()))
+            flags = (reading.boundary_merged, reading.truncated, reading.key in seen, text in begun)
+            rows.append((question.id, i, text, option.role, value, *tagged, values[at], *lengths, bare[at], *flags))
             seen.add(reading.key)
-            records.append(record)
-    return pd.DataFrame.from_records(records)
+    asked = ["question_id", "option", "text", "role", "value", *tags]
+    found = ["logprob", *LENGTHS, "logprob_unconditional", *FLAGS]
+    return pd.DataFrame.from_records(rows, columns=[*asked, *found])

@@ -6,14 +6,18 @@ row), `rows` (length-sorted rows) and `alone` (one unpadded row at a time, which
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from workbench.errors import InputError
 from workbench.extraction import packed, rows, tree
 from workbench.extraction import trie as tries
 from workbench.extraction.tokens import Batch, Request, Unsupported
@@ -23,11 +27,16 @@ Step = Literal["trie", "tree", "rows", "alone"]
 STEPS: tuple[Step, ...] = ("trie", "tree", "rows", "alone")
 VERSION = "1"
 """Part of every key of the answer store; changes when the numbers may."""
+HALF = ("bfloat16", "float16")
 TOLERANCE = {"float64": 1e-4, "float32": 1e-4}
 HALF_TOLERANCE = 0.5
 """Nats; half precision differs this much between two correct ways to batch."""
+FUTURE = 1e-2
+"""Nats that a sequence alone and the same sequence with a token behind it may differ by in a causal network."""
 BUDGET = {"cpu": 1024, "mps": 4096}
 ACCELERATOR_BUDGET = 16384
+PROBE_BUDGET = 64
+"""Tokens in a forward while probing: less than the probes have, so that they cross from one pack to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,9 @@ class Choice:
     """Largest difference from the plain forward on the probes, in nats."""
     passed_over: str
     """Faster steps that were not taken, each with its reason; empty if none."""
+    half_gap: float | None = None
+    """Largest difference of half precision from float32 on the probes, in nats, the weights the same; NaN where it
+    cannot be measured, None in float32."""
 
 
 _choices: WeakKeyDictionary[Any, Choice] = WeakKeyDictionary()
@@ -52,7 +64,38 @@ def choose(model: Model) -> Choice:
         choice = _choices[network] = _probe(network, model.dtype, model.context_length)
         if choice.passed_over:
             warnings.warn(f"{model.name} is read by {choice.step!r} ({choice.passed_over})", stacklevel=2)
+        if choice.half_gap is not None:
+            gap = f"sums of a few probes are {choice.half_gap:.2g} nat from float32 at most"
+            gap = "how far from float32 cannot be measured" if np.isnan(choice.half_gap) else gap
+            warnings.warn(f"{model.name} is read in {model.dtype}: {gap}", stacklevel=2)
     return _choices[network]
+
+
+def tier(model: Model) -> str:
+    """What decides a number beside the model's fingerprint and the token ids: a part of every key of the store.
+
+    In float32 every device and step gives the same to 1e-4 nat. In half precision they differ by tenths, and so may
+    two versions of torch or transformers, from which, with the fingerprint, the step follows.
+    """
+    parts = [VERSION]
+    if model.dtype in HALF:
+        parts.append("on " + model.device.partition(":")[0])
+        parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
+    if (torch := sys.modules.get("torch")) is not None:
+        if (precision := torch.get_float32_matmul_precision()) != "highest":
+            parts.append(f"products in {precision} precision")
+        if torch.is_autocast_enabled(model.device.partition(":")[0].replace("auto", "cuda")):
+            parts.append("autocast")
+    return " ".join(parts)
+
+
+def work(step: Step, requests: Sequence[Request], trie: tries.Trie) -> int:
+    """Tokens a step computes for these requests, as `score` counts them."""
+    if step == "trie":
+        return len(trie.tokens)
+    if step == "tree":
+        return sum(len(tries.build([requests[i] for i in some]).tokens) for some in tree.by_context(requests).values())
+    return sum(map(len, {request.context + request.continuation[:-1] for request in requests}))
 
 
 def score(
@@ -70,6 +113,9 @@ def score(
     Yields:
         Tokens computed, indices of requests now finished, and the log-probabilities of each one's tokens (nats), a pack
         at a time.
+
+    Raises:
+        InputError: If the device has not the memory for a few tokens.
     """
     import torch
 
@@ -83,12 +129,16 @@ def score(
             for tokens, indices, values in _by(step, model.network, [requests[i] for i in left], budget, whole):
                 done.update(indices)
                 yield tokens, [left[i] for i in indices], values
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
             if budget <= tries.TILE:
-                raise
+                raise InputError(
+                    f"Device {model.device!r} has not the memory to read {budget} tokens with {model.name!r}; use "
+                    "dtype='bfloat16', device='auto' or a smaller model (what was finished is kept)."
+                ) from error
             budget //= 2
-            torch.cuda.empty_cache()
         left = [i for place, i in enumerate(left) if place not in done]
+        if left:  # out of memory, and only now is what the failed forward held free to go
+            torch.cuda.empty_cache()
 
 
 def _by(
@@ -122,13 +172,14 @@ def _probe(network: Any, dtype: str, context_length: int) -> Choice:
 
     probes = _probes(network.config.get_text_config().vocab_size, context_length)
     expected = _plain(network, probes)
+    half_gap = _half_gap(network, probes, expected) if dtype in HALF else None
     refused: list[str] = []
     for step in STEPS:
         try:
             if step != "alone" and _positions_depend_on_company(network):
                 raise Unsupported("its rotary embedding depends on the longest text in a forward")
             values = np.full(len(probes), np.nan)
-            for _, indices, found in _by(step, network, probes, budget=96):
+            for _, indices, found in _by(step, network, probes, PROBE_BUDGET):
                 values[indices] = [terms.sum() for terms in found]
             gap = float(np.abs(values - expected).max())
         except Unsupported as error:
@@ -139,8 +190,13 @@ def _probe(network: Any, dtype: str, context_length: int) -> Choice:
                 raise
             refused.append(f"{step}: {str(error).partition(chr(10))[0]}")
             continue
+        if step == "alone" and gap > max(FUTURE, TOLERANCE.get(dtype, HALF_TOLERANCE)):
+            raise InputError(
+                f"This network gives a token another probability when others follow it ({gap:.2g} nat), so it is no "
+                "causal language model; use one that is."
+            )
         if gap <= TOLERANCE.get(dtype, HALF_TOLERANCE) or step == "alone":
-            return Choice(step, gap, "; ".join(refused))
+            return Choice(step, gap, "; ".join(refused), half_gap)
         refused.append(f"{step}: differs by {gap:.2g} nat")
     raise AssertionError("the last step is the plain forward itself")
 
@@ -154,7 +210,7 @@ def _positions_depend_on_company(network: Any) -> bool:
 
 
 def _probes(vocabulary: int, context_length: int) -> list[Request]:
-    """A few requests that share prefixes, branch, and cross tile and pack borders."""
+    """A few requests that share prefixes, branch, cross tile and pack borders, and are padded when they are rows."""
     draw = np.random.default_rng(0)
 
     def ids(n: int) -> tuple[int, ...]:
@@ -162,7 +218,8 @@ def _probes(vocabulary: int, context_length: int) -> list[Request]:
 
     stem = ids(min(70, context_length // 2))
     fork = stem[: len(stem) // 2] + ids(6)
-    return [Request(stem, ids(3)), Request(stem, ids(2)), Request(fork, ids(3)), Request(ids(5), ids(1))]
+    whole, part, forked = Request(stem, ids(3)), Request(stem, ids(2)), Request(fork, ids(3))
+    return [whole, part, forked, Request(ids(5), ids(1)), Request(ids(9), ids(2))]
 
 
 def _plain(network: Any, requests: Sequence[Request]) -> np.ndarray:
@@ -178,3 +235,37 @@ def _plain(network: Any, requests: Sequence[Request]) -> np.ndarray:
             at = torch.arange(len(request.context) - 1, ids.shape[1] - 1, device=logp.device)
             values.append(float(logp[at, ids[0, at + 1].to(logp.device)].sum()))
     return np.array(values)
+
+
+def _half_gap(network: Any, requests: Sequence[Request], found: np.ndarray) -> float:
+    """Largest difference of these sums from those of a float32 forward over the same weights, in nats."""
+    try:
+        with _computing_in_float32(network):
+            return float(np.abs(_plain(network, requests) - found).max())
+    except (RuntimeError, ValueError, TypeError):
+        return float("nan")
+
+
+@contextmanager
+def _computing_in_float32(network: Any) -> Iterator[None]:
+    """Gives every module float32 weights while it runs, so no second network is needed beside the one in memory."""
+    stored: dict[Any, Any] = {}
+
+    def widen(module: Any, _: Any) -> None:
+        for weight in module.parameters(recurse=False):
+            stored[weight] = weight.data
+            weight.data = weight.data.float()
+
+    def restore(module: Any, *_: Any) -> None:
+        for weight in module.parameters(recurse=False):
+            weight.data = stored.pop(weight, weight.data)
+
+    hooks = []
+    for module in network.modules():
+        hooks.append(module.register_forward_pre_hook(widen))
+        hooks.append(module.register_forward_hook(restore, always_call=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

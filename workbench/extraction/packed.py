@@ -176,7 +176,7 @@ def _attend(
         query: `[1, heads, nodes, width]`.
         key: `[1, key heads, nodes, width]`, positions applied.
         value: `[1, key heads, nodes, width]`.
-        attention_mask: Unused; the pack knows who sees whom.
+        attention_mask: None; the pack knows who sees whom, so one that a layer makes itself is refused.
         scaling: Factor on the scores.
         sliding_window: How far back a query sees, itself included; None for all the way.
         **options: Whatever else a layer passes on.
@@ -187,6 +187,8 @@ def _attend(
         raise Unsupported("its attention has soft-capping, sinks or a position bias")
     if sliding_window is None and _is_windowed(module):
         raise Unsupported("its attention has a window or chunks that are known to its mask alone")
+    if attention_mask is not None:
+        raise Unsupported("its layers make masks of their own")
     if _active is None or query.shape[0] != 1 or not getattr(module, "is_causal", True):
         raise Unsupported("its attention is not causal self-attention over one row")
     state = _active
@@ -298,9 +300,15 @@ def _group(trie: Trie, pack: Pack, tiles: list[Tile], length: int, device: Any) 
 def _row_bytes(network: Any) -> int:
     """Bytes of one position's keys and values in one layer, at most."""
     config = network.config.get_text_config()
+    layers = config.per_layer_config if getattr(config, "is_heterogeneous", False) else [config]
+    return int(max(map(_row_width, layers)) * network.dtype.itemsize)
+
+
+def _row_width(config: Any) -> int:
+    """Numbers in one position's keys and values."""
     queries = getattr(config, "num_attention_heads", None)
     if not isinstance(queries, int):
         raise Unsupported("its configuration names no attention heads")
     heads = getattr(config, "num_key_value_heads", None) or queries
     width = getattr(config, "head_dim", None) or config.hidden_size // queries
-    return int(2 * heads * width * network.dtype.itemsize)
+    return int(2 * heads * width)

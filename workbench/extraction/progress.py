@@ -12,7 +12,7 @@ QUIET_VARIABLE = "WORKBENCH_QUIET"
 
 
 @contextmanager
-def bar(total: int, label: str, shown: bool = True) -> Iterator[Any]:
+def bar(total: int, label: str, shown: bool = True, unit: str = "tok") -> Iterator[Any]:
     """Yields a function that takes the number of tokens just done.
 
     Args:
@@ -20,13 +20,14 @@ def bar(total: int, label: str, shown: bool = True) -> Iterator[Any]:
         label: What is being done.
         shown: False for no bar. There is none either when the output is not watched: a file, a pipe, or a notebook
             executed in batch.
+        unit: What is counted, where it is not tokens.
     """
     if not (shown and total and _watched()):
         yield lambda n: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=label, unit="tok", unit_scale=True, leave=False, dynamic_ncols=True) as progress:
+    with tqdm(total=total, desc=label, unit=unit, unit_scale=True, leave=False, dynamic_ncols=True) as progress:
         yield progress.update
 
 

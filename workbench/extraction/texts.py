@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,14 +12,17 @@ from numpy.typing import NDArray
 
 from workbench.errors import InputError
 from workbench.extraction import engine, progress
-from workbench.extraction.tokens import Encoder, Request, Truncate
+from workbench.extraction import trie as tries
+from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model
 from workbench.questions import Message, Option, Question
 
 Prompt = str | tuple[Message, ...]
 
 
-def score_texts(model: Model, texts: Sequence[str], *, truncate: Truncate = "error") -> pd.DataFrame:
+def score_texts(
+    model: Model, texts: Sequence[str], *, stride: int | None = None, show_progress: bool = True
+) -> pd.DataFrame:
     """The log-probability of whole texts.
 
     The first token is conditioned on BOS (EOS where a tokenizer has no BOS), so every token counts.
@@ -26,28 +30,36 @@ def score_texts(model: Model, texts: Sequence[str], *, truncate: Truncate = "err
     Args:
         model: Whose numbers.
         texts: What to score; shared beginnings are computed once.
-        truncate: What happens to a text beyond the model's context length.
+        stride: How a text beyond the model's context length L is read: in windows of L tokens that move on by so many,
+            so that each token is scored once, after at least L - stride others. None for an error instead.
+        show_progress: Whether a bar in tokens is shown when someone watches.
 
     Returns:
         One row per text: `text`, `logprob` (nats), `n_tokens`, `tokens` (list of token texts) and `token_logprobs`
         (list, nats).
 
     Raises:
-        InputError: If there are no texts, or one is empty or too long.
+        InputError: If there are no texts, one is empty or too long, or the network gives a number that is not finite.
     """
-    encoder = Encoder(model.tokenizer, model.context_length, truncate)
-    requests = [encoder.encode(Question("", (Option(text),)))[0] for text in _some(texts)]
-    parts: list[NDArray[np.float64]] = [np.empty(0)] * len(requests)
-    for _, indices, terms in engine.score(model, requests):
-        for i, part in zip(indices, terms):
-            parts[i] = part
+    length = model.context_length
+    if stride is not None and not 1 <= stride <= length:
+        raise InputError(f"stride={stride!r} has to be from 1 to {length}, the model's context length.")
+    encoder = Encoder(model.tokenizer, length if stride is None else sys.maxsize)
+    if empty := [i for i, text in enumerate(_some(texts)) if not str(text).strip()]:
+        raise InputError(f"Text {empty[0]} is empty; leave it out.")
+    whole = [encoder.encode(Question("", (Option(text),)))[0] for text in texts]
+    windows = [_windows(request, length, stride or length) for request in whole]
+    found = iter(_terms(model, [part for parts in windows for part in parts], "reading texts", show_progress))
+    scores = [np.concatenate([next(found) for _ in parts]) for parts in windows]
+    for text, part in zip(texts, scores):
+        _check_finite(part, f"text {text[:40]!r}")
     return pd.DataFrame(
         {
             "text": list(texts),
-            "logprob": [float(part.sum()) for part in parts],
-            "n_tokens": [len(part) for part in parts],
-            "tokens": [[model.tokenizer.decode([i]) for i in request.continuation] for request in requests],
-            "token_logprobs": [part.tolist() for part in parts],
+            "logprob": [float(part.sum()) for part in scores],
+            "n_tokens": [len(part) for part in scores],
+            "tokens": [[model.tokenizer.decode([i]) for i in request.continuation] for request in whole],
+            "token_logprobs": [part.tolist() for part in scores],
         }
     )
 
@@ -75,10 +87,12 @@ def hidden_states(
         `[texts, layers, width]` float32; with `pool="none"` a list of `[tokens, layers, width]`.
 
     Raises:
-        InputError: If there are no texts, one is empty or too long, or a layer does not exist.
+        InputError: If there are no texts, one is empty or too long, a layer does not exist, or a state is not finite.
     """
     if pool not in ("mean", "last", "none"):
         raise InputError(f"pool={pool!r} is not known; use 'mean', 'last' or 'none'.")
+    if isinstance(layers, int):
+        raise InputError(f"layers={layers} has to be a list: [{layers}].")
     depth = model.network.config.get_text_config().num_hidden_layers + 1
     if any(not -depth <= layer < depth for layer in layers):
         raise InputError(f"Layers {list(layers)} are not all there; {model.name!r} has 0 to {depth - 1}.")
@@ -93,6 +107,7 @@ def hidden_states(
             size = max(1, batch_tokens // len(encoded[order[0]]))
             batch, order = order[:size], order[size:]
             for i, state in zip(batch, _states(model.network, [encoded[i] for i in batch], layers, pool)):
+                _check_finite(state, f"text {texts[i][:40]!r}")
                 states[i] = state
             advance(sum(len(encoded[i]) for i in batch))
     return states if pool == "none" else np.stack(states)
@@ -113,6 +128,7 @@ def generate(
     """Sampled continuations, each re-scored by a forward pass of its own.
 
     The log-probability is the model's own, before temperature and top-p: what was sampled from is not what is scored.
+    Settings shipped with the model (a repetition penalty, suppressed tokens) are left aside, but for its end tokens.
 
     Args:
         model: Who speaks.
@@ -130,25 +146,37 @@ def generate(
         tokens, the end token included), `finished` (an end token was emitted).
 
     Raises:
-        InputError: If there are no prompts, or a setting is out of range.
+        InputError: If there are no prompts, a setting is out of range, or the network gives a number that is not
+            finite.
     """
-    if temperature < 0 or not 0 < top_p <= 1 or samples < 1 or max_new_tokens < 1:
-        raise InputError("Sampling needs temperature >= 0, 0 < top_p <= 1, samples >= 1 and max_new_tokens >= 1.")
+    if temperature < 0 or not 0 < top_p <= 1 or min(samples, max_new_tokens, batch_size) < 1:
+        raise InputError(
+            "Sampling needs temperature >= 0, 0 < top_p <= 1, and samples, max_new_tokens and batch_size of at least 1."
+        )
+    if max_new_tokens >= model.context_length:
+        raise InputError(
+            f"max_new_tokens={max_new_tokens} leaves no room for a prompt; the model takes {model.context_length}."
+        )
     encoder = Encoder(model.tokenizer, model.context_length - max_new_tokens)
     contexts = [encoder.context(prompt) for prompt in _some(prompts)]
     jobs = [(i, s) for i in range(len(contexts)) for s in range(samples)]
-    settings = {"temperature": temperature, "top_p": top_p} if temperature else {}
+    settings = {"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {}
     settings |= {"do_sample": bool(temperature), "max_new_tokens": max_new_tokens}
     emitted: list[list[int]] = []
-    with progress.bar(len(jobs) * max_new_tokens, "generating", show_progress) as advance:
+    with progress.bar(len(jobs), "generating", show_progress, unit="texts") as advance:
         for start in range(0, len(jobs), batch_size):
-            part = [contexts[i] for i, _ in jobs[start : start + batch_size]]
-            emitted += _sampled(model, part, settings, seed + start)
-            advance(len(part) * max_new_tokens)
+            numbers = [i for i, _ in jobs[start : start + batch_size]]
+            try:
+                emitted += _sampled(model, [contexts[i] for i in numbers], settings, seed + start)
+            except RuntimeError as error:
+                if "probability tensor" in str(error):
+                    _check_finite(np.nan, f"one of the prompts {numbers[0]} to {numbers[-1]}")
+                raise
+            advance(len(numbers))
     requests = [Request(contexts[i], tuple(ids)) for (i, _), ids in zip(jobs, emitted)]
-    logprob = np.empty(len(requests))
-    for _, indices, terms in engine.score(model, requests):
-        logprob[indices] = [part.sum() for part in terms]
+    logprob = np.array([part.sum() for part in _terms(model, requests, "scoring", show_progress)])
+    for (i, _), value in zip(jobs, logprob):
+        _check_finite(value, f"prompt {i}")
     ends = _end_ids(model)
     return pd.DataFrame(
         {
@@ -162,9 +190,43 @@ def generate(
     )
 
 
+def _windows(request: Request, length: int, stride: int) -> list[Request]:
+    """Requests that score each token of a text once, each after as many of the ones before it as fit."""
+    ids, start = request.context + request.continuation, len(request.context)
+    made: list[Request] = []
+    while start < len(ids):
+        stop = min(len(ids), start + stride if made else length + 1)
+        made.append(Request(ids[max(0, stop - 1 - length) : start], ids[start:stop]))
+        start = stop
+    return made
+
+
+def _terms(model: Model, requests: Sequence[Request], label: str, shown: bool) -> list[NDArray[np.float64]]:
+    """Log-probabilities of each request's tokens, nats."""
+    parts: list[NDArray[np.float64]] = [np.empty(0)] * len(requests)
+    trie = tries.build(requests)
+    with progress.bar(engine.work(engine.choose(model).step, requests, trie), label, shown) as advance:
+        for tokens, indices, terms in engine.score(model, requests, trie=trie):
+            for i, part in zip(indices, terms):
+                parts[i] = part
+            advance(tokens)
+    return parts
+
+
+def _check_finite(values: Any, of: str) -> None:
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"The network gives numbers that are not finite on {of}; its weights or its dtype are at fault (try "
+            "dtype='float32')."
+        )
+
+
 def _some(things: Sequence[Any]) -> list[Any]:
     if not things or isinstance(things, str):
         raise InputError("Give a list of at least one text.")
+    for thing in things:
+        if not isinstance(thing, (str, tuple, list)):
+            raise InputError(f"{thing!r} is no text.")
     return list(things)
 
 
@@ -201,16 +263,20 @@ def _states(network: Any, batch: list[list[int]], layers: Sequence[int], pool: s
 def _sampled(model: Model, contexts: list[tuple[int, ...]], settings: dict[str, Any], seed: int) -> list[list[int]]:
     """Emitted ids of one batch, up to and with the first end token."""
     import torch
+    from transformers import GenerationConfig
 
-    network = model.network
+    network, ends = model.network, _end_ids(model)
     device = network.get_input_embeddings().weight.device
     ids, mask = _padded(contexts, left=True)
-    ends = _end_ids(model)
-    with torch.random.fork_rng(), torch.inference_mode():
-        torch.manual_seed(seed)
-        full = network.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device), pad_token_id=0, top_k=0, **settings
-        )
+    shipped, network.generation_config = network.generation_config, GenerationConfig(eos_token_id=sorted(ends) or None)
+    try:
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed)
+            full = network.generate(
+                input_ids=ids.to(device), attention_mask=mask.to(device), pad_token_id=0, **settings
+            )
+    finally:
+        network.generation_config = shipped
     emitted = []
     for row in full[:, ids.shape[1] :].tolist():
         stop = next((n + 1 for n, token in enumerate(row) if token in ends), len(row))

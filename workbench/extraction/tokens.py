@@ -19,6 +19,8 @@ RULES = "1"
 """Version of the rules below; changes when a text may come to other tokens."""
 TEMPLATE_DATE = date(2025, 1, 1)
 """The date that templates asking for today are given, so that a reading does not change overnight."""
+THOUGHTS = ("<think>", "[THINK]", "<seed:think>")
+"""What opens a chain of thought in the families that have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,12 @@ class Encoder:
         """One request per option, in order, all with the same context ids.
 
         Raises:
-            InputError: If the prompt is too long, or an option has no tokens of its own.
+            InputError: If the prompt is too long, its template opens a chain of thought, or an option has no tokens of
+                its own.
         """
         context, anchor, tail = self._context(question)
+        if not isinstance(question.prompt, str) and question.prompt[-1].role != "assistant":
+            _check_no_thought(anchor + tail, question.id)
         texts = [option.text for option in question.options]
         tail_ids, *joint = self._behind(anchor, [tail, *(tail + text for text in texts)])
         if context[len(context) - len(tail_ids) :] != tail_ids:
@@ -134,7 +139,10 @@ class Encoder:
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in ("jinja2", "builtins"):
                 raise
-            raise InputError(f"The chat template refuses question {question_id!r}: {error}") from error
+            raise InputError(
+                f"The chat template refuses question {question_id!r} ({error}); change its messages, for instance move "
+                "the system text into the user's, or ask with a plain-text prompt."
+            ) from error
         if prefill and not rendered.endswith(messages[-1].content):
             raise InputError(f"The chat template changes the prefilled answer of question {question_id!r}.")
         return list(ids), rendered
@@ -180,6 +188,15 @@ class Encoder:
             )
         head = room // 2
         return context[:head] + context[len(context) - (room - head) :]
+
+
+def _check_no_thought(end: str, question_id: str) -> None:
+    """Refuse a chat whose header already opens a chain of thought: what follows it is a thought, not an answer."""
+    if end.rstrip().endswith(THOUGHTS):
+        raise InputError(
+            f"The chat template opens a chain of thought before question {question_id!r} is answered, so its options "
+            "would be scored as thoughts; ask with a plain-text prompt (chat=False)."
+        )
 
 
 def _dated(template: str) -> str:

@@ -32,18 +32,24 @@ def score(network: Any, requests: Sequence[Request]) -> Iterator[Batch]:
         raise Unsupported("it takes no positions and mask of its own")
     config = network.config.get_text_config()
     kinds = {str(kind) for kind in getattr(config, "layer_types", None) or ()}
-    if any("chunk" in kind or "linear" in kind for kind in kinds) or getattr(config, "attention_chunk_size", None):
+    unlike = any("chunk" in kind or "linear" in kind for kind in kinds)
+    if unlike or any(getattr(config, name, None) for name in ("attention_chunk_size", "window_size")):
         raise Unsupported("it has layers that no mask of four dimensions describes")
-    by_context: dict[tuple[int, ...], list[int]] = {}
-    for i, request in enumerate(requests):
-        by_context.setdefault(request.context, []).append(i)
-    for indices in by_context.values():
+    for indices in by_context(requests).values():
         trie = tries.build([requests[i] for i in indices])
         rows, row_of_term = np.unique(trie.term_node, return_inverse=True)
         logits = _logits(network, trie, torch.from_numpy(rows)).float()
         picked = logits[torch.from_numpy(row_of_term), torch.from_numpy(trie.term_target)]
         terms = picked - torch.logsumexp(logits, dim=-1)[torch.from_numpy(row_of_term)]
         yield len(trie.tokens), indices, tries.by_request(trie, terms.double().cpu().numpy(), range(len(indices)))
+
+
+def by_context(requests: Sequence[Request]) -> dict[tuple[int, ...], list[int]]:
+    """Indices of requests that have a context in common."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for i, request in enumerate(requests):
+        found.setdefault(request.context, []).append(i)
+    return found
 
 
 def _logits(network: Any, trie: tries.Trie, rows: Any) -> Any:

@@ -42,6 +42,8 @@ class Trie:
     """Request the term belongs to `[terms]`."""
     first_term: Ints
     """First term of each request `[requests]`."""
+    last_term: Ints
+    """One behind the last term of each request `[requests]`."""
 
     @property
     def head_rows(self) -> int:
@@ -115,16 +117,14 @@ def build(requests: Sequence[Request]) -> Trie:
     first_term = np.zeros(len(requests), dtype=np.int64)
     new = np.flatnonzero(np.diff(term_request, prepend=-1))
     first_term[term_request[new]] = new
-    return Trie(
-        _joined(tokens), _joined(depths), np.array(starts), _joined(nodes), _joined(targets), term_request, first_term
-    )
+    last_term = first_term + np.bincount(term_request, minlength=len(requests))
+    where = (_joined(tokens), _joined(depths), np.array(starts))
+    return Trie(*where, _joined(nodes), _joined(targets), term_request, first_term, last_term)
 
 
 def by_request(trie: Trie, values: Floats, requests: Iterable[int]) -> list[Floats]:
     """The terms of some requests, each one's together, from the values of all terms `[terms]`."""
-    ends = np.append(np.sort(trie.first_term), len(values))
-    stops = ends[np.searchsorted(ends, trie.first_term, side="right")]
-    return [values[trie.first_term[i] : stops[i]] for i in requests]
+    return [values[trie.first_term[i] : trie.last_term[i]] for i in requests]
 
 
 def packs(trie: Trie, budget: int) -> Iterator[Pack]:

@@ -67,7 +67,10 @@ def sealed(folder: Path) -> bool:
 
 
 def of_network(network: Any, tokenizer: Any, dtype: str) -> str:
-    """The fingerprint of a network already in memory, from its tensors, configuration, tokenizer and template."""
+    """The fingerprint of a network already in memory, from its tensors, configuration, tokenizer and template.
+
+    What a hook does cannot be told from outside: a network with one gets a name that no other will ever have.
+    """
     import torch
 
     digest = hashlib.sha256(f"dtype {dtype}\n".encode())
@@ -76,8 +79,38 @@ def of_network(network: Any, tokenizer: Any, dtype: str) -> str:
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     digest.update(json.dumps(network.config.to_diff_dict(), sort_keys=True, default=str).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
-    digest.update(str(tokenizer.chat_template).encode())
+    digest.update(f"{tokenizer.chat_template} {tokenizer.special_tokens_map}".encode())
+    digest.update(os.urandom(16) if _hooks(network) else b"")
     return digest.hexdigest()
+
+
+def state_of_network(network: Any) -> tuple[Any, ...]:
+    """What changes when weights are replaced or written over in place, or a hook is laid on; quick to tell."""
+    weights = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in network.parameters()]
+    return id(network), _hooks(network), *weights
+
+
+def _hooks(network: Any) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules())
+
+
+def state_of_tokenizer(tokenizer: Any) -> tuple[Any, ...]:
+    """What changes when another template, special token or word is given to a tokenizer."""
+    return id(tokenizer), str(tokenizer.chat_template), str(tokenizer.special_tokens_map), len(tokenizer)
+
+
+def changed(parts: dict[str, Any], states: dict[str, Any]) -> str:
+    """The first of these parts, a `network` and a `tokenizer`, that is not as its state says; "" if all are.
+
+    Args:
+        parts: By name; one that is not loaded may be left out.
+        states: By name, as they were when the fingerprint was made; a part without one, or another object, is passed.
+    """
+    for name, state in (("network", state_of_network), ("tokenizer", state_of_tokenizer)):
+        before = states.get(name)
+        if before is not None and name in parts and before[0] == id(parts[name]) and state(parts[name]) != before:
+            return name
+    return ""
 
 
 def _known_path() -> Path:

@@ -55,7 +55,9 @@ def read_network(model: Model) -> Any:
             raise InputError(
                 f"Device {model.device!r} cannot be used here ({_first_sentence(error)[:-1]}); use device='cpu'."
             ) from error
-    return network.eval().requires_grad_(False)
+    network = network.eval().requires_grad_(False)
+    model.states["network"] = fingerprints.state_of_network(network)
+    return network
 
 
 def _check_complete(found: dict[str, Any], name: str) -> None:
@@ -74,16 +76,18 @@ def read_tokenizer(model: Model) -> Any:
 
     with _quiet():
         try:
-            return AutoTokenizer.from_pretrained(str(model.folder), trust_remote_code=model.trust_remote_code)
+            tokenizer = AutoTokenizer.from_pretrained(str(model.folder), trust_remote_code=model.trust_remote_code)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise InputError(f"Cannot load the tokenizer of {model.name!r}: {_first_sentence(error)}") from error
+    model.states["tokenizer"] = fingerprints.state_of_tokenizer(tokenizer)
+    return tokenizer
 
 
 def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
     """A `Model` around a network already in memory, for instance one just trained or built in a test."""
     parameter = next(network.parameters())
     dtype = str(parameter.dtype).removeprefix("torch.")
-    return Model(
+    model = Model(
         name=name,
         folder=None,
         adapter=None,
@@ -92,6 +96,9 @@ def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
         fingerprint=fingerprints.of_network(network, tokenizer, dtype),
         loaded={"network": network.eval(), "tokenizer": tokenizer},
     )
+    model.states["network"] = fingerprints.state_of_network(network)
+    model.states["tokenizer"] = fingerprints.state_of_tokenizer(tokenizer)
+    return model
 
 
 def gguf_to_folder(source: Path, target: Path) -> None:

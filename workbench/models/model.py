@@ -40,6 +40,8 @@ class Model:
     """Whether weights may come from pickle files."""
     loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """A network and tokenizer already in memory, by name."""
+    states: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What network and tokenizer were like when the fingerprint was theirs, by name."""
 
     @cached_property
     def network(self) -> Any:
@@ -74,6 +76,20 @@ class Model:
         if getattr(config, "state_size", None) or config.model_type in ("bloom", "rwkv"):
             return 10**8  # a recurrent state or ALiBi: no limit of its own
         raise InputError(f"The configuration of {self.name!r} names no context length; set max_position_embeddings.")
+
+    def check_unchanged(self) -> None:
+        """Refuse numbers of a network or tokenizer that was changed after it was loaded as those of the fingerprint.
+
+        Raises:
+            InputError: If weights, hooks, template or vocabulary are no longer as they were.
+        """
+        from workbench.models.fingerprint import changed
+
+        if what := changed(self.loaded | vars(self), self.states):
+            raise InputError(
+                f"The {what} of {self.name!r} was changed after it was loaded, so stored answers are not its own; use "
+                "wrap_model(model.network, model.tokenizer) for the model it is now, or pass store=False."
+            )
 
     def facts(self) -> dict[str, str]:
         """What a run records of this model."""
