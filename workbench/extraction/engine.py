@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from workbench.extraction import packed, rows, tree
+from workbench.extraction import contract, packed, rows, served, tree
 from workbench.extraction import trie as tries
 from workbench.extraction.tokens import Batch, Request, Unsupported
 from workbench.models import Model
@@ -71,6 +71,10 @@ def score(
         Tokens computed, indices of requests now finished, and the log-probabilities of each one's tokens (nats), a pack
         at a time.
     """
+    if model.server is not None:
+        contract.check(model)
+        yield from served.score(model, requests)
+        return
     import torch
 
     step = choose(model).step

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
-from workbench.extraction import engine, progress
+from workbench.extraction import engine, progress, served
 from workbench.extraction.tokens import Encoder, Request, Truncate
 from workbench.models import Model
 from workbench.questions import Message, Option, Question
@@ -140,16 +140,18 @@ def generate(
     settings = {"temperature": temperature, "top_p": top_p} if temperature else {}
     settings |= {"do_sample": bool(temperature), "max_new_tokens": max_new_tokens}
     emitted: list[list[int]] = []
+    finished: list[bool] = []
     with progress.bar(len(jobs) * max_new_tokens, "generating", show_progress) as advance:
         for start in range(0, len(jobs), batch_size):
             part = [contexts[i] for i, _ in jobs[start : start + batch_size]]
-            emitted += _sampled(model, part, settings, seed + start)
+            for ids, ended in _sampled(model, part, settings, seed + start):
+                emitted.append(ids)
+                finished.append(ended)
             advance(len(part) * max_new_tokens)
     requests = [Request(contexts[i], tuple(ids)) for (i, _), ids in zip(jobs, emitted)]
     logprob = np.empty(len(requests))
     for _, indices, terms in engine.score(model, requests):
         logprob[indices] = [part.sum() for part in terms]
-    ends = _end_ids(model)
     return pd.DataFrame(
         {
             "prompt": [i for i, _ in jobs],
@@ -157,7 +159,7 @@ def generate(
             "text": [model.tokenizer.decode(ids, skip_special_tokens=True) for ids in emitted],
             "n_tokens": [len(ids) for ids in emitted],
             "logprob": logprob,
-            "finished": [ids[-1] in ends for ids in emitted],
+            "finished": finished,
         }
     )
 
@@ -198,8 +200,12 @@ def _states(network: Any, batch: list[list[int]], layers: Sequence[int], pool: s
     return [(row[-1] if pool == "last" else row).numpy() for row in rows]
 
 
-def _sampled(model: Model, contexts: list[tuple[int, ...]], settings: dict[str, Any], seed: int) -> list[list[int]]:
-    """Emitted ids of one batch, up to and with the first end token."""
+def _sampled(
+    model: Model, contexts: list[tuple[int, ...]], settings: dict[str, Any], seed: int
+) -> list[tuple[list[int], bool]]:
+    """Emitted ids of one batch, up to and with the first end token, and whether there was one."""
+    if model.server is not None:
+        return served.sample(model, contexts, settings, seed)
     import torch
 
     network = model.network
@@ -214,7 +220,7 @@ def _sampled(model: Model, contexts: list[tuple[int, ...]], settings: dict[str, 
     emitted = []
     for row in full[:, ids.shape[1] :].tolist():
         stop = next((n + 1 for n, token in enumerate(row) if token in ends), len(row))
-        emitted.append(row[:stop])
+        emitted.append((row[:stop], row[stop - 1] in ends))
     return emitted
 
 
