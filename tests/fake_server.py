@@ -39,6 +39,7 @@ class FakeServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # one packet an answer: else the client waits 40 ms for the second
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -98,7 +99,7 @@ class FakeServer:
             return 400, {"error": {"message": "when using `logprob_token_ids`, `logprobs` must be set."}}
         if len(body["prompt"]) + body["max_tokens"] > self.network.config.max_position_embeddings:
             return 400, {"error": {"message": "the prompt is too long"}}
-        with self.computing, torch.inference_mode():
+        with self.computing:
             number = len(self.bodies)
             self.bodies.append(body)
             emitted, rows = self.written(body)
@@ -110,7 +111,8 @@ class FakeServer:
         if self.vllm and body.get("return_token_ids"):
             choice |= {"prompt_token_ids": body["prompt"], "token_ids": emitted}
         if self.vllm and body.get("prompt_logprobs") is not None:
-            choice["prompt_logprobs"] = self.prompt_rows(body["prompt"])
+            with self.computing:
+                choice["prompt_logprobs"] = self.prompt_rows(body["prompt"])
         usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": len(emitted)}
         answer = {"model": self.model, "system_fingerprint": self.fingerprint, "choices": [choice], "usage": usage}
         self.twist(body, answer, number)
@@ -129,6 +131,7 @@ class FakeServer:
                 break
         return ids[len(body["prompt"]) :], rows
 
+    @torch.inference_mode()
     def logprobs(self, ids: list[int]) -> torch.Tensor:
         return self.network(input_ids=torch.tensor([ids]), use_cache=False).logits[0].double().log_softmax(-1)
 

@@ -153,6 +153,21 @@ def bounded(answers: pd.DataFrame) -> Bools:
     return np.asarray(flags, bool)
 
 
+def require_shown(answers: pd.DataFrame) -> None:
+    """Refuse answers of which some are known as intervals only, where a number is needed of each.
+
+    Raises:
+        InputError: An option is flagged `bounded`.
+    """
+    hidden = bounded(answers)
+    if hidden.any():
+        name = answers["question_id"].iloc[int(hidden.argmax())]
+        raise InputError(
+            f"{hidden.sum()} options, the first of question {name!r}, were not shown by the server and are known as "
+            "intervals only; use metrics.probability_bounds(answers), or leave those questions out."
+        )
+
+
 def logprob_ends(answers: pd.DataFrame) -> tuple[Floats, Floats]:
     """The least and the most each log-probability can be, `[rows]` each, in nats; the same where it was shown."""
     logprob = answers["logprob"].to_numpy(np.float64)
@@ -213,12 +228,7 @@ def _role_codes(answers: pd.DataFrame) -> NDArray[np.intp]:
 def _check_values(answers: pd.DataFrame, starts: Ints) -> None:
     """Refuse what no log-probability or length can be, and one text under two roles."""
     ids, logprob = answers["question_id"], answers["logprob"].to_numpy(np.float64)
-    if (hidden := bounded(answers)).any():
-        raise InputError(
-            f"{hidden.sum()} options, the first of question {ids.iloc[int(hidden.argmax())]!r}, were not shown by the "
-            "server and are known as intervals only; use metrics.probability_bounds(answers), or leave those questions "
-            "out."
-        )
+    require_shown(answers)
     for wrong, what in ((np.isnan(logprob), "is NaN"), (logprob > 1e-6, "is above 0")):
         if wrong.any():
             raise InputError(f"A log-probability of question {ids.iloc[int(wrong.argmax())]!r} {what}; ask it again.")

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from workbench.errors import InputError
 from workbench.extraction import served
 from workbench.extraction.tokens import Encoder, Request
@@ -72,13 +70,13 @@ def check(model: Model) -> Contract:
         requests = _requests(model)
         order = list(range(len(requests)))
         first, again, backwards = (_asked(model, requests, way) for way in (order, order, order[::-1]))
-        if len(set(first.values())) == 1:
+        if len({value for (i, _), value in first.items() if len(requests[i].continuation) == 1}) == 1:
             raise InputError(f"The server at {server.address.base} gives every token the same log-probability.")
         repeated = _within(server, _gap(first, again), REPEATED, "asked the same twice")
         reordered = _within(server, _gap(first, backwards), REPEATED, "asked the same in another order")
         local, against = None, server.address.check_against
         if against:
-            local = _within(server, _local_gap(against, model, requests), LOCAL, f"compared with {against!r}")
+            local = _within(server, _local_gap(against, model, requests, first), LOCAL, f"compared with {against!r}")
         server.contract = Contract(repeated, reordered, local, against)
     return server.contract
 
@@ -109,18 +107,23 @@ def _gap(one: dict[tuple[int, str], float], other: dict[tuple[int, str], float])
     return max((abs(one[name] - other[name]) for name in one.keys() & other.keys()), default=float("inf"))
 
 
-def _local_gap(source: str, model: Model, requests: list[Request]) -> float:
-    """Largest difference from a model on this machine; of a bound, by how much its number is above it."""
+def _local_gap(source: str, model: Model, requests: list[Request], first: dict[tuple[int, str], float]) -> float:
+    """Largest difference of a server's numbers from those of a model on this machine.
+
+    Where only the most probable tokens are shown, the most probable of each item that has a known id is compared.
+    """
     from workbench.extraction import engine
 
-    expected = np.full(len(requests), np.nan)
-    for _, indices, terms in engine.score(load_model(source), requests):
-        expected[indices] = [part.sum() for part in terms]
-    gaps = []
-    for reply in served.read(model, requests, [f"{i} of the contract test" for i in range(len(requests))]):
-        for i, terms in reply.terms.items():
-            gap = float(expected[i] - reply.high.get(i, terms.sum()))
-            gaps.append(max(gap, 0.0) if i in reply.high else abs(gap))
+    shown: dict[int, tuple[Request, float]] = {}
+    for (i, name), value in sorted(first.items(), key=lambda entry: -entry[1]):
+        token = served.token_of(model.tokenizer, name) if name else None
+        request = requests[i] if not name else Request(requests[i].context, (token,)) if token is not None else None
+        if request is not None:
+            shown.setdefault(i, (request, value))
+    asked = list(shown.values())
+    gaps = [float("inf")] * (not asked)
+    for _, indices, terms in engine.score(load_model(source), [request for request, _ in asked]):
+        gaps += [abs(float(part.sum()) - asked[i][1]) for i, part in zip(indices, terms)]
     return max(gaps)
 
 

@@ -72,7 +72,7 @@ class Connection:
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=httpx.Timeout(timeout, connect=min(10.0, timeout)),
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            limits=httpx.Limits(max_connections=concurrency + 1, max_keepalive_connections=concurrency + 1),
             trust_env=not host.startswith(LOOPBACK),
         )
         weakref.finalize(self, self._client.close)
@@ -85,12 +85,12 @@ class Connection:
         """What the completions endpoint answers; counted in the ledger."""
         answer = self._sent("POST", "completions", body, self.retries)
         usage = answer.get("usage") or {}
-        spent = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+        read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
         with self._lock:
             self._ledger.calls += 1
-            if all(isinstance(n, int) for n in spent):
-                self._ledger.prompt_tokens += spent[0]
-                self._ledger.completion_tokens += spent[1]
+            if isinstance(read, int) and isinstance(written, int):
+                self._ledger.prompt_tokens += read
+                self._ledger.completion_tokens += written
             else:
                 self._ledger.unmetered_calls += 1
         return answer

@@ -41,7 +41,7 @@ class Model:
     """Whether code shipped beside the weights may run."""
     allow_pickle: bool = False
     """Whether weights may come from pickle files."""
-    server: Server | None = None
+    server: Server | None = field(default=None, repr=False, compare=False)
     """The server that reads it; None for a network on this machine."""
     loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """A network and tokenizer already in memory, by name."""

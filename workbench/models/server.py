@@ -72,6 +72,8 @@ class Server:
     """What the server says of the model."""
     context_length: int
     """Most tokens of a prompt with its option."""
+    tokenizer: str
+    """Where the tokenizer's files come from."""
     contract: Any = None
     """Result of the contract test, once something was read."""
     seen: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -113,7 +115,9 @@ class Server:
         stated = ", ".join(f"{name}={value}" for name, value in self.stated.items() if value is not None)
         how = "every log-probability asked for" if self.address.exact else f"the {self.address.top_k} most probable"
         found = str(self.contract or "nothing was read, so the contract was not tested")
-        return {"server": f"{self.address.base} ({how})", "stated": stated, "contract": found}
+        spent = ", ".join(f"{name} {value:g}" for name, value in self.spent().items())
+        facts = {"server": f"{self.address.base} ({how})", "stated": stated, "tokenizer": self.tokenizer}
+        return facts | {"contract": found, "spent": spent}
 
 
 def is_address(source: str) -> bool:
@@ -171,7 +175,7 @@ def open_model(source: str, trust_remote_code: bool = False) -> Model:
             f"The server at {address.base} does not say how many tokens {address.name!r} takes; add "
             "?context=NUMBER to the address."
         )
-    folder, revision = _tokenizer_folder(address)
+    folder, commit = _tokenizer_folder(address)
     files = [path for path in fingerprints.model_files(folder) if not fingerprints.holds_weights(path)]
     if not any(path.name.startswith(("tokenizer", "vocab")) or path.suffix == ".model" for path in files):
         raise InputError(f"There is no tokenizer in {str(folder)!r}; name its folder or hub id with ?tokenizer=.")
@@ -185,11 +189,13 @@ def open_model(source: str, trust_remote_code: bool = False) -> Model:
         device="server",
         dtype="as served",
         fingerprint=digest,
-        revision=address.revision or revision,
+        revision=address.revision,
         note="its weights were not seen: the fingerprint is what the server states and the tokenizer's files",
         trust_remote_code=trust_remote_code,
         # an answer takes one token of room, and the encoder counts the last option token as free
-        server=Server(address, connection, stated, longest - 2),
+        server=Server(
+            address, connection, stated, longest - 2, f"{address.tokenizer or address.name} {commit}".strip()
+        ),
     )
 
 
@@ -237,7 +243,7 @@ def _same(before: dict[str, Any], now: dict[str, Any], address: Address) -> None
 
 
 def _tokenizer_folder(address: Address) -> tuple[Path, str]:
-    """Folder and revision of the tokenizer: a folder, a short name, or a hub id."""
+    """Folder and commit of the tokenizer: a folder, a short name, or a hub id."""
     from workbench.models import embedded
     from workbench.models.loading import hub_snapshot
 
