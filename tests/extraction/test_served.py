@@ -286,6 +286,13 @@ def test_a_server_that_adds_tokens_is_refused(fake, folder):
         wb.ask(opened(fake, folder), questions(1))
 
 
+def test_answers_without_usage_are_counted_apart(fake, folder):
+    fake.twist = lambda body, answer, call: answer.update(usage=None)
+    spent = wb.ask(opened(fake, folder), questions(1)).attrs
+    assert spent["server_unmetered_calls"] == spent["server_calls"] == len(fake.bodies)
+    assert spent["server_prompt_tokens"] == 0 and "server_cost" not in spent
+
+
 def test_texts_and_generation_go_through_the_server(fake, folder):
     here, there = wb.wrap_model(tiny.network(), tiny.byte_tokenizer()), opened(fake, folder)
     texts = ["The capital of France is Paris.", "Jupiter"]

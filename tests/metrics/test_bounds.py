@@ -8,11 +8,10 @@ import pytest
 
 import workbench as wb
 import workbench.metrics.culture
-import workbench.metrics.judging
 import workbench.metrics.risk_scores
 from workbench import metrics
 from workbench.errors import InputError
-from workbench.metrics import outcome_bounds, probability_bounds
+from workbench.metrics import judging, outcome_bounds, probability_bounds
 from workbench.metrics.judging import label_reads
 
 
@@ -100,3 +99,8 @@ def test_a_judge_that_shows_some_labels_is_flagged_with_its_bounds():
     assert high[1].tolist() == pytest.approx([0.5 / 0.7, 0.2 / 0.7, 0.1 / 0.8])
     assert np.isnan(reads.p[2]).all() and high[2].tolist() == [1, 1, 1]
     assert len(reads.where(question_id="b").high) == 1
+    tagged = pd.concat([shown.assign(template="s"), none.assign(template="p", pair=1.0)]).assign(labels="x", case="c")
+    assert {name: r.counts()["n_unparsed"] for name, r in judging.judgement("j", tagged, ["c"]).reads.items()} == {
+        "p x": 1,
+        "s x": 0,
+    }

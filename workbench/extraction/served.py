@@ -289,8 +289,8 @@ def _values(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log-probabilities of what was asked for, NaN where not shown, and the most each can be."""
     choice = _choice(answer)
-    counted = (answer.get("usage") or {}).get("prompt_tokens", len(each.prompt))
-    if counted != len(each.prompt):
+    counted = (answer.get("usage") or {}).get("prompt_tokens")
+    if counted not in (None, len(each.prompt)):
         raise _Wrong(f"read {counted} tokens where {len(each.prompt)} were sent")
     if server.address.exact:
         if choice.get("prompt_token_ids") != list(each.prompt):
