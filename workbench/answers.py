@@ -25,7 +25,8 @@ Bools = NDArray[np.bool_]
 NEEDED = ("question_id", "option", "text", "role", "logprob")
 LENGTHS = ("n_tokens", "n_chars", "n_bytes")
 FLAGS = ("boundary_merged", "truncated", "duplicate", "prefix")
-EXTRACTED = (*NEEDED, "value", *LENGTHS, "logprob_unconditional", *FLAGS)
+BOUNDS = ("logprob_low", "logprob_high", "bounded")
+EXTRACTED = (*NEEDED, "value", *LENGTHS, "logprob_unconditional", *FLAGS, *BOUNDS)
 READING = ("mass", "normalisation")
 ADDED = ("p", "rest", "rest_role", *READING)
 OUTCOMES = (
@@ -68,8 +69,8 @@ def probabilities(
         `p` and `rest` of a question add up to 1.
 
     Raises:
-        InputError: A column is missing, the blocks are broken, a log-probability is NaN or above 0, or a question
-            has no option the model can give.
+        InputError: A column is missing, the blocks are broken, a log-probability is NaN, only bounded or above 0, or
+            a question has no option the model can give.
     """
     if normalisation not in get_args(Normalisation):
         raise unknown("normalisation", normalisation, list(get_args(Normalisation)))
@@ -146,6 +147,37 @@ def tag_columns(table: pd.DataFrame) -> list[str]:
     return [str(name) for name in table.columns if name not in {*EXTRACTED, *ADDED}]
 
 
+def bounded(answers: pd.DataFrame) -> Bools:
+    """Which options a server did not show, so that their log-probability is an interval, `[rows]`."""
+    flags = answers["bounded"].eq(True) if "bounded" in answers.columns else np.zeros(len(answers), bool)
+    return np.asarray(flags, bool)
+
+
+def require_shown(answers: pd.DataFrame) -> None:
+    """Refuse answers of which some are known as intervals only, where a number is needed of each.
+
+    Raises:
+        InputError: An option is flagged `bounded`.
+    """
+    hidden = bounded(answers)
+    if hidden.any():
+        name = answers["question_id"].iloc[int(hidden.argmax())]
+        raise InputError(
+            f"{hidden.sum()} options, the first of question {name!r}, were not shown by the server and are known as "
+            "intervals only; use metrics.probability_bounds(answers), or leave those questions out."
+        )
+
+
+def logprob_ends(answers: pd.DataFrame) -> tuple[Floats, Floats]:
+    """The least and the most each log-probability can be, `[rows]` each, in nats; the same where it was shown."""
+    logprob = answers["logprob"].to_numpy(np.float64)
+    hidden = bounded(answers)
+    if not hidden.any():
+        return logprob, logprob
+    low, high = (answers[name].to_numpy(np.float64) for name in BOUNDS[:2])
+    return np.where(hidden, low, logprob), np.where(hidden, high, logprob)
+
+
 def block_starts(answers: pd.DataFrame) -> Ints:
     """Row positions where the questions begin, `[questions]`.
 
@@ -196,6 +228,7 @@ def _role_codes(answers: pd.DataFrame) -> NDArray[np.intp]:
 def _check_values(answers: pd.DataFrame, starts: Ints) -> None:
     """Refuse what no log-probability or length can be, and one text under two roles."""
     ids, logprob = answers["question_id"], answers["logprob"].to_numpy(np.float64)
+    require_shown(answers)
     for wrong, what in ((np.isnan(logprob), "is NaN"), (logprob > 1e-6, "is above 0")):
         if wrong.any():
             raise InputError(f"A log-probability of question {ids.iloc[int(wrong.argmax())]!r} {what}; ask it again.")

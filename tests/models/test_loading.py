@@ -163,6 +163,14 @@ def test_an_unknown_device_is_refused(folder, device):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_layers_spread_over_the_devices_at_hand_give_the_same_numbers(folder, cache):
+    questions = [wb.Question("Capital?", (wb.Option(" Paris"), wb.Option(" I don't know.")))]
+    one, spread = (wb.load_model(folder, device=device, dtype="float32") for device in ("cpu", "auto"))
+    assert wb.ask(spread, questions, store=False)["logprob"].to_numpy() == pytest.approx(
+        wb.ask(one, questions, store=False)["logprob"].to_numpy(), abs=1e-4
+    )
+
+
 def test_a_device_that_is_not_there_is_named(folder):
     with pytest.raises(InputError, match="cannot be used here"):
         _ = wb.load_model(folder, device="cuda").network

@@ -7,7 +7,7 @@ import pytest
 from toys import write_notebook, write_study
 
 from workbench.errors import InputError
-from workbench.runs.keys import from_here
+from workbench.runs.keys import from_here, key_of
 from workbench.runs.matrix import Matrix
 from workbench.runs.studies import load_study, plan
 
@@ -103,3 +103,26 @@ def test_relative_paths_start_from_the_users_folder(
         "name": "items.csv"
     }
     assert not os.path.isabs(str(plan("toy", given={"name": "plain"}, here=here)[0].parameters_given["name"]))
+
+
+def test_the_address_of_a_server_survives_with_its_paths_made_absolute(tmp_path):
+    (tmp_path / "tok").mkdir()
+    (tmp_path / "tok" / "tokenizer.json").write_text("{}")
+    address = "vllm://127.0.0.1:8000/a/b?tokenizer=./tok&check_against=./tok#./gone&timeout=3"
+    absolute = from_here(address, tmp_path)
+    assert (
+        absolute == f"vllm://127.0.0.1:8000/a/b?tokenizer={tmp_path}/tok&check_against={tmp_path}/tok#./gone&timeout=3"
+    )
+    assert from_here("vllm://h:1/n?tokenizer=owner/name", tmp_path) == "vllm://h:1/n?tokenizer=owner/name"
+    notebook = write_notebook(tmp_path / "n.ipynb", "pass")
+    before = key_of(notebook, "s/n", {"model": absolute}, tmp_path)
+    assert before == key_of(notebook, "s/n", {"model": absolute}, tmp_path)
+    (tmp_path / "tok" / "tokenizer.json").write_text("{ }")
+    assert before != key_of(notebook, "s/n", {"model": absolute}, tmp_path)
+
+
+def test_a_key_in_an_address_is_refused_before_anything_is_written(tmp_path):
+    notebook = write_notebook(tmp_path / "n.ipynb", "pass")
+    with pytest.raises(InputError, match="holds no user or key") as caught:
+        key_of(notebook, "s/n", {"models": ["vllm://secret@h/n"]}, tmp_path)
+    assert "secret" not in str(caught.value)

@@ -12,9 +12,9 @@ import pandas as pd
 
 from workbench.answers import FLAGS, LENGTHS, RESERVED
 from workbench.errors import InputError
-from workbench.extraction import engine, progress
+from workbench.extraction import contract, engine, progress, served
 from workbench.extraction import trie as tries
-from workbench.extraction.store import AnswerStore, Reading, request_key, store_of, text_keys
+from workbench.extraction.store import AnswerStore, Reading, bound_key, request_key, store_of, text_keys
 from workbench.extraction.tokens import Encoder, Request, Truncate
 from workbench.models import Model
 from workbench.questions import Question, Tag
@@ -50,13 +50,16 @@ def ask(
         `logprob` (natural log, summed over the option's tokens, float64), `n_tokens`, `n_chars` and `n_bytes` (of the
         text without its leading white space), `logprob_unconditional`, and the flags `boundary_merged`, `truncated`,
         `duplicate` (same tokens as an earlier option) and `prefix` (another option begins with this one, so its
-        probability contains the other's). `attrs` holds counts of this call: `requests_computed`,
-        `requests_stored`, `tokens_computed`, and how they were computed: `engine_step`, `engine_gap_nats`,
-        `engine_passed_over`, and in half precision `engine_half_precision_gap_nats`.
+        probability contains the other's). From a server that shows its most probable tokens only, an option it did
+        not show has a `logprob` of NaN, is flagged `bounded`, and lies between `logprob_low` and `logprob_high`.
+        `attrs` holds counts of this call: `requests_computed`, `requests_stored`, `tokens_computed`, and how they were
+        computed: `engine_step`, `engine_gap_nats`, `engine_passed_over`, in half precision
+        `engine_half_precision_gap_nats`; of a server also `engine_contract` and what was spent, `server_calls`,
+        `server_prompt_tokens`, `server_cost` ...
 
     Raises:
-        InputError: If there are no questions, ids repeat, a prompt is too long, an option has no tokens, or the
-            network gives a number that is not finite.
+        InputError: If there are no questions, ids repeat, a prompt is too long, an option has no tokens, the network
+            gives a number that is not finite, or a server fails or breaks its contract.
     """
     asked = _checked(questions, unconditional)
     if not isinstance(store, (bool, AnswerStore)):
@@ -70,7 +73,10 @@ def ask(
     with own as opened:
         session = _Session(model, store if isinstance(store, AnswerStore) else opened, truncate, show_progress)
         readings = session.read(everything)
-    table = _table(asked, readings, np.array([session.known[reading.key] for reading in readings]))
+    table = _table(asked, readings, np.array([session.known.get(reading.key, np.nan) for reading in readings]))
+    if model.server is not None and not model.server.address.exact:
+        high = [session.highest.get(reading.key, np.nan) for reading in readings[: len(table)]]
+        table = table.assign(**_bounds(table["logprob"], high))
     table.attrs.update(session.counts)
     return table
 
@@ -85,7 +91,8 @@ def tally(tables: Iterable[pd.DataFrame]) -> dict[str, str | int | float]:
         `requests_computed`, `requests_stored` and `tokens_computed` in all; how many options another one begins with
         (`prefix_options`), have the tokens of an earlier one (`duplicate_options`), were encoded apart from a prompt
         they merge with (`merged_options`) or follow one whose middle was cut out (`truncated_options`); and the
-        engine's step, gap on its probes (nats) and faster steps passed over, where it computed.
+        engine's step, gap on its probes (nats) and faster steps passed over, where it computed; of a server also what
+        was spent, and the number of options it did not show (`bounded_options`).
     """
     given = list(tables)
     found: dict[str, str | int | float] = {
@@ -94,6 +101,10 @@ def tally(tables: Iterable[pd.DataFrame]) -> dict[str, str | int | float]:
     }
     for flag in ("prefix", "duplicate", "boundary_merged", "truncated"):
         found[f"{flag.removeprefix('boundary_')}_options"] = sum(int(table[flag].sum()) for table in given)
+    if any("bounded" in table for table in given):
+        found["bounded_options"] = sum(int(table["bounded"].sum()) for table in given if "bounded" in table)
+    for name in dict.fromkeys(str(name) for table in given for name in table.attrs if str(name).startswith("server_")):
+        found[name] = sum(table.attrs.get(name, 0) for table in given)
     for table in given:
         found |= {str(name): value for name, value in table.attrs.items() if str(name).startswith("engine_")}
     return found
@@ -135,20 +146,21 @@ class _Session:
         self.truncate: Truncate = truncate
         self.show_progress = show_progress
         self.known: dict[bytes, float] = {}
+        self.highest: dict[bytes, float] = {}
         self.counts: dict[str, str | int | float] = {"requests_computed": 0, "tokens_computed": 0}
         self.tier = engine.tier(model)
 
     def read(self, questions: Sequence[Question]) -> list[Reading]:
-        """One reading per option of every question; afterwards `known` has a number for each."""
+        """One reading per option of every question; afterwards `known` or `highest` has a number for each."""
         texts = [text_keys(self.model.fingerprint, self.tier, self.truncate, q) for q in questions]
         flat = list(dict.fromkeys(key for keys in texts for key in keys))
         readings = self.store.get_readings(flat) if self.store is not None else {}
         if self.store is not None:
-            self.known = self.store.get(list({reading.key for reading in readings.values()}))
+            self._look_up(list({reading.key for reading in readings.values()}))
         new = [
             (question, keys)
             for question, keys in zip(questions, texts)
-            if any(key not in readings or readings[key].key not in self.known for key in keys)
+            if any(key not in readings or self._lacks(readings[key].key) for key in keys)
         ]
         if new:
             readings |= self._encode_and_compute(new)
@@ -167,12 +179,25 @@ class _Session:
                 requests.setdefault(key, (request, question.id))
                 readings[text_key] = Reading(key, len(request.continuation), request.boundary_merged, request.truncated)
         if self.store is not None:
-            self.known |= self.store.get(list(requests))
+            self._look_up(list(requests))
             self.store.put_readings(readings)
-        missing = {key: made for key, made in requests.items() if key not in self.known}
-        if missing:
+        missing = {key: made for key, made in requests.items() if self._lacks(key)}
+        if missing and self.model.server is None:
             self._compute(missing)
+        elif missing:
+            self._ask_server(missing)
         return readings
+
+    def _lacks(self, key: bytes) -> bool:
+        return key not in self.known and key not in self.highest
+
+    def _look_up(self, keys: list[bytes]) -> None:
+        """Take what the store has of these requests: their numbers, or the most they can be."""
+        assert self.store is not None
+        self.known |= self.store.get(keys)
+        if self.model.server is not None and not self.model.server.address.exact:
+            by_bound = {bound_key(key): key for key in keys if key not in self.known}
+            self.highest |= {by_bound[bound]: high for bound, high in self.store.get(list(by_bound)).items()}
 
     def _compute(self, missing: dict[bytes, tuple[Request, str]]) -> None:
         """Compute these requests, keeping each pack as it is done."""
@@ -187,7 +212,7 @@ class _Session:
             self.counts["engine_half_precision_gap_nats"] = choice.half_gap
         done = 0
         trie = tries.build(requests)
-        total = engine.work(choice.step, requests, trie)
+        total = engine.work(self.model, requests, trie)
         with progress.bar(total, "reading answers", self.show_progress) as advance:
             for tokens, indices, terms in engine.score(self.model, requests, trie=trie):
                 values = [float(part.sum()) for part in terms]
@@ -199,6 +224,36 @@ class _Session:
                 advance(tokens)
                 done += tokens
         self.counts["tokens_computed"] = done
+
+    def _ask_server(self, missing: dict[bytes, tuple[Request, str]]) -> None:
+        """Have a server score these requests, keeping each answer as it comes."""
+        keys, server = list(missing), self.model.server
+        assert server is not None
+        requests, names = [request for request, _ in missing.values()], [name for _, name in missing.values()]
+        before = server.spent()
+        found = contract.check(self.model)
+        self.counts |= {"engine_step": "server", "engine_gap_nats": found.gap, "engine_passed_over": ""}
+        self.counts |= {"engine_contract": str(found), "requests_computed": len(requests)}
+        reads = served.plan(requests, server.address.exact)
+        total = sum(len(read.prompt) for read in reads)
+        with progress.bar(total, "asking the server", self.show_progress) as advance:
+            for reply in served.read(self.model, requests, names, reads):
+                exact = {keys[i]: float(terms.sum()) for i, terms in reply.terms.items() if i not in reply.high}
+                highest = {keys[i]: high for i, high in reply.high.items()}
+                self.known |= exact
+                self.highest |= highest
+                if self.store is not None and reply.terms:
+                    self.store.put(exact | {bound_key(key): high for key, high in highest.items()})
+                advance(reply.tokens)
+        self.counts["tokens_computed"] = total
+        self.counts |= {f"server_{name}": value - before[name] for name, value in server.spent().items()}
+
+
+def _bounds(logprob: pd.Series, high: Sequence[float]) -> dict[str, np.ndarray]:
+    """The columns of answers that may be known as an interval only."""
+    bounded = logprob.isna().to_numpy()
+    low = np.where(bounded, -np.inf, logprob)
+    return {"logprob_low": low, "logprob_high": np.where(bounded, high, logprob), "bounded": bounded}
 
 
 def _check_vocabulary(model: Model, requests: Sequence[Request], names: Sequence[str]) -> None:

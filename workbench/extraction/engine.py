@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from workbench.errors import InputError
-from workbench.extraction import packed, rows, tree
+from workbench.extraction import contract, packed, rows, served, tree
 from workbench.extraction import trie as tries
 from workbench.extraction.tokens import Batch, Request, Unsupported
 from workbench.models import Model
@@ -77,6 +77,8 @@ def tier(model: Model) -> str:
     In float32 every device and step gives the same to 1e-4 nat. In half precision they differ by tenths, and so may
     two versions of torch or transformers, from which, with the fingerprint, the step follows.
     """
+    if model.server is not None:
+        return served.VERSION
     parts = [VERSION]
     if model.dtype in HALF:
         parts.append("on " + model.device.partition(":")[0])
@@ -89,8 +91,11 @@ def tier(model: Model) -> str:
     return " ".join(parts)
 
 
-def work(step: Step, requests: Sequence[Request], trie: tries.Trie) -> int:
-    """Tokens a step computes for these requests, as `score` counts them."""
+def work(model: Model, requests: Sequence[Request], trie: tries.Trie) -> int:
+    """Tokens to compute for these requests, as `score` counts them."""
+    if model.server is not None:
+        return sum(len(read.prompt) for read in served.plan(requests, model.server.address.exact))
+    step = choose(model).step
     if step == "trie":
         return len(trie.tokens)
     if step == "tree":
@@ -117,6 +122,10 @@ def score(
     Raises:
         InputError: If the device has not the memory for a few tokens.
     """
+    if model.server is not None:
+        contract.check(model)
+        yield from served.score(model, requests)
+        return
     import torch
 
     step = choose(model).step

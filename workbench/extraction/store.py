@@ -47,6 +47,11 @@ def request_key(fingerprint: str, engine: str, request: Request) -> bytes:
     return digest.digest()
 
 
+def bound_key(key: bytes) -> bytes:
+    """The key under which the most a request can be is kept, where its number could not be read."""
+    return hashlib.blake2b(key + b"at most", digest_size=20).digest()
+
+
 def text_keys(fingerprint: str, engine: str, truncate: str, question: Question) -> list[bytes]:
     """A 20-byte key for each option of a question: fingerprint, engine and encoding rules, prompt and option text."""
     prompt = question.prompt

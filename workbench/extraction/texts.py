@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
-from workbench.extraction import engine, progress
+from workbench.extraction import engine, progress, served
 from workbench.extraction import trie as tries
 from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model
@@ -163,21 +163,23 @@ def generate(
     settings = {"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {}
     settings |= {"do_sample": bool(temperature), "max_new_tokens": max_new_tokens}
     emitted: list[list[int]] = []
+    finished: list[bool] = []
     with progress.bar(len(jobs), "generating", show_progress, unit="texts") as advance:
         for start in range(0, len(jobs), batch_size):
             numbers = [i for i, _ in jobs[start : start + batch_size]]
             try:
-                emitted += _sampled(model, [contexts[i] for i in numbers], settings, seed + start)
+                sampled = _sampled(model, [contexts[i] for i in numbers], settings, seed + start)
             except RuntimeError as error:
                 if "probability tensor" in str(error):
                     _check_finite(np.nan, f"one of the prompts {numbers[0]} to {numbers[-1]}")
                 raise
+            emitted += [ids for ids, _ in sampled]
+            finished += [ended for _, ended in sampled]
             advance(len(numbers))
     requests = [Request(contexts[i], tuple(ids)) for (i, _), ids in zip(jobs, emitted)]
     logprob = np.array([part.sum() for part in _terms(model, requests, "scoring", show_progress)])
     for (i, _), value in zip(jobs, logprob):
         _check_finite(value, f"prompt {i}")
-    ends = _end_ids(model)
     return pd.DataFrame(
         {
             "prompt": [i for i, _ in jobs],
@@ -185,7 +187,7 @@ def generate(
             "text": [model.tokenizer.decode(ids, skip_special_tokens=True) for ids in emitted],
             "n_tokens": [len(ids) for ids in emitted],
             "logprob": logprob,
-            "finished": [ids[-1] in ends for ids in emitted],
+            "finished": finished,
         }
     )
 
@@ -205,7 +207,7 @@ def _terms(model: Model, requests: Sequence[Request], label: str, shown: bool) -
     """Log-probabilities of each request's tokens, nats."""
     parts: list[NDArray[np.float64]] = [np.empty(0)] * len(requests)
     trie = tries.build(requests)
-    with progress.bar(engine.work(engine.choose(model).step, requests, trie), label, shown) as advance:
+    with progress.bar(engine.work(model, requests, trie), label, shown) as advance:
         for tokens, indices, terms in engine.score(model, requests, trie=trie):
             for i, part in zip(indices, terms):
                 parts[i] = part
@@ -260,8 +262,12 @@ def _states(network: Any, batch: list[list[int]], layers: Sequence[int], pool: s
     return [(row[-1] if pool == "last" else row).numpy() for row in rows]
 
 
-def _sampled(model: Model, contexts: list[tuple[int, ...]], settings: dict[str, Any], seed: int) -> list[list[int]]:
-    """Emitted ids of one batch, up to and with the first end token."""
+def _sampled(
+    model: Model, contexts: list[tuple[int, ...]], settings: dict[str, Any], seed: int
+) -> list[tuple[list[int], bool]]:
+    """Emitted ids of one batch, up to and with the first end token, and whether there was one."""
+    if model.server is not None:
+        return served.sample(model, contexts, settings, seed)
     import torch
     from transformers import GenerationConfig
 
@@ -280,7 +286,7 @@ def _sampled(model: Model, contexts: list[tuple[int, ...]], settings: dict[str, 
     emitted = []
     for row in full[:, ids.shape[1] :].tolist():
         stop = next((n + 1 for n, token in enumerate(row) if token in ends), len(row))
-        emitted.append(row[:stop])
+        emitted.append((row[:stop], row[stop - 1] in ends))
     return emitted
 
 

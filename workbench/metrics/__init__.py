@@ -1,6 +1,7 @@
 """Metrics on arrays and on tables of probabilities: pure functions, no torch, no files."""
 
 from workbench.metrics.abstention import abstention_prf, confidence_target_score, keep_abstentions, outcome_rates
+from workbench.metrics.bounds import outcome_bounds, probability_bounds
 from workbench.metrics.calibration import (
     CalibrationReport,
     adaptive_ece,
@@ -48,7 +49,9 @@ __all__ = [
     "hedging_gradient",
     "keep_abstentions",
     "nll",
+    "outcome_bounds",
     "outcome_rates",
+    "probability_bounds",
     "recalibrate",
     "risk_coverage",
     "selective_accuracy",

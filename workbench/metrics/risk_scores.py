@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.answers import block_starts, tag_columns
+from workbench.answers import block_starts, require_shown, tag_columns
 from workbench.errors import InputError, unknown
 from workbench.metrics.calibration import bin_table
 from workbench.metrics.checks import fractions
@@ -96,6 +96,7 @@ def choice_scores(answers: pd.DataFrame) -> pd.DataFrame:
         probability), `mass` (what its letters hold), `spaced` (whether they were written after a space).
     """
     starts = block_starts(answers)
+    require_shown(answers)
     text = answers["text"].astype(str)
     frame = pd.DataFrame(
         {
@@ -124,6 +125,7 @@ def numeric_scores(answers: pd.DataFrame, how: Reading = "expectation") -> pd.Da
     if how not in READINGS:
         raise unknown("reading", how, list(READINGS))
     starts = block_starts(answers)
+    require_shown(answers)
     text = answers["text"].astype(str).str.strip()
     if not text.str.fullmatch(r"\d{1,2}").all():
         raise InputError("Numeric scores need options of one or two digits; ask with style='numeric'.")

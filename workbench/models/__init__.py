@@ -1,4 +1,4 @@
-"""Where models come from: the embedded one, the hub, a local folder, a GGUF file, an adapter over any of them."""
+"""Where models come from: the embedded one, the hub, a folder, a GGUF file, an adapter over any of them, a server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, unknown
-from workbench.models import embedded
+from workbench.models import embedded, server
 from workbench.models import fingerprint as fingerprints
 from workbench.models.model import Model
 
@@ -37,7 +37,8 @@ def load_model(
 
     Args:
         source: A short name from `names()`, a hub id `owner/name[@revision]`, a folder, a `.gguf` file, or any of
-            these with `#folder` of a PEFT adapter behind it.
+            these with `#folder` of a PEFT adapter behind it; or the address of a server, `vllm://host:port/NAME` or
+            `openai+https://host/v1/NAME`, with options behind `?` (docs/servers.md).
         device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto` to spread layers over all devices. Default: cuda, else mps,
             else cpu.
         dtype: One of `DTYPES`. Default: bfloat16 on cuda, float32 elsewhere.
@@ -47,6 +48,10 @@ def load_model(
     Raises:
         InputError: If there is no such model, or its files cannot be used safely.
     """
+    if "://" in str(source):
+        if device or dtype:
+            raise InputError("A server chooses its own device and dtype; leave both out for a model behind one.")
+        return server.open_model(str(source), trust_remote_code)
     base, _, adapter_path = str(source).partition("#")
     device = device or _best_device()
     if not DEVICE.fullmatch(device):

@@ -50,6 +50,11 @@ def model_files(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.is_file())
 
 
+def holds_weights(path: Path) -> bool:
+    """Whether a file's name says that it holds weights."""
+    return any(path.match(pattern) for pattern in WEIGHTS)
+
+
 def seal(folder: Path) -> None:
     """Write down the SHA-256 of a model folder's files, so that damage shows."""
     found = {path.name: digest for path, digest in digests(model_files(folder)).items()}

@@ -141,8 +141,10 @@ def made_once(target: Path, source: Path) -> Path:
     return target
 
 
-def hub_snapshot(repository: str, revision: str | None, allow_pickle: bool) -> tuple[Path, str]:
-    """The local folder and commit of a hub repository, downloaded when absent.
+def hub_snapshot(
+    repository: str, revision: str | None, allow_pickle: bool = False, weights: bool = True
+) -> tuple[Path, str]:
+    """The local folder and commit of a hub repository, downloaded when absent; without `weights`, its small files.
 
     Raises:
         InputError: If the hub cannot be reached, or has no such repository or revision.
@@ -150,8 +152,8 @@ def hub_snapshot(repository: str, revision: str | None, allow_pickle: bool) -> t
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py"]
-    patterns += ["*.bin"] if allow_pickle else []
+    patterns = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py"]
+    patterns += ["*.safetensors"] * weights + ["*.bin"] * (weights and allow_pickle)
     try:
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except LocalEntryNotFoundError as error:

@@ -6,9 +6,12 @@ import html
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    from workbench.models.server import Server
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Model:
     """Whether code shipped beside the weights may run."""
     allow_pickle: bool = False
     """Whether weights may come from pickle files."""
+    server: Server | None = field(default=None, repr=False, compare=False)
+    """The server that reads it; None for a network on this machine."""
     loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """A network and tokenizer already in memory, by name."""
     states: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -45,7 +50,16 @@ class Model:
 
     @cached_property
     def network(self) -> Any:
-        """The `transformers` causal model, in evaluation mode."""
+        """The `transformers` causal model, in evaluation mode.
+
+        Raises:
+            InputError: If the model is behind a server, or its files cannot be read.
+        """
+        if self.server is not None:
+            raise InputError(
+                f"{self.name!r} is behind a server, which gives log-probabilities alone; hidden states, steering, "
+                "training and weights need the model itself: load it from a folder or the hub."
+            )
         if "network" in self.loaded:
             return self.loaded["network"]
         from workbench.models.loading import read_network
@@ -68,6 +82,8 @@ class Model:
         Raises:
             InputError: If the configuration names no believable length.
         """
+        if self.server is not None:
+            return self.server.context_length
         config = self.network.config.get_text_config()
         for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
             length = getattr(config, name, None)
@@ -93,7 +109,7 @@ class Model:
 
     def facts(self) -> dict[str, str]:
         """What a run records of this model."""
-        return {
+        facts = {
             "model": self.name,
             "revision": self.revision,
             "fingerprint": self.fingerprint,
@@ -102,6 +118,7 @@ class Model:
             "adapter": self.adapter.name if self.adapter else "",
             "note": self.note,
         }
+        return facts | (self.server.facts() if self.server is not None else {})
 
     def __repr__(self) -> str:
         return f"<Model {self.name} ({self.dtype} on {self.device}, {self.fingerprint[:12]})>"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.files import sha256_of
+from workbench.models.server import is_address, paths_in, with_paths
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NOT_COMPUTING = ("runs", "reports", "cli")
@@ -26,6 +27,9 @@ def key_of(notebook: Path, name: str, values: dict[str, Any], folder: Path) -> s
         name: `<study>/<notebook>`.
         values: All its parameters; files and folders among them count with their content.
         folder: What relative paths among them start from.
+
+    Raises:
+        InputError: If a parameter is the address of a server and is wrong, or holds a key.
     """
     files = [_state(folder / text) for text in _texts(values) if _is_path(folder, text)]
     content = json.dumps([sha256_of(notebook), name, values, files, code_digest()], sort_keys=True)
@@ -44,10 +48,17 @@ def code_digest() -> str:
 
 
 def from_here(value: Any, here: Path) -> Any:
-    """A value with the relative paths in it made absolute, where they name something in the user's folder."""
+    """A value with the relative paths in it made absolute, where they name something in the user's folder.
+
+    Those in the options of a server's address among them.
+    """
     if isinstance(value, list):
         return [from_here(item, here) for item in value]
-    if not isinstance(value, str) or not _is_path(here, value):
+    if not isinstance(value, str):
+        return value
+    if is_address(value):
+        return with_paths(value, lambda path: from_here(path, here))
+    if not _is_path(here, value):
         return value
     path, hash_sign, adapter = value.partition("#")
     return str((here / Path(path).expanduser()).resolve()) + hash_sign + adapter
@@ -65,7 +76,7 @@ def _is_path(folder: Path, text: str) -> bool:
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield value
+        yield from [value] if not is_address(value) else paths_in(value)
     elif isinstance(value, (dict, list)):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _texts(item)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.answers import block_starts
+from workbench.answers import block_starts, require_shown
 from workbench.errors import InputError
 from workbench.metrics.culture.checks import Bools, Floats
 
@@ -88,6 +88,7 @@ def stereoset_scores(answers: pd.DataFrame, per: str = "n_tokens") -> pd.DataFra
         raise InputError(
             f"The answers lack the tag {sorted(missing)[0]!r}; ask the questions of `stereoset_questions`."
         )
+    require_shown(answers)
     score = answers["logprob"] / (answers[per] if per else 1)
     wide = answers.assign(score=score).pivot(index="item", columns="kind", values="score")
     if wide.shape[1] != 3 or wide.isna().any().any():

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.answers import LENGTHS, Normalisation, block_starts, tag_columns
+from workbench.answers import LENGTHS, Normalisation, block_starts, require_shown, tag_columns
 from workbench.errors import InputError, unknown
 from workbench.metrics.culture.checks import Bools, Floats, distributions, pair, scale_positions
 
@@ -69,6 +69,7 @@ def responses(answers: pd.DataFrame, alias: Alias = "sum", normalisation: Normal
         InputError: An option that is no abstention has no value, or a question has fewer than two values.
     """
     starts = block_starts(answers)
+    require_shown(answers)
     block = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(answers)))
     refuses = (answers["role"] == "abstain").to_numpy()
     value = answers["value"].to_numpy(np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.answers import block_starts, tag_columns
+from workbench.answers import block_starts, bounded, logprob_ends, tag_columns
 from workbench.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -29,9 +29,12 @@ class LabelReads:
     values: Floats
     """What the labels stand for, rising, `[labels]`."""
     raw: Floats = field(repr=False)
-    """The probability of each label as the judge gives it; rows add up to `mass`, `[reads, labels]`."""
+    """The probability of each label as the judge gives it; rows add up to `mass`, `[reads, labels]`. Of a label that
+    the source did not show it is the least it can be."""
     top_k: Bools = field(repr=False)
     """A label had no probability at all: the source shows its top tokens only, `[reads]`."""
+    high: Floats | None = field(default=None, repr=False)
+    """The most each label's probability can be, `[reads, labels]`; None where every label was shown."""
 
     @property
     def mass(self) -> Floats:
@@ -43,6 +46,12 @@ class LabelReads:
         """The distributions normalised over the labels; NaN where no label has any probability, `[reads, labels]`."""
         mass = self.mass[:, None]
         return np.divide(self.raw, mass, out=np.full_like(self.raw, np.nan), where=mass > 0)
+
+    @property
+    def p_bounds(self) -> tuple[Floats, Floats]:
+        """The least and the most `p` can be, given what was not shown; equal to it where all was."""
+        high = self.raw if self.high is None else self.high
+        return _share(self.raw, high), _share(high, self.raw)
 
     @property
     def low_mass(self) -> Bools:
@@ -65,7 +74,8 @@ class LabelReads:
             kept &= (self.keys[name] == value).to_numpy()
         if not kept.any():
             raise InputError(f"No reading has {', '.join(f'{k}={v!r}' for k, v in tags.items())}.")
-        return LabelReads(self.keys[kept].reset_index(drop=True), self.values, self.raw[kept], self.top_k[kept])
+        high = None if self.high is None else self.high[kept]
+        return LabelReads(self.keys[kept].reset_index(drop=True), self.values, self.raw[kept], self.top_k[kept], high)
 
 
 def label_reads(answers: pd.DataFrame) -> LabelReads:
@@ -74,7 +84,8 @@ def label_reads(answers: pd.DataFrame) -> LabelReads:
     Options of one `value` are surface forms of one label: their probabilities add up, and forms that come to the same
     tokens count once. Of numbers in digits, "8" holds all that begins with it wherever "85" is spelt with one more
     token; what "85" takes is taken out of "8". Readings that differ in the tag `sample` only (several chains of
-    thought before one verdict) are averaged as probabilities.
+    thought before one verdict) are averaged as probabilities. A label that the source did not show has the least it
+    can be, with the most beside it in `high`.
 
     Args:
         answers: Rows of judge prompts that share one set of labels, each option with its `value`.
@@ -91,8 +102,8 @@ def label_reads(answers: pd.DataFrame) -> LabelReads:
     value = answers["value"].to_numpy(np.float64)[:size]
     if np.isnan(value).any():
         raise InputError(f"Label {texts[int(np.isnan(value).argmax())]!r} has no value; judge prompts give each one.")
-    logprob = answers["logprob"].to_numpy(np.float64).reshape(-1, size)
-    bad = np.isnan(logprob) | (logprob > 1e-6)
+    low, high = (ends.reshape(-1, size) for ends in logprob_ends(answers))
+    bad = np.isnan(low) | np.isnan(high) | (high > 1e-6)
     if bad.any():
         name = answers["question_id"].iloc[int(starts[bad.any(axis=1).argmax()])]
         raise InputError(f"A log-probability of reading {name!r} is NaN or above 0; ask it again.")
@@ -100,13 +111,16 @@ def label_reads(answers: pd.DataFrame) -> LabelReads:
     if len(values) < 2:
         raise InputError("A verdict needs at least two labels of different value.")
     lengths = answers["n_tokens"].to_numpy(np.int64).reshape(-1, size).max(axis=0)
-    prob = _told_apart(np.exp(logprob), list(texts[:size]), lengths)
-    if "duplicate" in answers:
-        prob = np.where(answers["duplicate"].to_numpy(bool).reshape(-1, size), 0.0, prob)
-    raw = np.zeros((len(starts), len(values)))
-    np.add.at(raw.T, column, prob.T)
+    ends = []
+    for own, others in ((low, high), (high, low)):
+        prob = _told_apart(np.exp(own), np.exp(others), list(texts[:size]), lengths)
+        if "duplicate" in answers:
+            prob = np.where(answers["duplicate"].to_numpy(bool).reshape(-1, size), 0.0, prob)
+        ends.append(np.zeros((len(starts), len(values))))
+        np.add.at(ends[-1].T, column, prob.T)
     keys = answers.iloc[starts][["question_id", *tag_columns(answers)]].reset_index(drop=True)
-    return _averaged(LabelReads(keys, values, raw, (logprob == -np.inf).any(axis=1)))
+    most = ends[1] if bounded(answers).any() else None
+    return _averaged(LabelReads(keys, values, ends[0], (low == -np.inf).any(axis=1), most))
 
 
 def by_candidate(keys: pd.DataFrame, x: ArrayLike, order: Sequence[str] | None = None) -> Floats:
@@ -164,8 +178,8 @@ def _placed(keys: pd.DataFrame, axes: list[str], x: Floats, order: Sequence[str]
     return placed
 
 
-def _told_apart(prob: Floats, texts: list[str], lengths: NDArray[np.int64]) -> Floats:
-    """Numbers in digits as exact events: "8" without what goes on as "80" ... "89" with one token more."""
+def _told_apart(prob: Floats, others: Floats, texts: list[str], lengths: NDArray[np.int64]) -> Floats:
+    """Numbers in digits as exact events: "8" without what `others` has of "80" ... "89" with one token more."""
     exact = prob.copy()
     for i, short in enumerate(texts):
         for j, long in enumerate(texts):
@@ -174,8 +188,14 @@ def _told_apart(prob: Floats, texts: list[str], lengths: NDArray[np.int64]) -> F
             if not (short.strip().isdecimal() and long.strip().isdecimal()):
                 raise InputError(f"Label {long!r} begins with {short!r}: saying one says the other; rename one.")
             if len(long) == len(short) + 1 and lengths[j] > lengths[i]:
-                exact[:, i] -= prob[:, j]
+                exact[:, i] -= others[:, j]
     return np.maximum(exact, 0.0)
+
+
+def _share(own: Floats, others: Floats) -> Floats:
+    """Each label's own end of its interval beside the other end of the other labels', `[reads, labels]`."""
+    whole = own + others.sum(axis=1, keepdims=True) - others
+    return np.divide(own, whole, out=np.full_like(own, np.nan), where=whole > 0)
 
 
 def _averaged(reads: LabelReads) -> LabelReads:
@@ -185,7 +205,11 @@ def _averaged(reads: LabelReads) -> LabelReads:
     others = [name for name in reads.keys.columns if name not in ("question_id", "sample")]
     group = reads.keys.groupby(others, sort=False, dropna=False).ngroup().to_numpy()
     n = np.bincount(group)
-    raw = np.stack([np.bincount(group, column) for column in reads.raw.T], axis=1) / n[:, None]
+    raw, *high = (
+        np.stack([np.bincount(group, column) for column in ends.T], axis=1) / n[:, None]
+        for ends in (reads.raw, reads.high)
+        if ends is not None
+    )
     first = np.unique(group, return_index=True)[1]
     keys = reads.keys.iloc[first].drop(columns="sample").reset_index(drop=True)
-    return LabelReads(keys, reads.values, raw, np.bincount(group, reads.top_k) > 0)
+    return LabelReads(keys, reads.values, raw, np.bincount(group, reads.top_k) > 0, *high)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from workbench.answers import require_shown
 from workbench.errors import InputError
 from workbench.metrics.judging.reads import Floats
 
@@ -80,6 +81,7 @@ def followup_matrix(answers: pd.DataFrame, order: Sequence[str]) -> Floats:
 
     if not {"case", "candidate", "value"} <= set(answers.columns):
         raise InputError("These answers are to no follow-ups: they lack the tags case and candidate.")
+    require_shown(answers)
     mean = answers["logprob"] / answers["n_tokens"]
     by_side = mean.groupby([answers["question_id"], answers["value"]], sort=False).mean().unstack()
     keys = answers.drop_duplicates("question_id")[["question_id", "case", "candidate"]].reset_index(drop=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from workbench.answers import tag_columns
 from workbench.errors import InputError, unknown
 from workbench.metrics.judging.biases import order_table
 from workbench.metrics.judging.consistency import conflict_ratio, cyclic_share, nontransitivity, triple_classes
@@ -59,8 +60,13 @@ def judgement(judge: str, answers: pd.DataFrame, order: Sequence[str]) -> Judgem
     if not {"template", "labels"} <= set(answers.columns):
         raise InputError("These answers are to no judge prompts: they lack the tags 'template' and 'labels'.")
     prompts = answers["template"].astype(str) + " " + answers["labels"].astype(str)
-    reads = {str(name): label_reads(part.dropna(axis=1, how="all")) for name, part in answers.groupby(prompts)}
+    reads = {str(name): label_reads(_own_tags(part)) for name, part in answers.groupby(prompts)}
     return Judgement(judge, tuple(order), reads)
+
+
+def _own_tags(part: pd.DataFrame) -> pd.DataFrame:
+    """One prompt's answers without the tags that only other prompts have."""
+    return part.drop(columns=[name for name in tag_columns(part) if part[name].isna().all()])
 
 
 def reading_table(judgements: Iterable[Judgement]) -> pd.DataFrame:

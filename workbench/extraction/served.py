@@ -1,0 +1,380 @@
+"""Reading a model behind a completions server: which requests to send, and what their answers say.
+
+vLLM gives the log-probabilities of exactly the ids asked for (`logprob_token_ids`), which serves options of one token
+and leaves its prefix cache on, and those of a whole prompt (`prompt_logprobs`), which serves longer options. Any other
+server shows its most probable tokens: each token of an option is then read after the ones before it, exact where it is
+shown, and otherwise known to be no more probable than what is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.errors import InputError
+from workbench.extraction.tokens import Batch, Request
+from workbench.models import Model
+from workbench.models.server import Server
+
+VERSION = "server 1"
+"""Part of every key of the answer store, in the place of the engine's version."""
+LABELS_AT_ONCE = 20
+"""Ids in one request: as many as vLLM gives without `--max-logprobs`, whichever of its versions counts them."""
+SENTINEL = -9000.0
+"""vLLM and others write -9999 for what they do not know; no model gives a token so little."""
+ROUNDING = 1e-6
+"""Probability that a server's float32 may lose or gain."""
+PLAIN = {"temperature": 1.0, "top_p": 1.0}
+"""Sampling that leaves the distribution as it is, should a server report it after sampling's changes."""
+PLAIN_VLLM = PLAIN | {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One HTTP request and the places its answer fills."""
+
+    prompt: tuple[int, ...]
+    """Token ids sent."""
+    first: int
+    """Index of a request it serves, for messages."""
+    labels: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    """Label id -> (request, place in its continuation); empty where the prompt's own last tokens are read."""
+    n_last: int = 0
+    """How many of the prompt's last tokens are read, if it is not labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one answer finished."""
+
+    tokens: int
+    """Tokens sent."""
+    terms: dict[int, NDArray[np.float64]]
+    """Request -> log-probability of each token (nats), NaN where the server did not show it."""
+    high: dict[int, float]
+    """Request with such a token -> the most its log-likelihood can be."""
+
+
+def plan(requests: Sequence[Request], exact: bool) -> list[Read]:
+    """The HTTP requests that score these: one a context for labels, one for each longer option.
+
+    Args:
+        requests: What to score.
+        exact: Whether the server gives what is asked for; otherwise every token is a label after what is before it.
+    """
+    reads: list[Read] = []
+    labels: dict[tuple[int, ...], dict[int, list[tuple[int, int]]]] = {}
+    for i, request in enumerate(requests):
+        if exact and len(request.continuation) > 1:
+            reads.append(Read(request.context + request.continuation, i, n_last=len(request.continuation)))
+            continue
+        for place, token in enumerate(request.continuation):
+            before = request.context + request.continuation[:place]
+            labels.setdefault(before, {}).setdefault(token, []).append((i, place))
+    for prompt, wanted in labels.items():
+        ids = list(wanted)
+        for start in range(0, len(ids), LABELS_AT_ONCE if exact else len(ids)):
+            part = {token: wanted[token] for token in ids[start : start + (LABELS_AT_ONCE if exact else len(ids))]}
+            reads.append(Read(prompt, next(iter(part.values()))[0][0], part))
+    return sorted(reads, key=lambda read: read.prompt)
+
+
+def read(
+    model: Model,
+    requests: Sequence[Request],
+    names: Sequence[str],
+    reads: Sequence[Read] | None = None,
+    at_once: int = 0,
+) -> Iterator[Reply]:
+    """Scores requests, an answer at a time, as they come.
+
+    Before an answer is given out the server is asked whether it still serves the model it had at first. When one
+    request fails, those under way are waited for and given out, then the error is raised.
+
+    Args:
+        model: Whose numbers; it is behind a server.
+        requests: What to score.
+        names: What each is called in messages.
+        reads: Their plan, where the caller has it.
+        at_once: Most HTTP requests at once; 0 for what the address says.
+
+    Raises:
+        InputError: If the server fails, changes its model, or gives something that is no log-probability.
+    """
+    server = _server(model)
+    texts = None if server.address.exact else _texts(model.tokenizer)
+    sums = _Sums(requests)
+    for each, answer in _answers(server, plan(requests, server.address.exact) if reads is None else reads, at_once):
+        with _named(server, names[each.first]):
+            values, highest = _values(each, answer, server, texts)
+        terms, high = sums.filled(each, values, highest)
+        yield Reply(len(each.prompt), terms, high)
+
+
+def score(model: Model, requests: Sequence[Request]) -> Iterator[Batch]:
+    """Log-likelihoods as the engine gives them: tokens, finished requests, log-probabilities of their tokens.
+
+    Raises:
+        InputError: As `read`, or if the server shows only its most probable tokens.
+    """
+    needs_exact(model, "Texts token by token")
+    for reply in read(model, requests, [f"text {i}" for i in range(len(requests))]):
+        yield reply.tokens, list(reply.terms), list(reply.terms.values())
+
+
+def sample(
+    model: Model, contexts: Sequence[tuple[int, ...]], settings: dict[str, Any], seed: int
+) -> list[tuple[list[int], bool]]:
+    """Emitted ids of each context, and whether an end token was among them; context n draws with seed + n.
+
+    Args:
+        model: Who speaks.
+        contexts: Token ids of each prompt.
+        settings: As `transformers` names them: `max_new_tokens`, and `temperature` and `top_p` unless it is greedy.
+        seed: Of the sampling.
+    """
+    needs_exact(model, "Generated text")
+    server = _server(model)
+
+    drawing = {"temperature": 0.0} | {name: settings[name] for name in ("temperature", "top_p") if name in settings}
+    drawing["max_tokens"] = settings["max_new_tokens"]
+
+    def one(n: int) -> tuple[list[int], bool]:
+        body = PLAIN_VLLM | drawing | {"prompt": list(contexts[n]), "seed": seed + n}
+        choice: dict[str, Any] = (server.complete(body).get("choices") or [{}])[0]
+        ids = choice.get("token_ids")
+        if choice.get("prompt_token_ids") != list(contexts[n]) or not ids:
+            raise InputError(f"The server at {server.address.base} does not return the token ids of what it wrote.")
+        return [int(token) for token in ids], choice.get("finish_reason") == "stop"
+
+    with ThreadPoolExecutor(server.address.concurrency) as pool:
+        found = list(pool.map(one, range(len(contexts))))
+    server.confirm()
+    return found
+
+
+def needs_exact(model: Model, what: str) -> None:
+    """Refuse what the most probable tokens alone cannot give."""
+    if not _server(model).address.exact:
+        raise InputError(
+            f"{what} cannot be read from {model.name!r}, which shows its most probable tokens only; use a vLLM server "
+            "(vllm://...) or a model on this machine."
+        )
+
+
+def token_of(tokenizer: Any, name: str) -> int | None:
+    """The id of a token a server names, by id or by text; None where the text comes to several tokens or none."""
+    if name.startswith("token_id:"):
+        return int(name.partition(":")[2])
+    anchor, joint = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "a" + name))
+    alone = len(joint) == len(anchor) + 1 and list(joint[:-1]) == list(anchor)
+    return int(joint[-1]) if alone else None
+
+
+def most_probable(model: Model, prompt: tuple[int, ...]) -> dict[str, float]:
+    """Token name -> log-probability of what a server shows after a prompt."""
+    server = _server(model)
+    answer = server.complete(_body(Read(prompt, 0, {0: []}), server))
+    with _named(server, f"of {len(prompt)} tokens"):
+        return {name: _plausible(value) for name, value in _shown(_choice(answer)).items()}
+
+
+class _Wrong(Exception):
+    """An answer is not what was asked for; the message goes on after "The server at ..."."""
+
+
+@contextmanager
+def _named(server: Server, question: str) -> Iterator[None]:
+    """Says which server gave a wrong answer, and to which question."""
+    try:
+        yield
+    except _Wrong as error:
+        raise InputError(
+            f"The server at {server.address.base} {error} (question {question!r}); this number is not taken."
+        ) from None
+
+
+class _Sums:
+    """The terms of requests, filled place by place."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self.terms = [np.full(len(request.continuation), np.nan) for request in requests]
+        self.highest = [terms.copy() for terms in self.terms]
+        self.missing = [len(terms) for terms in self.terms]
+
+    def filled(
+        self, each: Read, values: NDArray[np.float64], highest: NDArray[np.float64]
+    ) -> tuple[dict[int, NDArray[np.float64]], dict[int, float]]:
+        """Puts in what an answer gives; returns terms and bounds of the requests it finished."""
+        last = [[(each.first, place)] for place in range(each.n_last)]
+        touched = set()
+        for places, value, bound in zip(each.labels.values() if each.labels else last, values, highest):
+            for i, place in places:
+                self.terms[i][place], self.highest[i][place] = value, bound
+                self.missing[i] -= 1
+                touched.add(i)
+        terms = {i: self.terms[i] for i in sorted(touched) if not self.missing[i]}
+        return terms, {i: float(self.highest[i].sum()) for i, found in terms.items() if np.isnan(found).any()}
+
+
+def _server(model: Model) -> Server:
+    if model.server is None:
+        raise InputError(f"{model.name!r} is not behind a server.")
+    return model.server
+
+
+def _answers(server: Server, reads: Sequence[Read], at_once: int) -> Iterator[tuple[Read, dict[str, Any]]]:
+    """Answers as they come, given out when the server has said once more that its model is the same.
+
+    It is asked that whenever an answer is there, but no more than a fifth of the time; meanwhile answers are held.
+    """
+    waiting, next_check = iter(reads), 0.0
+    held: list[tuple[Read, dict[str, Any]]] = []
+    failure: BaseException | None = None
+    under_way: dict[Future[dict[str, Any]], Read] = {}
+    pool = ThreadPoolExecutor(at_once or server.address.concurrency)
+    try:
+        while True:
+            while failure is None and len(under_way) < (at_once or server.address.concurrency):
+                if (each := next(waiting, None)) is None:
+                    break
+                under_way[pool.submit(server.complete, _body(each, server))] = each
+            if not under_way and not held:
+                break
+            pause = max(0.0, next_check - time.monotonic()) if held else None
+            done, _ = wait(under_way, timeout=pause, return_when=FIRST_COMPLETED)
+            failure = failure or next((error for one in done if (error := one.exception())), None)
+            ended = [(under_way.pop(one), one) for one in done]
+            held += [(each, one.result()) for each, one in ended if not one.exception()]
+            if held and (not under_way or time.monotonic() >= next_check):
+                start = time.monotonic()
+                server.confirm()
+                next_check = time.monotonic() + 4 * (time.monotonic() - start)
+                yield from held
+                held = []
+        if failure:
+            raise failure
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _body(each: Read, server: Server) -> dict[str, Any]:
+    """The JSON of one request."""
+    body: dict[str, Any] = {"prompt": list(each.prompt), "max_tokens": 1}
+    if not server.address.exact:
+        return body | PLAIN | {"logprobs": server.address.top_k}
+    if not each.labels:
+        return body | PLAIN_VLLM | {"prompt_logprobs": 1}
+    ids = list(each.labels)
+    named = {"logprobs": len(ids), "logprob_token_ids": ids, "return_tokens_as_token_ids": True}
+    return body | PLAIN_VLLM | named
+
+
+def _choice(answer: dict[str, Any]) -> dict[str, Any]:
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        raise _Wrong("answers without a completion")
+    return choices[0]
+
+
+def _values(
+    each: Read, answer: dict[str, Any], server: Server, texts: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log-probabilities of what was asked for, NaN where not shown, and the most each can be."""
+    choice = _choice(answer)
+    counted = (answer.get("usage") or {}).get("prompt_tokens")
+    if counted not in (None, len(each.prompt)):
+        raise _Wrong(f"read {counted} tokens where {len(each.prompt)} were sent")
+    if server.address.exact:
+        if choice.get("prompt_token_ids") != list(each.prompt):
+            raise _Wrong("does not return the token ids it was sent")
+        values = _labels(each, choice) if each.labels else _prompt(each, choice)
+        return values, values
+    return _most_probable(each, choice, texts)
+
+
+def _labels(each: Read, choice: dict[str, Any]) -> NDArray[np.float64]:
+    """The log-probabilities of label ids, after a prompt."""
+    shown = _shown(choice)
+    absent = [token for token in each.labels if f"token_id:{token}" not in shown]
+    if absent:
+        raise _Wrong(f"does not give the log-probability of token {absent[0]}; it is older than logprob_token_ids")
+    values = np.array([_plausible(shown[f"token_id:{token}"]) for token in each.labels])
+    if np.exp(values).sum() > 1 + 1e-3:
+        raise _Wrong("gives its labels more than all probability")
+    return values
+
+
+def _prompt(each: Read, choice: dict[str, Any]) -> NDArray[np.float64]:
+    """The log-probabilities of the last tokens of a prompt."""
+    rows = choice.get("prompt_logprobs")
+    if not isinstance(rows, list) or len(rows) != len(each.prompt):
+        raise _Wrong("does not give a log-probability for every token of its prompt")
+    values = []
+    for token, row in zip(each.prompt[-each.n_last :], rows[-each.n_last :]):
+        entry = (row or {}).get(str(token)) or {}
+        values.append(_plausible(entry.get("logprob")))
+    if not any(values):
+        raise _Wrong("says that every token of an option is certain")
+    return np.array(values)
+
+
+def _most_probable(each: Read, choice: dict[str, Any], texts: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What a list of the most probable tokens says of the labels: the number, or the most it can be.
+
+    A token that is not shown has at most the probability of the least probable one that is, and at most what all of
+    them leave. The sampled token stands in the list whatever its rank, so the least probable one is left out of the
+    first when it is the sampled one.
+    """
+    shown = {name: _plausible(value) for name, value in _shown(choice).items()}
+    total = float(np.exp(list(shown.values())).sum())
+    if total > 1 + 1e-3:
+        raise _Wrong("gives its tokens more than all probability")
+    sampled = ((choice.get("logprobs") or {}).get("tokens") or [None])[0]
+    least = min(shown, key=lambda name: shown[name])
+    ranked = [value for name, value in shown.items() if not (name == least and name == sampled)]
+    bound = np.log(min(float(np.exp(min(ranked, default=0.0))), max(1 - total, 0.0) + ROUNDING))
+    by_id = all(name.startswith("token_id:") for name in shown)
+    names = [f"token_id:{token}" if by_id else texts(token) for token in each.labels]
+    if len(set(names)) < len(names):
+        raise _Wrong("names tokens by their text, and two of the options' tokens have the same")
+    values = np.array([shown.get(name, np.nan) for name in names], np.float64)
+    return values, np.where(np.isnan(values), bound, values)
+
+
+def _shown(choice: dict[str, Any]) -> dict[str, Any]:
+    """Token name -> log-probability at the first token written."""
+    rows = (choice.get("logprobs") or {}).get("top_logprobs")
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict) or not rows[0]:
+        raise _Wrong("gives no log-probabilities")
+    return rows[0]
+
+
+def _plausible(value: Any) -> float:
+    """A log-probability, if it can be one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise _Wrong(f"gives {value!r} for a log-probability")
+    if value > ROUNDING or value <= SENTINEL:
+        raise _Wrong(f"gives {value:g} for a log-probability, which stands for something else")
+    return min(float(value), 0.0)
+
+
+def _texts(tokenizer: Any) -> Any:
+    """A function from token id to its text within a text, as servers name tokens."""
+    anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
+    start = len(tokenizer.decode(anchor))
+
+    def text(token: int) -> str:
+        found = str(tokenizer.decode([*anchor, token])[start:])
+        if not found or "�" in found:
+            raise _Wrong(f"names tokens by their text, and token {token} has none of its own")
+        return found
+
+    return text
