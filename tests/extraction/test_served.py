@@ -14,8 +14,9 @@ import tiny
 from fake_server import FakeServer
 
 import workbench as wb
+from workbench import training
 from workbench.errors import InputError
-from workbench.extraction import served
+from workbench.extraction import served, steering
 from workbench.extraction.store import store_of
 from workbench.extraction.tokens import Request
 from workbench.models import connection
@@ -308,7 +309,13 @@ def test_texts_and_generation_go_through_the_server(fake, folder):
 
 def test_what_a_server_cannot_give_is_one_sentence(fake, folder):
     model = opened(fake, folder)
-    for refused in (lambda: wb.hidden_states(model, ["a"]), lambda: model.network):
+    for refused in (
+        lambda: wb.hidden_states(model, ["a"]),
+        lambda: model.network,
+        lambda: steering.attribute(model, questions(1)),
+        lambda: steering.steered(model, {0: np.ones(32)}, 1.0).__enter__(),
+        lambda: training.train("dpo", model, [{"prompt": "a", "chosen": "b", "rejected": "c"}], save_at=[1]),
+    ):
         with pytest.raises(InputError, match="behind a server, which gives log-probabilities alone"):
             refused()
 
@@ -346,15 +353,17 @@ class TestMostProbableOnly:
         assert (answers["logprob_low"][hidden] == -np.inf).all()
         assert np.isfinite(answers["logprob_high"]).all()
 
-    def test_the_sampled_token_does_not_tighten_the_bound(self, fake, folder, asked):
+    @pytest.mark.parametrize("named", [True, False])
+    def test_the_sampled_token_does_not_tighten_the_bound(self, fake, folder, asked, named):
         """It stands in the list whatever its rank, so others that are not shown can be more probable than it."""
 
         def rare(body, answer, call):
             row = fake.logprobs(body["prompt"])[-1]
             token = int(row.argmin())
             logprobs = answer["choices"][0]["logprobs"]
-            logprobs["tokens"] = [fake.tokenizer.decode([token])]
-            logprobs["top_logprobs"][0][logprobs["tokens"][0]] = float(row[token])
+            name = fake.tokenizer.decode([token])
+            logprobs["tokens"] = [name] if named else None
+            logprobs["top_logprobs"][0][name] = float(row[token])
 
         fake.twist = rare
         truth = wb.ask(wb.wrap_model(tiny.network(), tiny.byte_tokenizer()), asked)["logprob"].to_numpy()

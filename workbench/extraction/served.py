@@ -331,7 +331,7 @@ def _most_probable(each: Read, choice: dict[str, Any], texts: Any) -> tuple[NDAr
 
     A token that is not shown has at most the probability of the least probable one that is, and at most what all of
     them leave. The sampled token stands in the list whatever its rank, so the least probable one is left out of the
-    first when it is the sampled one.
+    first when it is the sampled one, or nobody says which that is.
     """
     shown = {name: _plausible(value) for name, value in _shown(choice).items()}
     total = float(np.exp(list(shown.values())).sum())
@@ -339,7 +339,7 @@ def _most_probable(each: Read, choice: dict[str, Any], texts: Any) -> tuple[NDAr
         raise _Wrong("gives its tokens more than all probability")
     sampled = ((choice.get("logprobs") or {}).get("tokens") or [None])[0]
     least = min(shown, key=lambda name: shown[name])
-    ranked = [value for name, value in shown.items() if not (name == least and name == sampled)]
+    ranked = [value for name, value in shown.items() if name != least or sampled not in (None, name)]
     bound = np.log(min(float(np.exp(min(ranked, default=0.0))), max(1 - total, 0.0) + ROUNDING))
     by_id = all(name.startswith("token_id:") for name in shown)
     names = [f"token_id:{token}" if by_id else texts(token) for token in each.labels]

@@ -48,18 +48,22 @@ class Model:
     states: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What network and tokenizer were like when the fingerprint was theirs, by name."""
 
-    @cached_property
-    def network(self) -> Any:
-        """The `transformers` causal model, in evaluation mode.
+    def require_network(self) -> None:
+        """Refuse a model that is not on this machine.
 
         Raises:
-            InputError: If the model is behind a server, or its files cannot be read.
+            InputError: If it is behind a server.
         """
         if self.server is not None:
             raise InputError(
                 f"{self.name!r} is behind a server, which gives log-probabilities alone; hidden states, steering, "
                 "training and weights need the model itself: load it from a folder or the hub."
             )
+
+    @cached_property
+    def network(self) -> Any:
+        """The `transformers` causal model, in evaluation mode; see `require_network`."""
+        self.require_network()
         if "network" in self.loaded:
             return self.loaded["network"]
         from workbench.models.loading import read_network

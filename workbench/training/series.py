@@ -162,9 +162,11 @@ def train(
         show_progress: Whether a bar with the time left is shown when someone watches.
 
     Raises:
-        InputError: As `make_trainer`, or saves that are no increasing positive steps, or a disk that fills up.
+        InputError: As `make_trainer`, or a model behind a server, saves that are no increasing positive steps, or a
+            disk that fills up.
     """
     algorithm_named(algorithm)
+    model.require_network()
     saves = _checked_saves(save_at)
     settings = {"max_steps": saves[-1]} | dict(params or {})
     if saves[-1] > settings["max_steps"]:
