@@ -1,4 +1,4 @@
-"""One progress bar, in tokens: in a terminal or a live notebook, and gone from what is saved."""
+"""One progress bar, with the time left: in a terminal or a live notebook, and gone from what is saved."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ QUIET_VARIABLE = "WORKBENCH_QUIET"
 
 
 @contextmanager
-def bar(total: int, label: str, shown: bool = True) -> Iterator[Any]:
-    """Yields a function that takes the number of tokens just done.
+def bar(total: int, label: str, shown: bool = True, unit: str = "tok") -> Iterator[Any]:
+    """Yields a function that takes how much was just done.
 
     Args:
-        total: Tokens in all.
+        total: Tokens in all, or whatever `unit` is.
         label: What is being done.
         shown: False for no bar. There is none either when the output is not watched: a file, a pipe, or a notebook
             executed in batch.
+        unit: What is counted.
     """
     if not (shown and total and _watched()):
         yield lambda n: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=label, unit="tok", unit_scale=True, leave=False, dynamic_ncols=True) as progress:
+    with tqdm(total=total, desc=label, unit=unit, unit_scale=True, leave=False, dynamic_ncols=True) as progress:
         yield progress.update
 
 
