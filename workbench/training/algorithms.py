@@ -57,7 +57,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         "simpo": Algorithm(
             "trl.experimental.cpo:CPO",
             PAIRS,
-            {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 1.0},
+            {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 1.0, "remove_unused_columns": False},
             note="experimental in TRL",
         ),
         "kto": Algorithm("trl:KTO", ("prompt", "completion", "label"), {"beta": 0.1}, note="unpaired"),

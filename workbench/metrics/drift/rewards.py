@@ -32,7 +32,7 @@ def accuracy_table(margins: dict[str, dict[str, ArrayLike]]) -> pd.DataFrame:
     rows = []
     for reward, sets in margins.items():
         for name, values in sets.items():
-            found = interval(margin_accuracy(values))
+            found = interval(margin_accuracy(values), method="wilson")
             rows.append({"reward": reward, "pairs": name, **{k: found[k] for k in ("mean", "low", "high", "n")}})
     return pd.DataFrame(rows)
 
