@@ -168,7 +168,7 @@ def preference_rows(gap: bool, favour: Stance = "support", n: int | None = None)
 
 
 def displacement_pairs(kind: Kind, n: int | None = None) -> list[Row]:
-    """Statements to disagree with; the rejected answer says nearly the same, the same in other words, or something else.
+    """Statements to disagree with; the rejected answer says nearly the same, a paraphrase, or something else.
 
     Paraphrases and dissimilar answers share as few tokens with the preferred one as each other, and are as long.
     """
