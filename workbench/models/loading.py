@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from io import StringIO
@@ -167,11 +168,13 @@ def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
     from safetensors import SafetensorError
 
     try:
-        laid = PeftModel.from_pretrained(network, str(model.adapter), use_safetensors=True)
-        for name, weights in laid.named_parameters():
-            if "lora_B" in name:
-                weights.data.mul_(scale)
-        return laid.merge_and_unload()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            laid = PeftModel.from_pretrained(network, str(model.adapter), use_safetensors=True)
+            for name, weights in laid.named_parameters():
+                if "lora_B" in name:
+                    weights.data.mul_(scale)
+            return laid.merge_and_unload()
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"Cannot lay adapter {model.adapter} over {model.name!r}: {_first_sentence(error)}") from error
 
