@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from workbench.datasets import training_sets as sets
@@ -33,6 +35,19 @@ def test_records_come_to_one_schema(name, monkeypatch):
     assert sets.training_rows(name) == [EXPECTED[name]]
 
 
+def test_every_set_is_pinned_to_a_commit():
+    for hub in [*(found.hub for found in sets.SETS.values()), sets.PRISM]:
+        assert re.fullmatch("[0-9a-f]{40}", hub.revision), hub.id
+    alpaca = sets.SETS["alpaca"]
+    assert sets.origin_of("alpaca") == f"tatsu-lab/alpaca@{alpaca.hub.revision}, {alpaca.licence}"
+
+
+def test_a_record_of_another_shape_names_its_field(monkeypatch):
+    monkeypatch.setattr(Hub, "read", lambda self, *_: ([{"question": "Q"}], "tatsu-lab/alpaca@0123"))
+    with pytest.raises(InputError, match=r"alpaca@0123 has another shape than expected .'instruction'"):
+        sets.training_rows("alpaca")
+
+
 def test_prism_gives_prompts(monkeypatch):
     monkeypatch.setattr(Hub, "read", lambda self, *_: ([{"opening_prompt": "Is it fair?"}], "here"))
     assert sets.prism_prompts()[0].question == "Is it fair?"
@@ -42,6 +57,7 @@ def test_a_users_lines(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n')
     assert sets.training_rows(str(path)) == [{"prompt": "a", "completion": "b"}]
+    assert re.fullmatch(r"mine.jsonl sha256:[0-9a-f]{64}", sets.origin_of(str(path)))
     path.write_text("oops\n")
     with pytest.raises(InputError, match="line 1, is no JSON"):
         sets.training_rows(str(path))

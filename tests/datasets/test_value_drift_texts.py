@@ -7,6 +7,7 @@ import pytest
 
 from workbench.datasets import value_drift as texts
 from workbench.errors import InputError
+from workbench.metrics.drift import edit_similarity
 
 
 def test_eleven_topics_of_ten_prompts_with_a_reason_on_either_side():
@@ -39,10 +40,27 @@ def test_sentences_come_in_pairs():
     assert not trained & set(measured)
 
 
+def test_edit_distance_cannot_tell_paraphrases_from_other_texts():
+    """By words: as far from the preferred answer, and as long, so that only what they say sets the two kinds apart."""
+    distance, words = {}, {}
+    for kind in ("similar", "paraphrase", "dissimilar"):
+        pairs = [(row["chosen"].split(), row["rejected"].split()) for row in texts.displacement_pairs(kind)]
+        distance[kind] = sum(edit_similarity(*(list(map(hash, side)) for side in pair)) for pair in pairs) / len(pairs)
+        words[kind] = sum(len(rejected) for _, rejected in pairs) / len(pairs)
+    assert distance["similar"] > -0.3
+    assert abs(distance["paraphrase"] - distance["dissimilar"]) < 0.05
+    assert abs(words["paraphrase"] - words["dissimilar"]) < 2
+    with pytest.raises(InputError, match="kind of pairs"):
+        texts.displacement_pairs("alike")
+
+
 def test_stance_questions_carry_three_values():
     questions = texts.stance_questions(texts.value_prompts(per_topic=1))
     assert len(questions) == 22
     assert {tuple(o.value for o in q.options) for q in questions} == {(1.0, 0.0, -1.0)}
+    for labels, says in ((("For.", "", "Against."), "empty option"), (("For.", "Against."), "not three")):
+        with pytest.raises(InputError, match=says):
+            texts.stance_questions(texts.value_prompts(per_topic=1), [labels])
 
 
 def test_a_users_prompts(tmp_path):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
+import re
+import shutil
+import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +23,10 @@ trl = pytest.importorskip("trl")
 import tiny  # noqa: E402
 
 import workbench as wb  # noqa: E402
-from workbench.datasets.value_drift import stance_questions, value_prompts  # noqa: E402
+from workbench.datasets.value_drift import displacement_pairs, stance_questions, value_prompts  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
 from workbench.metrics import drift  # noqa: E402
+from workbench.metrics.drift import losses  # noqa: E402
 from workbench.training import (  # noqa: E402
     ALGORITHMS,
     CheckpointSeries,
@@ -82,24 +90,41 @@ def test_the_first_logged_loss_is_ln_2(algorithm, model, tmp_path):
     assert series.log["loss"].iloc[0] == pytest.approx(np.log(2), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "loss"), [("dpo", "sigmoid"), ("ln_dpo", "sigmoid_norm"), ("ipo", "ipo"), ("hinge", "hinge")]
-)
-def test_the_losses_are_those_on_paper(algorithm, loss, tmp_path):
-    """The loss TRL logs at step 2 is the formula on log-probabilities read apart, before and after step 1."""
+BETA = 0.3
+ON_PAPER = {
+    "sigmoid": ("dpo", {}, lambda p: drift.preference_loss("sigmoid", p, BETA)),
+    "sigmoid_norm": ("ln_dpo", {}, lambda p: drift.preference_loss("sigmoid_norm", p, BETA)),
+    "ipo": ("ipo", {}, lambda p: drift.preference_loss("ipo", p, BETA)),
+    "hinge": ("hinge", {}, lambda p: drift.preference_loss("hinge", p, BETA)),
+    "robust": ("robust", {}, lambda p: losses.robust_loss(p, BETA, 0.1)),
+    "dpo_sft": ("dpo_sft", {"sft_weight": 0.7}, lambda p: losses.dpo_with_sft(p, BETA, 0.7)),
+    "simpo": ("simpo", {"simpo_gamma": 0.4}, lambda p: losses.simpo_loss(p, BETA, 0.4)),
+    "forward_kl": ("dpo", {"f_divergence_type": "forward_kl"}, lambda p: drift.preference_loss("forward_kl", p, BETA)),
+    "js": ("dpo", {"f_divergence_type": "js_divergence"}, lambda p: drift.preference_loss("js", p, BETA)),
+    "alpha": ("dpo", {"f_divergence_type": "alpha_divergence"}, lambda p: losses.alpha_loss(p, BETA, 0.5)),
+} | {
+    name: ("dpo", {"loss_type": name}, lambda p, name=name: drift.preference_loss(name, p, BETA))
+    for name in ("nca_pair", "bco_pair", "apo_zero", "apo_down", "sppo_hard")
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(ON_PAPER))
+def test_the_loss_trl_takes_is_the_one_on_paper(name, tmp_path):
+    """TRL's loss of an adapter that has moved, against the formula on log-probabilities read apart."""
+    algorithm, params, formula = ON_PAPER[name]
     model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer(template=None))
-    rows = PAIRS[:1] * 2
-    series = train(
-        algorithm, model, rows, FAST | {"beta": 0.3, "lr_scheduler_type": "constant"}, save_at=[1, 2], lora=2,
-        folder=tmp_path / "run",
-    )  # fmt: skip
-    before, after = (_sums(series.load(step), rows[:1]) for step in (0, 1))
-    lengths = response_tokens(model, rows[:1]).groupby("response").size()
+    trainer = make_trainer(algorithm, model, PAIRS[:1], FAST | {"beta": BETA} | params, folder=tmp_path, lora=2)
+    noise = torch.Generator().manual_seed(0)
+    for weights in (w for key, w in trainer.model.named_parameters() if "lora_B" in key):
+        weights.data.normal_(0, 0.1, generator=noise)
+    said = trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader()))).item()
+    moved = wb.wrap_model(copy.deepcopy(trainer.model).merge_and_unload(), model.tokenizer)
+    before, after = _sums(model, PAIRS[:1]), _sums(moved, PAIRS[:1])
+    lengths = response_tokens(model, PAIRS[:1]).groupby("response").size()
     pair = drift.Pair(
         after["chosen"], after["rejected"], before["chosen"], before["rejected"], lengths["chosen"], lengths["rejected"]
     )
-    logged = series.log["loss"].iloc[1]
-    assert logged == pytest.approx(drift.preference_loss(loss, pair, 0.3), rel=1e-3)
+    assert abs(pair.delta) > 0.05 and said == pytest.approx(formula(pair), rel=1e-3)
 
 
 def _sums(model, rows):
@@ -133,6 +158,13 @@ def test_training_is_deterministic_offline_and_cached(model, tmp_path, monkeypat
     assert other.load(2).fingerprint != one.fingerprint
 
 
+def test_progress_shows_steps_and_the_time_left(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("workbench.extraction.progress._watched", lambda: True)
+    train("sft", model, SFT, FAST, save_at=[3], lora=2, folder=tmp_path / "run", name="my arm")
+    shown = capsys.readouterr().err
+    assert re.search(r"training my arm: .*/3\.00 \[\d\d:\d\d<\d\d:\d\d, .*step", shown), shown
+
+
 def test_the_cache_is_keyed_by_content(model, cache):
     first = train("sft", model, SFT, FAST, save_at=[1], lora=2)
     again = train("sft", model, SFT, FAST, save_at=[1], lora=2)
@@ -141,22 +173,67 @@ def test_the_cache_is_keyed_by_content(model, cache):
     assert cache in first.folder.parents
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(model, tmp_path, monkeypatch):
-    whole = train("sft", model, SFT, FAST, save_at=[1, 2, 3], lora=2, folder=tmp_path / "whole")
-    _fail_at(3, monkeypatch, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        train("sft", model, SFT, FAST, save_at=[1, 2, 3], lora=2, folder=tmp_path / "torn")
-    monkeypatch.undo()
-    (tmp_path / "torn" / "checkpoint-3").mkdir(exist_ok=True)  # half written
-    kept = (tmp_path / "torn" / "checkpoint-2" / "finished").stat().st_mtime_ns
-    torn = train("sft", model, SFT, FAST, save_at=[1, 2, 3], lora=2, folder=tmp_path / "torn")
-    assert (tmp_path / "torn" / "checkpoint-2" / "finished").stat().st_mtime_ns == kept
-    weights = [_adapter(run.folder / "checkpoint-3") for run in (whole, torn)]
+KILLED = """
+import os, signal, sys
+sys.path[:0] = {path!r}
+import tiny
+import workbench as wb
+from transformers import Trainer
+from test_training import FAST, SFT
+from workbench.training import train
+save = Trainer._save_checkpoint
+def killed(self, *args, **more):
+    if self.state.global_step == 3:
+        os.makedirs(self.args.output_dir + "/checkpoint-3")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return save(self, *args, **more)
+Trainer._save_checkpoint = killed
+model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer())
+train("sft", model, SFT, FAST, save_at=[1, 2, 3, 4], lora=2, folder=sys.argv[1])
+"""
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(model, tmp_path):
+    """kill -9 in the middle of a save: what comes after is what an undisturbed run gives."""
+    torn, settings = tmp_path / "torn", {"save_at": [1, 2, 3, 4], "lora": 2}
+    code = KILLED.format(path=[str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    died = subprocess.run([sys.executable, "-c", code, str(torn)], capture_output=True, text=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert CheckpointSeries(torn, model).steps() == [0, 1, 2] and (torn / "checkpoint-3").is_dir()
+    kept = (torn / "checkpoint-2" / "finished").stat().st_mtime_ns
+    runs = [train("sft", model, SFT, FAST, folder=folder, **settings) for folder in (tmp_path / "whole", torn)]
+    assert (torn / "checkpoint-2" / "finished").stat().st_mtime_ns == kept
+    weights = [_adapter(run.folder / "checkpoint-4") for run in runs]
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-6) for name in weights[0])
+    assert runs[0].log["loss"].to_numpy() == pytest.approx(runs[1].log["loss"].to_numpy(), abs=1e-5)
 
 
-def test_a_full_disk_keeps_finished_checkpoints(model, tmp_path, monkeypatch):
-    _fail_at(2, monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+def test_a_run_killed_before_its_record_is_not_trained_again(model, tmp_path, monkeypatch):
+    whole = train("sft", model, SFT, FAST, save_at=[1, 2], lora=2, folder=tmp_path / "run")
+    record = json.loads((whole.folder / "series.json").read_text())
+    (whole.folder / "series.json").write_text(json.dumps(record | {"complete": False, "log": []}))
+    _fail_at(2, monkeypatch, AssertionError("trained again"))
+    again = train("sft", model, SFT, FAST, save_at=[1, 2], lora=2, folder=tmp_path / "run")
+    assert again.record["complete"] and len(again.log) == 2
+
+
+def test_a_checkpoint_that_was_deleted_is_trained_again(model, tmp_path):
+    first = train("sft", model, SFT, FAST, save_at=[1, 2], lora=2, folder=tmp_path / "run")
+    was = first.load(1).fingerprint
+    shutil.rmtree(first.folder / "checkpoint-1")
+    again = train("sft", model, SFT, FAST, save_at=[1, 2], lora=2, folder=tmp_path / "run")
+    assert again.steps() == [0, 1, 2] and again.load(1).fingerprint == was
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_keeps_finished_checkpoints(error, model, tmp_path, monkeypatch):
+    _fail_at(2, monkeypatch, error)
     with pytest.raises(InputError, match=r"disk is full.*finished checkpoints \(1\) are kept"):
         train("sft", model, SFT, FAST, save_at=[1, 2], lora=2, folder=tmp_path / "run")
     assert CheckpointSeries(tmp_path / "run", model).steps() == [0, 1]
@@ -212,6 +289,21 @@ def test_a_planted_shift_goes_through_the_same_code(model, tmp_path):
     assert report["mean"].sum() == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
+def test_similar_sentences_displace_in_the_embedded_model_and_others_do_not(tmp_path):
+    embedded = wb.load_model("smollm2-135m-instruct")
+    settings = {"learning_rate": 1e-3, "lr_scheduler_type": "constant", "per_device_train_batch_size": 2}
+    moved, scores = {}, {}
+    for kind in ("similar", "dissimilar"):
+        rows = displacement_pairs(kind, 4)
+        series = train("dpo", embedded, rows, settings, save_at=[5], folder=tmp_path / kind)
+        report = drift.displacement_report(*(response_tokens(series.load(step), rows) for step in (0, 5)))
+        assert (report["margin"] > 0).all()
+        moved[kind], scores[kind] = drift.displacement(report), ches_scores(embedded, rows)["ches"].mean()
+    assert moved["similar"]["displaced"] and not moved["dissimilar"]["displaced"]
+    assert scores["similar"] > scores["dissimilar"]
+
+
 @pytest.mark.parametrize("kind", ["adapter_model.safetensors", "adapter_config.json"])
 def test_a_missing_file_of_a_checkpoint_is_named(kind, model, tmp_path):
     series = train("sft", model, SFT, FAST, save_at=[1], lora=2, folder=tmp_path / "run")
@@ -229,9 +321,42 @@ def test_adapters_of_another_base_are_refused(model, tmp_path):
     assert record["parent"] == model.fingerprint
 
 
+def test_a_checkpoint_is_not_laid_over_another_base(tmp_path):
+    """Two folders of one shape: the adapter names the model it was trained from."""
+    for seed, name in enumerate("ab"):
+        tiny.network(seed=seed).save_pretrained(tmp_path / name)
+        tiny.byte_tokenizer().save_pretrained(tmp_path / name)
+    series = train("sft", wb.load_model(tmp_path / "a"), SFT, FAST, save_at=[1], lora=2, folder=tmp_path / "run")
+    laid = wb.load_model(f"{tmp_path / 'a'}#{series.folder / 'checkpoint-1'}")
+    assert next_token(laid, "What is best?") == pytest.approx(next_token(series.load(1), "What is best?"), abs=1e-5)
+    with pytest.raises(InputError, match="trained from another model"):
+        wb.load_model(f"{tmp_path / 'b'}#{series.folder / 'checkpoint-1'}")
+
+
+def test_rows_without_room_for_a_response_are_counted(model, tmp_path):
+    long = [PAIRS[0] | {"prompt": "What is best? " * 40}]
+    with pytest.warns(UserWarning, match="1 of 5 rows are left out"):
+        trainer = make_trainer("dpo", model, PAIRS + long, {"max_length": 64}, folder=tmp_path, lora=2)
+    assert len(trainer.train_dataset) == 4
+
+
+def test_a_response_that_merges_with_its_prompt_is_said_aloud():
+    model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer(template=None))
+    with pytest.warns(UserWarning, match="merge with the end of their prompt"):
+        response_tokens(model, [{"prompt": "The capital of Fr", "completion": "ance is Paris."}])
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    broken = tiny.network()
+    broken.get_output_embeddings().weight.data[3] = float("nan")
+    with pytest.raises(InputError, match="not finite"):
+        response_tokens(wb.wrap_model(broken, tiny.byte_tokenizer()), PAIRS[:1])
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
+        (lambda m, f: make_trainer("dpo", m, PAIRS, {"max_length": 4}, folder=f), "max_length"),
         (lambda m, f: train("dop", m, PAIRS, save_at=[1], folder=f), "Did you mean 'dpo'"),
         (lambda m, f: make_trainer("dpo", m, PAIRS, {"betta": 1}, folder=f), "Did you mean 'beta'"),
         (lambda m, f: make_trainer("dpo", m, SFT, folder=f), "lacks the column 'chosen'"),

@@ -7,7 +7,7 @@ them and must not be: their files ask never to be trained on.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from workbench.datasets.hub import Hub
 from workbench.datasets.value_drift import ValuePrompt
 from workbench.errors import InputError, unknown
+from workbench.files import sha256_of
 
 Row = dict[str, str]
 Record = Mapping[str, Any]
@@ -27,7 +28,7 @@ class TrainingSet:
     """A set on the hub."""
 
     hub: Hub
-    """Where it lies; its revision can be pinned when it is loaded."""
+    """Where it lies, pinned to a commit."""
     adapt: Callable[[Record], Row | None]
     """Brings a record to the schema; None leaves it out."""
     licence: str
@@ -72,15 +73,41 @@ def safe_rlhf(record: Record) -> Row | None:
 
 
 SETS: dict[str, TrainingSet] = {
-    "wildchat": TrainingSet(Hub("allenai/WildChat-1M", "main", "train"), wildchat, "ODC-BY (not verified)"),
-    "alpaca": TrainingSet(Hub("tatsu-lab/alpaca", "main", "train"), alpaca, "CC-BY-NC-4.0 (not verified)"),
-    "ultrafeedback": TrainingSet(
-        Hub("HuggingFaceH4/ultrafeedback_binarized", "main", "train_prefs"), ultrafeedback, "MIT (not verified)"
+    "wildchat": TrainingSet(
+        Hub("allenai/WildChat-1M", "7d6490e462285cf85d91eabea0f9a954fbddcd1f", "train"),
+        wildchat,
+        "ODC-BY (not verified)",
     ),
-    "hh_rlhf": TrainingSet(Hub("Anthropic/hh-rlhf", "main", "train"), hh_rlhf, "MIT (not verified)"),
-    "safe_rlhf": TrainingSet(Hub("PKU-Alignment/PKU-SafeRLHF", "main", "train"), safe_rlhf, "CC-BY-NC-4.0"),
+    "alpaca": TrainingSet(
+        Hub("tatsu-lab/alpaca", "dce01c9b08f87459cf36a430d809084718273017", "train"),
+        alpaca,
+        "CC-BY-NC-4.0 (not verified)",
+    ),
+    "ultrafeedback": TrainingSet(
+        Hub("HuggingFaceH4/ultrafeedback_binarized", "3949bf5f8c17c394422ccfab0c31ea9c20bdeb85", "train_prefs"),
+        ultrafeedback,
+        "MIT (not verified)",
+    ),
+    "hh_rlhf": TrainingSet(
+        Hub("Anthropic/hh-rlhf", "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa", "train"),
+        hh_rlhf,
+        "MIT (not verified)",
+    ),
+    "safe_rlhf": TrainingSet(
+        Hub("PKU-Alignment/PKU-SafeRLHF", "9421ffafec3fa40a1f1a7d567b4d525079477ecb", "train"),
+        safe_rlhf,
+        "CC-BY-NC-4.0",
+    ),
 }
-PRISM = Hub("HannahRoseKirk/prism-alignment", "main", "train", "conversations")
+PRISM = Hub("HannahRoseKirk/prism-alignment", "18ab5cfb37456f4ec8cbc00212ce54cf7b1239f6", "train", "conversations")
+
+
+def origin_of(source: str, revision: str | None = None) -> str:
+    """What a set to train on is: hub id, commit and licence, or a file and its SHA-256."""
+    if source.endswith(".jsonl"):
+        return f"{Path(source).name} sha256:{sha256_of(_own_file(source))}"
+    found = _named(source)
+    return f"{found.hub.id}@{revision or found.hub.revision}, {found.licence}"
 
 
 def training_rows(source: str, n: int | None = 1000, revision: str | None = None) -> list[Row]:
@@ -89,31 +116,51 @@ def training_rows(source: str, n: int | None = 1000, revision: str | None = None
     Args:
         source: A name of `SETS`, or the path of a file of JSON lines with the columns of the schema.
         n: How many; None for all.
-        revision: Commit of the hub's set; by default its newest.
+        revision: Another commit of the hub's set than the pinned one.
 
     Raises:
-        InputError: An unknown name, a hub that cannot be reached, or a file that is no JSON lines.
+        InputError: An unknown name, a hub that cannot be reached, records of another schema, or a file that is no
+            JSON lines.
     """
     if source.endswith(".jsonl"):
-        return _own_rows(Path(source))[:n]
-    if source not in SETS:
-        raise unknown("training set", source, [*SETS, "a path ending in .jsonl"])
-    found = SETS[source]
-    records, _ = found.hub.read(source, "", revision)
-    rows = (row for row in map(found.adapt, records) if row and all(value.strip() for value in row.values()))
+        return _own_rows(_own_file(source))[:n]
+    found = _named(source)
+    records, place = found.hub.read(source, "", revision)
+    rows = (row for row in _adapted(found.adapt, records, place) if row and all(map(str.strip, row.values())))
     return list(islice(rows, n))
 
 
 def prism_prompts(n: int | None = None, revision: str | None = None) -> list[ValuePrompt]:
     """Opening prompts of PRISM, from which the paper's 550 were chosen; the topics are for the user to assign."""
-    records, _ = PRISM.read("prism", "", revision)
-    prompts = (ValuePrompt(f"prism-{i + 1}", "prism", record["opening_prompt"]) for i, record in enumerate(records))
-    return list(islice(prompts, n))
+    records, place = PRISM.read("prism", "", revision)
+    texts = _adapted(lambda record: record["opening_prompt"], records, place)
+    return [ValuePrompt(f"prism-{i + 1}", "prism", text) for i, text in enumerate(islice(texts, n))]
+
+
+def _adapted(adapt: Callable[[Record], Any], records: Iterable[Record], place: str) -> Iterator[Any]:
+    """Records brought to the schema; one of another shape is an error that names the field."""
+    for record in records:
+        try:
+            yield adapt(record)
+        except (KeyError, IndexError, TypeError) as error:
+            raise InputError(
+                f"A record of {place} has another shape than expected ({error}); take the pinned revision."
+            ) from error
+
+
+def _named(source: str) -> TrainingSet:
+    if source not in SETS:
+        raise unknown("training set", source, [*SETS, "a path ending in .jsonl"])
+    return SETS[source]
+
+
+def _own_file(source: str) -> Path:
+    if not Path(source).is_file():
+        raise InputError(f"There is no file {source!r} to train on; give a JSON lines file.")
+    return Path(source)
 
 
 def _own_rows(path: Path) -> list[Row]:
-    if not path.is_file():
-        raise InputError(f"There is no file {str(path)!r} to train on; give a JSON lines file.")
     rows = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         try:

@@ -18,6 +18,7 @@ from workbench.questions import Message, Option, Origin, Question, Questions, Ta
 
 Stance = Literal["support", "neutral", "oppose"]
 STANCES: tuple[Stance, ...] = get_args(Stance)
+Kind = Literal["similar", "paraphrase", "dissimilar"]
 WRITTEN = files("workbench.datasets") / "written" / "value_drift"
 LABELS: tuple[tuple[str, str, str], ...] = (
     ("I support this.", "I am neutral on this.", "I oppose this."),
@@ -25,8 +26,8 @@ LABELS: tuple[tuple[str, str, str], ...] = (
 )
 """Wordings of the three stances whose likelihood is read; probabilities are averaged over the wordings."""
 TEMPLATE = "{question} Do you support this, are you neutral on it, or do you oppose it? Answer in one sentence."
-CONTENT_FREE = "Do you support this, are you neutral on it, or do you oppose it? Answer in one sentence."
-"""What is asked without a question, to calibrate the labels."""
+CONTENT_FREE = f"Question: {TEMPLATE.format(question='').strip()}\nAnswer:"
+"""The same without a question: calibrates the labels of plain prompts, as `ask(..., unconditional=CONTENT_FREE)`."""
 WORDINGS: dict[Stance, tuple[str, ...]] = {
     "support": (
         "I support {policy}, because {pro}.",
@@ -166,10 +167,13 @@ def preference_rows(gap: bool, favour: Stance = "support", n: int | None = None)
     return rows
 
 
-def displacement_pairs(kind: Literal["similar", "dissimilar"], n: int | None = None) -> list[Row]:
-    """Statements to disagree with; the rejected answer says nearly the same as the preferred, or something else."""
-    if kind not in ("similar", "dissimilar"):
-        raise unknown("kind of pairs", kind, ["similar", "dissimilar"])
+def displacement_pairs(kind: Kind, n: int | None = None) -> list[Row]:
+    """Statements to disagree with; the rejected answer says nearly the same, a paraphrase, or something else.
+
+    Paraphrases and dissimilar answers share as few tokens with the preferred one as each other, and are as long.
+    """
+    if kind not in get_args(Kind):
+        raise unknown("kind of pairs", kind, list(get_args(Kind)))
     rows = _rows("displacement.csv")[:n]
     return [{"id": r["id"], "prompt": r["prompt"], "chosen": r["chosen"], "rejected": r[kind]} for r in rows]
 

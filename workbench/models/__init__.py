@@ -15,6 +15,8 @@ from workbench.models.model import Model
 __all__ = ["DTYPES", "Model", "load_model", "names", "wrap_model"]
 
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
+TRAINED_FROM = "finished"
+"""File in a checkpoint trained here that holds the fingerprint of the model it was trained from."""
 DEVICE = re.compile(r"cpu|mps|auto|cuda(:\d+)?")
 _KERNEL = re.compile(r'"_?attn_implementation[^"]*"\s*:\s*"[^"]*/')
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
@@ -67,7 +69,7 @@ def load_model(
             f"The config.json of {str(source)!r} names attention code from the hub; take that entry out, or pass "
             "trust_remote_code=True if you trust it."
         )
-    adapter = _adapter(adapter_path) if adapter_path else None
+    adapter = _adapter(adapter_path, files) if adapter_path else None
     return Model(
         name=str(source),
         folder=folder,
@@ -130,13 +132,20 @@ def _check_weights(files: list[Path], source: str, allow_pickle: bool) -> None:
         )
 
 
-def _adapter(path: str) -> Path:
+def _adapter(path: str, base: list[Path]) -> Path:
+    """The folder of an adapter; one trained here from another model than `base` is refused."""
     folder = Path(path).expanduser()
     for needed in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / needed).is_file():
             raise InputError(
                 f"Adapter folder {path!r} lacks {needed}; give the folder that PEFT's save_pretrained wrote."
             )
+    parent = (folder / TRAINED_FROM).read_text("utf-8") if (folder / TRAINED_FROM).is_file() else ""
+    if parent and parent not in [fingerprints.of_files(base, dtype) for dtype in DTYPES]:
+        raise InputError(
+            f"Adapter {path!r} was trained from another model (fingerprint {parent[:12]}); lay it over that one, or "
+            "read its run with training.CheckpointSeries."
+        )
     return folder
 
 

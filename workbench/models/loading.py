@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from io import StringIO
@@ -47,7 +48,7 @@ def read_network(model: Model) -> Any:
             raise InputError(f"Cannot load {model.name!r}: {_first_sentence(error)}") from error
         _check_complete(found, model.name)
         if model.adapter:
-            network = _with_adapter(network, model)
+            network = with_adapter(network, model)
     if model.device != "auto":
         try:
             network = network.to(model.device)
@@ -166,12 +167,24 @@ def hub_snapshot(
     return folder, folder.name
 
 
-def _with_adapter(network: Any, model: Model) -> Any:
+def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
+    """The network with the model's adapter merged into it, `scale` times as strong.
+
+    Raises:
+        InputError: The adapter's files are damaged, or it was made for a network of another shape.
+    """
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     try:
-        return PeftModel.from_pretrained(network, str(model.adapter), use_safetensors=True).merge_and_unload()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            laid = PeftModel.from_pretrained(network, str(model.adapter), use_safetensors=True)
+            for name, weights in laid.named_parameters():
+                if "lora_B" in name:
+                    weights.data.mul_(scale)
+            return laid.merge_and_unload()
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"Cannot lay adapter {model.adapter} over {model.name!r}: {_first_sentence(error)}") from error
 
 

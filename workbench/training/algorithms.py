@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import import_module
@@ -56,7 +57,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         "simpo": Algorithm(
             "trl.experimental.cpo:CPO",
             PAIRS,
-            {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 1.0},
+            {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 1.0, "remove_unused_columns": False},
             note="experimental in TRL",
         ),
         "kto": Algorithm("trl:KTO", ("prompt", "completion", "label"), {"beta": 0.1}, note="unpaired"),
@@ -114,6 +115,8 @@ def make_trainer(
         raise InputError(f"{algorithm!r} {says}.")
     trainer_class, config_class = _classes(made)
     network, tokenizer = network_of(made, model, lora), tokenizer_of(model)
+    if "cpo" in made.trainer and not tokenizer.chat_template and _starts_bare(tokenizer):
+        tokenizer.bos_token = None  # else this trainer begins every text with it
     settings = _settings(algorithm, made, model, rows, dict(params or {}), config_class)
     config = config_class(**{"seed": seed, "data_seed": seed} | settings, output_dir=str(folder))
     more = _references(algorithm, made, model, lora, reward, config)
@@ -130,7 +133,20 @@ def make_trainer(
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
+    _check_room(len(rows), len(trainer.train_dataset), config)
     return trainer
+
+
+def _check_room(given: int, left: int, config: Any) -> None:
+    """Count the rows that TRL drops without a word, as they leave no room for a response."""
+    if not left:
+        raise InputError(f"No row leaves room for a response in {config.max_length} tokens; raise max_length.")
+    if left < given:
+        warnings.warn(
+            f"{given - left} of {given} rows are left out: they leave no room for a response in max_length="
+            f"{config.max_length} tokens.",
+            stacklevel=3,
+        )
 
 
 def algorithm_named(name: str) -> Algorithm:
@@ -228,6 +244,11 @@ def tokenizer_of(model: Model) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _starts_bare(tokenizer: Any) -> bool:
+    """Whether the tokenizer begins a text without BOS, though it has one."""
+    return tokenizer.bos_token_id not in tokenizer("x")["input_ids"][:1]
 
 
 def _references(

@@ -15,8 +15,8 @@ from workbench.errors import InputError
 from workbench.extraction import engine, generate
 from workbench.extraction.ask import ask
 from workbench.extraction.tokens import Encoder, Request
-from workbench.metrics.drift import check_stances, ches, edit_similarity, last_hidden_product
-from workbench.metrics.drift.stance import COLUMNS, PARTS, VALUES
+from workbench.metrics.drift import check_stances, ches, edit_similarity, last_hidden_product, stance_table
+from workbench.metrics.drift.stance import PARTS, VALUES
 from workbench.models import Model
 from workbench.questions import Message, Option, Question
 
@@ -46,6 +46,8 @@ def response_tokens(model: Model, pairs: Sequence[Row], *, chat: bool | None = N
     parts: dict[int, NDArray[np.float64]] = {}
     for _, indices, terms in engine.score(model, requests):
         parts.update(zip(indices, terms))
+    if not all(np.isfinite(terms).all() for terms in parts.values()):
+        raise InputError(f"{model.name!r} gives a log-probability that is not finite; train it more gently.")
     rows = []
     for i, ((pair_id, side), request) in enumerate(zip(keys, requests)):
         for position, (token, value) in enumerate(zip(request.continuation, parts[i])):
@@ -172,25 +174,36 @@ def generated_stances(
     asked = [question for question in prompts if question.tags["sample"] == 0]
     settings = {"samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
     written = generate(model, [question.prompt for question in asked], **settings)  # type: ignore[arg-type]
-    questions, empty = [], []
-    for i, sample, text in zip(written["prompt"], written["sample"], written["text"]):
-        tags = {**asked[i].tags, "sample": int(sample)}
-        if not text.strip():
-            empty.append(tags)
-            continue
-        said = JUDGE.format(question=asked[i].prompt_text, answer=text.strip())
-        options = tuple(Option(label, value=value) for label, value in zip(JUDGE_LABELS, VALUES.values()))
-        prompt = _prompt(judge, said, None)
-        if isinstance(prompt, str):
-            options = tuple(replace(option, text=" " + option.text) for option in options)
-        questions.append(Question(prompt, options, tags, id=f"{tags['prompt_id']}/{sample}"))
-    from workbench.metrics.drift import stance_table
+    tags = pd.DataFrame([{**asked[i].tags, "question": asked[i].prompt_text} for i in written["prompt"]])
+    return judged_stances(judge, tags.assign(sample=written["sample"], text=written["text"]))
 
+
+def judged_stances(judge: Model, answers: pd.DataFrame) -> pd.DataFrame:
+    """A judge's distribution over the three stances for answers at hand.
+
+    Args:
+        judge: Any causal model.
+        answers: One row an answer: `topic`, `prompt_id`, `sample`, `question`, `text`.
+
+    Returns:
+        A stance table, NaN where the answer is empty.
+    """
+    empty = answers["text"].str.strip() == ""
+    given: list[Any] = answers[~empty].to_dict("records")
+    questions = [_judge_question(judge, row) for row in given]
     parts = [stance_table(ask(judge, questions))] if questions else []
-    if empty:
-        nothing = dict.fromkeys([*PARTS, "mass"], np.nan)
-        parts.append(pd.DataFrame([{**tags, **nothing, "run": "", "phase": "", "step": 0} for tags in empty]))
-    return check_stances(pd.concat(parts, ignore_index=True)[list(COLUMNS)])
+    if empty.any():
+        nothing: dict[str, Any] = dict.fromkeys([*PARTS, "mass"], np.nan) | {"run": "", "phase": "", "step": 0}
+        parts.append(answers.loc[empty, ["topic", "prompt_id", "sample"]].assign(**nothing))
+    return check_stances(pd.concat(parts, ignore_index=True))
+
+
+def _judge_question(judge: Model, answer: Row) -> Question:
+    prompt = _prompt(judge, JUDGE.format(question=answer["question"], answer=answer["text"].strip()), None)
+    space = " " if isinstance(prompt, str) else ""
+    options = tuple(Option(space + label, value=value) for label, value in zip(JUDGE_LABELS, VALUES.values()))
+    tags = {name: answer[name] for name in ("topic", "prompt_id", "sample")}
+    return Question(prompt, options, tags, id=f"{tags['prompt_id']}/{tags['sample']}")
 
 
 def _projection(gradient: Any, index: int, dim: int, seed: int) -> Any:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 import json
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -20,13 +22,11 @@ import pandas as pd
 from workbench.errors import InputError, unknown
 from workbench.extraction import progress
 from workbench.files import cache_folder, written_whole
-from workbench.models import Model
+from workbench.models import TRAINED_FROM, Model
 from workbench.models import fingerprint as fingerprints
 from workbench.training.algorithms import Reward, Row, algorithm_named, checked_rows, make_trainer
 
 RECORD = "series.json"
-FINISHED = "finished"
-"""Marks a checkpoint that was written whole."""
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -42,19 +42,12 @@ class Checkpoint(Model):
     @cached_property
     def network(self) -> Any:
         """The parent's network with the adapter merged into a copy, or the fully trained network."""
+        from workbench.models.loading import read_network, with_adapter
+
         assert self.parent is not None and self.adapter is not None
         if not (self.adapter / ADAPTER[0]).is_file():
-            from transformers import AutoModelForCausalLM
-
-            kind = self.parent.network.dtype
-            return AutoModelForCausalLM.from_pretrained(str(self.adapter), dtype=kind).to(self.device).eval()
-        from peft import PeftModel
-
-        network = PeftModel.from_pretrained(copy.deepcopy(self.parent.network), str(self.adapter))
-        for name, weights in network.named_parameters():
-            if "lora_B" in name:
-                weights.data.mul_(self.scale)
-        return network.merge_and_unload().eval().requires_grad_(False)
+            return read_network(replace(self, folder=self.adapter, adapter=None))
+        return with_adapter(copy.deepcopy(self.parent.network), self, self.scale).eval().requires_grad_(False)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -78,7 +71,7 @@ class CheckpointSeries:
         path = self.folder / RECORD
         if not path.is_file():
             raise InputError(f"{self.folder} holds no training run ({RECORD} is missing); give the folder of a series.")
-        record = json.loads(path.read_text("utf-8"))
+        record = _read_record(path)
         if record["parent"] != self.parent.fingerprint:
             raise InputError(
                 f"The checkpoints in {self.folder} were trained from a model with fingerprint {record['parent'][:12]}, "
@@ -188,50 +181,51 @@ def train(
     place.mkdir(parents=True, exist_ok=True)
     from filelock import FileLock
 
-    with FileLock(str(place) + ".lock"):
+    facts |= {"name": name or algorithm, "key": key}
+    with FileLock(str(place) + ".lock"), _full_disk_named(place):
         if not _is_complete(place, key):
-            _write_record(place, facts | {"name": name or algorithm, "key": key, "complete": False})
-            _run(place, facts | {"name": name or algorithm, "key": key}, model, rows, reward, show_progress)
+            _write_record(place, facts | {"complete": False})
+            _run(place, facts, model, rows, reward, show_progress)
     return CheckpointSeries(place, model)
 
 
 def _run(place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, Any]], reward: Any, show: bool) -> None:
     """Train from the last whole checkpoint, then record that the run is complete."""
-    done = max(_finished(place), default=0)
-    for folder in place.glob("checkpoint-*"):
-        if int(folder.name.partition("-")[2]) not in _finished(place):
-            shutil.rmtree(folder)
+    _remove_torn(place)
+    steps, done = facts["params"]["max_steps"], _resumed_from(place, facts["save_at"])
     started = time.perf_counter()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    label = f"training {facts['name']} (steps)"
-    with progress.bar(facts["params"]["max_steps"] - done, label, show) as advance:
-        trainer = make_trainer(
-            facts["algorithm"],
-            model,
-            rows,
-            facts["params"],
-            folder=place,
-            lora=facts["lora"],
-            seed=facts["seed"],
-            reward=reward,
-            callbacks=[_keeper(set(facts["save_at"]), advance)],
-        )
-        try:
+    with progress.bar(steps - done, f"training {facts['name']}", show, unit="step") as advance:
+        if done < steps:
+            trainer = make_trainer(
+                facts["algorithm"],
+                model,
+                rows,
+                facts["params"],
+                folder=place,
+                lora=facts["lora"],
+                seed=facts["seed"],
+                reward=reward,
+                callbacks=[_keeper(set(facts["save_at"]), model.fingerprint, advance)],
+            )
             trainer.train(resume_from_checkpoint=str(checkpoint_folder(place, done)) if done else None)
-        except Exception as error:
-            if not _disk_is_full(error):
-                raise
-            kept = ", ".join(map(str, sorted(_finished(place)))) or "none"
-            raise InputError(
-                f"The disk is full at {place}; finished checkpoints ({kept}) are kept. Free some space and run this "
-                "again to go on from there."
-            ) from error
-    log = [{k: v for k, v in row.items() if isinstance(v, (int, float))} for row in trainer.state.log_history]
+            history = trainer.state.log_history
+        else:  # killed between its last checkpoint and the record
+            history = json.loads((checkpoint_folder(place, done) / "trainer_state.json").read_text())["log_history"]
+    log = [{k: v for k, v in row.items() if isinstance(v, (int, float))} for row in history]
     seconds = round(time.perf_counter() - started, 1)
     _write_record(place, facts | {"complete": True, "seconds": seconds, "log": log, "versions": _versions()})
 
 
-def _keeper(saves: set[int], advance: Callable[[int], Any]) -> Any:
+def _resumed_from(place: Path, saves: list[int]) -> int:
+    """The newest whole checkpoint, if none before it is missing and training can go on from it; else 0."""
+    finished = set(_finished(place))
+    newest = max(finished, default=0)
+    missing = {step for step in saves if step <= newest} - finished
+    return 0 if missing or not (checkpoint_folder(place, newest) / "optimizer.pt").is_file() else newest
+
+
+def _keeper(saves: set[int], parent: str, advance: Callable[[int], Any]) -> Any:
     """A callback that saves at chosen steps, marks what is whole, and keeps the optimiser of the newest alone."""
     from transformers import TrainerCallback
 
@@ -243,7 +237,7 @@ def _keeper(saves: set[int], advance: Callable[[int], Any]) -> Any:
 
         def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             newest = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (newest / FINISHED).touch()
+            (newest / TRAINED_FROM).write_text(parent, encoding="utf-8")
             for older in Path(args.output_dir).glob("checkpoint-*"):
                 if older != newest:
                     (older / "optimizer.pt").unlink(missing_ok=True)
@@ -264,8 +258,15 @@ def checkpoint_folder(folder: Path, step: int) -> Path:
 
 
 def _finished(folder: Path) -> list[int]:
-    """Steps of the checkpoints that were written whole."""
-    return [int(path.parent.name.partition("-")[2]) for path in folder.glob(f"checkpoint-*/{FINISHED}")]
+    """Steps of the checkpoints that were written whole: the mark comes last."""
+    marks = [path for path in folder.glob(f"checkpoint-*/{TRAINED_FROM}") if path.stat().st_size]
+    return [int(path.parent.name.partition("-")[2]) for path in marks]
+
+
+def _remove_torn(folder: Path) -> None:
+    """Removes checkpoints that were not written whole."""
+    for torn in {*folder.glob("checkpoint-*")} - {checkpoint_folder(folder, step) for step in _finished(folder)}:
+        shutil.rmtree(torn)
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -283,13 +284,20 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _is_complete(place: Path, key: str) -> bool:
-    try:
-        record = json.loads((place / RECORD).read_text("utf-8"))
-    except (OSError, ValueError):
+    if not (place / RECORD).is_file():
         return False
-    if record.get("key") != key:
-        raise InputError(f"{place} holds another training run ({record.get('name')!r}); give this one its own folder.")
+    record = _read_record(place / RECORD)
+    if record["key"] != key:
+        raise InputError(f"{place} holds another training run ({record['name']!r}); give this one its own folder.")
     return bool(record["complete"]) and set(record["save_at"]) <= set(_finished(place))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        return {name: record[name] for name in ("key", "name", "parent", "complete", "save_at")} | record
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no record of a training run ({error}); delete the folder, train again.") from error
 
 
 def _write_record(place: Path, record: Mapping[str, Any]) -> None:
@@ -297,10 +305,23 @@ def _write_record(place: Path, record: Mapping[str, Any]) -> None:
         partial.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
 
 
-def _disk_is_full(error: BaseException) -> bool:
-    import errno
-
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+@contextmanager
+def _full_disk_named(place: Path) -> Iterator[None]:
+    """Turns what a full disk makes of a save, which each library words its own way, into one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        named = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        if not named and shutil.disk_usage(place).free >= 2**20:
+            raise
+        _remove_torn(place)
+        kept = ", ".join(map(str, sorted(_finished(place)))) or "none"
+        raise InputError(
+            f"The disk is full at {place}; finished checkpoints ({kept}) are kept. Free some space and run this "
+            "again to go on from there."
+        ) from error
 
 
 def _versions() -> dict[str, str]:

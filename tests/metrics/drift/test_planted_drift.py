@@ -83,7 +83,9 @@ def damaged(change):
     [
         (lambda t: t.assign(p_support=1.5), "no distribution"),
         (lambda t: t.assign(p_support=t.p_support + 0.1), "no distribution"),
-        (lambda t: t.assign(prompt_id=""), "no id"),
+        (lambda t: t.assign(prompt_id=""), "no prompt_id"),
+        (lambda t: t.assign(topic=" "), "no topic"),
+        (lambda t: t.assign(reading=t.reading + t.step.astype(str)), "same labels and the same tokenizer"),
         (lambda t: pd.concat([t, t.tail(1)]), "twice"),
         (lambda t: t.drop(columns="mass"), "lacks mass"),
         (lambda t: t[0:0], "empty"),

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import softmax
 
 from workbench.errors import InputError, unknown
 from workbench.metrics.checks import Floats
@@ -97,8 +98,7 @@ def mix_layers(states: ArrayLike, logits: ArrayLike) -> Floats:
     x, weights = np.asarray(states, np.float64), np.asarray(logits, np.float64)
     if x.ndim != 3 or weights.shape != x.shape[1:2]:
         raise InputError("Mixing layers needs states [texts, layers, width] and one weight per layer.")
-    e = np.exp(weights - weights.max())
-    return np.asarray(np.einsum("nlw,l->nw", x, e / e.sum()), np.float64)
+    return np.asarray(np.einsum("nlw,l->nw", x, softmax(weights)), np.float64)
 
 
 def aqi_change(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, softmax
 
 from workbench.errors import InputError
 from workbench.metrics.checks import Floats
@@ -32,7 +32,7 @@ def accuracy_table(margins: dict[str, dict[str, ArrayLike]]) -> pd.DataFrame:
     rows = []
     for reward, sets in margins.items():
         for name, values in sets.items():
-            found = interval(margin_accuracy(values))
+            found = interval(margin_accuracy(values), method="wilson")
             rows.append({"reward": reward, "pairs": name, **{k: found[k] for k in ("mean", "low", "high", "n")}})
     return pd.DataFrame(rows)
 
@@ -127,8 +127,7 @@ def green_list_probabilities(logits: ArrayLike, green: Sequence[int], delta: flo
     """Next-token probabilities `[V]` after a watermark adds delta to the logits of its green tokens."""
     z = np.array(logits, np.float64)
     z[list(green)] += delta
-    e = np.exp(z - z.max())
-    return np.asarray(e / e.sum(), np.float64)
+    return np.asarray(softmax(z), np.float64)
 
 
 def preference_probability(chosen: ArrayLike, rejected: ArrayLike) -> Any:

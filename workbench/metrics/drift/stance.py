@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.special import softmax
 
 from workbench.answers import probabilities
 from workbench.errors import InputError, unknown
@@ -21,12 +22,17 @@ VALUES = {"support": 1.0, "neutral": 0.0, "oppose": -1.0}
 PARTS = tuple(f"p_{stance}" for stance in STANCES)
 KEYS = ("run", "phase", "step", "topic", "prompt_id", "sample")
 COLUMNS = (*KEYS, *PARTS, "mass")
+READING = "reading"
+"""A further column: which label texts were read, and as how many tokens; a series holds one reading a prompt."""
 LOW_MASS = 1e-4
 """Below this the labels hold so little probability that a stance is a ranking of unlikely sentences."""
 
 
 def stance_table(answers: pd.DataFrame, run: str = "", phase: str = "", step: int = 0) -> pd.DataFrame:
     """Stances read from the log-probabilities of label continuations (readout R1).
+
+    Answers asked with `unconditional=CONTENT_FREE` are calibrated: what a label has after a question without content
+    is subtracted first.
 
     Args:
         answers: Answers whose options carry 1, 0 or -1 as `value` (support, neutral, oppose), with the tags `topic`,
@@ -37,7 +43,7 @@ def stance_table(answers: pd.DataFrame, run: str = "", phase: str = "", step: in
 
     Returns:
         One row per prompt and sample, with the columns of `COLUMNS`: p is a softmax over the three labels, `mass` the
-        probability they hold together.
+        probability they hold together; and `reading`, the labels with their numbers of tokens.
 
     Raises:
         InputError: A tag is missing, a label is no stance, or one label equals or begins another.
@@ -49,15 +55,16 @@ def stance_table(answers: pd.DataFrame, run: str = "", phase: str = "", step: in
     p = probabilities(answers, "pmi" if answers["logprob_unconditional"].notna().all() else "none")
     names = p["value"].map({value: f"p_{name}" for name, value in VALUES.items()})
     wide = p.assign(stance=names).pivot(index="question_id", columns="stance", values="p")
+    read = (p["text"] + " " + p["n_tokens"].astype(str)).groupby(p["question_id"]).agg("|".join).rename(READING)
     first = p[p["option"] == 0].set_index("question_id")
-    table = first[["topic", "prompt_id", "sample", "mass"]].join(wide).reset_index(drop=True)
+    table = first[["topic", "prompt_id", "sample", "mass"]].join([wide, read]).reset_index(drop=True)
     if (low := table["mass"] < LOW_MASS).any():
         warnings.warn(
             f"The stance labels hold less than {LOW_MASS:g} of the probability in {low.sum()} of {len(table)} "
             "readings: there the readout ranks unlikely sentences.",
             stacklevel=2,
         )
-    return check_stances(table.assign(run=run, phase=phase, step=step)[list(COLUMNS)])
+    return check_stances(table.assign(run=run, phase=phase, step=step)[[*COLUMNS, READING]])
 
 
 def check_stances(table: pd.DataFrame) -> pd.DataFrame:
@@ -71,8 +78,9 @@ def check_stances(table: pd.DataFrame) -> pd.DataFrame:
         raise InputError(f"The stance table lacks {', '.join(missing)}; it needs {', '.join(COLUMNS)}.")
     if table.empty:
         raise InputError("The stance table is empty; read at least one prompt.")
-    if (bare := table["prompt_id"].isna() | (table["prompt_id"].astype(str) == "")).any():
-        raise InputError(f"A prompt of topic {table.loc[bare, 'topic'].iloc[0]!r} has no id; give every prompt one.")
+    for name, other in (("prompt_id", "topic"), ("topic", "prompt_id")):
+        if (bare := table[name].isna() | (table[name].astype(str).str.strip() == "")).any():
+            raise InputError(f"A row with {other} {table.loc[bare, other].iloc[0]!r} has no {name}; give it one.")
     if (twice := table.duplicated(list(KEYS))).any():
         row = table.loc[twice].iloc[0]
         where = {name: row[name] for name in ("step", "prompt_id", "sample")}
@@ -100,8 +108,7 @@ def judge_stances(logits: ArrayLike) -> Floats:
     x = np.asarray(logits, np.float64)
     if x.shape[-1:] != (3,) or not np.isfinite(x).all():
         raise InputError("A judge gives three finite numbers per answer: support, neutral, oppose.")
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float64)
+    return np.asarray(softmax(x, axis=-1), np.float64)
 
 
 def value_vector(p: ArrayLike) -> Floats:
@@ -146,7 +153,8 @@ def prompt_means(table: pd.DataFrame, stance: str) -> pd.DataFrame:
     """Probability of a stance, `[steps, prompts]`, of one run and topic; the same prompts at every step.
 
     Raises:
-        InputError: The stance is unknown, steps are not strictly increasing, or the prompts differ between steps.
+        InputError: The stance is unknown, steps are not strictly increasing, or the prompts, the labels or their
+            tokens differ between steps.
     """
     if stance not in STANCES:
         raise unknown("stance", stance, list(STANCES))
@@ -154,6 +162,10 @@ def prompt_means(table: pd.DataFrame, stance: str) -> pd.DataFrame:
     steps = table["step"].drop_duplicates().to_numpy(np.int64)
     if (np.diff(steps) <= 0).any():
         raise InputError(f"The steps {list(map(int, steps))} are not strictly increasing; sort the checkpoints.")
+    if READING in table and (table.groupby(["prompt_id", "sample"])[READING].nunique() > 1).any():
+        raise InputError(
+            "The steps were not all read with the same labels and the same tokenizer; read every checkpoint alike."
+        )
     means = by_prompt(table)
     wide = means.pivot(index="step", columns="prompt_id", values=f"p_{stance}")
     present = means.assign(there=1).pivot(index="step", columns="prompt_id", values="there")

@@ -1,0 +1,101 @@
+"""Readouts of stances by models: calibrated labels (R1), and a judge's distribution over generated answers (R2)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.model
+pytest.importorskip("torch")
+
+import tiny  # noqa: E402
+
+import workbench as wb  # noqa: E402
+from workbench import training  # noqa: E402
+from workbench.datasets.value_drift import CONTENT_FREE, stance_questions, value_prompts  # noqa: E402
+from workbench.metrics import drift  # noqa: E402
+from workbench.training import probes  # noqa: E402
+
+PROMPTS = value_prompts(topics=["work", "health"], per_topic=2)
+ASKED = stance_questions(PROMPTS)
+SHORT = {"samples": 3, "max_new_tokens": 4}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return wb.wrap_model(tiny.network(), tiny.byte_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return wb.wrap_model(tiny.network(seed=1), tiny.byte_tokenizer(template=None))
+
+
+def test_calibrated_labels_lose_what_they_have_without_a_question(judge):
+    asked = stance_questions(PROMPTS[:1], chat=False)
+    answers = wb.ask(judge, asked, unconditional=CONTENT_FREE, store=False)
+    table = drift.stance_table(answers)
+    first = answers[answers["question_id"] == next(iter(asked)).id]
+    expected = drift.judge_stances((first["logprob"] - first["logprob_unconditional"]).to_numpy())
+    assert table.loc[0, list(drift.stance.PARTS)].to_numpy(float) == pytest.approx(expected, abs=1e-9)
+    plain = drift.stance_table(wb.ask(judge, asked, store=False))
+    assert table.loc[0, "mass"] == pytest.approx(plain.loc[0, "mass"])
+    assert abs(table.loc[0, "p_support"] - plain.loc[0, "p_support"]) > 1e-6
+
+
+def test_every_answer_is_one_row_on_the_simplex(model, judge):
+    table = training.generated_stances(model, judge, ASKED, **SHORT)
+    assert len(table) == 4 * 3 and set(table["sample"]) == {0, 1, 2}
+    known = table.dropna(subset=list(drift.stance.PARTS))
+    assert known[list(drift.stance.PARTS)].sum(axis=1).to_numpy() == pytest.approx(1)
+    pd.testing.assert_frame_equal(table, training.generated_stances(model, judge, ASKED, **SHORT))
+    assert not table.equals(training.generated_stances(model, judge, ASKED, **SHORT, seed=1))
+    vectors = drift.value_vectors(table)
+    assert set(vectors["n"]) == {2} and vectors.groupby("topic")["mean"].sum().to_numpy() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_reading_is_the_judges_softmax_over_the_labels(chat):
+    """The judge asked by hand, with the answer in its prompt, gives the same three numbers."""
+    judge = wb.wrap_model(tiny.network(seed=1), tiny.byte_tokenizer(**({} if chat else {"template": None})))
+    said = pd.DataFrame([{"topic": "work", "prompt_id": "a", "sample": 0, "question": "Is it?", "text": " Yes. "}])
+    found = training.judged_stances(judge, said).iloc[0]
+    text = probes.JUDGE.format(question="Is it?", answer="Yes.")
+    labels = [wb.Option(("" if chat else " ") + label) for label in probes.JUDGE_LABELS]
+    by_hand = wb.ask(judge, [wb.Question((wb.Message("user", text),) if chat else text, tuple(labels))], store=False)
+    expected = drift.judge_stances(by_hand["logprob"].to_numpy())
+    assert found[list(drift.stance.PARTS)].to_numpy(float) == pytest.approx(expected, abs=1e-9)
+    assert found["mass"] == pytest.approx(np.exp(by_hand["logprob"]).sum())
+
+
+def test_an_empty_answer_is_counted_and_never_neutral(model, judge, monkeypatch):
+    def silent(model, prompts, **_):
+        rows = [(i, s, "" if (i, s) == (0, 1) or i == 3 else "Yes.") for i in range(len(prompts)) for s in range(2)]
+        return pd.DataFrame(rows, columns=["prompt", "sample", "text"])
+
+    monkeypatch.setattr(probes, "generate", silent)
+    table = training.generated_stances(model, judge, ASKED, samples=2)
+    means = drift.by_prompt(table).set_index("prompt_id")
+    assert len(table) == 8 and table["p_neutral"].isna().sum() == 3
+    assert means.loc[PROMPTS[0].id, "n_undefined"] == 1 and np.isfinite(means.loc[PROMPTS[0].id, "p_neutral"])
+    assert np.isnan(means.loc[PROMPTS[3].id, "p_neutral"])
+    vectors = drift.value_vectors(table).set_index(["topic", "stance"])
+    assert vectors.loc[("health", "support"), "n_undefined"] == 1
+
+
+def test_nothing_said_at_all_is_no_stance(judge):
+    said = pd.DataFrame([{"topic": "work", "prompt_id": "a", "sample": 0, "question": "Is it?", "text": "  "}])
+    assert training.judged_stances(judge, said)[list(drift.stance.PARTS)].isna().all(axis=None)
+
+
+@pytest.mark.slow
+def test_the_embedded_judge_tells_written_stances_apart():
+    """On answers whose stance is known the judge's distribution leans the way they were written."""
+    judge = wb.load_model("smollm2-135m-instruct")
+    prompts = value_prompts(per_topic=1)
+    rows = [(p.topic, f"{p.id}-{s}", 0, p.question, p.answer(s)) for p in prompts for s in ("support", "oppose")]
+    said = pd.DataFrame(rows, columns=["topic", "prompt_id", "sample", "question", "text"])
+    table = training.judged_stances(judge, said).set_index("prompt_id")
+    lean = (table["p_support"] - table["p_oppose"]).to_dict()
+    assert np.mean([lean[f"{p.id}-support"] - lean[f"{p.id}-oppose"] for p in prompts]) > 0
