@@ -120,6 +120,8 @@ def test_standing_says_who_judges(name, said):
 def test_standing_knows_wrong_from_chance_and_says_when_nobody_knows():
     wrong = wj.order_table(pairs_of("oracle"), -FIVE.scores)
     assert "does not judge: is wrong more often than a coin (right in 0% [0%," in wj.standing(wrong)
+    few = wj.order_table(pairs_of("oracle", FIVE[:3]), FIVE[:3].scores)
+    assert wj.standing(few).startswith("too few pairs to say whether it judges (right in 100% [44%, 100%] of 30 pairs")
     assert "nobody says which answers are better" in wj.standing(wj.order_table(pairs_of("first")))
 
 

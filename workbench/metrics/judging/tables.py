@@ -215,6 +215,8 @@ def standing(table: pd.DataFrame) -> str:
     for slot, named in (("first", first), ("second", second)):
         if named["low"] > 0.5:
             return f"does not judge: leans to the {slot} answer and is right no more often than a coin ({shown})"
+    if right["high"] > 0.9:
+        return f"too few pairs to say whether it judges ({shown})"
     return f"does not judge: cannot be told from a coin ({shown})"
 
 
