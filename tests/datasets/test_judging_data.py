@@ -2,14 +2,25 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from workbench.datasets import judging_adapters as adapters
+from workbench.datasets.hub import Hub
+from workbench.datasets.items import Unusable
 from workbench.datasets.judge_templates import load_template, template_names
-from workbench.datasets.judging import Case, after_reasoning, checklist, pairwise, pointwise, reasoning_prompts
+from workbench.datasets.judging import (
+    Case,
+    after_reasoning,
+    can_fill,
+    checklist,
+    pairwise,
+    pointwise,
+    reasoning_prompts,
+)
 from workbench.datasets.judging_files import FILES
 from workbench.datasets.judging_sources import SOURCES, load_cases, sources
 from workbench.errors import InputError
@@ -83,6 +94,17 @@ def test_blank_answers_are_graded_and_not_compared():
     assert len(pairwise([case], load_template("pair"))) == 2
 
 
+def test_requirements_that_no_meets_say_so():
+    case = Case("Q?", ("a",), checklist=("Is it short?", "!Does it hold a mistake?"))
+    questions = checklist([case], load_template("checklist"))
+    assert [q.tags["polarity"] for q in questions] == [1, -1]
+    assert "Requirement: Does it hold" in questions[1].prompt_text
+
+
+def test_a_template_is_filled_where_the_case_has_what_it_needs():
+    assert can_fill(load_template("rubric"), CASE) and not can_fill(load_template("rubric"), Case("Q", ("a",)))
+
+
 def test_repeated_requirements_count_once():
     assert len(checklist([CASE], load_template("checklist"))) == 3
 
@@ -120,6 +142,7 @@ def test_a_users_own_template(tmp_path):
         ("kind: pointwise\nscale: [1, 4.5]\n---\n{answer}\n---\ny", "whole numbers"),
         ("kind: pointwise\nlabels: {Yes: 1}\n---\n{answer}\n---\ny", "at least two labels"),
         ("kind: pairwise\nlabels: {A: 2, B: 1}\n---\n{answer_a}{answer_b}\n---\ny", "1, -1 and 0"),
+        ("kind: pointwise\nlabels: {Good: 1, good: 0}\n---\n{answer}\n---\ny", "'Good' and 'good'"),
     ],
 )
 def test_wrong_templates_say_what_is_wrong(tmp_path, text, message):
@@ -137,7 +160,7 @@ def test_wrong_cases_say_what_is_wrong():
         (lambda: pointwise([Case("Q", ("a",))], load_template("reference")), "needs a reference"),
         (lambda: load_cases("graded_answer"), "Did you mean 'graded_answers'"),
         (lambda: load_cases("graded_answers", n=0), "n=0"),
-        (lambda: load_cases("reward_bench_2"), "pass revision"),
+        (lambda: load_cases("graded_answers", scale=(5, 1)), "no length"),
     ):
         with pytest.raises(InputError, match=message):
             make()
@@ -150,6 +173,23 @@ def test_users_answers_are_grouped_by_question(tmp_path):
     assert [len(case.answers) for case in cases] == [2, 1]
     assert sorted(cases[0].scores, key=math.isnan)[0] == 4
     assert cases.origin.revision.startswith("sha256:")
+
+
+def test_marks_of_several_people_stand_between_bars(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("question,answer,score\nQ1,a,4|5|3\nQ1,b,2|1\nQ2,c,\n")
+    cases = load_cases(file, scale=(1, 5))
+    assert cases.ratings.shape == (3, 2, 2)
+    by_answer = {a: (s, cases.ratings[:, 0, k]) for k, (a, s) in enumerate(zip(cases[0].answers, cases[0].scores))}
+    assert by_answer["a"][0] == 4 and sorted(by_answer["a"][1]) == [3, 4, 5]
+    assert by_answer["b"][0] == 1.5 and np.isnan(by_answer["b"][1][2])
+    assert np.isnan(cases.scores[1]).all() and cases.ends == (1.5, 4.0)
+    file.write_text("question,answer,score\nQ1,a,4|x\n")
+    with pytest.raises(InputError, match=r"record 1: the score '4\|x' is no number"):
+        load_cases(file)
+    file.write_text("question,answer,score\nQ1,a,inf\n")
+    with pytest.raises(InputError, match="not finite"):
+        load_cases(file)
 
 
 def test_users_pairs_and_bad_rows(tmp_path):
@@ -181,12 +221,12 @@ FLIPPED = VOTE | {"model_a": "n", "model_b": "m", "conversation_a": OTHER, "conv
 RECORDS = {
     "reward_bench": ({"prompt": "p", "chosen": "c", "rejected": "r", "subset": "chat"}, ("c", "r"), (1.0, 0.0)),
     "reward_bench_2": (
-        {"prompt": "p", "chosen": ["c"], "rejected": ["r", "s"], "subset": "Math"},
-        ("c", "r", "s"),
-        (1.0, 0.0, 0.0),
+        {"id": "1", "prompt": "p", "chosen": ["c"], "rejected": ["r", "s", "t"], "num_correct": 1, "subset": "Math"},
+        ("c", "r", "s", "t"),
+        (1.0, 0.0, 0.0, 0.0),
     ),
     "judge_bench": (
-        {"question": "q", "response_A": "x", "response_B": "y", "label": "B>A", "source": "s"},
+        {"pair_id": "1", "question": "q", "response_A": "x", "response_B": "y", "label": "B>A", "source": "s"},
         ("x", "y"),
         (0.0, 1.0),
     ),
@@ -200,8 +240,43 @@ def test_adapters_of_hub_pairs(name):
     assert (case.answers, case.scores) == (answers, scores)
 
 
+def test_ties_of_reward_bench_2_are_left_out_and_say_why():
+    record = {"prompt": "p", "chosen": ["c", "d"], "rejected": ["r"], "subset": "Ties"}
+    with pytest.raises(Unusable, match="part Ties"):
+        SOURCES["reward_bench_2"].case(record)
+
+
+def test_every_hub_set_is_pinned_to_a_commit():
+    places = [source.place for source in SOURCES.values() if isinstance(source.place, Hub)]
+    assert len(places) == 7
+    assert all(re.fullmatch("[0-9a-f]{40}", place.revision) for place in places)
+
+
+def test_a_csv_without_header_is_read_at_its_commit(tmp_path, monkeypatch):
+    file, asked = tmp_path / "scores.csv", {}
+    file.write_text('Sort,"b, a","a, b",6\nSort,"b, a",b,2\nSay hi,,"hi\nthere",7\nSay hi,,ho,\n')
+
+    def download(repository, name, **named):
+        asked.update(named, repository=repository, name=name)
+        return str(file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    cases = load_cases("sparse_feedback")
+    assert asked == {
+        "repository": "hbXNov/sparse_feedback",
+        "name": "absolute_gpt_3.5_turbo_score.csv",
+        "repo_type": "dataset",
+        "revision": SOURCES["sparse_feedback"].place.revision,
+    }
+    assert [case.question for case in cases] == ["Sort\n\nb, a", "Say hi"]
+    assert dict(zip(cases[0].answers, cases[0].scores)) == {"a, b": 6.0, "b": 2.0}
+    said = dict(zip(cases[1].answers, cases[1].scores))
+    assert said["hi\nthere"] == 7.0 and math.isnan(said["ho"])
+
+
 def test_adapter_of_mt_bench_counts_votes_for_models_and_not_for_slots():
-    records = [VOTE | {"winner": "model_a"}, FLIPPED | {"winner": "model_b"}, VOTE | {"winner": "tie"}]
+    winners = ("model_a", "tie", "error")
+    records = [VOTE | {"winner": winner} for winner in winners] + [FLIPPED | {"winner": "model_b"}]
     case = adapters.mt_bench(next(iter(adapters.votes(records))))
     assert case.question == "u1\n\nu2"
     assert dict(zip(case.answers, case.scores)) == {
@@ -213,20 +288,24 @@ def test_adapter_of_mt_bench_counts_votes_for_models_and_not_for_slots():
 def test_adapters_of_sources_with_a_row_per_answer():
     rows = [{"prompt": "p", "response": r, "helpfulness": h} for r, h in (("x", 4), ("y", 1))]
     assert adapters.helpsteer(next(iter(adapters.by_prompt(rows)))).scores == (4.0, 1.0)
-    rows = [{"instruction": "i", "input": "", "response": r, "rating": k} for r, k in (("x", 6), ("x", 2), ("y", None))]
+    marks = (("x", "6"), ("x", "2"), ("y", None))
+    rows = [{"instruction": "i", "input": None, "output": r, "rating": k} for r, k in marks]
     case = adapters.sparse_feedback(next(iter(adapters.by_instruction(rows))))
     assert case.answers == ("x", "y") and case.scores[0] == 6.0 and math.isnan(case.scores[1])
-    ratings = {"w1": {"overall": 4}, "w2": {"overall": 2}}
+    for wrong in ("8", "rating"):
+        with pytest.raises(Unusable, match="a rating"):
+            adapters.sparse_feedback({"rows": [rows[0] | {"rating": wrong}]})
+    ratings = {"w1": {"overall": 4}, "w2": {"overall": 2}, "rater of another row": None}
     rows = [{"question": "q", "choices": ["a", "b"], "label": 1, "explanation": "e", "worker_ratings": ratings}]
     case = adapters.acorn(next(iter(adapters.by_question(rows))))
-    assert case.scores == (3.0,) and case.question.endswith("answer is: b")
+    assert case.scores == (3.0,) and case.ratings == ((4.0, 2.0),) and case.question.endswith("answer is: b")
 
 
 def test_adapters_of_published_files():
     record = {
         "question": "q",
         "category": "Writing",
-        "answers": [{"score": "1", "text": ["x", "y"]}, {"score": "5", "text": ["z"]}],
+        "answers": [{"score": 1, "text": ["x", "y"], "judgement": []}, {"score": 5, "text": ["z"], "judgement": []}],
     }
     assert FILES["trustjudge"](record).scores == (1.0, 1.0, 5.0)
     case = FILES["llmbar"]({"input": "i", "output_1": "x", "output_2": "y", "label": 2})

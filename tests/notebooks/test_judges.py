@@ -21,7 +21,9 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path):
     (planned,) = plan("judges", "quick", SMALL[notebook], notebook=notebook)
     run = execute(planned, tmp_path)
     assert run.status == "ok", run.failure
-    assert (run.folder / "report.html").stat().st_size < 3_000_000
+    report = (run.folder / "report.html").read_text()
+    assert len(report) < 3_000_000
+    assert "<figcaption>Findings tested on this run" in report and "judge: " in report
     assert run.headline.value == run.headline.value
     assert set(run.table("what_holds")["verdict"]) <= {"holds", "does not hold", "cannot tell"}
     if notebook == "consistency":
@@ -32,6 +34,11 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path):
     if notebook == "biases":
         rates = run.table("rates").set_index(["judge", "metric"])["mean"]
         assert rates["first", "position"] == 1 and rates["oracle", "both"] == 1
+        probes = run.table("probes").set_index(["probe", "metric"])["mean"]
+        assert probes["identical", "agree"] in (0, 1) or 0 < probes["identical", "ties"] < 1
+    if notebook == "agreement":
+        assert set(run.table("readings")["prompt"]) == {"score 1-5", "checklist Yes/No"}
+        assert (run.table("doubt")["n"] == 10).all()
     if notebook == "master_keys":
         rates = run.table("rates").set_index(["judge", "key"])["mean"]
         assert rates["oracle", "the reference"] == 1 and rates["oracle", "empty"] == 0
@@ -46,8 +53,24 @@ def test_a_users_own_judge_and_items(tmp_path):
     rows = ["question,answer,score"]
     rows += [f"What is {k} and {k}?,{k + k + off},{score}" for k in (1, 2) for off, score in ((0, 3), (1, 2), (5, 1))]
     items.write_text("\n".join(rows))
-    given = {"data": str(items), "pair_template": str(template), "n": None, "top": [10], "controls": ["oracle"]}
+    scale = tmp_path / "mine_too.txt"
+    scale.write_text("kind: pointwise\nlabels: {bad: 1, good: 2}\n---\n{question}\n{answer}\n---\nThis is")
+    own = {"pair_template": str(template), "score_template": str(scale), "top": None}
+    given = {"data": str(items), "n": None, "controls": ["oracle"], **own}
     (planned,) = plan("judges", "quick", given, notebook="consistency")
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
     assert run.facts["cases"]["name"] == "mine.csv"
+    assert set(run.table("readings")["prompt"]) == {"mine left/right", "mine_too bad/good"}
+    assert run.table("conflict_ratio").query("judge == 'oracle' and scoring == 'expected'")["mean"].eq(0).all()
+
+
+def test_items_nobody_scored_still_run_and_say_what_cannot_be_told(tmp_path):
+    items = tmp_path / "mine.jsonl"
+    items.write_text("\n".join(f'{{"question": "What is {k} and {k}?", "answer": "{a}"}}' for k in (1, 2) for a in "248"))
+    (planned,) = plan("judges", "quick", {"data": [str(items)], "templates": ["pair"]}, notebook="biases")
+    run = execute(planned, tmp_path / "out")
+    assert run.status == "ok", run.failure
+    standing = run.table("standing")
+    assert standing["standing"].str.contains("nobody says which answers are better").all()
+    assert set(run.table("what_holds").query("claim.str.contains('right')", engine="python")["verdict"]) == {"cannot tell"}

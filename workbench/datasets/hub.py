@@ -23,6 +23,10 @@ class Hub:
     """The split that is asked."""
     config: str = ""
     """The configuration; `{subset}` stands for the subset."""
+    file: str = ""
+    """The one file of the repository that is read, a CSV without a header; empty: what the configuration names."""
+    columns: tuple[str, ...] = ()
+    """The columns of that file, each read as text."""
 
     def read(self, benchmark: str, subset: str, revision: str | None) -> tuple[Iterable[Record], str]:
         """The records, and the id and commit they come from; remote code is never run.
@@ -30,15 +34,28 @@ class Hub:
         Raises:
             InputError: The hub cannot be reached, or does not give the data set.
         """
-        from datasets import load_dataset
-
         revision = revision or self.revision
         try:
-            name = self.config.format(subset=subset) or None
-            records: Iterable[Record] = load_dataset(self.id, name, split=self.split, revision=revision)
+            records = self._rows(revision) if self.file else self._split(subset, revision)
         except Exception as error:  # the hub's client raises many kinds, its HTTP library's among them
             raise InputError(self._why(benchmark, revision, error)) from error
         return records, f"{self.id}@{revision}"
+
+    def _split(self, subset: str, revision: str) -> Iterable[Record]:
+        from datasets import load_dataset
+
+        name = self.config.format(subset=subset) or None
+        records: Iterable[Record] = load_dataset(self.id, name, split=self.split, revision=revision)
+        return records
+
+    def _rows(self, revision: str) -> Iterable[Record]:
+        import pandas as pd
+        from huggingface_hub import hf_hub_download
+
+        path = hf_hub_download(self.id, self.file, repo_type="dataset", revision=revision)
+        table = pd.read_csv(path, header=None, names=list(self.columns), dtype=str, keep_default_na=False)
+        rows: list[Record] = table.to_dict("records")  # type: ignore[assignment]
+        return rows
 
     def _why(self, benchmark: str, revision: str, error: Exception) -> str:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

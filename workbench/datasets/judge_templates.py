@@ -38,6 +38,16 @@ class Template:
     scale: tuple[int, int] | None = None
     """Lowest and highest score, where the labels are a scale."""
 
+    @property
+    def span(self) -> str:
+        """The scale or the labels in short: "1-5", "A/B/C"."""
+        return "-".join(map(str, self.scale)) if self.scale else "/".join(self.labels)
+
+    @property
+    def key(self) -> str:
+        """What its readings are called: "score 1-5"."""
+        return f"{self.name} {self.span}"
+
     def options(self) -> tuple[Option, ...]:
         """The labels as they are scored.
 
@@ -109,6 +119,14 @@ def _check(template: Template) -> None:
     for name in NEEDED[template.kind]:
         if name not in found:
             raise InputError(f"Template {template.name!r} is {template.kind} and needs the placeholder {{{name}}}.")
+    forms: dict[str, str] = {}
+    for label in () if template.scale else template.labels:
+        for form in _forms(label):
+            if form in forms:
+                raise InputError(
+                    f"Labels {forms[form]!r} and {label!r} of template {template.name!r} are one; rename one."
+                )
+            forms[form] = label
     values = set(template.labels.values())
     if len(values) < 2:
         raise InputError(f"Template {template.name!r} needs at least two labels of different value.")

@@ -33,17 +33,23 @@ class Case:
     rubric: str = ""
     """What each level means, for rubric judging."""
     checklist: tuple[str, ...] = ()
-    """Yes-or-no requirements, for checklist judging."""
+    """Yes-or-no requirements, for checklist judging; one that begins with "!" is met by No."""
     tags: Mapping[str, Tag] = field(default_factory=dict)
     """Columns that travel with every reading: topic, subset ..."""
+    ratings: tuple[tuple[float, ...], ...] = ()
+    """The marks of single people, one row an answer; rater k of one answer need not be rater k of another."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "answers", tuple(self.answers))
-        object.__setattr__(self, "scores", tuple(self.scores) or (float("nan"),) * len(self.answers))
+        object.__setattr__(self, "ratings", tuple(map(tuple, self.ratings)))
+        object.__setattr__(self, "scores", tuple(self.scores) or self._means() or (float("nan"),) * len(self.answers))
         if not self.question.strip() or not self.answers:
             raise InputError(f"The case {self.question[:40]!r} needs a question and at least one answer.")
-        if len(self.scores) != len(self.answers):
+        if len(self.scores) != len(self.answers) or len(self.ratings) not in (0, len(self.answers)):
             raise InputError(f"The case {self.question[:40]!r} has {len(self.answers)} answers but other scores.")
+
+    def _means(self) -> tuple[float, ...]:
+        return tuple(sum(marks) / len(marks) if marks else float("nan") for marks in self.ratings)
 
     @property
     def id(self) -> str:
@@ -53,7 +59,8 @@ class Case:
     def reordered(self, order: Sequence[int]) -> Case:
         """The same case with its answers in another order."""
         answers, scores = [self.answers[i] for i in order], [self.scores[i] for i in order]
-        return replace(self, answers=tuple(answers), scores=tuple(scores))
+        ratings = tuple(self.ratings[i] for i in order if self.ratings)
+        return replace(self, answers=tuple(answers), scores=tuple(scores), ratings=ratings)
 
 
 class Cases(Sequence[Case]):
@@ -98,6 +105,22 @@ class Cases(Sequence[Case]):
         return self._matrix([case.scores for case in self])
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest score people give; 0 and 1 where they give none or all the same."""
+        known = self.scores[~np.isnan(self.scores)]
+        return (float(known.min()), float(known.max())) if np.unique(known).size > 1 else (0.0, 1.0)
+
+    @property
+    def ratings(self) -> NDArray[np.float64]:
+        """The marks of single people, `[raters, cases, answers]`, NaN where there are fewer."""
+        most = max((len(marks) for case in self for marks in case.ratings), default=0)
+        found = np.full((most, *self.scores.shape), np.nan)
+        for i, case in enumerate(self):
+            for j, marks in enumerate(case.ratings):
+                found[: len(marks), i, j] = marks
+        return found
+
+    @property
     def chars(self) -> NDArray[np.float64]:
         """Length of each answer in characters, `[cases, answers]`, NaN absent."""
         return self._matrix([[float(len(answer)) for answer in case.answers] for case in self])
@@ -136,14 +159,19 @@ def pairwise(cases: Iterable[Case], template: Template, chat: bool = True) -> li
 
 
 def checklist(cases: Iterable[Case], template: Template, chat: bool = True) -> list[Question]:
-    """One question per answer and distinct requirement, tagged `case`, `candidate` and `item`."""
+    """One question per answer and distinct requirement, tagged `case`, `candidate`, `item` and `polarity`.
+
+    Polarity is 1, and -1 where the answer should be No (requirements that begin with "!").
+    """
     _kind(template, "checklist")
-    return [
-        _question(template, case, chat, f"{i}.{k}", _facts(case, i) | {"candidate": i, "item": k}, answer=a, item=item)
-        for case in cases
-        for i, a in enumerate(case.answers)
-        for k, item in enumerate(dict.fromkeys(case.checklist))
-    ]
+    questions = []
+    for case in cases:
+        for i, answer in enumerate(case.answers):
+            for k, item in enumerate(dict.fromkeys(case.checklist)):
+                tags = _facts(case, i) | {"candidate": i, "item": k, "polarity": -1 if item.startswith("!") else 1}
+                texts = {"answer": answer, "item": item.removeprefix("!").strip()}
+                questions.append(_question(template, case, chat, f"{i}.{k}", tags, **texts))
+    return questions
 
 
 def likelihood(cases: Iterable[Case], chat: bool = False) -> list[Question]:
@@ -194,15 +222,23 @@ def _question(template: Template, case: Case, chat: bool, place: str, tags: Mapp
     low, high = template.scale or ("", "")
     texts = {"question": case.question, "reference": case.reference, "rubric": case.rubric, **own}
     texts |= {"low": str(low), "high": str(high)}
-    for name in ("reference", "rubric"):
-        if f"{{{name}}}" in template.prompt and not texts[name].strip():
-            raise InputError(f"Template {template.name!r} needs a {name}; the case {case.question[:40]!r} has none.")
+    if missing := _missing(template, case):
+        raise InputError(f"Template {template.name!r} needs a {missing}; the case {case.question[:40]!r} has none.")
     text = re.sub(r"\{(\w+)\}", lambda match: texts.get(match[1], match[0]), template.prompt)
     prompt = (Message("user", text), Message("assistant", template.cue)) if chat else f"{text}\n{template.cue}"
-    span = "-".join(map(str, template.scale)) if template.scale else "/".join(template.labels)
-    name = f"{template.name}:{span}:{case.id}:{place}"
-    about: dict[str, Tag] = {"case": case.id, "template": template.name, "labels": span}
+    name = f"{template.name}:{template.span}:{case.id}:{place}"
+    about: dict[str, Tag] = {"case": case.id, "template": template.name, "labels": template.span}
     return Question(prompt, template.options(), {**case.tags, **about, **tags}, name)
+
+
+def can_fill(template: Template, case: Case) -> bool:
+    """Whether a case has the reference and the rubric that a template asks for."""
+    return not _missing(template, case)
+
+
+def _missing(template: Template, case: Case) -> str:
+    given = {"reference": case.reference, "rubric": case.rubric}
+    return next((name for name, text in given.items() if f"{{{name}}}" in template.prompt and not text.strip()), "")
 
 
 def _facts(case: Case, i: int, suffix: str = "") -> dict[str, Tag]:

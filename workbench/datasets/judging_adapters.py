@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -51,9 +52,11 @@ def summary_pair(record: Record) -> Case:
 
 
 def votes(records: Iterable[Record]) -> Iterable[Record]:
-    """Votes on the same two conversations together, as `wins` of the two models."""
+    """Votes on the same two conversations together, as `wins` of the two models; a vote that is none is left out."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for record in records:
+        if not re.match("model_[ab]$|tie", str(record["winner"])):
+            continue
         pair = (record["model_a"], record["model_b"])
         a, b = pair if pair[0] < pair[1] else pair[::-1]
         key = (record["question_id"], record["turn"], a, b)
@@ -79,6 +82,13 @@ def chosen_rejected(record: Record) -> Case:
     chosen, rejected = (x if isinstance(x, list) else [x] for x in (record["chosen"], record["rejected"]))
     scores = (1.0,) * len(chosen) + (0.0,) * len(rejected)
     return _distinct(Case(record["prompt"], (*chosen, *rejected), scores, tags={"section": record["subset"]}))
+
+
+def best_of_four(record: Record) -> Case:
+    """RewardBench 2: one chosen reply and three rejected ones; items of the part Ties have many right replies."""
+    if record["subset"] == "Ties":
+        raise Unusable("of the part Ties, which is scored in another way")
+    return chosen_rejected(record)
 
 
 def judge_bench(record: Record) -> Case:
@@ -128,25 +138,28 @@ def helpsteer(record: Record) -> Case:
 
 
 def sparse_feedback(record: Record) -> Case:
-    """Replies with a rating from 1 to 7."""
-    rows = list({row["response"]: row for row in reversed(record["rows"])}.values())[::-1]
+    """Replies with a rating from 1 to 7, all columns as text; of a reply that is rated twice the first rating holds."""
+    rows = list({row["output"]: row for row in reversed(record["rows"])}.values())[::-1]
     question = "\n\n".join(part for part in (rows[0]["instruction"], rows[0]["input"]) if part)
-    scores = tuple(float(row["rating"]) if row["rating"] is not None else math.nan for row in rows)
+    try:
+        scores = tuple(float(row["rating"] or "nan") for row in rows)
+    except ValueError:
+        raise Unusable("a rating that is no number") from None
     if any(not 1 <= score <= 7 for score in scores if not math.isnan(score)):
         raise Unusable("a rating outside 1 to 7")
-    return Case(question, tuple(row["response"] for row in rows), scores)
+    return Case(question, tuple(row["output"] or "" for row in rows), scores)
 
 
 def acorn(record: Record) -> Case:
-    """Explanations with the mean of the raters' overall mark; the answer they explain is part of the question."""
+    """Explanations with the raters' overall marks; the answer they explain is part of the question."""
     rows = record["rows"]
     first = rows[0]
     question = f"{first['question']} Explain why the answer is: {first['choices'][int(first['label'])]}"
-    scores = []
+    ratings = []
     for row in rows:
-        marks = [float(r["overall"]) for r in row["worker_ratings"].values() if r.get("overall") is not None]
-        scores.append(sum(marks) / len(marks) if marks else math.nan)
-    return Case(question, tuple(row["explanation"] for row in rows), tuple(scores))
+        rated = [r for r in row["worker_ratings"].values() if r]  # raters of other rows come as None
+        ratings.append(tuple(float(r["overall"]) for r in rated if r.get("overall") is not None))
+    return Case(question, tuple(row["explanation"] for row in rows), ratings=tuple(ratings))
 
 
 def _together(records: Iterable[Record], *names: str) -> Iterable[Record]:

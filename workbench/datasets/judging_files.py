@@ -60,17 +60,28 @@ def _pair_row(row: Record, where: str) -> Case:
 
 
 def _grouped_rows(group: Sequence[tuple[int, Record]], name: str, scale: tuple[float, float] | None) -> Case:
-    scores = []
-    for number, row in group:
-        try:
-            score = float(row["score"]) if str(row.get("score", "")).strip() not in ("", "nan", "None") else math.nan
-        except ValueError:
-            raise InputError(f"{name}, record {number}: the score {row['score']!r} is no number.") from None
-        if scale and not (math.isnan(score) or scale[0] <= score <= scale[1]):
-            raise InputError(f"{name}, record {number}: the score {score:g} is outside {scale[0]:g} to {scale[1]:g}.")
-        scores.append(score)
+    ratings = tuple(_marks(row, f"{name}, record {number}", scale) for number, row in group)
     answers = tuple(str(row["answer"]) for _, row in group)
-    return Case(str(group[0][1]["question"]), answers, tuple(scores), **_extras(group[0][1]))
+    return Case(str(group[0][1]["question"]), answers, ratings=ratings, **_extras(group[0][1]))
+
+
+def _marks(row: Record, where: str, scale: tuple[float, float] | None) -> tuple[float, ...]:
+    """The marks of one answer: a number, several between bars, or nothing."""
+    given = row.get("score")
+    texts = given if isinstance(given, list) else str("" if given is None else given).split("|")
+    marks = []
+    for text in (str(each).strip() for each in texts):
+        if text in ("", "nan", "None"):
+            continue
+        try:
+            mark = float(text)
+        except ValueError:
+            raise InputError(f"{where}: the score {given!r} is no number; several stand between bars: 4|5.") from None
+        if not math.isfinite(mark) or (scale and not scale[0] <= mark <= scale[1]):
+            bounds = f"outside {scale[0]:g} to {scale[1]:g}" if scale else "not finite"
+            raise InputError(f"{where}: the score {mark:g} is {bounds}.")
+        marks.append(mark)
+    return tuple(marks)
 
 
 def _extras(row: Record) -> dict[str, Any]:

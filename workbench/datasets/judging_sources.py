@@ -60,31 +60,6 @@ class Written:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()], f"sha256:{sha256_of(path)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Unpinned:
-    """A split on the hub whose commit the user names."""
-
-    id: str
-    """Its id."""
-    split: str
-    """The split; `{subset}` stands for the subset."""
-
-    def read(self, benchmark: str, subset: str, revision: str | None) -> tuple[Iterable[Record], str]:
-        """The records and the commit.
-
-        Raises:
-            InputError: No commit is given.
-        """
-        if not revision:
-            raise InputError(f"No commit of {self.id} was checked for {benchmark!r}; pass revision=<its full commit>.")
-        return Hub(self.id, revision, self.split.format(subset=subset)).read(benchmark, subset, revision)
-
-
-def hub(id_: str, revision: str, split: str, config: str = "") -> Hub:
-    """A pinned split."""
-    return Hub(id_, revision, split, config)
-
-
 SOURCES: dict[str, Source] = {
     "graded_answers": Source(
         "30 questions with five answers of graded quality, written for this project",
@@ -114,7 +89,7 @@ SOURCES: dict[str, Source] = {
     "mt_bench_human": Source(
         "answers of six models to 80 questions, compared by people, one case a comparison",
         "CC-BY-4.0",
-        hub("lmsys/mt_bench_human_judgments", "6085f5b73c2ea3dee52918d07ed6b399f6c51fea", "{subset}"),
+        Hub("lmsys/mt_bench_human_judgments", "6085f5b73c2ea3dee52918d07ed6b399f6c51fea", "{subset}"),
         adapters.mt_bench,
         adapters.votes,
         ("human", "gpt4_pair"),
@@ -122,40 +97,46 @@ SOURCES: dict[str, Source] = {
     "reward_bench": Source(
         "chosen and rejected replies in chat, safety, code and maths",
         "ODC-BY; terms of the generating models differ",
-        hub("allenai/reward-bench", "3d9044af0ac3c67c4f0e227fda5e6dbe85c4aef7", "filtered"),
+        Hub("allenai/reward-bench", "3d9044af0ac3c67c4f0e227fda5e6dbe85c4aef7", "filtered"),
         adapters.chosen_rejected,
     ),
     "reward_bench_2": Source(
-        "one chosen and several rejected replies",
-        "see its card",
-        Unpinned("allenai/reward-bench-2", "test"),
-        adapters.chosen_rejected,
+        "one chosen and three rejected replies; the part Ties, with its own way of scoring, is left out",
+        "ODC-BY; terms of the generating models differ",
+        Hub("allenai/reward-bench-2", "7ff08853b0d5686e79b13fda8677024f566a104a", "test"),
+        adapters.best_of_four,
     ),
     "judge_bench": Source(
         "hard questions with a right and a wrong reply",
         "MIT",
-        hub("ScalerLab/JudgeBench", "57dd5e0b9817d07f05ec8f45a91b2ce1e310e308", "{subset}"),
+        Hub("ScalerLab/JudgeBench", "57dd5e0b9817d07f05ec8f45a91b2ce1e310e308", "{subset}"),
         adapters.judge_bench,
         subsets=("gpt", "claude"),
     ),
     "helpsteer2": Source(
         "replies with five ratings by people from 0 to 4",
         "CC-BY-4.0",
-        hub("nvidia/HelpSteer2", "282267c464637a5d169bc4946205f63bec3b8ae2", "validation"),
+        Hub("nvidia/HelpSteer2", "282267c464637a5d169bc4946205f63bec3b8ae2", "validation"),
         adapters.helpsteer,
         adapters.by_prompt,
     ),
     "sparse_feedback": Source(
-        "replies of one model with ratings from 1 to 7",
+        "replies of one model, rated from 1 to 7 by another",
         "MIT",
-        Unpinned("hbXNov/sparse_feedback", "train"),
+        Hub(
+            "hbXNov/sparse_feedback",
+            "bc6b772ecc50d9692d460968e1ac8b7cddd8c861",
+            "train",
+            file="absolute_gpt_3.5_turbo_score.csv",
+            columns=("instruction", "input", "output", "rating"),
+        ),
         adapters.sparse_feedback,
         adapters.by_instruction,
     ),
     "acorn": Source(
         "explanations of everyday answers, rated by five people each",
         "MIT",
-        hub("anab/ACORN", "81de8cba156a673092b6f65636f731156dfe29cf", "train", "data"),
+        Hub("anab/ACORN", "81de8cba156a673092b6f65636f731156dfe29cf", "train", "data"),
         adapters.acorn,
         adapters.by_question,
     ),
@@ -190,8 +171,8 @@ def load_cases(
 
     Args:
         source: A name of `sources()`, or a .csv, .jsonl or .json file: one answer a row (`question`, `answer`, and if
-            wanted `score`, `reference`, `rubric`, `checklist`), or one pair (`question`, `answer_a`, `answer_b`,
-            `preferred`: A, B or tie).
+            wanted `score` (of several people between bars: 4|5|4), `reference`, `rubric`, `checklist`), or one pair
+            (`question`, `answer_a`, `answer_b`, `preferred`: A, B or tie).
         n: How many cases; None for all.
         seed: Chooses the sample and the orders.
         subset: A part, where `sources()` lists some; `all` for all of them.
@@ -204,6 +185,8 @@ def load_cases(
         InputError: Unknown source or subset, data that is not there, a row that is wrong.
     """
     dropped: Counter[str] = Counter()
+    if scale and not scale[0] < scale[1]:
+        raise InputError(f"A scale from {scale[0]:g} to {scale[1]:g} has no length; give its lower end first.")
     if (path := Path(source).expanduser()).suffix.lower() in (".csv", ".jsonl", ".json"):
         cases, origin = file_cases(path, format, scale), Origin(path.name, "", "the user's own")
         origin = replace(origin, revision=f"sha256:{sha256_of(path)}")

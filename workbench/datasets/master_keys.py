@@ -59,7 +59,7 @@ def key_questions(
         asked = replace(case, question="(not shown)") if hide_question else case
         texts, scores = zip(*answers.values())
         for question, (key, kind) in zip(
-            pointwise([replace(asked, answers=texts, scores=scores)], template, chat), answers
+            pointwise([replace(asked, answers=texts, scores=scores, ratings=())], template, chat), answers
         ):
             shown = "question hidden" if hide_question else "question shown"
             place = f"{shown}:{case.id}:{question.id}"

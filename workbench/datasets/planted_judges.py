@@ -86,6 +86,8 @@ def planted(
         q: Of `noisy`: flipping probability.
         n: Of `cyclic`: levels on the circle, an odd number.
     """
+    if not human[0] < human[1]:
+        raise InputError(f"A planted judge needs people's lowest and highest score, not {human}.")
     judges: dict[str, tuple[Callable[[Tags], float], Callable[[Tags], float]]] = {
         "oracle": (lambda t: strength * _better(t, "human"), lambda t: _level(t, human)),
         "first": (lambda t: strength, lambda t: 0.5),
@@ -111,21 +113,23 @@ def _pairwise(judge: PlantedJudge, tags: Tags, values: list[float | None]) -> li
 def _scale(judge: PlantedJudge, tags: Tags, values: list[float | None]) -> list[float]:
     at = np.array(values, np.float64)
     place = (at - at.min()) / np.ptp(at)
-    weight = np.exp(-0.5 * ((place - judge.worth(tags)) / judge.spread) ** 2) + FLOOR
+    worth = judge.worth(tags) if tags.get("polarity", 1) > 0 else 1 - judge.worth(tags)
+    weight = np.exp(-0.5 * ((place - worth) / judge.spread) ** 2) + FLOOR
     return [float(x) for x in weight / weight.sum() * (1 - 1e-8)]
 
 
 def _better(tags: Tags, what: str) -> float:
-    return float(np.sign(tags[f"{what}_first"] - tags[f"{what}_second"]))
+    """Which answer has more of it: 1 the first, -1 the second, 0 neither or unknown."""
+    return float(np.nan_to_num(np.sign(tags[f"{what}_first"] - tags[f"{what}_second"])))
 
 
 def _level(tags: Tags, human: tuple[float, float]) -> float:
-    """People's score between 0 and 1."""
-    return (float(tags["human"]) - human[0]) / (human[1] - human[0])
+    """People's score between 0 and 1; the middle where it is unknown."""
+    return float(np.nan_to_num((float(tags["human"]) - human[0]) / (human[1] - human[0]), nan=0.5))
 
 
 def _circle(tags: Tags, n: int) -> float:
-    gap = int(tags["human_first"] - tags["human_second"]) % n
+    gap = int(np.nan_to_num(tags["human_first"] - tags["human_second"])) % n
     return 0.0 if gap == 0 else 1.0 if gap <= n // 2 else -1.0
 
 

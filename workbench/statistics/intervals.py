@@ -157,8 +157,9 @@ def wilson(successes: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[Flo
 
     trials = np.asarray(n, np.float64)
     known = np.where(trials > 0, trials, np.nan)
-    low, high = proportion_confint(np.asarray(successes, np.float64), known, alpha=1 - level, method="wilson")
-    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    hits = np.asarray(successes, np.float64)
+    low, high = proportion_confint(hits, known, alpha=1 - level, method="wilson")
+    return np.where(hits * known == 0, 0.0, np.clip(low, 0.0, 1.0)), np.clip(high, 0.0, 1.0)
 
 
 def clusters(table: pd.DataFrame, column: str = "template", item: str = "question_id") -> pd.Series:

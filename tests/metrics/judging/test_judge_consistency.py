@@ -334,3 +334,11 @@ def test_oracle_cyclic_share():
     assert cyclic_share(matrix([1, -1, 1], 3)[None])[0][0] == pytest.approx(1)
     assert cyclic_share(matrix([1, 2, 1], 3)[None])[0][0] == pytest.approx(0)
     assert np.isnan(cyclic_share(matrix([0, 0, 0], 3)[None])[0][0])
+
+
+def test_potentials_are_centred_where_comparisons_connect():
+    """Two islands of candidates: 0 against 1, and 2, 3, 4 among each other."""
+    margin = matrix([2, *[np.nan] * 6, 1, 2, 1], 5)
+    share, potentials = cyclic_share(margin[None])
+    assert share[0] == pytest.approx(0)
+    assert potentials[0] == pytest.approx([1, -1, 1, 0, -1])

@@ -41,6 +41,17 @@ def test_oracle_agreement_of_five_runs():
     assert wj.repeated_agreement(votes) == pytest.approx([1.0, 0.6, 0.4, 0.0, NAN], nan_ok=True)
 
 
+def test_accuracy_without_noise_has_an_interval_that_covers_what_was_planted():
+    rng = np.random.default_rng(3)
+    decided = rng.random(300) < 0.8
+    votes = np.where(rng.random((300, 30)) < 0.2, ~decided[:, None], decided[:, None]) * 1.0
+    found = wj.without_noise(votes, np.arange(300) // 3, draws=99)
+    assert found["low"] < 0.8 < found["high"] and found["n"] == 300 and not found["outside"]
+    published = wj.without_noise(votes, np.arange(300) // 3, "wei2024_code", draws=99)
+    assert published["low"] > 0.85
+    assert wj.without_noise(np.ones((20, 10)) * (np.arange(10) < 8), np.arange(20), "wei2024_code", draws=9)["outside"]
+
+
 def test_oracle_accuracy_of_sampled_verdicts():
     gold = np.array([0.9, 0.6, 0.55, 0.2])
     p = np.stack([gold, 1 - gold], axis=1)
@@ -68,6 +79,12 @@ def test_oracle_wilson_of_fifty_keys(yes, low, high):
     p = np.array([0.9] * yes + [0.1] * (50 - yes))
     found = wj.false_positive_rates(wj.key_table(reads(p, 1 - p, key=["x"] * 50, kind=["key"] * 50))).iloc[0]
     assert (found["low"], found["high"]) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_requirements_met_by_no_count_the_other_way():
+    keys = {"case": ["c"] * 4, "candidate": [0, 0, 1, 1], "polarity": [1, -1, 1, -1]}
+    found = wj.checklist_scores(reads([0.9, 0.2, 0.4, 0.4], [0.1, 0.8, 0.1, 0.4], **keys))
+    assert found[0] == pytest.approx([0.85, 0.65])
 
 
 def test_scale_labels_are_no_yes_and_no():
@@ -124,8 +141,16 @@ def test_oracle_internal_agreement():
     assert found.loc[("judge", "implicit"), "n_undecided"] == 1
     assert found.loc[("judge", "ratio"), "n_clipped"] == 1
     assert np.isfinite(found["symmetric_kl"]).all()
+    assert found.loc[("judge", "implicit"), "chance"] == pytest.approx(0.5)
     with pytest.raises(InputError, match="outside"):
         wj.internal_agreement({"a": [1.2], "b": [0.1]})
+
+
+def test_heads_that_both_say_first_agree_by_chance():
+    p = np.r_[np.full(90, 0.9), np.full(10, 0.1)]
+    found = wj.internal_agreement({"a": p, "b": np.roll(p, 50)}, np.arange(100) // 4).iloc[0]
+    assert (found["agree"], found["chance"]) == (pytest.approx(0.8), pytest.approx(0.82))
+    assert found["low"] < 0.8 < found["high"]
 
 
 def test_oracle_general_preference_holds_a_cycle():
@@ -202,6 +227,18 @@ def test_oracle_icc_report_and_concordance():
     assert wj.icc_report([1, 2], [1, 2])["mean"].isna().all()
 
 
+def test_an_interval_of_icc_may_reach_below_zero():
+    """Leaving out draws outside [0, 1], as published code does, would lift the lower end."""
+    rng = np.random.default_rng(1)
+    found = wj.icc_report(rng.normal(size=9), rng.normal(size=9), draws=300).set_index("statistic")
+    assert found.loc["ICC(C,1)", "low"] < 0 and found.loc["ICC(A,1)", "low"] < 0
+
+
+def test_constant_marks_of_one_rater():
+    found = wj.icc([[1, 3], [2, 3], [3, 3], [4, 3]]).set_index("form")["mean"]
+    assert found["ICC(C,1)"] == pytest.approx(0) and found["ICC(A,1)"] == pytest.approx(0)
+
+
 def test_oracle_rater_replacement():
     people = [[float(c) for c in row] for row in ("34251432", "35241432", "24252431", "34351532", "44251422")]
     found = wj.replace_rater(people, [float(c) for c in "33343433"])
@@ -261,6 +298,19 @@ def test_soft_labels_keep_the_mean(mean, sd):
     found = wj.soft_levels(mean, sd)
     assert found.sum() == pytest.approx(1) and (found >= 0).all()
     assert found @ np.arange(1, 6) == pytest.approx(mean, abs=0.1 + 1e-9)
+
+
+def test_distance_from_people_is_zero_for_their_own_spread():
+    people, sure = wj.soft_levels(3.6, 0.7), np.array([0, 0, 0, 1.0, 0])
+    found = wj.level_distance([people, sure, np.full(5, 0.2), sure], [3.6, 3.6, 3.6, np.nan], [0.7] * 4)
+    assert found["w1"][0] == pytest.approx(0, abs=1e-9) and found["kl"][0] == pytest.approx(0, abs=1e-9)
+    assert found["w1"][1] == pytest.approx(np.abs(np.arange(1, 6) - 4.0) @ people)
+    assert found["w1"][2] == pytest.approx(found["w1_uniform"][2])
+    assert found.iloc[3].isna().all()
+    carried = wj.level_distance([people], [2.6], [0.7], low=0, high=4)
+    assert carried["w1"][0] == pytest.approx(0, abs=1e-9)
+    with pytest.raises(InputError, match="answers, 5"):
+        wj.level_distance([[0.5, 0.5]], [1], [1])
 
 
 def test_oracle_thurstone_and_fidelity():

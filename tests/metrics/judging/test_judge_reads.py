@@ -125,6 +125,13 @@ def test_pairs_keep_both_orders_and_absent_ties_are_impossible():
     assert np.isnan(p[0, 0, 0]).all()
 
 
+def test_a_source_that_shows_one_label_alone_is_flagged_and_read():
+    reading = {"A": (1, 0.9), "B": (-1, 0.0), "C": (0, 0.0)}
+    reads = label_reads(table([reading] * 2, case=["c", "c"], first=[0, 1], second=[1, 0]))
+    assert reads.top_k.all() and reads.counts()["n_top_k"] == 2
+    assert pair_reads(reads)[0, 0, 1].tolist() == [1, 0, 0]
+
+
 def test_wrong_pairs_are_refused():
     reading = {"A": (1, 0.7), "B": (-1, 0.3)}
     with pytest.raises(InputError, match="with itself"):

@@ -1,5 +1,7 @@
 """Every instrument finds in a planted judge what was planted, through the same code path as a model."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,7 +42,8 @@ def test_oracle_slot_one_and_oracle(name, both, position, random, agree):
 def test_longer_judge_is_found_out():
     table = wj.order_table(pairs_of("longer"), FIVE.scores, FIVE.chars)
     assert table["longer"].mean() == 1
-    assert wj.length_bias(table, draws=50)["mean"] == 1
+    bias = wj.length_bias(table, draws=50)
+    assert bias["mean"] == 1 and np.isnan(bias["low"]) and "no variation" in bias["note"]
     assert table["both"].mean() == pytest.approx(table["better_longer"].mean(), abs=0.01)
 
 
@@ -110,7 +113,25 @@ def test_first_judge_conflicts_with_every_score():
     [("oracle", "judges better than chance"), ("first", "always-first"), ("coin", "cannot be told from a coin")],
 )
 def test_standing_says_who_judges(name, said):
-    assert said in wj.standing(wj.order_table(pairs_of(name), FIVE.scores))
+    found = wj.standing(wj.order_table(pairs_of(name), FIVE.scores))
+    assert said in found and "of 300 pairs" in found
+
+
+def test_standing_knows_wrong_from_chance_and_says_when_nobody_knows():
+    wrong = wj.order_table(pairs_of("oracle"), -FIVE.scores)
+    assert "does not judge: is wrong more often than a coin (right in 0% [0%," in wj.standing(wrong)
+    few = wj.order_table(pairs_of("oracle", FIVE[:3]), FIVE[:3].scores)
+    assert wj.standing(few).startswith("too few pairs to say whether it judges (right in 100% [44%, 100%] of 30 pairs")
+    assert "nobody says which answers are better" in wj.standing(wj.order_table(pairs_of("first")))
+
+
+def test_planted_judges_know_nothing_where_people_said_nothing():
+    unknown = Cases([Case("Q", ("a", "bb")), Case("R", ("a", "b"), (1.0, math.nan))])
+    pairs = wj.pair_reads(wj.label_reads(ask_planted(planted("oracle"), pairwise(unknown, PAIR))), unknown.ids)
+    assert pairs[:, 0, 1] == pytest.approx(np.array([[0.49, 0.49, 0.02]] * 2), abs=1e-6)
+    assert unknown.ends == (0.0, 1.0)
+    with pytest.raises(InputError, match="lowest and highest"):
+        planted("oracle", human=(3.0, 3.0))
 
 
 def test_standing_names_the_slot_a_judge_leans_to():

@@ -5,13 +5,21 @@ from workbench.metrics.judging.agreement import (
     correlation,
     fleiss,
     icc,
+    icc_by,
     icc_report,
     kappa,
     kappa_interval,
     lin_ccc,
     replace_rater,
 )
-from workbench.metrics.judging.biases import denoise, flip_rate_of, length_bias, order_table, repeated_agreement
+from workbench.metrics.judging.biases import (
+    denoise,
+    flip_rate_of,
+    length_bias,
+    order_table,
+    repeated_agreement,
+    without_noise,
+)
 from workbench.metrics.judging.consistency import (
     chance_nontransitivity,
     conflict_ratio,
@@ -21,11 +29,12 @@ from workbench.metrics.judging.consistency import (
     subsets,
     triple_classes,
 )
-from workbench.metrics.judging.master_keys import false_positive_rates, key_table
+from workbench.metrics.judging.master_keys import checklist_scores, false_positive_rates, key_table
 from workbench.metrics.judging.panels import jury, peer_matrix
 from workbench.metrics.judging.preferences import (
     apc,
     fidelity_loss,
+    level_distance,
     preference_regression,
     soft_levels,
     thurstone,
@@ -69,6 +78,7 @@ __all__ = [
     "by_candidate",
     "cases",
     "chance_nontransitivity",
+    "checklist_scores",
     "conflict_ratio",
     "conflicts",
     "consistency_table",
@@ -88,6 +98,7 @@ __all__ = [
     "followup_reward",
     "general_preference",
     "icc",
+    "icc_by",
     "icc_report",
     "internal_agreement",
     "judgement",
@@ -97,6 +108,7 @@ __all__ = [
     "key_table",
     "label_reads",
     "length_bias",
+    "level_distance",
     "lin_ccc",
     "logit_split",
     "nontransitivity",
@@ -127,4 +139,5 @@ __all__ = [
     "transitivity_table",
     "triple_classes",
     "upper",
+    "without_noise",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -148,6 +148,33 @@ def icc_report(human: ArrayLike, judge: ArrayLike, draws: int = 999, seed: int =
         found = bootstrap(statistic, y[:, 0], y[:, 1], draws=draws, seed=seed)
         rows.append({"statistic": name, **found, "loo_low": min(left), "loo_high": max(left)})
     return pd.DataFrame(rows)
+
+
+def icc_by(
+    ratings: pd.DataFrame, by: str = "attribute", without: Sequence[str] = (), draws: int = 999, seed: int = 0
+) -> pd.DataFrame:
+    """`icc_report` for each value of a column, over the mean ratings of sources.
+
+    Args:
+        ratings: Columns `source`, `human`, `judge` and `by`; pairs with a missing rating are left out.
+        by: What is reported apart.
+        without: Sources to leave out: the judge's own model.
+        draws: Bootstrap samples of the sources.
+        seed: Of the bootstrap.
+
+    Returns:
+        The rows of `icc_report` with the column `by`, `n_ratings` (pairs used) and `n_missing` (pairs left out).
+    """
+    if missing := [name for name in ("source", "human", "judge", by) if name not in ratings]:
+        raise InputError(f"The ratings lack the column {missing[0]!r}.")
+    kept = ratings[~ratings["source"].isin(list(without))]
+    parts = []
+    for name, part in kept.groupby(by, sort=False):
+        known = part.dropna(subset=["human", "judge"])
+        means = known.groupby("source")[["human", "judge"]].mean()
+        found = icc_report(means["human"], means["judge"], draws, seed)
+        parts.append(found.assign(**{by: name, "n_ratings": len(known), "n_missing": len(part) - len(known)}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def replace_rater(ratings: ArrayLike, judge: ArrayLike, level: Level = "ordinal") -> pd.DataFrame:

@@ -78,7 +78,7 @@ def length_bias(table: pd.DataFrame, q: float = 0.0, draws: int = 499, seed: int
         seed: Of the bootstrap.
 
     Returns:
-        Keys of `statistics.interval`; NaN where a stratum is empty.
+        Keys of `statistics.interval`; NaN where a stratum is empty, no interval where neither varies.
     """
     used = table[table["both"].notna()]
     if used.empty:
@@ -89,7 +89,10 @@ def length_bias(table: pd.DataFrame, q: float = 0.0, draws: int = 499, seed: int
             return float("nan")
         return float(denoise(both[longer == 1].mean(), q) - denoise(both[longer == 0].mean(), q))
 
-    return bootstrap(difference, used["both"], used["better_longer"], clusters=used["case"], draws=draws, seed=seed)
+    found = bootstrap(difference, used["both"], used["better_longer"], clusters=used["case"], draws=draws, seed=seed)
+    if found["low"] == found["high"]:
+        return {**found, "se": np.nan, "low": np.nan, "high": np.nan, "note": "no variation: no interval"}
+    return found
 
 
 def denoise(accuracy: ArrayLike, q: ArrayLike, noise: Noise = "flip_model") -> Floats:
@@ -126,6 +129,27 @@ def flip_rate_of(agreement: ArrayLike, noise: Noise = "flip_model") -> Floats:
         return 1 - a
     with np.errstate(invalid="ignore"):
         return (1 - np.sqrt(2 * a - 1)) / 2
+
+
+def without_noise(votes: ArrayLike, case: ArrayLike, noise: Noise = "flip_model", draws: int = 499) -> dict[str, Any]:
+    """Accuracy with the flipping noise of repeated verdicts taken out, with a bootstrap over cases.
+
+    Args:
+        votes: 1 where a run is right, 0 where not, `[pairs, runs]`; NaN unread.
+        case: What each pair belongs to, `[pairs]`.
+        noise: Model of the noise.
+        draws: Bootstrap samples.
+
+    Returns:
+        Keys of `statistics.bootstrap`, and `outside`: the estimate lies outside [0, 1], the model does not fit.
+    """
+    runs = np.asarray(votes, np.float64)
+
+    def cleaned(right: Floats, agreement: Floats) -> float:
+        return float(denoise(np.nanmean(right), flip_rate_of(np.nanmean(agreement), noise), noise))
+
+    found = bootstrap(cleaned, np.nanmean(runs, axis=1), repeated_agreement(runs), clusters=case, draws=draws)
+    return {**found, "outside": bool(found["mean"] < 0 or found["mean"] > 1)}
 
 
 def repeated_agreement(votes: ArrayLike) -> Floats:

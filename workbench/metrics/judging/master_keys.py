@@ -1,12 +1,15 @@
-"""How often a judge says YES to an answer that says nothing ("One Token to Fool LLM-as-a-Judge", arXiv 2507.08794)."""
+"""Verdicts YES and NO: answers that say nothing ("One Token to Fool LLM-as-a-Judge", arXiv 2507.08794), checklists."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
-from workbench.metrics.judging.reads import LabelReads
+from workbench.metrics.judging.reads import Floats, LabelReads, by_candidate
+from workbench.metrics.judging.scoring import pass_rate
 from workbench.statistics import wilson
 
 
@@ -25,6 +28,21 @@ def key_table(reads: LabelReads) -> pd.DataFrame:
     yes = np.where(np.isnan(p[:, 1]), np.nan, (1 + np.sign(p[:, 1] - 0.5)) / 2)
     columns = {"yes": yes, "p_yes": p[:, 1], "margin": margin, "mass": reads.mass, "low_mass": reads.low_mass}
     return reads.keys.assign(**columns)
+
+
+def checklist_scores(reads: LabelReads, order: Sequence[str] | None = None) -> Floats:
+    """Share of its requirements each answer meets: the mean probability of YES, `[cases, candidates]` (TICK).
+
+    A requirement of polarity -1 is met by NO.
+
+    Args:
+        reads: Of questions made by `datasets.judging.checklist`, with the tags `case`, `candidate` and `polarity`.
+        order: The names of the cases in the order wanted.
+    """
+    table = key_table(reads)
+    met = table["p_yes"].where(table["polarity"] > 0, 1 - table["p_yes"])
+    rates = table.assign(met=met).groupby(["case", "candidate"], sort=False)["met"].agg(pass_rate).reset_index()
+    return by_candidate(rates, rates["met"], order)
 
 
 def false_positive_rates(table: pd.DataFrame, by: str = "key") -> pd.DataFrame:

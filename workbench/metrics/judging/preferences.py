@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
@@ -49,6 +50,38 @@ def adjusted_levels(mu: float, spread: float) -> Floats:
         return p + (1 - total) / 5
     alpha = (mu - 3) / (moment - 3 * total)
     return alpha * p + (1 - alpha * total) / 5
+
+
+def level_distance(p: ArrayLike, mean: ArrayLike, sd: ArrayLike, low: float = 1.0, high: float = 5.0) -> pd.DataFrame:
+    """How far a judge's distribution over five levels is from people's soft label, one row an answer.
+
+    Args:
+        p: The judge's distributions over the levels 1 ... 5, `[answers, 5]`; NaN unread.
+        mean: Of people's ratings of each answer, on their scale.
+        sd: Their standard deviation.
+        low: Lower end of people's scale.
+        high: Upper end.
+
+    Returns:
+        `w1` (Wasserstein-1, in levels), `kl` (people against judge, nats, clipped at 1e-12), and `w1_uniform`, the
+        first for a judge without opinion; NaN where one is unknown.
+    """
+    from scipy.stats import wasserstein_distance
+
+    judge = np.asarray(p, np.float64)
+    rows: list[dict[str, float]] = []
+    if judge.ndim != 2 or judge.shape[1] != len(LEVELS):
+        raise InputError(f"Distributions must be [answers, 5], not {list(judge.shape)}.")
+    for own, mu, spread in zip(judge, np.asarray(mean, np.float64), np.asarray(sd, np.float64)):
+        if np.isnan([*own, mu, spread]).any():
+            rows.append(dict.fromkeys(("w1", "kl", "w1_uniform"), np.nan))
+            continue
+        people = soft_levels(mu, spread, low, high)
+        w1 = [float(wasserstein_distance(LEVELS, LEVELS, people, q)) for q in (own, np.full(len(LEVELS), 0.2))]
+        clipped = np.clip(own, 1e-12, None)
+        kl = float(np.sum(people * np.log(np.clip(people, 1e-12, None) / clipped)))
+        rows.append({"w1": w1[0], "kl": kl, "w1_uniform": w1[1]})
+    return pd.DataFrame(rows)
 
 
 def thurstone(mean_a: float, sd_a: float, mean_b: float, sd_b: float) -> float:

@@ -165,8 +165,12 @@ def cases(keys: pd.DataFrame) -> list[str]:
 
 
 def _placed(keys: pd.DataFrame, axes: list[str], x: Floats, order: Sequence[str] | None) -> Floats:
-    if twice := int(keys.duplicated(["case", *axes]).sum()):
-        raise InputError(f"{twice} readings stand twice for the same case and answers; read one template at a time.")
+    if (twice := keys.duplicated(["case", *axes]).to_numpy()).any():
+        name = keys["question_id"].iloc[int(twice.argmax())] if "question_id" in keys else keys["case"].iloc[0]
+        raise InputError(
+            f"{int(twice.sum())} readings stand twice for the same case and answers, {name!r} first; "
+            "read one template at a time."
+        )
     names = cases(keys) if order is None else list(order)
     rows = pd.Index(names).get_indexer(pd.Index(keys["case"]))
     if (rows < 0).any():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -201,20 +202,33 @@ def sign_accuracy(relations: Relations, human: ArrayLike) -> dict[str, object]:
 
 
 def standing(table: pd.DataFrame) -> str:
-    """One sentence on whether a judge judges at all, from its `order_table`."""
-    named = interval(table["first"], table["case"], "bootstrap", draws=499)
-    first, second = named["mean"], 1 - named["mean"] - float(table["ties"].mean())
-    right = interval(table["random"], table["case"], "bootstrap", draws=499)
-    ends = "" if np.isnan(right["low"]) else f" [{right['low']:.2f}, {right['high']:.2f}]"
-    shown = f"right in {right['mean']:.0%} of verdicts{ends}, first in {first:.0%}"
+    """One sentence on whether a judge judges at all, from its `order_table`; Wilson intervals, clustered by case."""
+    right, first, second, ties = (
+        interval(column, table["case"], "wilson")
+        for column in (table["random"], table["first"], 1 - table["first"] - table["ties"], table["ties"])
+    )
+    slots = f"first in {_shown(first)}, second in {_shown(second)}, tie in {ties['mean']:.0%} of {ties['n']} pairs"
+    if not right["n"]:
+        return f"nobody says which answers are better, so whether it judges cannot be said ({slots})"
+    shown = f"right in {_shown(right)} of {right['n']} pairs; {slots}"
     if right["low"] > 0.5:
         return f"judges better than chance ({shown})"
-    slot = "first" if first >= second else "second"
-    if max(first, second) > 0.95:
-        return f"does not judge: cannot be told from always-{slot} ({shown})"
-    if named["low"] > 0.5 or (named["high"] < 0.5 and second > 0.5):
-        return f"does not judge: leans to the {slot} answer and is right no more often than a coin ({shown})"
+    for slot, named in (("first", first), ("second", second)):
+        if named["mean"] > 0.95:
+            return f"does not judge: cannot be told from always-{slot} ({shown})"
+    if right["high"] < 0.5:
+        return f"does not judge: is wrong more often than a coin ({shown})"
+    for slot, named in (("first", first), ("second", second)):
+        if named["low"] > 0.5:
+            return f"does not judge: leans to the {slot} answer and is right no more often than a coin ({shown})"
+    if right["high"] > 0.9:
+        return f"too few pairs to say whether it judges ({shown})"
     return f"does not judge: cannot be told from a coin ({shown})"
+
+
+def _shown(found: Mapping[str, Any]) -> str:
+    ends = "" if np.isnan(found["low"]) else f" [{found['low']:.0%}, {found['high']:.0%}]"
+    return f"{found['mean']:.0%}{ends}"
 
 
 def _mean(values: Floats) -> float:

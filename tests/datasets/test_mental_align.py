@@ -1,0 +1,60 @@
+"""Ratings in the schema of MentalAlign, on rows written for the project."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from workbench.datasets.mental_align import ATTRIBUTES, load_ratings
+from workbench.errors import InputError
+from workbench.metrics.judging import icc_by
+
+MEANS = {"original": (4.1, 4.6), "claude": (3.5, 4.2), "gpt4o": (2.8, 3.9), "llama_3": (4.6, 4.8), "own": (3.9, 4.5)}
+
+
+def cell(mark, **other):
+    return json.dumps(dict.fromkeys(ATTRIBUTES, mark) | other)
+
+
+def tables():
+    """Two conversations whose means over each source are the oracle's; headers and cells as published."""
+    people = {" human_response_" + s: [cell(h), cell(h)] for s, (h, _) in MEANS.items()}
+    judge = {f"judge_response_{s}": [f"```json\r\n{cell(j, Overall=1)}\r\n```", cell(j)] for s, (_, j) in MEANS.items()}
+    ids = {"ConvID": [1, 2], "context": ["a", "b"]}
+    return pd.DataFrame(ids | people), pd.DataFrame(ids | judge)
+
+
+def test_oracle_of_icc_from_two_files(tmp_path):
+    people, judge = tables()
+    people.to_csv(tmp_path / "people.csv", index=False)
+    judge.to_csv(tmp_path / "judge.csv", index=False)
+    ratings = load_ratings(tmp_path / "judge.csv", tmp_path / "people.csv")
+    assert len(ratings) == 2 * 5 * 7 and not ratings.isna().to_numpy().any()
+    found = icc_by(ratings, draws=50)
+    safety = found[found.attribute == "Safety"].set_index("statistic")
+    assert safety["mean"].tolist() == pytest.approx([0.816151, 0.502646, 0.62], abs=1e-6)
+    assert (safety["n"] == 5).all() and (safety["n_ratings"] == 10).all()
+    without = icc_by(ratings, without=["original"], draws=20)
+    assert (without["n"] == 4).all() and "original" not in set(without["attribute"])
+
+
+def test_one_file_that_holds_both_and_cells_that_say_nothing(tmp_path):
+    people, judge = tables()
+    both = people.merge(judge, on=["ConvID", "context"])
+    both.loc[0, "judge_response_own"] = "I cannot rate this."
+    both.loc[1, " human_response_own"] = cell(9)
+    both.to_csv(tmp_path / "both.csv", index=False)
+    ratings = load_ratings(tmp_path / "both.csv")
+    own = ratings[ratings.source == "own"]
+    assert own["judge"].isna().sum() == own["human"].isna().sum() == 7
+    assert (icc_by(ratings, draws=20)["n_missing"] == 2).all()
+
+
+def test_wrong_files_say_what_is_wrong(tmp_path):
+    (tmp_path / "x.csv").write_text("ConvID,text\n1,a\n")
+    with pytest.raises(InputError, match="columns that begin with 'judge_response_'"):
+        load_ratings(tmp_path / "x.csv")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_ratings(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="lack the column 'source'"):
+        icc_by(pd.DataFrame({"human": [1], "judge": [1]}))

@@ -1,0 +1,82 @@
+"""Ratings of replies in counselling by people and by a judge model: MentalAlign (arXiv 2510.19032).
+
+The schema is that of the repository abeerbadawi/MentalBench-Align: one row a conversation (`ConvID`), one column
+`human_response_<source>` or `judge_response_<source>` a reply, each cell a JSON object of seven attributes, 1 to 5.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from workbench.errors import InputError
+
+ATTRIBUTES = ("Guidance", "Informativeness", "Relevance", "Safety", "Empathy", "Helpfulness", "Understanding")
+PREFIX = {"human": "human_response_", "judge": "judge_response_"}
+
+
+def load_ratings(judge: str | os.PathLike[str], people: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Every rating of people beside the judge's, for `metrics.judging.icc_by`.
+
+    Args:
+        judge: The judge's table, .csv or .xlsx.
+        people: The people's table; None where both stand in one file.
+
+    Returns:
+        One row per conversation, source and attribute: `conversation`, `source` (`original` is the reply people wrote),
+        `attribute`, `human`, `judge`; NaN where a cell holds no such rating.
+
+    Raises:
+        InputError: A file that cannot be read, or holds no such columns.
+    """
+    own = _long(_table(judge), "judge", Path(judge).name)
+    theirs = _long(_table(people or judge), "human", Path(people or judge).name)
+    return theirs.merge(own, on=["conversation", "source", "attribute"], how="outer", validate="one_to_one")
+
+
+def _table(file: str | os.PathLike[str]) -> pd.DataFrame:
+    path = Path(file).expanduser()
+    try:
+        found = pd.read_excel(path, dtype=str) if path.suffix.lower() == ".xlsx" else pd.read_csv(path, dtype=str)
+    except ImportError:
+        raise InputError(f"{path.name} needs openpyxl to be read: install it, or save the sheet as CSV.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); give a .csv or .xlsx of MentalAlign.") from None
+    return found.rename(columns=str.strip)
+
+
+def _long(table: pd.DataFrame, who: str, name: str) -> pd.DataFrame:
+    sources = [column for column in table.columns if column.startswith(PREFIX[who])]
+    if not sources or "ConvID" not in table:
+        raise InputError(f"{name} needs the column 'ConvID' and columns that begin with {PREFIX[who]!r}.")
+    rows = [
+        {"conversation": conversation, "source": column.removeprefix(PREFIX[who]), "attribute": attribute, who: mark}
+        for column in sources
+        for conversation, cell in zip(table["ConvID"], table[column])
+        for attribute, mark in _marks(cell).items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _marks(cell: object) -> dict[str, float]:
+    """The seven ratings of one cell, between marks of a code block or not; NaN where it says nothing readable."""
+    text = re.sub(r"^```(json)?|```$", "", str(cell).strip())
+    try:
+        found = json.loads(text, strict=False)
+    except ValueError:
+        found = None
+    given = found if isinstance(found, dict) else {}
+    return {name: _mark(given.get(name)) for name in ATTRIBUTES}
+
+
+def _mark(value: object) -> float:
+    try:
+        mark = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return np.nan
+    return mark if 1 <= mark <= 5 else np.nan
