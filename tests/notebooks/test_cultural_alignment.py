@@ -92,7 +92,7 @@ def test_a_users_groups_have_personas_of_their_own(executed, tmp_path, notebook,
         given |= {"n_emotions": 6, "open_items": 0}
     run = executed(notebook, given)
     assert run.status == "ok", run.failure
-    table = run.table("alignment" if notebook == "robustness" else "personas").set_index("persona")
+    table = run.table("alignment" if notebook == "robustness" else "personas")
     assert list(table.index) == ["no persona", *groups, "position only", "uniform answers", "people with people"]
     assert table[groups].notna().all(axis=None)
 
