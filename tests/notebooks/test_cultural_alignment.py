@@ -97,6 +97,13 @@ def test_a_users_groups_have_personas_of_their_own(executed, tmp_path, notebook,
     assert table[groups].notna().all(axis=None)
 
 
+def test_groups_without_personas_still_have_an_alignment(executed, tmp_path):
+    given = {**write_survey(tmp_path, ["North", "South"]), "n_emotions": 6, "open_items": 0}
+    run = executed("opinion_distributions", given)
+    assert run.status == "ok", run.failure
+    assert list(run.table("personas").index) == ["no persona", "position only", "uniform answers", "people with people"]
+
+
 def test_a_survey_without_people_is_tested_for_stability(executed, tmp_path):
     given = {**write_survey(tmp_path, COUNTRIES), "shares": None, "countries": COUNTRIES, "more_scales": False}
     run = executed("robustness", given)

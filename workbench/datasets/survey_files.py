@@ -182,7 +182,7 @@ def load_shares(path: str | Path, instrument: Instrument, renormalise: bool = Fa
 
 def load_microdata(
     path: str | Path,
-    items: Mapping[str, Sequence[float]],
+    items: Mapping[str, Sequence[float] | Sequence[str]],
     group: str = "COUNTRY",
     weight: str | None = None,
 ) -> pd.DataFrame:
