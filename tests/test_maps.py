@@ -32,5 +32,9 @@ def test_stacked_shares_fill_the_whole():
 
 def test_slopes_need_one_name_per_line():
     assert len(maps.slopes([0.1, 0.2], [0.3, 0.1], ["a", "b"], ("x", "y"), "score").axes[0].lines) == 3
+    apart, close = (
+        maps.slopes([0.1, 0.2], ends, ["a", "b"], ("x", "y"), "score").axes[0] for ends in ([0.3, 0.1], [0.3, 0.31])
+    )
+    assert [text.get_text() for text in apart.texts] == ["a", "b"] and not close.texts
     with pytest.raises(InputError, match="3 names"):
         maps.slopes([0.1], [0.2], NAMES, ("x", "y"), "score")

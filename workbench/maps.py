@@ -124,23 +124,27 @@ def stacked_shares(table: pd.DataFrame, xlabel: str = "share of the variance", t
 def slopes(
     before: ArrayLike, after: ArrayLike, names: Sequence[str], ends: tuple[str, str], ylabel: str, title: str = ""
 ) -> Figure:
-    """One line per name from its score in one format to its score in another; level lines would be stability."""
+    """One line per name from its score in one format to its score in another; level lines would be stability.
+
+    Up to eight lines are named at their end, if they end apart.
+    """
     import matplotlib.pyplot as plt
 
     one, two = np.asarray(before, np.float64), np.asarray(after, np.float64)
     if one.shape != two.shape or len(one) != len(names):
         raise InputError(f"There are {len(one)} scores before, {len(two)} after and {len(names)} names.")
+    named = len(names) <= 8 and bool((np.diff(np.sort(two)) > 0.03).all())  # else the names would hide each other
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
         for y0, y1, name in zip(one, two, names):
             rises = y1 > y0
             colour = PALETTE[1] if rises else PALETTE[0]
             axes.plot([0, 1], [y0, y1], marker="o", ms=3.5, lw=1.1, alpha=0.75, color=colour)
-            if len(names) <= 8:
+            if named:
                 axes.annotate(name, (1, y1), (5, 0), textcoords="offset points", size=7.5, va="center", color=GREY)
         axes.axhline(0.5, **REFERENCE)
         axes.set_xticks([0, 1], list(ends))
-        axes.set(xlim=(-0.15, 1.45 if len(names) <= 8 else 1.15), ylim=(-0.02, 1.02), ylabel=ylabel, title=title)
+        axes.set(xlim=(-0.15, 1.45 if named else 1.15), ylim=(-0.02, 1.02), ylabel=ylabel, title=title)
         axes.grid(axis="y")
         plt.close(figure)
     return figure

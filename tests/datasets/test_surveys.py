@@ -9,10 +9,14 @@ import pytest
 from workbench.datasets import surveys
 from workbench.datasets.planted_respondents import holds_opinion, planted_answers, synthetic_shares
 from workbench.datasets.survey_files import (
+    check_personas,
     country_scores,
     load_instrument,
+    load_ipip,
     load_microdata,
+    load_personas,
     load_shares,
+    load_values_survey,
     load_vsm,
     own_format,
     personas,
@@ -122,6 +126,7 @@ def test_a_users_survey_runs_through_every_step(tmp_path):
         ("text,scale\nHow?,once\n", "one option only"),
         ("text,scale\nHow?,a|b|a\n", "option twice"),
         ("text,scale,positions\nHow?,a|b|c,1|2\n", "one position per option"),
+        ("text,scale,positions\nHow?,a|b|c,3|2|1\n", "rising from the lowest"),
         ("id,text\na,One.\na,Two.\n", "id twice"),
         ("text\n", "no rows"),
     ],
@@ -140,6 +145,7 @@ def test_a_wrong_survey_is_refused(tmp_path, text, says):
         ("a,N,1,-0.5\na,N,2,0.5\na,N,3,1\n", "negative"),
         ("z,N,1,1\n", "Unknown item"),
         ("a,N,Often,1\n", "no option of item 'a'"),
+        ("a,N,1,half\n", "'half' in column 'share' is no number"),
     ],
 )
 def test_wrong_shares_are_refused(tmp_path, rows, says):
@@ -156,9 +162,63 @@ def test_microdata_counts_missing_codes_and_weighs(tmp_path):
     assert found[found.group == "A"][["n_used", "n_dropped"]].iloc[0].tolist() == [3, 1]
 
 
+def test_microdata_without_a_valid_answer_or_column_is_refused(tmp_path):
+    pd.DataFrame({"COUNTRY": ["A"], "Q1": [-1], "W": [-2.0]}).to_csv(tmp_path / "wvs.csv", index=False)
+    with pytest.raises(InputError, match="one of the codes"):
+        load_microdata(tmp_path / "wvs.csv", {"Q1": [1, 2]})
+    with pytest.raises(InputError, match="negative or missing weight"):
+        load_microdata(tmp_path / "wvs.csv", {"Q1": [1, 2]}, weight="W")
+    with pytest.raises(InputError, match=r"Unknown column of wvs.csv 'Q2'"):
+        load_microdata(tmp_path / "wvs.csv", {"Q2": [1, 2]})
+
+
+def test_values_surveys_keep_their_one_negative_code(tmp_path):
+    frame = pd.DataFrame({"S003": [752, 716], "S017": [1.0, 0.5], "F063": [-1, 10], "Y003": [-2, -5]})
+    frame.to_csv(tmp_path / "ivs.csv", index=False)
+    found = load_values_survey(tmp_path / "ivs.csv", ["F063", "Y003"])
+    assert found["F063"].isna().tolist() == [True, False] and found["Y003"].tolist()[0] == -2
+    assert np.isnan(found["Y003"][1]) and found["country"].tolist() == ["752", "716"]
+    with pytest.raises(InputError, match="'A008'"):
+        load_values_survey(tmp_path / "ivs.csv", ["A008"])
+
+
+def test_a_matrix_with_a_word_for_a_score_is_refused(tmp_path):
+    text = "ctr;country;pdi;idv;mas;uai;ltowvs;ivr\nSWE;Sweden;low;71;5;29;53;78\n"
+    with pytest.raises(InputError, match="'low' in column 'PDI' is no number"):
+        country_scores(write(tmp_path / "matrix.csv", text))
+
+
 def test_vsm_items_must_be_the_24_of_the_manual(tmp_path):
     with pytest.raises(InputError, match="m01 to m24"):
         load_vsm(write(tmp_path / "vsm.csv", OWN_SURVEY))
+
+
+def test_ipip_items_are_asked_on_the_accuracy_scale(tmp_path):
+    table = write(tmp_path / "ipip.csv", "item,text,key,label\nA1,Like my own items.,-1,Agreeableness\n")
+    (item,) = load_ipip(table).items
+    assert (item.id, item.key, item.dimension, len(item.scale)) == ("A1", -1, "Agreeableness", 6)
+    assert item.text.endswith('"Like my own items."') and len(load_ipip(table, 5).items[0].scale) == 5
+    assert survey_questions(load_ipip(table), Format("own"))[0].options[-1].value == 5
+    with pytest.raises(InputError, match="number of points"):
+        load_ipip(table, 7)
+
+
+def test_own_personas_stand_for_the_groups_of_the_shares(tmp_path):
+    found = load_personas(write(tmp_path / "p.csv", "name,text\nNorth,You live in the north.\nSouth,You do not.\n"))
+    assert [persona.name for persona in found] == ["North", "South"]
+    shares = pd.DataFrame({"group": ["North", "South", "West"]})
+    check_personas(["North", "South"], shares)
+    with pytest.raises(InputError, match=r"'U.S.A.' is no group of the shares.*personas_file=.*North, South, West"):
+        check_personas(["U.S.A.", "North"], shares)
+    with pytest.raises(InputError, match="two personas"):
+        check_personas(["North"], shares)
+    with pytest.raises(InputError, match="persona twice"):
+        load_personas(write(tmp_path / "twice.csv", "name,text\nNorth,a\nNorth,b\n"))
+
+
+def test_without_content_only_the_form_is_left():
+    blank = surveys.content_free(INSTRUMENT)
+    assert len({q.prompt_text for q in survey_questions(blank)}) == 1 and blank.name != INSTRUMENT.name
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,20 @@
 """Adapters of value benchmarks and opinion data, on records written for the project."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
 
-from workbench.datasets.opinions import load_global_opinions
-from workbench.datasets.value_benchmarks import BENCHMARKS, load_choices
+from workbench.datasets.opinions import load_global_opinions, load_opinion_qa, load_opinions, load_subpop
+from workbench.datasets.planted_respondents import planted_answers
+from workbench.datasets.value_benchmarks import BENCHMARKS, CONTEXTS, load_choices
 from workbench.errors import InputError
 from workbench.metrics import culture
 
 RECORDS = {
     "normad": {
-        "Country": "nowhere",
+        "Country": "no_where",
+        "Value": "Giving is good.",
         "Rule-of-Thumb": "Guests bring bread.",
         "Story": "Ana visits Ben with bread.",
         "Gold Label": "yes",
@@ -46,15 +51,52 @@ RECORDS = {
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_every_slot_holds_every_option_once(name):
+def test_every_slot_holds_every_option_equally_often(name):
     questions = load_choices(name, records=[RECORDS[name]])
+    k, conditions = len(questions[0].options), len(BENCHMARKS[name].conditions or ("",))
+    orders = {2: 2, 3: 6, 4: 4}[k]
+    assert len(questions) == orders * conditions == len({q.id for q in questions})
     texts = [tuple(line[3:] for line in q.prompt_text.splitlines() if line[1:3] == ". ") for q in questions]
-    k = len(questions[0].options)
-    assert len(questions) == k == len({each[0] for each in texts})
+    assert len(set(texts)) == orders
+    assert set(Counter(each[0] for each in texts).values()) == {orders * conditions // k}
     if name != "cdeval":
-        right = [[option.role for option in q.options].index("correct") for q in questions]
-        assert sorted(right) == list(range(k))
-        assert questions[0].tags["key_slot"] == right[0]
+        right = Counter([option.role for option in q.options].index("correct") for q in questions)
+        assert set(right) == set(range(k)) and len(set(right.values())) == 1
+        first = [option.role for option in questions[0].options].index("correct")
+        assert questions[0].tags["key_slot"] == first
+
+
+def test_normad_says_more_from_context_to_context():
+    questions = load_choices("normad", records=[RECORDS["normad"]])
+    first = {q.tags["condition"]: q.prompt_text for q in questions if q.tags["order_shown"] == 0}
+    assert list(first) == list(CONTEXTS) and len({q.tags["item"] for q in questions}) == 1
+    parts = ("no where", "Giving is good.", "Guests bring bread.")
+    said = {condition: [part in text for part in parts] for condition, text in first.items()}
+    assert said["none"] == [False] * 3 and said["country"] == [True, False, False]
+    assert said["value"] == [False, True, False] and said["country and value"] == [True, True, False]
+    assert said["rule of thumb"] == [False, False, True]
+
+
+def test_labels_are_read_over_all_orders():
+    records = [
+        {**RECORDS["normad"], "Story": f"Story {i}.", "Gold Label": gold} for i, gold in enumerate(("yes", "no"))
+    ]
+    questions = load_choices("normad", records=records)
+
+    def mostly_yes(question):
+        return np.array([{0.0: 0.7, 1.0: 0.2, 2.0: 0.1}[option.value] for option in question.options])
+
+    found = culture.labelled(culture.responses(planted_answers(questions, mostly_yes)), ("yes", "no", "neutral"))
+    assert len(found) == 2 * len(CONTEXTS) and set(found["said"]) == {"yes"}
+    by_label = found.groupby("label")[["accuracy", "p_gold", "lean"]].mean()
+    assert by_label.loc["yes"].tolist() == pytest.approx([1, 0.7, -0.3])
+    assert by_label.loc["no"].tolist() == pytest.approx([0, 0.2, 0.7])
+
+    def first_slot(question):
+        return np.eye(len(question.options))[0]
+
+    slot = culture.labelled(culture.responses(planted_answers(questions, first_slot)), ("yes", "no", "neutral"))
+    assert slot["said"].isna().all() and slot["p_gold"].tolist() == pytest.approx([1 / 3] * len(slot))
 
 
 def test_cdeval_scores_poles_not_right_and_wrong():
@@ -79,7 +121,7 @@ def test_comments_of_a_users_csv_are_skipped(tmp_path):
 
 def test_constant_letter_is_printed_beside_a_benchmark():
     questions = load_choices("pacifaist", records=[RECORDS["pacifaist"]])
-    keys = [q.tags["key_slot"] for q in questions if q.tags["rotation"] == 0]
+    keys = [q.tags["key_slot"] for q in questions if q.tags["order_shown"] == 0]
     assert culture.constant_answers(keys, 2)["best_constant"].tolist() == [1.0, 1.0]
 
 
@@ -90,6 +132,20 @@ def test_what_is_missing_is_said():
         load_choices("norm_ad")
     with pytest.raises(InputError, match="no field 'Country'"):
         load_choices("normad", records=[{"Gold Label": "yes"}])
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "pacifaist"])
+def test_a_set_whose_commit_was_not_checked_asks_for_one(name):
+    with pytest.raises(InputError, match="pass revision=<its full commit>"):
+        load_choices(name)
+
+
+def test_empty_options_are_dropped_and_counted():
+    hole = {**RECORDS["cultural_bench"], "prompt_option_c": None}
+    found = load_choices("cultural_bench", records=[RECORDS["cultural_bench"], hole])
+    assert found.dropped == {"an empty question or option": 1}
+    bare = {key: value for key, value in RECORDS["cdeval"].items() if key != "Dimension"}
+    assert load_choices("cdeval", records=[bare])[0].tags["group"] == "not stated"
 
 
 GLOBAL = [
@@ -109,3 +165,58 @@ def test_global_opinions_are_parsed_without_dont_knows():
     assert found.shares["share"].tolist() == pytest.approx([0.625, 0.375])
     assert found.instrument.items[0].scale == ("Yes", "No") and not found.instrument.items[0].ordinal
     assert found.dropped == {"shares do not fit the options": 1, "fewer than two opinions, or one twice": 1}
+
+
+def test_opinions_are_named_by_one_text():
+    with pytest.raises(InputError, match="pass revision=<its full commit>"):
+        load_opinions("global_opinions")
+    with pytest.raises(InputError, match="names no opinions"):
+        load_opinions("subpop")
+    with pytest.raises(InputError, match="American_Trends_Panel_W"):
+        load_opinions("/nowhere:POLPARTY")
+
+
+PANEL = [
+    {
+        "qkey": "SAFE",
+        "attribute": "PARTY",
+        "group": group,
+        "question": "How safe is it?",
+        "options": ["Very safe", "Not safe", "Rather safe", "Refused"],
+        "responses": shares,
+        "ordinal": [3.0, 1.0, 2.5],
+        "refusal_rate": 0.1,
+    }
+    for group, shares in (("A", [0.5, 0.2, 0.3]), ("B", [0.1, 0.6, 0.3]))
+]
+
+
+def test_subpop_stands_in_the_order_of_its_ordinals():
+    found = load_subpop("PARTY", records=PANEL)
+    (item,) = found.instrument.items
+    assert item.scale == ("Not safe", "Rather safe", "Very safe") and item.positions == (1.0, 2.5, 3.0)
+    assert found.shares[found.shares.group == "A"]["share"].tolist() == pytest.approx([0.2, 0.3, 0.5])
+    with pytest.raises(InputError, match="Unknown attribute of subpop 'AGE'"):
+        load_subpop("AGE", records=PANEL)
+    tied = load_subpop("PARTY", records=[{**each, "ordinal": [1, 1, 2]} for each in PANEL])
+    assert not tied.instrument.items[0].ordinal and tied.instrument.items[0].positions == ()
+
+
+def test_opinion_qa_weighs_and_splits_refusals_off(tmp_path):
+    wave = tmp_path / "human_resp" / "American_Trends_Panel_W26"
+    wave.mkdir(parents=True)
+    (wave / "info.csv").write_text(
+        ",key,question,references,option_ordinal\n"
+        "0,SAFE_W26,How safe?,\"['Very safe', 'Not safe', 'Refused']\",\"[2.0, 1.0]\"\n"
+        "1,GONE_W26,Never asked?,\"['Yes', 'No']\",\"[1.0, 2.0]\"\n"
+    )
+    (wave / "responses.csv").write_text(
+        "QKEY,SAFE_W26,POLPARTY,WEIGHT_W26\n1,Very safe,A,3\n2,Not safe,A,1\n3,Refused,A,5\n4,,B,1\n5,Not safe,B,1\n"
+    )
+    found = load_opinion_qa(tmp_path, "POLPARTY")
+    assert found.instrument.items[0].scale == ("Not safe", "Very safe")
+    assert found.dropped == {"not asked, or fewer than two options": 1}
+    a = found.shares[found.shares.group == "A"]
+    assert a["share"].tolist() == [0.25, 0.75] and a[["n_used", "n_dropped"]].iloc[0].tolist() == [2, 1]
+    with pytest.raises(InputError, match=r"Unknown column of responses.csv 'AGE'"):
+        load_opinion_qa(tmp_path, "AGE")

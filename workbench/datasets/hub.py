@@ -18,7 +18,7 @@ class Hub:
     id: str
     """Its id."""
     revision: str
-    """The commit that is read."""
+    """The commit that is read; empty where none was checked, so that whoever reads names one."""
     split: str
     """The split that is asked."""
     config: str = ""
@@ -32,9 +32,11 @@ class Hub:
         """The records, and the id and commit they come from; remote code is never run.
 
         Raises:
-            InputError: The hub cannot be reached, or does not give the data set.
+            InputError: No commit is known, the hub cannot be reached, or it does not give the data set.
         """
         revision = revision or self.revision
+        if not revision:
+            raise InputError(f"No commit of {self.id} was checked for {benchmark!r}; pass revision=<its full commit>.")
         try:
             records = self._rows(revision) if self.file else self._split(subset, revision)
         except Exception as error:  # the hub's client raises many kinds, its HTTP library's among them

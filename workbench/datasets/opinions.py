@@ -1,4 +1,4 @@
-"""People's answers that others published: opinion surveys on the hub, and one set with a whole human distribution."""
+"""People's answers that others published: opinion surveys, and one embedded set with a whole human distribution."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.datasets.bigbench import BIGBENCH, TASKS
 from workbench.datasets.hub import Hub
 from workbench.datasets.items import Record
 from workbench.datasets.packaged import Packaged
-from workbench.datasets.survey_files import check_shares
+from workbench.datasets.survey_files import check_shares, load_microdata
 from workbench.datasets.surveys import Instrument, SurveyItem
-from workbench.datasets.value_benchmarks import newest
-from workbench.errors import InputError
+from workbench.errors import InputError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-GLOBAL_OPINIONS = Hub("Anthropic/llm_global_opinions", "main", "train")
+GLOBAL_OPINIONS = Hub("Anthropic/llm_global_opinions", "", "train")
+SUBPOP = Hub("jjssuh/subpop", "886d78a5cb55a576bd82b6724c46ae0f34a2ac3e", "train")
 EMOTIONS = Packaged(BIGBENCH, f"{TASKS}/emojis_emotion_prediction/task.json")
 NO_OPINION = re.compile(r"\b(don.?t know|no answer|refused|refuse|not asked|missing|prefer not)\b|\(vol", re.IGNORECASE)
 
@@ -39,8 +40,26 @@ class Opinions:
     """Reason -> items, or items times groups, left out for it."""
 
 
+def load_opinions(source: str, n: int | None = None, seed: int = 0) -> Opinions:
+    """Opinions by one text: global_opinions@COMMIT, subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE for OpinionQA's own files."""
+    name, _, revision = source.partition("@")
+    if name == "global_opinions":
+        return load_global_opinions(n, seed=seed, revision=revision or None)
+    place, colon, attribute = source.rpartition(":")
+    if not colon or not attribute:
+        raise InputError(
+            f"{source!r} names no opinions; use global_opinions@COMMIT, subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE, with an "
+            "attribute such as POLPARTY."
+        )
+    return load_subpop(attribute, n, seed) if place == "subpop" else load_opinion_qa(place, attribute, n, seed)
+
+
 def load_global_opinions(
-    n: int | None = None, groups: Sequence[str] | None = None, seed: int = 0, records: Iterable[Record] | None = None
+    n: int | None = None,
+    groups: Sequence[str] | None = None,
+    seed: int = 0,
+    revision: str | None = None,
+    records: Iterable[Record] | None = None,
 ) -> Opinions:
     """GlobalOpinionQA (2306.16388, CC BY-NC-SA 4.0): survey questions with the answer shares of many countries.
 
@@ -52,11 +71,10 @@ def load_global_opinions(
         n: Items, drawn with the seed; all for None.
         groups: Countries to keep, as the data set spells them ("(Current national sample)" and the like are cut off).
         seed: Of the draw.
+        revision: Commit on the hub; none was checked, so it must be given.
         records: The records, if they were read elsewhere; by default the hub is asked.
     """
-    import pandas as pd
-
-    found = records if records is not None else GLOBAL_OPINIONS.read("global_opinions", "", newest(GLOBAL_OPINIONS))[0]
+    found = records if records is not None else GLOBAL_OPINIONS.read("global_opinions", "", revision)[0]
     dropped: Counter[str] = Counter()
     items: list[SurveyItem] = []
     rows: list[dict[str, object]] = []
@@ -72,13 +90,76 @@ def load_global_opinions(
         own = _own_rows(item.id, options, keep, answers, groups, dropped)
         items += [item] if own else []
         rows += own
-    chosen = Random(seed).sample(items, n) if n is not None and n < len(items) else items
-    if not chosen:
-        raise InputError("No item is left: check the names of the groups, or take all.")
-    kept = {item.id for item in chosen}
-    table = pd.DataFrame([row for row in rows if row["item"] in kept])
-    instrument = Instrument("global_opinions", tuple(chosen), "CC-BY-NC-SA-4.0")
-    return Opinions(instrument, check_shares(table, renormalise=True), dict(dropped))
+    return _drawn("global_opinions", "CC-BY-NC-SA-4.0", items, rows, n, seed, dropped)
+
+
+def load_subpop(
+    attribute: str = "POLPARTY", n: int | None = None, seed: int = 0, records: Iterable[Record] | None = None
+) -> Opinions:
+    """SubPOP (2502.16761): answer shares of groups in Pew's American Trends Panel, in OpinionQA's scheme.
+
+    CC BY-NC-SA 4.0, and gated: accept its terms on the hub first. Refusals are split off, shares are those of the rest.
+
+    Args:
+        attribute: What divides people: POLPARTY, POLIDEOLOGY, RACE, RELIG, AGE, SEX, EDUCATION, INCOME, CREGION ...
+        n: Items, drawn with the seed; all for None.
+        seed: Of the draw.
+        records: The records, if they were read elsewhere.
+    """
+    found = list(records if records is not None else SUBPOP.read("subpop", "", None)[0])
+    if attribute not in (known := {str(record["attribute"]) for record in found}):
+        raise unknown("attribute of subpop", attribute, sorted(known))
+    dropped: Counter[str] = Counter()
+    items: dict[str, SurveyItem] = {}
+    rows: list[dict[str, object]] = []
+    for record in (each for each in found if each["attribute"] == attribute):
+        options, shares = record["options"][: len(record["responses"])], record["responses"]
+        item = items.get(record["qkey"]) or _panel_item(record["qkey"], record["question"], options, record["ordinal"])
+        if item is None or sorted(item.scale) != sorted(options):
+            dropped["options differ, or fewer than two"] += 1
+            continue
+        items[item.id] = item
+        share = dict(zip(options, shares))
+        about = {"item": item.id, "group": str(record["group"])}
+        rows += [{**about, "level": k, "share": share[text]} for k, text in enumerate(item.scale)]
+    return _drawn("subpop", "CC-BY-NC-SA-4.0", list(items.values()), rows, n, seed, dropped)
+
+
+def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | None = None, seed: int = 0) -> Opinions:
+    """OpinionQA (2303.17548) from its own files, which lie on CodaLab and not on the hub (Pew's terms).
+
+    Answers are weighted by the wave's weight; refusals are split off and counted in the shares' `n_dropped`.
+
+    Args:
+        folder: Holds a folder American_Trends_Panel_W* per wave, with info.csv and responses.csv.
+        attribute: Column of the responses that divides people: POLPARTY, CREGION, AGE, SEX, EDUCATION, RELIG ...
+        n: Items, drawn with the seed; all for None.
+        seed: Of the draw.
+    """
+    import pandas as pd
+
+    waves = sorted(Path(folder).expanduser().glob("**/American_Trends_Panel_W*"))
+    if not waves:
+        raise InputError(f"{folder} holds no folder American_Trends_Panel_W*; give the folder human_resp of OpinionQA.")
+    dropped: Counter[str] = Counter()
+    items: list[SurveyItem] = []
+    parts: list[pd.DataFrame] = []
+    for wave in waves:
+        columns = list(pd.read_csv(wave / "responses.csv", nrows=0).columns)
+        weight = next((name for name in columns if name.startswith("WEIGHT")), None)
+        asked = []
+        for row in pd.read_csv(wave / "info.csv").to_dict("records"):
+            options, places = (ast.literal_eval(row[name]) for name in ("references", "option_ordinal"))
+            item = _panel_item(str(row["key"]), str(row["question"]), options[: len(places)], places)
+            if item is None or item.id not in columns:
+                dropped["not asked, or fewer than two options"] += 1
+            else:
+                asked.append(item)
+        items += asked
+        codes = {item.id: item.scale for item in asked}
+        parts.append(load_microdata(wave / "responses.csv", codes, attribute, weight))
+    rows = pd.concat(parts).to_dict("records")
+    return _drawn("opinion_qa", "Pew Research Center's terms", items, rows, n, seed, dropped)
 
 
 def load_emotions(n: int | None = None, seed: int = 0) -> Opinions:
@@ -86,11 +167,9 @@ def load_emotions(n: int | None = None, seed: int = 0) -> Opinions:
 
     People could name several emotions, so the shares are divided by their sum; items nobody gave an emotion drop out.
     """
-    import pandas as pd
-
     dropped: Counter[str] = Counter()
     items: list[SurveyItem] = []
-    rows = []
+    rows: list[dict[str, object]] = []
     for number, record in enumerate(EMOTIONS.read("emojis_emotion_prediction", "", None)[0]):
         scores = record["target_scores"]
         if sum(scores.values()) <= 0:
@@ -102,10 +181,40 @@ def load_emotions(n: int | None = None, seed: int = 0) -> Opinions:
             {"item": f"emoji{number}", "group": "people", "level": i, "share": value}
             for i, value in enumerate(scores.values())
         ]
+    return _drawn("emotions", "Apache-2.0", items, rows, n, seed, dropped)
+
+
+def _drawn(
+    name: str,
+    licence: str,
+    items: list[SurveyItem],
+    rows: Iterable[dict[Any, Any]],
+    n: int | None,
+    seed: int,
+    dropped: Counter[str],
+) -> Opinions:
+    """The opinions on n items drawn with the seed; shares divided by their sum."""
+    import pandas as pd
+
+    rows = list(rows)
+    answered = {row["item"] for row in rows}
+    items = [item for item in items if item.id in answered]
     chosen = Random(seed).sample(items, n) if n is not None and n < len(items) else items
+    if not chosen:
+        raise InputError(f"No item of {name!r} is left: check the names of the groups, or take all.")
     kept = {item.id for item in chosen}
     table = check_shares(pd.DataFrame([row for row in rows if row["item"] in kept]), renormalise=True)
-    return Opinions(Instrument("emotions", tuple(chosen), "Apache-2.0"), table, dict(dropped))
+    return Opinions(Instrument(name, tuple(chosen), licence), table, dict(dropped))
+
+
+def _panel_item(key: str, text: str, options: Sequence[str], places: Sequence[float]) -> SurveyItem | None:
+    """An item whose options stand where the survey's ordinals put them; unordered where two share a place."""
+    ranked = sorted(zip(map(float, places), options))
+    if len(ranked) < 2 or len(set(options)) < len(options):
+        return None
+    positions, scale = zip(*ranked)
+    ordinal = len(set(positions)) == len(positions)
+    return SurveyItem(key, text, scale=scale, positions=positions if ordinal else (), ordinal=ordinal)
 
 
 def _parsed(record: Record) -> tuple[list[str], dict[str, list[float]]]:

@@ -111,7 +111,10 @@ def synthetic_shares(
     rows = []
     for item in instrument.items:
         if item.dimension not in scores.columns:
-            raise InputError(f"There are no country scores for dimension {item.dimension!r} of item {item.id!r}.")
+            raise InputError(
+                f"There are no country scores for dimension {item.dimension!r} of item {item.id!r} to make people "
+                "from; give shares=, a CSV with item, group, option and share."
+            )
         for country, index in scores[item.dimension].items():
             if np.isnan(index):
                 raise InputError(f"{country} has no {item.dimension}; leave it out, a score is never filled in.")

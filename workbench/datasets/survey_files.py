@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,13 @@ WBC24_NOTE = (
     "Written for this project and not validated: a wbc24 score is no Hofstede score, and cannot be compared with one "
     "except by rank."
 )
+INACCURATE = ("Very inaccurate", "Moderately inaccurate")
+ACCURACY = {
+    5: (*INACCURATE, "Neither inaccurate nor accurate", "Moderately accurate", "Very accurate"),
+    6: (*INACCURATE, "Slightly inaccurate", "Slightly accurate", "Moderately accurate", "Very accurate"),
+}
+"""How well a statement describes oneself, by the number of points (IPIP)."""
+ACCURATE = 'How accurately does this describe you? "{}."'
 DIMENSIONS = ("PDI", "IDV", "MAS", "UAI", "LTO", "IVR")
 DEFAULT_PERSONAS = ("U.S.A.", "China", "Japan", "Germany", "Brazil", "India", "Sweden", "Russia")
 SUMS_WITHIN = 1e-6
@@ -59,6 +67,21 @@ def load_vsm(path: str | Path) -> Instrument:
     return found
 
 
+def load_ipip(path: str | Path, points: int = 6) -> Instrument:
+    """Items of the International Personality Item Pool (public domain) from a CSV, asked on its accuracy scale.
+
+    Args:
+        path: Columns `text`, `key` (1 or -1) and `label` (the construct), as in the pool's table of assignments; `id`
+            or `item` if wanted. The 25 items of R's `psych::bfi` fit, and its answers go through `load_microdata`.
+        points: 5, with a neutral middle, or 6.
+    """
+    if points not in ACCURACY:
+        raise unknown("number of points", points, [str(known) for known in ACCURACY])
+    found = load_instrument(path, "public domain (IPIP)")
+    asked = [replace(item, text=ACCURATE.format(item.text.rstrip(".")), scale=ACCURACY[points]) for item in found.items]
+    return replace(found, items=tuple(asked))
+
+
 def country_scores(path: str | Path | None = None) -> pd.DataFrame:
     """Six published dimension scores per country.
 
@@ -76,16 +99,12 @@ def country_scores(path: str | Path | None = None) -> pd.DataFrame:
         with (WRITTEN / "countries.csv").open(encoding="utf-8") as file:
             return pd.read_csv(file).set_index("country")
     file_path = Path(path).expanduser()
-    if not file_path.is_file():
-        raise InputError(f"{file_path} does not exist; give the path of the country matrix.")
-    table = pd.read_csv(file_path, sep=";", na_values=["#NULL!"], encoding="utf-8-sig")
-    table.columns = pd.Index([str(name).strip().upper() for name in table.columns])
-    short = {name: name for name in DIMENSIONS} | {"LTOWVS": "LTO"}
-    table = table.rename(columns=short)
+    table = _csv(file_path, [], ";").rename(columns=lambda name: str(name).strip().upper())
+    table = table.rename(columns={"LTOWVS": "LTO"})
     if missing := [name for name in ("COUNTRY", *DIMENSIONS) if name not in table.columns]:
         raise InputError(f"{file_path.name} lacks the column {missing[0]!r}; it has {', '.join(table.columns)}.")
     found = table.set_index(table["COUNTRY"].str.strip().rename("country"))[list(DIMENSIONS)]
-    return found.apply(pd.to_numeric, errors="raise")
+    return found.replace({"#NULL!": None, "": None}).apply(_numbers, name=file_path.name)
 
 
 def personas(countries: Sequence[str] = DEFAULT_PERSONAS, wording: str = "native") -> list[Persona]:
@@ -107,6 +126,30 @@ def personas(countries: Sequence[str] = DEFAULT_PERSONAS, wording: str = "native
     return [Persona(c, texts[wording].format(country=table.at[c, "name"]), wording) for c in countries]
 
 
+def load_personas(path: str | Path) -> list[Persona]:
+    """A user's personas: a CSV with the columns `name` (as the group is called in the shares) and `text`."""
+    file_path = Path(path).expanduser()
+    table = _csv(file_path, ["name", "text"])
+    if table["name"].duplicated().any() or (table[["name", "text"]] == "").any(axis=None):
+        raise InputError(f"{file_path.name} has a persona twice, or one without a name or a text; mend that row.")
+    return [Persona(name, text, "own") for name, text in zip(table["name"], table["text"])]
+
+
+def check_personas(names: Sequence[str], shares: pd.DataFrame) -> None:
+    """Refuse personas that stand for no group of the shares: steering compares each with its own.
+
+    Raises:
+        InputError: A name is no group, or there are fewer than two.
+    """
+    groups = list(dict.fromkeys(shares["group"]))
+    strange = [name for name in names if name not in groups]
+    if len(names) < 2 or strange:
+        what = f"Persona {strange[0]!r} is no group of the shares" if strange else "Steering needs two personas"
+        raise InputError(
+            f"{what}; give personas_file=, a CSV with name and text, named like the groups ({', '.join(groups[:8])})."
+        )
+
+
 def load_shares(path: str | Path, instrument: Instrument, renormalise: bool = False) -> pd.DataFrame:
     """People's answers to an instrument: a user's CSV with one row per item, group and option.
 
@@ -125,6 +168,7 @@ def load_shares(path: str | Path, instrument: Instrument, renormalise: bool = Fa
 
     file_path = Path(path).expanduser()
     table = _csv(file_path, ["item", "group", "option", "share"])
+    table["share"] = _numbers(table["share"].replace("", None), file_path.name)
     items = {item.id: item for item in instrument.items}
     rows = []
     for row in table.to_dict("records"):
@@ -138,7 +182,7 @@ def load_shares(path: str | Path, instrument: Instrument, renormalise: bool = Fa
 
 def load_microdata(
     path: str | Path,
-    items: Mapping[str, Sequence[float]],
+    items: Mapping[str, Sequence[float] | Sequence[str]],
     group: str = "COUNTRY",
     weight: str | None = None,
 ) -> pd.DataFrame:
@@ -155,16 +199,8 @@ def load_microdata(
     """
     import pandas as pd
 
-    file_path = Path(path).expanduser()
-    if not file_path.is_file():
-        raise InputError(f"{file_path} does not exist; give the path of your microdata.")
-    data = pd.read_parquet(file_path) if file_path.suffix == ".parquet" else pd.read_csv(file_path)
-    for column in [*items, group, *([weight] if weight else [])]:
-        if column not in data.columns:
-            raise unknown(f"column of {file_path.name}", column, [str(name) for name in data.columns[:40]])
+    data = _microdata(Path(path).expanduser(), [*items, group], weight)
     w = data[weight] if weight else pd.Series(1.0, index=data.index)
-    if not (w >= 0).all():
-        raise InputError(f"Column {weight!r} of {file_path.name} holds a negative or missing weight; mend it first.")
     rows: list[dict[str, Any]] = []
     for item, codes in items.items():
         for name, part in data.groupby(group, sort=True):
@@ -174,7 +210,44 @@ def load_microdata(
             for level, code in enumerate(codes if total > 0 else []):
                 share = float(w[part.index][part[item] == code].sum()) / total
                 rows.append({"item": item, "group": str(name), "level": level, "share": share, **counts})
+    if not rows:
+        raise InputError(f"No answer in {Path(path).name} has one of the codes given; check the codes of the items.")
     return pd.DataFrame(rows)
+
+
+def load_values_survey(
+    path: str | Path, items: Sequence[str], country: str = "S003", weight: str = "S017"
+) -> pd.DataFrame:
+    """Respondents of the integrated values surveys, from a file a user brings (it may not be passed on).
+
+    Args:
+        path: CSV or Parquet, one row per respondent.
+        items: Columns of the map's items; negative codes are missing, but for Y003 (autonomy), which runs from -2.
+        country: Column of the country.
+        weight: Column of the survey weight.
+
+    Returns:
+        The items as numbers, NaN where missing, then `country` and `weight`.
+    """
+    data = _microdata(Path(path).expanduser(), [*items, country], weight)
+    codes = data[list(items)].apply(_numbers, name=Path(path).name)
+    known = codes.where(codes.ge(0) | ((codes.columns == "Y003") & codes.ge(-2)))
+    return known.assign(country=data[country].astype(str), weight=data[weight].astype(float))
+
+
+def _microdata(path: Path, columns: Sequence[str], weight: str | None) -> pd.DataFrame:
+    """Respondents row by row, with the columns needed and weights that are not negative."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give the path of your microdata.")
+    data = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
+    for column in [*columns, *([weight] if weight else [])]:
+        if column not in data.columns:
+            raise unknown(f"column of {path.name}", column, [str(name) for name in data.columns[:40]])
+    if weight and not (data[weight] >= 0).all():
+        raise InputError(f"Column {weight!r} of {path.name} holds a negative or missing weight; mend it first.")
+    return data
 
 
 def check_shares(table: pd.DataFrame, renormalise: bool = False) -> pd.DataFrame:
@@ -214,13 +287,23 @@ def _written_items() -> list[SurveyItem]:
     ]
 
 
-def _csv(path: Path, needed: list[str]) -> pd.DataFrame:
+def _numbers(column: pd.Series, name: str) -> pd.Series:
+    """A column of texts as numbers; None is missing."""
+    import pandas as pd
+
+    found = pd.to_numeric(column, errors="coerce")
+    if (bad := found.isna() & column.notna()).any():
+        raise InputError(f"{name}: {column[bad].iloc[0]!r} in column {column.name!r} is no number.")
+    return found.astype(float)
+
+
+def _csv(path: Path, needed: list[str], sep: str = ",") -> pd.DataFrame:
     import pandas as pd
 
     if not path.is_file():
         raise InputError(f"{path} does not exist; give the path of a .csv file.")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path.name} is not a well-formed UTF-8 CSV file ({error}).") from None
     if missing := [name for name in needed if name not in table.columns]:
@@ -242,9 +325,9 @@ def _item(row: Mapping[str, str], number: int, name: str) -> SurveyItem:
     except ValueError:
         raise InputError(f"{name}, row {number}: key is 1 or -1, positions are numbers divided by |.") from None
     ordinal = row.get("ordinal", "").strip().lower() not in ("false", "no", "0")
-    item_id = row.get("id", "").strip() or f"item{number - 1}"
+    item_id = (row.get("id") or row.get("item") or "").strip() or f"item{number - 1}"
     texts = {"text": row["text"].strip(), "opposite": row.get("opposite", "").strip()}
-    dimension = row.get("dimension", "").strip() or "all"
+    dimension = (row.get("dimension") or row.get("label") or "").strip() or "all"
     return SurveyItem(item_id, texts["text"], dimension, key, texts["opposite"], split["scale"], positions, ordinal)
 
 

@@ -74,8 +74,9 @@ class SurveyItem:
             raise InputError(f"Item {self.id!r} has one option only; a scale needs two.")
         if len(set(self.scale)) < len(self.scale):
             raise InputError(f"Item {self.id!r} lists an option twice; keep one of them.")
-        if self.positions and (len(self.positions) != len(self.scale) or len(set(self.positions)) < 2):
-            raise InputError(f"Item {self.id!r} needs one position per option, not all equal.")
+        rising = all(a < b for a, b in zip(self.positions, self.positions[1:]))
+        if self.positions and (len(self.positions) != len(self.scale) or not rising):
+            raise InputError(f"Item {self.id!r} needs one position per option, rising from the lowest to the highest.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,12 @@ class Instrument:
             seen[item.dimension] = seen.get(item.dimension, 0) + 1
             kept += [item] if seen[item.dimension] <= n else []
         return replace(self, items=tuple(kept))
+
+
+def content_free(instrument: Instrument) -> Instrument:
+    """The same items without content: what is answered then is the prior of positions and words alone."""
+    items = tuple(replace(item, text="N/A", opposite="N/A") for item in instrument.items)
+    return replace(instrument, name=f"{instrument.name}-blank", items=items)
 
 
 @dataclass(frozen=True, slots=True)

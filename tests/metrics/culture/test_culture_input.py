@@ -249,3 +249,30 @@ def test_mean_tau_agrees_with_rank_agreement_and_shuffles():
     model = np.round(rng.normal(size=(8, 6)))  # with ties
     taus = [culture.rank_agreement(model[:, d], reference[:, d])["tau"] for d in range(6)]
     assert culture.mean_tau_test(model, reference, draws=9)["mean_tau"] == pytest.approx(np.mean(taus))
+
+
+def test_refusals_in_words_are_found():
+    texts = [
+        "As an AI, I do not judge.",
+        "I\u2019m sorry, no.",
+        "I don't have personal opinions.",
+        "People can't agree.",
+        "",
+    ]
+    assert culture.refusals(texts).tolist() == [True, True, True, False, False]
+
+
+def test_labels_need_all_their_probabilities():
+    table = pd.DataFrame({"item": "a", "condition": "", "group": "g", "label": "yes", "level": [0, 1], "p": [0.5, 0.5]})
+    found = culture.labelled(table, ("yes", "no")).iloc[0]
+    assert found["said"] is None and found["accuracy"] == 0.5
+    with pytest.raises(InputError, match="each of yes, no, neutral"):
+        culture.labelled(table, ("yes", "no", "neutral"))
+
+
+def test_shares_of_another_scale_are_refused():
+    from test_culture_oracles import response_rows
+
+    four = pd.DataFrame({"item": "i0", "group": "g", "level": range(4), "share": 0.25})
+    with pytest.raises(InputError, match="scale of the same size"):
+        culture.paired_shares(response_rows([(0.2,) * 5]), four)

@@ -99,9 +99,10 @@ def test_ari_curve_of_noise_rises_by_itself():
 
 
 def test_permutation_p_is_never_zero():
-    d = np.full(20, 0.3) + np.arange(20) / 100
-    assert culture.shift(d, np.zeros(20))["p"] == pytest.approx(1 / 10_001, rel=2)
-    assert pytest.approx(0.019608, abs=1e-6) == (0 + 1) / (50 + 1)
+    d = np.full(20, 0.3) + np.arange(20) / 100  # 2 of 2^20 patterns are as far, so no draw is likely to be
+    assert culture.shift(d, np.zeros(20))["p"] == pytest.approx(2 * (0 + 1) / (10_000 + 1))  # either side doubled
+    perfect = np.eye(8) + np.arange(8) / 100  # a shuffle that keeps all eight is one in 40,320
+    assert culture.steer(perfect, draws=50).p_top1 == pytest.approx(0.019608, abs=1e-6)  # (0 + 1) / (50 + 1)
 
 
 def test_steering_gain_margin_top1():

@@ -111,6 +111,16 @@ def test_format_effects_beat_countries_in_the_variance_shares():
     assert (found.country, found.format) == pytest.approx((0, 1))
 
 
+def test_the_three_baselines_stand_beside_an_alignment(shares):
+    opinion = culture.averaged(answered(planted.holds_opinion(planted.by_item(OPINIONS))))
+    blank = opinion.assign(p=opinion["level"] == 0).astype({"p": float})
+    found = culture.baselines(opinion, blank, shares)
+    aligned = culture.alignments(culture.paired_shares(opinion, shares))
+    assert found.loc["uniform answers", "Japan"] == pytest.approx(aligned.query("group == 'Japan'")["uniform"].mean())
+    assert (found.loc["position only"] < found.loc["uniform answers"]).all()
+    assert found.loc["people with people"].between(0.3, 1).all()
+
+
 @given(st.permutations(range(5)), st.lists(st.floats(0.01, 1), min_size=5, max_size=5))
 def test_base_order_undoes_any_permutation(order, weights):
     base = np.array(weights) / sum(weights)

@@ -3,6 +3,7 @@
 from workbench.metrics.culture.alignment import (
     alignment_matrix,
     alignments,
+    baselines,
     best_context,
     correct_answer,
     expected_yield,
@@ -22,6 +23,7 @@ from workbench.metrics.culture.bias import (
     constant_answers,
     icat,
     label_scores,
+    labelled,
     stereoset_scores,
 )
 from workbench.metrics.culture.dimensions import (
@@ -47,6 +49,7 @@ from workbench.metrics.culture.free_text import (
     jaccard,
     open_closed_disparity,
     perspective_diversity,
+    refusals,
     sentence_vectors,
     stances,
     tropes,
@@ -98,6 +101,7 @@ __all__ = [
     "ari_curve",
     "averaged",
     "base_order",
+    "baselines",
     "bbq_bias",
     "bbq_scores",
     "best_context",
@@ -120,6 +124,7 @@ __all__ = [
     "kl",
     "kogut_singh",
     "label_scores",
+    "labelled",
     "leakage",
     "mantel_null",
     "mantel_splits",
@@ -133,6 +138,7 @@ __all__ = [
     "position_effects",
     "rank_agreement",
     "read_options",
+    "refusals",
     "rescale",
     "responses",
     "scores",

@@ -7,6 +7,7 @@ something only beside uniform answers, position-only answers and the agreement o
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Literal, get_args
 
 import numpy as np
@@ -188,6 +189,8 @@ def paired_shares(responses: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame
     asked = responses.groupby("question_id", sort=False).agg(item=("item", "first"), size=("level", "size"))
     pairs = asked.reset_index().merge(sizes, on="item")
     kept = pairs[pairs["size"] == pairs["k"]]
+    if kept.empty:
+        raise InputError("People and model share no item on a scale of the same size; ask the scale the shares are of.")
     table = responses.merge(kept[["question_id", "group"]], on="question_id").merge(
         shares[[*need]], on=["item", "group", "level"]
     )
@@ -248,18 +251,39 @@ def human_to_human(shares: pd.DataFrame, kind: Kind = "js", base: Base = 2) -> p
     Returns:
         One row per ordered pair: `group`, `other`, `similarity` (mean over items), `n_items`.
     """
-    if (wide := shares.pivot(index=["item", "level"], columns="group", values="share")).empty:
+    if shares.empty:
         raise InputError("There are no shares to compare; give columns item, group, level and share.")
+    levels = range(int(shares["level"].max()) + 1)
+    tables = {
+        name: part.pivot(index="item", columns="level", values="share").reindex(columns=levels)
+        for name, part in shares.groupby("group")
+    }
     rows = []
-    for a in wide.columns:
-        for b in wide.columns:
-            sides = wide[[a]].dropna().reset_index(), wide[[b]].dropna().reset_index()
-            p, h = (side.pivot(index="item", columns="level", values=name) for side, name in zip(sides, (a, b)))
-            both = p.index.intersection(h.index)
-            found = similarity(p.loc[both], h.loc[both], kind, base) if len(both) else np.empty(0)
-            value = float(found.mean()) if len(found) else np.nan
-            rows.append({"group": a, "other": b, "similarity": value, "n_items": len(found)})
+    for (a, p), (b, h) in product(tables.items(), repeat=2):
+        both = p.index.intersection(h.index)
+        found = similarity(p.loc[both], h.loc[both], kind, base) if len(both) else np.empty(0)
+        value = float(found.mean()) if len(found) else np.nan
+        rows.append({"group": a, "other": b, "similarity": value, "n_items": len(found)})
     return pd.DataFrame(rows)
+
+
+def baselines(
+    averaged: pd.DataFrame, blank: pd.DataFrame, shares: pd.DataFrame, kind: Kind = "js", base: Base = 2
+) -> pd.DataFrame:
+    """What every alignment stands beside, baselines by groups: position only, uniform answers, people with people.
+
+    Args:
+        averaged: The model's answers without a persona, made by `reads.averaged`.
+        blank: Its answers to the same items without content, alike.
+        shares: Columns `item`, `group`, `level`, `share`.
+        kind: See `similarity`.
+        base: See `similarity`.
+    """
+    blind = averaged.drop(columns="p").merge(blank[["item", "level", "p"]], on=["item", "level"])
+    prior = alignments(paired_shares(blind, shares), kind, base).groupby("group")[["similarity", "uniform"]].mean()
+    people = human_to_human(shares, kind, base).query("group != other").groupby("group")["similarity"].mean()
+    rows = {"position only": prior["similarity"], "uniform answers": prior["uniform"], "people with people": people}
+    return pd.DataFrame(rows).T
 
 
 def _rows(p: Floats, h: Floats, kind: Kind, base: Base, pos: Floats) -> Floats:

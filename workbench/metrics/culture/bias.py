@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -135,6 +137,34 @@ def constant_answers(key: ArrayLike, n_options: ArrayLike, groups: ArrayLike | N
             about = {"n": int(part.sum()), "chance": float((1 / sizes[part]).mean()), "best_constant": max(shares)}
             rows.append({"group": name, "slot": slot, "accuracy": share, **about})
     return pd.DataFrame(rows)
+
+
+def labelled(responses: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """What each item was called, read over all orders of its options; one row per item and condition.
+
+    Args:
+        responses: Made by `reads.responses` on `load_choices` questions, with the tags item, condition, group, label.
+        labels: The label each value stands for, from 0.
+
+    Returns:
+        item, condition, group, `label` (the right one), `said` (the most probable one; None at ties), `p_gold`
+        (soft accuracy), `accuracy` (ties shared) and `lean` = p of the first label less whether it is right: its mean
+        is the bias towards that label.
+    """
+    keys = ["item", "condition", "group", "label"]
+    wide = responses.groupby([*keys, "level"])["p"].mean().unstack("level")
+    wide = wide.loc[pd.MultiIndex.from_frame(responses[keys].drop_duplicates())]
+    p, found = wide.to_numpy(np.float64), wide.index.to_frame(index=False)
+    if p.shape[1] != len(labels) or np.isnan(p).any() or not set(found["label"]) <= set(labels):
+        raise InputError(
+            f"Every item needs a probability for each of {', '.join(labels)}, and one of them as its label."
+        )
+    best = p >= p.max(axis=1, keepdims=True) * (1 - 1e-12)
+    right = np.array([list(labels).index(label) for label in found["label"]])
+    found["said"] = [labels[row.argmax()] if row.sum() == 1 else None for row in best]
+    rows = np.arange(len(p))
+    found["p_gold"], found["accuracy"] = p[rows, right], best[rows, right] / best.sum(axis=1)
+    return found.assign(lean=p[:, 0] - (right == 0))
 
 
 def label_scores(gold: ArrayLike, predicted: ArrayLike) -> dict[str, float]:

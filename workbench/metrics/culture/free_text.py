@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,19 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
-from workbench.metrics.culture.checks import Floats, distributions
+from workbench.metrics.culture.alignment import similarity
+from workbench.metrics.culture.checks import Floats
+
+REFUSES = re.compile(
+    r"\bas an? (ai|language model)\b|\bi('m| am) (sorry|unable|not able)\b|\bi (can't|cannot|won't|will not)\b"
+    r"|\bi (do not|don't) have (personal |any )?(opinions|views|beliefs)\b",
+    re.IGNORECASE,
+)
+
+
+def refusals(texts: Sequence[str]) -> np.ndarray:
+    """Whether each text declines to answer, by the phrases that say so: a lower bound, `[texts]`."""
+    return np.array([bool(REFUSES.search(text.replace("\u2019", "'"))) for text in texts])
 
 
 def perspective_diversity(counts: Mapping[str, float], regions: list[str]) -> float:
@@ -39,10 +52,7 @@ def open_closed_disparity(closed: ArrayLike, open_: ArrayLike) -> Floats:
 
     Both are `[propositions, stances]` in the same order, "none" among them where no stance was taken.
     """
-    one, two = distributions("closed", closed), distributions("open", open_)
-    if one.shape != two.shape:
-        raise InputError(f"closed has shape {one.shape}, open {two.shape}; give both the same stances.")
-    return np.abs(one - two).sum(axis=1) / 2
+    return 1 - similarity(closed, open_, "tvd")
 
 
 def tropes(vectors: ArrayLike, eps: float = 0.15, min_samples: int = 10) -> np.ndarray:
