@@ -151,6 +151,21 @@ def test_supervised_baselines_know_what_can_be_known():
     assert found["base_rate"].to_numpy() == pytest.approx(np.full(300, y.mean()), abs=0.01)
 
 
+def test_every_metric_stands_beside_its_baseline():
+    rng = np.random.default_rng(0)
+    scores = rng.random(400)
+    labels = (rng.random(400) < scores).astype(float)
+    found = report.risk_report(scores, labels, draws=100).set_index("metric")
+    assert found.loc["auroc", "baseline"] == 0.5 and found.loc["score_bias", "baseline"] == 0
+    rate = labels.mean()
+    assert found.loc["brier", "baseline"] == pytest.approx(rate * (1 - rate))
+    assert found.loc["accuracy", "baseline"] == max(rate, 1 - rate)
+    assert found.loc["ece", "baseline"] > 0.01
+    assert found.loc["ece", "low"] < found.loc["ece", "baseline"] < found.loc["ece", "high"]
+    extreme = report.risk_report((scores > 0.5).astype(float), labels, ["ece"], draws=100).iloc[0]
+    assert extreme["baseline"] == 0 and extreme["low"] > 0.1
+
+
 def test_threshold_is_fitted_on_part_of_the_rows():
     fit = np.arange(10) < 8
     found = report.fitted_threshold(SCORES, LABELS, fit)
