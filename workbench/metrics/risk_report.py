@@ -55,6 +55,7 @@ def risk_report(
         upwards = name in RESAMPLED_UPWARDS
         found = bootstrap(METRICS[name], s, y, draws=draws, seed=seed, centred=upwards)
         note = "one outcome only" if name == "auroc" and not 0 < rate < 1 else found["note"]
+        found["low"] = max(found["low"], 0.0) if upwards else found["low"]
         honest = [METRICS[name](s, coin) for coin in coins.astype(float)] if upwards else [baselines.get(name, 0.0)]
         rows.append({"metric": name, **found, "note": note, "baseline": float(np.mean(honest))})
     return pd.DataFrame(rows)
@@ -170,7 +171,12 @@ def supervised_scores(features: pd.DataFrame, labels: ArrayLike, folds: int = 5,
     categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     models = {
         "logistic_regression": (StandardScaler(), LogisticRegression(max_iter=1000)),
-        "gradient_boosting": ("passthrough", HistGradientBoostingClassifier(max_iter=50, random_state=seed)),
+        "gradient_boosting": (
+            "passthrough",
+            HistGradientBoostingClassifier(
+                max_iter=50, min_samples_leaf=int(np.clip(len(y) // 20, 2, 20)), random_state=seed
+            ),
+        ),
     }
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     found = {"base_rate": np.full(len(y), np.nan)}
