@@ -33,6 +33,7 @@ DRAWN = {
     "risk_coverage": lambda: figures.risk_coverage({"plain": risk_coverage(CONFIDENCE, CORRECT)}),
     "reliability": lambda: figures.reliability(calibration_report(CONFIDENCE, CORRECT)),
     "reliability, three": lambda: figures.reliability(dict.fromkeys("abc", calibration_report(CONFIDENCE, CORRECT))),
+    "points": lambda: figures.points(ROWS.assign(mean_low=0.0, mean_high=0.4), "mean", "uniform", "benchmark"),
     "simplex": lambda: figures.simplex(POINTS.assign(benchmark=["a", "b"] * 15), by="benchmark", title="Where"),
     "simplex, two points": lambda: figures.simplex(POINTS[:2]),
 }

@@ -218,6 +218,12 @@ def test_an_item_undefined_in_one_model_is_left_out_of_both():
     assert row["mean_a"] == pytest.approx(a["score"][1:].mean())
 
 
+def test_items_that_never_differ_leave_room_on_both_sides():
+    table = pd.DataFrame({"question_id": list("abcdefgh"), "right": [0.0, 1.0] * 4})
+    row = paired(table, table, "right").iloc[0]
+    assert row["mean"] == 0 and row["low"] == -row["high"] < 0
+
+
 def test_paired_refuses_other_items_and_repeated_ones():
     a, b = two_models()
     with pytest.raises(InputError, match=r"differ in 2 items, \('q0',\)"):

@@ -288,6 +288,26 @@ def _legend_below(figure: Figure, axes: Axes, title: str | None = None, last: st
     figure.legend(kept.values(), kept.keys(), loc="outside lower center", ncols=columns, title=title)
 
 
+def points(
+    table: pd.DataFrame, x: str, y: str, label: str, xlabel: str = "", ylabel: str = "", title: str = ""
+) -> Figure:
+    """Named dots in a plane, with a bar for each coordinate that has the columns `<name>_low`, `<name>_high`."""
+    _need(table, [x, y, label])
+    with _figure((WIDTH, 4.4)) as (figure, axes):
+        for number, (_, row) in enumerate(table.iterrows()):
+            bars = {
+                axis: np.clip([[row[name] - row[f"{name}_low"]], [row[f"{name}_high"] - row[name]]], 0, None)
+                for axis, name in (("xerr", x), ("yerr", y))
+                if f"{name}_low" in table
+            }
+            look = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)], "label": str(row[label])}
+            axes.errorbar(row[x], row[y], ls="", ms=6, elinewidth=1.1, **bars, **look)
+        axes.grid()
+        axes.set(xlabel=xlabel or x, ylabel=ylabel or y, title=title)
+        _legend_below(figure, axes)
+    return figure
+
+
 @contextmanager
 def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1, **shape: Any) -> Iterator[tuple[Figure, Any]]:
     """A figure in the house style, closed at the end so that a notebook shows it once, where it is returned."""

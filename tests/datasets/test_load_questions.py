@@ -52,6 +52,19 @@ def test_samples_are_stable_nested_and_differ_by_seed(own):
         load_questions("own", n=0)
 
 
+def test_worked_examples_come_from_the_end_of_the_permutation_and_are_not_asked(own):
+    plain, few = load_questions("own", n=100), load_questions("own", n=100, shots=3)
+    assert [question.id for question in few] == [question.id for question in plain]
+    assert few.dropped["shown as a worked example"] == 3 and len(load_questions("own", shots=3)) == 197
+    prefix = few[0].prompt.removesuffix(plain[0].prompt)
+    assert prefix.count("Answer:") == 3 and all(question.prompt.startswith(prefix) for question in few)
+    assert load_questions("own", n=1, shots=5)[0].prompt.endswith(load_questions("own", n=1, shots=3)[0].prompt)
+    with pytest.raises(InputError, match="200 worked examples leave nothing to ask"):
+        load_questions("own", shots=200)
+    with pytest.raises(InputError, match="shots=-1 is no number of worked examples"):
+        load_questions("own", shots=-1)
+
+
 def test_letters_drop_what_has_too_many_options(own, monkeypatch):
     many = {"target_scores": {str(i): int(i == 0) for i in range(30)}}
     stretched = replace(catalogue.EMBEDDED["own"], item=lambda record: big_bench(record | many))

@@ -160,3 +160,27 @@ def test_an_answer_that_is_the_abstention_itself_makes_no_question():
     item = Item("Who won?", options=(Option("I don't know", "correct"), Option("Nobody", "wrong")))
     with pytest.raises(Unusable, match="abstention"):
         question(item, rendering("cloze", False, "I don't know.", None, True, 0))
+
+
+def test_worked_examples_stand_before_the_question_with_their_answer():
+    other = Item("Which one has rings?", choices(["Saturn"], ["Mars"]))
+    cloze = question(ITEM, plain(examples=(other,), instruction="Be careful."))
+    assert cloze.prompt == (
+        "Be careful.\n\nQuestion: Which one has rings?\nAnswer: Saturn\n\nQuestion: Which planet is red?\nAnswer:"
+    )
+    assert cloze.tags["shots"] == 1 and texts(cloze) == texts(question(ITEM, plain()))
+    turned = Item("Which one has rings?", choices(["Saturn"], ["Mars"])[::-1])
+    assert "A. Mars\nB. Saturn\nAnswer: B\n\n" in question(ITEM, plain("letters", examples=(turned,))).prompt
+    tale = question(TALE, plain(examples=(Item("It rained, so", TALE.options, form="continuation"),)))
+    assert tale.prompt == "It rained, so she made tea.\n\nThe kettle boiled, so"
+
+
+def test_worked_examples_in_a_chat_are_turns():
+    other = Item("Which one has rings?", choices(["Saturn"], ["Mars"]))
+    made = question(ITEM, plain(chat=True, examples=(other,), instruction="Be careful."))
+    assert [message.role for message in made.prompt] == ["user", "assistant", "user"]
+    assert [message.content for message in made.prompt] == [
+        "Be careful.\n\nWhich one has rings?",
+        "Saturn",
+        "Which planet is red?",
+    ]

@@ -91,14 +91,90 @@ def test_acs_rows_in_the_format_of_the_census(tmp_path):
     assert len(table.rows) == 2 and table.labels.tolist() == [1, 0]
     assert table.groups() == ["White", "Asian"]
     assert "self-employed in an unincorporated business" in tables.row_questions(table)[2].prompt
-    assert {"acs_income", "acs_employment", "acs_public_coverage"} <= set(tasks())
+    wanted = ("income", "employment", "public_coverage", "mobility", "travel_time")
+    assert {f"acs_{name}" for name in wanted} <= set(tasks())
+
+
+PERSON = {
+    **{"AGEP": 30, "SCHL": 21, "MAR": 1, "SEX": 2, "DIS": 2, "ESP": "", "CIT": 1, "MIL": 4, "ANC": 1, "NATIVITY": 1},
+    **{"RELP": 0, "DEAR": 2, "DEYE": 2, "DREM": 2, "RAC1P": 1, "GCL": "", "COW": 1, "ESR": 1, "WKHP": 40, "JWMNP": 25},
+    **{"PINCP": 20000, "MIG": 1, "JWTR": 1, "POVPIP": 501, "FER": 2, "PUBCOV": 2},
+}
+
+
+def acs(tmp_path, task, *people):
+    rows = [",".join(str(value) for value in (PERSON | person).values()) for person in people]
+    (tmp_path / "person.csv").write_text("\n".join([",".join(PERSON), *rows]))
+    return tables.load_table(tmp_path / "person.csv", task)
+
+
+def test_acs_mobility_is_about_young_adults_who_stayed(tmp_path):
+    table = acs(tmp_path, "acs_mobility", {"AGEP": 18}, {"AGEP": 19}, {"AGEP": 34, "MIG": 3, "JWMNP": ""}, {"AGEP": 35})
+    assert table.rows["AGEP"].tolist() == [19, 34] and table.labels.tolist() == [1, 0]
+    prompt = tables.row_questions(table)[2].prompt
+    assert "- time to get to work: does not work or works at home" in prompt
+    assert "one year before" in prompt and "residence" not in prompt
+    features = table.features()
+    assert features[["JWMNP", "JWMNP is missing"]].to_numpy().tolist() == [[25, 0], [0, 1]]
+
+
+def test_acs_travel_time_counts_those_who_work_at_home_as_not_above_20_minutes(tmp_path):
+    home = {"JWMNP": "", "JWTR": 11}
+    table = acs(tmp_path, "acs_travel_time", {}, {"JWMNP": 20}, home, {"ESR": 6, "JWMNP": ""}, {"AGEP": 16})
+    assert table.labels.tolist() == [1, 0, 0]
+    assert "minutes" not in tables.row_questions(table)[0].prompt.split("Question:")[0]
+
+
+def test_acs_employment_is_about_all_ages(tmp_path):
+    child = {"AGEP": 2, "SCHL": "", "MIL": "", "ESR": "", "DREM": "", "ESP": 4, "MAR": 5}
+    assert acs(tmp_path, "acs_employment", {}, {"AGEP": 93, "ESR": 6}, child).labels.tolist() == [1, 0, 0]
+    assert acs(tmp_path, "acs_public_coverage", {"PUBCOV": 1}, {"AGEP": 65}, {"PINCP": 30001}).labels.tolist() == [1]
+
+
+def test_worked_examples_are_taken_out_of_the_table_and_balanced(files):
+    rows = "".join(f"{30 + i},{1 + i % 2},{8 if i < 8 else 5}\n" for i in range(20))
+    table = tables.load_table(*files("years,job,hours\n" + rows))
+    examples, rest = tables.split_examples(table, 3, seed=1)
+    assert sorted(examples.labels) == [0, 1, 1] and len(rest.rows) == 17
+    assert set(examples.rows["years"]).isdisjoint(rest.rows["years"])
+    for question in tables.row_questions(rest, examples=examples)[:2]:
+        *shown, own = question.prompt.split("\n\nA made-up person.")
+        for number, (part, label) in enumerate(zip(shown, examples.labels)):
+            assert part[-1] == "AB"[int(label) if number % 2 == 0 else 1 - int(label)]
+        assert own.endswith("Answer:") and question.tags["shots"] == 3
+    chat = tables.row_questions(rest, chat=True, examples=examples)[0].prompt
+    assert [message.role for message in chat] == ["user", "assistant"] * 3 + ["user"]
+    with pytest.raises(InputError, match="take fewer"):
+        tables.split_examples(table, 16)
+    with pytest.raises(InputError, match="not probabilities"):
+        tables.row_questions(rest, "numeric", examples=examples)
+
+
+def test_yes_and_no_are_words_without_quotes(files):
+    csv, columns = files("years,job,hours\n30,1,yes\n41,2,no\n52,,no\n")
+    text = (
+        columns.read_text().replace("above: 7", "positive: yes").replace("- 'No'", "- No").replace("- 'Yes'", "- Yes")
+    )
+    columns.write_text(text)
+    table = tables.load_table(csv, columns)
+    assert table.labels.tolist() == [1, 0, 0] and table.task.settings["choices"] == ["No", "Yes"]
+    columns.write_text(text.replace("positive: yes", "positive: true"))
+    csv.write_text("years,job,hours\n30,1,True\n41,2,False\n")
+    assert tables.load_table(csv, columns).labels.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
     ("csv", "changes", "message"),
     [
-        (CSV.replace("41.5,2.0", "41.5,3"), {}, r"Column 'job' holds '3' in row 1.*known: 1, 2"),
-        (CSV.replace("30,1", ",1"), {}, r"Column 'years' has no value in row 0"),
+        (CSV.replace("41.5,2.0", "41.5,3"), {}, r"Column 'job' holds '3' in data row 2.*known: 1, 2"),
+        (CSV.replace("30,1", ",1"), {}, r"Column 'years' has no value in data row 1"),
+        (CSV.replace("30,1", "old,1"), {}, r"Column 'years' holds 'old' in data row 1, which is no number of years"),
+        (CSV, {"group": "town"}, r"Unknown column \(task 'sleep' needs it\) 'town'"),
+        (CSV, {"group": {"column": "years"}}, "`above` and two texts"),
+        (CSV, {"gruop": "job"}, "Unknown key of task 'sleep' of columns.yaml 'gruop'. Did you mean 'group'"),
+        (CSV, {"keep": {"years": 30}}, "least and the greatest"),
+        (CSV, {"target": {"column": "hours", "above": 7, "missing": "no"}}, "negative or positive"),
+        (CSV, {"target": {"column": "hours"}}, "either `positive` or `above`"),
         (CSV.replace("job", "work"), {}, r"Unknown column \(task 'sleep' needs it\) 'job'"),
         (CSV.replace(",8\n", ",\n"), {}, "Target column 'hours' has missing values"),
         (CSV.replace(",8\n", ",long\n"), {}, "holds 'long', which is no number"),
@@ -136,9 +212,22 @@ def test_a_dictionary_without_its_parts_is_refused(tmp_path):
     (tmp_path / "columns.yaml").write_text("columns: {}")
     with pytest.raises(InputError, match="two parts"):
         tables.load_table(tmp_path / "rows.csv", tmp_path / "columns.yaml")
+    (tmp_path / "columns.yaml").write_text("columns: {}\ntasks: {}")
+    with pytest.raises(InputError, match="holds no task"):
+        tables.load_table(tmp_path / "rows.csv", tmp_path / "columns.yaml")
     (tmp_path / "columns.yaml").write_text("columns: [")
     with pytest.raises(InputError, match="well-formed YAML"):
         tables.load_table(tmp_path / "rows.csv", tmp_path / "columns.yaml")
+
+
+@pytest.mark.parametrize("column", ["age", {"says": "work", "values": ["baker"]}])
+def test_columns_of_another_shape_are_refused(files, column):
+    rows, columns = files()
+    content = yaml.safe_load(columns.read_text())
+    content["columns"]["job"] = column
+    columns.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=r"Column 'job' of columns\.yaml needs keys"):
+        tables.load_table(rows, columns)
 
 
 def test_labels_are_numbers():

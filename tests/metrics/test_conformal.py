@@ -1,7 +1,6 @@
 import itertools
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,28 +78,6 @@ def test_a_hundred_labels_are_no_obstacle():
     assert 1 <= len(found.sets) < 5000
 
 
-def items(n=400, seed=0):
-    rng = np.random.default_rng(seed)
-    strength = rng.random(n)
-    right = rng.random(n) < strength
-    table = pd.DataFrame({"question_id": [f"q{i}" for i in range(n)], "correct": right.astype(float)})
-    return table.assign(good=strength + rng.normal(0, 0.1, n), noise=rng.random(n))
-
-
-def test_false_discoveries_stay_below_q_over_200_splits():
-    found = conformal.release_repeatedly(items(), 0.2, ["noise", "good"], splits=200)
-    error = found["false_share"].std() / np.sqrt(200)
-    assert found["false_share"].mean() <= 0.2 + 3 * error
-    assert (found["chosen"] == "good").all()
-    assert found["power"].mean() > 0.1
-
-
-def test_a_score_of_pure_noise_releases_hardly_anything():
-    found = conformal.release_repeatedly(items(), 0.2, "noise", splits=200)
-    assert found["power"].mean() < 0.02
-    assert found["false_share"].mean() <= 0.2
-
-
 @given(st.integers(1, 6), st.integers(0, 5), st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
 def test_batch_bounds_hold_as_often_as_they_say(m, below, seed):
@@ -139,20 +116,6 @@ def test_label_sets_cover_the_true_set():
     assert np.mean(covered) >= 0.8 - 3 * np.sqrt(0.16 / 200)
 
 
-def test_calibration_items_used_for_tuning_are_refused():
-    table = items(12).assign(part=["tune", "calibrate", "test"] * 4)
-    doubled = pd.concat([table, table.iloc[[0]].assign(part="calibrate")])
-    with pytest.raises(InputError, match=r"q0.*more than one part"):
-        conformal.release(doubled, 0.1, ["good", "noise"])
-    assert len(conformal.release(table, 0.1, ["good", "noise"])) == 4
-
-
-def test_parts_are_disjoint_and_seeded():
-    part = conformal.split_parts(100, seed=3)
-    assert pd.Series(part).value_counts().to_dict() == {"tune": 20, "calibrate": 40, "test": 40}
-    assert (part == conformal.split_parts(100, seed=3)).all()
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -165,9 +128,6 @@ def test_parts_are_disjoint_and_seeded():
         (lambda: conformal.batch_bounds_repeatedly([1, 2], 2, 1), "m must"),
         (lambda: label_sets.label_powerset_sets(LABELS, [1.5]), "probabilities must lie"),
         (lambda: label_sets.label_powerset_sets([100.0] * 9, [0.5] * 12, 0.01, limit=10), "take a larger one"),
-        (lambda: conformal.split_parts(10, (0.5, 0.6, 0.1)), "add up to 1"),
-        (lambda: conformal.release(items(3).assign(part=["train"] * 3), 0.1, "good"), "'train'"),
-        (lambda: conformal.release(items(3).assign(part=["test"] * 3), 0.1, "good"), "calibration and test"),
     ],
 )
 def test_bad_input_is_refused(call, message):

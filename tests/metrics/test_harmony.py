@@ -83,6 +83,12 @@ def test_planted_subdomains_are_found():
     assert found.silhouettes.set_index("k")["silhouette"].idxmax() == 3
 
 
+def test_items_answered_in_unconnected_ways_are_said_to_be():
+    apart = np.repeat(np.eye(2), 6, axis=0)
+    found = h.partition_items(apart, range(2, 5))
+    assert found.k == 2 and "2 unconnected parts" in found.note
+
+
 def test_a_random_partition_is_told_from_a_real_one():
     rng = np.random.default_rng(1)
     labels = np.repeat(list("abcd"), 60)

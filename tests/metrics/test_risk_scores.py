@@ -145,10 +145,28 @@ def test_supervised_baselines_know_what_can_be_known():
     rng = np.random.default_rng(0)
     x = pd.DataFrame({"number": rng.normal(size=300), "kind": rng.choice(["x", "y"], 300)})
     y = ((x["number"] + (x["kind"] == "y") + rng.normal(0, 0.5, 300)) > 0.5).astype(float)
+    assert report.supervised_scores(x[:40], y[:40])["gradient_boosting"].nunique() > 5
     found = report.supervised_scores(x, y)
     assert report.METRICS["auroc"](found["logistic_regression"], y) > 0.9
     assert report.METRICS["auroc"](found["gradient_boosting"], y) > 0.85
     assert found["base_rate"].to_numpy() == pytest.approx(np.full(300, y.mean()), abs=0.01)
+
+
+def test_every_metric_stands_beside_its_baseline():
+    rng = np.random.default_rng(0)
+    scores = rng.random(400)
+    labels = (rng.random(400) < scores).astype(float)
+    found = report.risk_report(scores, labels, draws=100).set_index("metric")
+    assert found.loc["auroc", "baseline"] == 0.5 and found.loc["score_bias", "baseline"] == 0
+    rate = labels.mean()
+    assert found.loc["brier", "baseline"] == pytest.approx(rate * (1 - rate))
+    assert found.loc["accuracy", "baseline"] == max(rate, 1 - rate)
+    assert found.loc["ece", "baseline"] > 0.01
+    assert found.loc["ece", "low"] < found.loc["ece", "baseline"] < found.loc["ece", "high"]
+    flat = report.risk_report(np.full(40, 0.5), np.arange(40) % 2, ["ece"], draws=50).iloc[0]
+    assert flat["mean"] == 0 and flat["low"] == 0
+    extreme = report.risk_report((scores > 0.5).astype(float), labels, ["ece"], draws=100).iloc[0]
+    assert extreme["baseline"] == 0 and extreme["low"] > 0.1
 
 
 def test_threshold_is_fitted_on_part_of_the_rows():

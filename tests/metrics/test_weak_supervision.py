@@ -33,6 +33,12 @@ def test_the_risk_knows_wrong_answers_without_gold(scalariser):
     assert auroc(risk[answered], given[answered] != truth[answered]) > 0.8
 
 
+def test_a_scalariser_of_ones_own():
+    x, _, sources = planted()
+    cubic = lambda losses: ((total := losses.sum(axis=1)) ** 3, np.repeat(3 * total[:, None] ** 2, 3, axis=1))  # noqa: E731
+    assert weak.harmonise(x, sources, 2, cubic) != pytest.approx(weak.harmonise(x, sources, 2, "linear"))
+
+
 def test_scalarisers_grow_in_each_loss_and_know_their_slopes():
     losses = np.array([[0.2, 0.9, 0.4]])
     for name, join in weak.SCALARISERS.items():

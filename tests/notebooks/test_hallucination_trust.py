@@ -9,17 +9,18 @@ from workbench.runs import execute, plan
 pytestmark = [pytest.mark.notebook, pytest.mark.model]
 FEW = {"benchmarks": ["general_knowledge", "piqa"], "n": 12}
 SMALL = {
-    "benchmark_harmony": {**FEW, "draws": 20, "styles": ["cloze"], "most_clusters": 4},
+    "benchmark_harmony": {**FEW, "draws": 20, "styles": ["cloze"], "shots": [0, 1], "most_clusters": 4},
     "benchmark_variance": {
         **FEW,
         "n": 6,
         "orders": 2,
+        "shots": [1],
         "wordings": ["", "Answer."],
         "seeds": 3,
         "steps": 3,
         "draws": 20,
     },
-    "risk_scores": {"tables": ["anes96"], "n": 30, "draws": 20, "folds": 3},
+    "risk_scores": {"tables": ["anes96"], "n": 30, "shots": 2, "draws": 20, "folds": 3},
     "selective_answering": {
         **FEW,
         "benchmarks": ["openbookqa", "piqa"],
@@ -60,7 +61,8 @@ def test_a_users_own_table_gets_risk_scores(tmp_path):
         '    choices: ["No", "Yes"]\n    ask_probability: How probable is long sleep?\n'
     )
     given = {"tables": [], "csv": str(tmp_path / "people.csv"), "dictionary": str(tmp_path / "people.yaml")}
-    (planned,) = plan("hallucination", "quick", given | {"n": None, "draws": 10, "folds": 2}, notebook="risk_scores")
+    (planned,) = plan("hallucination", "quick", given | {"n": None, "shots": 2, "draws": 10, "folds": 2}, notebook="risk_scores")
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
-    assert len(run.table("rows")) == 12
+    rows = run.table("rows")
+    assert len(rows) == 10 and rows["score_examples"].between(0, 1).all()

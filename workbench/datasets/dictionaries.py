@@ -2,9 +2,10 @@
 
 A dictionary is a YAML file with two parts. `columns` says of each column what it `says`, and its `unit` or the text of
 each of its `values` (and of `missing` ones). `tasks` holds one or more tasks: `describe` (the first sentence),
-`features` (columns shown, in order), `target` (`column` with `positive`, a value or a list of them, or with `above`),
-`question`, `choices` (negative, positive), `ask_probability`, and if wanted `group` (a column for fairness, or
-`{column, above, says: [at most, above]}`) and `keep` (column: [least, most]).
+`features` (columns shown, in order), `target` (`column` with `positive`, a value or a list of them, or with `above`;
+and perhaps `missing`, the outcome of an empty cell, negative or positive), `question`, `choices` (negative, positive),
+`ask_probability`, and if wanted `group` (a column for fairness, or `{column, above, says: [at most, above]}`), `keep`
+(column: [least, most]) and `rows` (a packaged table).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -23,6 +23,7 @@ from workbench.errors import InputError, unknown
 
 WRITTEN = Path(__file__).parent / "written" / "hallucination"
 DICTIONARIES = ("anes96", "fair", "acs")
+OPTIONAL = ("group", "keep", "rows")
 NEEDED = ("describe", "features", "target", "question", "choices", "ask_probability")
 
 
@@ -59,6 +60,8 @@ class Column:
                     f"`values` (known: {', '.join(self.values)})."
                 )
             return self.values[key]
+        if self.unit and not is_number(key):
+            raise InputError(f"Column {self.name!r} holds {key!r}{where}, which is no number of {self.unit}; mend it.")
         return f"{key} {self.unit}".strip()
 
 
@@ -72,6 +75,14 @@ class Task:
     """The columns shown, in order."""
     settings: Mapping[str, Any]
     """The task as the dictionary writes it."""
+
+    @property
+    def needed(self) -> list[str]:
+        """The columns a table must have."""
+        group = self.settings.get("group")
+        grouped = [str(group["column"] if isinstance(group, Mapping) else group)] if group else []
+        target = str(self.settings["target"]["column"])
+        return [*(column.name for column in self.columns), target, *self.settings.get("keep", {}), *grouped]
 
 
 def tasks() -> list[str]:
@@ -97,41 +108,79 @@ def read_task(source: str | os.PathLike[str], dictionary: str | os.PathLike[str]
     if name not in content["tasks"]:
         raise unknown(f"task of {where}", name, list(content["tasks"]))
     settings = content["tasks"][name]
-    if missing := [key for key in NEEDED if key not in settings]:
-        raise InputError(f"Task {name!r} of {where} lacks {', '.join(missing)}.")
-    if len(settings["choices"]) != 2 or not {"positive", "above"} & set(settings["target"]):
-        raise InputError(f"Task {name!r} of {where} needs two choices and a target with `positive` or `above`.")
+    _check_task(settings, f"Task {name!r} of {where}")
     return Task(name, tuple(_column(each, content["columns"], where) for each in settings["features"]), settings)
+
+
+def _check_task(settings: Any, which: str) -> None:
+    """Say what is wrong with a task's settings."""
+    if not isinstance(settings, dict):
+        raise InputError(f"{which} needs the keys {', '.join(NEEDED)}.")
+    if strange := sorted(map(str, set(settings) - {*NEEDED, *OPTIONAL})):
+        raise unknown(f"key of {which[0].lower() + which[1:]}", strange[0], [*NEEDED, *OPTIONAL])
+    if missing := [key for key in NEEDED if key not in settings]:
+        raise InputError(f"{which} lacks {', '.join(missing)}.")
+    target, choices, group = settings["target"], settings["choices"], settings.get("group")
+    if not isinstance(target, dict) or "column" not in target or len({"positive", "above"} & set(target)) != 1:
+        raise InputError(f"{which} needs a target with a `column` and either `positive` or `above`.")
+    if target.get("missing", "negative") not in ("negative", "positive"):
+        raise InputError(f"{which}: `missing` of the target must be negative or positive.")
+    if not isinstance(choices, list) or len(choices) != 2:
+        raise InputError(f"{which} needs two choices, the negative one first.")
+    if any(not isinstance(ends, list) or len(ends) != 2 for ends in settings.get("keep", {}).values()):
+        raise InputError(f"{which}: `keep` needs the least and the greatest value of each column, as in [18, null].")
+    if isinstance(group, dict) and not ({"column", "above", "says"} <= set(group) and len(group["says"]) == 2):
+        raise InputError(f"{which}: a `group` that divides a column needs `column`, `above` and two texts in `says`.")
 
 
 def _column(name: str, columns: Mapping[str, Any], where: str) -> Column:
     if name not in columns:
         raise unknown(f"column of {where}", name, list(columns))
-    said = dict(columns[name])
-    if strange := sorted(set(said) - {"says", "unit", "values", "missing"}):
-        raise unknown(f"key of column {name!r} in {where}", strange[0], ["says", "unit", "values", "missing"])
+    keys, said = ["says", "unit", "values", "missing"], columns[name]
+    if not isinstance(said, dict) or not isinstance(said.get("values", {}), dict):
+        raise InputError(f"Column {name!r} of {where} needs keys of {', '.join(keys)}; `values` is code: text.")
+    if strange := sorted(map(str, set(said) - set(keys))):
+        raise unknown(f"key of column {name!r} in {where}", strange[0], keys)
+    said = dict(said)
     values = {code(key): str(text) for key, text in said.pop("values", {}).items()}
     return Column(name, said.pop("says", name), values=values, **said)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.load(path.read_text("utf-8"), Loader=_Words)
     except FileNotFoundError:
         raise InputError(f"There is no column dictionary {path}; give the path of a .yaml file.") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path.name} is not well-formed YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("columns"), dict) or not content.get("tasks"):
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("columns", "tasks")):
         raise InputError(f"{path.name} needs the two parts `columns` and `tasks`.")
+    if not content["tasks"]:
+        raise InputError(f"{path.name} holds no task; describe one under `tasks`.")
     return content
 
 
+class _Words(yaml.SafeLoader):
+    """Safe YAML in which yes and no stay words."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":bool")]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def code(value: object) -> str:
-    """A code as text: 1, 1.0, "01" and "1" are the same."""
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value))
+    """A code as text: 1, 1.0, "01" and "1" are the same, and so are True and "true"."""
+    text = str(value).strip()
+    if text.lower() in ("true", "false"):
+        return text.capitalize()
+    return f"{float(text):.10g}" if is_number(text) else text
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
     try:
-        number = float(str(value))
+        float(text)
     except ValueError:
-        return str(value).strip()
-    return f"{number:.10g}"
+        return False
+    return True

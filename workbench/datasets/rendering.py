@@ -1,4 +1,4 @@
-"""Writes the prompt around an item: cloze or letters, plain or chat, with or without an offer to abstain."""
+"""Writes the prompt around an item: cloze or letters, plain or chat, with or without worked examples before it."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class Rendering:
     """Whether each item's options are put in a random order of its own."""
     seed: int = 0
     """Seed of those orders."""
+    examples: tuple[Item, ...] = ()
+    """Worked examples: items shown with their answer before each question."""
 
 
 def rendering(
@@ -77,28 +79,55 @@ def question(item: Item, how: Rendering) -> Question:
     """
     if how.style == "letters" and len(item.options) > len(ascii_uppercase):
         raise Unusable("more options than letters")
-    order = list(range(len(item.options)))
-    if how.shuffle:
-        Random(f"{how.seed}:{item.id}").shuffle(order)
-    shown = [item.options[i] for i in order]
-    prompt = (_chat_prompt if how.chat else _plain_prompt)(item, shown, how.style)
-    if how.instruction:
-        prompt = f"{how.instruction}\n\n{prompt}"
+    order, shown = _shown(item, how)
+    prompt = _prompt(item, shown, how)
     space = "" if how.chat else " "
-    scored = [ascii_uppercase[i] for i in range(len(shown))] if how.style == "letters" else [o.text for o in shown]
-    options = [Option(space + text, option.role, option.value) for text, option in zip(scored, shown, strict=True)]
+    scored = zip(_scored(shown, how.style), shown, strict=True)
+    options = [Option(space + text, option.role, option.value) for text, option in scored]
     abstentions = dict.fromkeys((*item.abstain, *how.abstain))
     if {_bare(option.text) for option in item.options} & {_bare(phrase) for phrase in abstentions}:
         raise Unusable("an answer is itself the abstention")
     options += [Option(space + phrase, "abstain") for phrase in abstentions]
     tags = {"subject": None, "answerable": True} | dict(item.tags)
     tags |= {"order": "-".join(map(str, order)), "style": how.style, "instruction": bool(how.instruction)}
-    return Question((Message("user", prompt),) if how.chat else prompt, tuple(options), tags, item.id)
+    tags |= {"shots": len(how.examples)} if how.examples else {}
+    return Question(prompt, tuple(options), tags, item.id)
 
 
 def _bare(text: str) -> str:
     """Text as it is compared with abstentions: normalised, without a full stop at the end."""
     return normalised(text).rstrip(".")
+
+
+def _shown(item: Item, how: Rendering) -> tuple[list[int], list[Option]]:
+    """The order in which an item's options are shown, and the options in it."""
+    order = list(range(len(item.options)))
+    if how.shuffle:
+        Random(f"{how.seed}:{item.id}").shuffle(order)
+    return order, [item.options[i] for i in order]
+
+
+def _scored(shown: Sequence[Option], style: Style) -> list[str]:
+    """What is scored for each option, without the space before it."""
+    return [ascii_uppercase[i] if style == "letters" else option.text for i, option in enumerate(shown)]
+
+
+def _prompt(item: Item, shown: Sequence[Option], how: Rendering) -> str | tuple[Message, ...]:
+    """The prompt: the instruction, the worked examples, and the question itself."""
+    write = _chat_prompt if how.chat else _plain_prompt
+    asked, answers = [], []
+    for example in how.examples:
+        options = _shown(example, how)[1]
+        asked.append(write(example, options, how.style))
+        right = next(i for i, option in enumerate(options) if option.role == "correct")
+        answers.append(_scored(options, how.style)[right])
+    asked.append(write(item, shown, how.style))
+    if how.instruction:
+        asked[0] = f"{how.instruction}\n\n{asked[0]}"
+    if not how.chat:
+        return "\n\n".join([*(f"{text} {answer}" for text, answer in zip(asked, answers)), asked[-1]])
+    turns = [(Message("user", text), Message("assistant", answer)) for text, answer in zip(asked, answers)]
+    return (*(message for turn in turns for message in turn), Message("user", asked[-1]))
 
 
 def _plain_prompt(item: Item, shown: Sequence[Option], style: Style) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +17,8 @@ from workbench.files import sha256_of
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
 
 Style = Literal["choices", "numeric"]
+ORDERS = ((0, 1), (1, 0))
+"""Orders in which the choices are shown; 1 is the positive one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Table:
     task: Task
     """What is asked of them."""
     rows: pd.DataFrame
-    """The rows as the file has them, numbered anew."""
+    """The rows as the file has them, numbered anew from 0."""
     labels: np.ndarray
     """Whether the outcome came, `[rows]`, 0 and 1."""
     origin: Origin
@@ -38,20 +40,29 @@ class Table:
         if not group:
             raise InputError(f"Task {self.task.name!r} names no `group`; add one to its dictionary.")
         if isinstance(group, Mapping):
-            values = self.rows[str(group["column"])]
-            above = pd.to_numeric(values) > group["above"]
-            return [group["says"][int(each)] for each in above]
+            numbers = _numbers(self.rows[str(group["column"])], "to divide groups")
+            return [group["says"][int(each)] for each in numbers > group["above"]]
         column = next((column for column in self.task.columns if column.name == group), Column(str(group), str(group)))
-        return [column.text(value, f" in row {row}") for row, value in enumerate(self.rows[group])]
+        return [
+            column.text(value, f" in data row {row + 1} of those used") for row, value in enumerate(self.rows[group])
+        ]
 
     def features(self) -> pd.DataFrame:
-        """The features as a model of tables takes them: numbers, and categories whose codes have no order as text."""
-        shown = {}
+        """The features as a model of tables takes them.
+
+        Numbers, and codes that are numbers, stay numbers; a missing number is 0 and marked in a column of its own.
+        Everything else is text.
+        """
+        shown: dict[str, Any] = {}
         for column in self.task.columns:
             values = self.rows[column.name]
-            numeric = pd.to_numeric(values, errors="coerce")
-            plain = bool(numeric.notna().all())
-            shown[column.name] = numeric.astype(float) if plain else values.map(lambda v, c=column: c.text(v))
+            numbers = pd.to_numeric(values, errors="coerce").astype(float)
+            missing = values.isna()
+            if numbers[~missing].notna().all() and not (column.values and missing.any()):
+                shown[column.name] = numbers.fillna(0.0)
+                shown |= {f"{column.name} is missing": missing.astype(float)} if missing.any() else {}
+            else:
+                shown[column.name] = values.map(column.text)
         return pd.DataFrame(shown)
 
 
@@ -76,21 +87,50 @@ def load_table(
     """
     chosen = read_task(source, dictionary, task)
     rows, origin = _rows(source, chosen)
-    target = chosen.settings["target"]
-    for name in [column.name for column in chosen.columns] + [target["column"], *chosen.settings.get("keep", {})]:
+    for name in chosen.needed:
         if name not in rows.columns:
             raise unknown(f"column (task {chosen.name!r} needs it)", name, [str(column) for column in rows.columns])
     rows = _kept(rows, chosen)
+    for column in chosen.columns:
+        for row, value in rows[column.name].drop_duplicates().items():
+            column.text(value, f" in data row {int(str(row)) + 1}")
     if n is not None and n < len(rows):
         rows = rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:n])]
-    rows = rows.reset_index(drop=True)
-    for column in chosen.columns:
-        for row, value in enumerate(rows[column.name]):
-            column.text(value, f" in row {row}")
-    return Table(chosen, rows, _labels(rows[target["column"]], target), origin)
+    target = chosen.settings["target"]
+    return Table(chosen, rows.reset_index(drop=True), _labels(rows[target["column"]], target), origin)
 
 
-def row_questions(table: Table, style: Style = "choices", chat: bool = False, digits: int = 1) -> Questions:
+def split_examples(table: Table, shots: int, seed: int = 0) -> tuple[Table, Table]:
+    """Take rows out of a table that are to be shown as worked examples, as many of one outcome as of the other.
+
+    Args:
+        table: The rows.
+        shots: How many; of an odd number one more has the positive outcome.
+        seed: Chooses and orders them.
+
+    Returns:
+        The examples, in a random order, and the rest.
+    """
+    rng = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for outcome, wanted in ((1, (shots + 1) // 2), (0, shots // 2)):
+        there = np.flatnonzero(table.labels == outcome)
+        if wanted and len(there) <= wanted:
+            raise InputError(
+                f"{shots} worked examples leave no row of one outcome among {len(table.rows)}; take fewer."
+            )
+        chosen += rng.permutation(there)[:wanted].tolist()
+    order = rng.permutation(np.array(chosen, int))
+    rest = np.setdiff1d(np.arange(len(table.rows)), order)
+    one, two = (
+        replace(table, rows=table.rows.iloc[i].reset_index(drop=True), labels=table.labels[i]) for i in (order, rest)
+    )
+    return one, two
+
+
+def row_questions(
+    table: Table, style: Style = "choices", chat: bool = False, digits: int = 1, examples: Table | None = None
+) -> Questions:
     """A table's rows as questions.
 
     `choices` asks for the letter of the outcome, once in each order of the choices, with the letters written with and
@@ -102,33 +142,60 @@ def row_questions(table: Table, style: Style = "choices", chat: bool = False, di
         style: See above.
         chat: Whether the prompt is a user's message.
         digits: How many digits a number has, 1 or 2.
+        examples: Rows shown with their outcome before each question (see `split_examples`); with `choices` alone, for
+            an outcome is no probability.
 
     Returns:
-        Questions tagged `task`, `row`, `label`, `group` (if the task names one), `style` and `order`.
+        Questions tagged `task`, `row`, `label`, `group` (if the task names one), `style`, `order` and `shots`.
     """
     if style not in get_args(Style):
         raise unknown("style", style, list(get_args(Style)))
     if digits not in (1, 2):
         raise InputError(f"digits must be 1 or 2, not {digits!r}.")
+    if examples is not None and style == "numeric":
+        raise InputError("Worked examples show outcomes, not probabilities; ask with style='choices'.")
     groups = table.groups() if table.task.settings.get("group") else None
+    shots = len(examples.rows) if examples is not None else 0
+    head = _worked(examples, chat)
     questions = []
-    for row, (_, values) in enumerate(table.rows.iterrows()):
-        tags: dict[str, Tag] = {"task": table.task.name, "row": row, "label": int(table.labels[row]), "style": style}
-        tags |= {"group": groups[row]} if groups else {}
-        facts = "\n".join(f"- {c.says}: {c.text(values[c.name])}" for c in table.task.columns)
-        head = f"{table.task.settings['describe']}\nInformation:\n{facts}\n\n"
-        for order in ((0, 1), (1, 0)) if style == "choices" else ((0, 1),):
-            made = _choices(table, head, order, row, chat) if style == "choices" else _digits(table, head, chat, digits)
+    for row, label in enumerate(table.labels):
+        tags: dict[str, Tag] = {"task": table.task.name, "row": row, "label": int(label), "style": style}
+        tags |= {"shots": shots} | ({"group": groups[row]} if groups else {})
+        for order in ORDERS if style == "choices" else ORDERS[:1]:
+            made = _choices(table, row, order, chat) if style == "choices" else _digits(table, row, chat, digits)
             name = f"{table.task.name}-{row}-{style}-{order[0]}{order[1]}{'-chat' if chat else ''}"
-            questions.append(Question(*made, tags | {"order": f"{order[0]}-{order[1]}"}, name))
+            name += f"-{shots}-shots" if shots else ""
+            prompt: Any = head + made[0]
+            questions.append(Question(prompt, made[1], tags | {"order": f"{order[0]}-{order[1]}"}, name))
     return Questions(questions, table.origin)
 
 
-def _choices(table: Table, head: str, order: tuple[int, int], row: int, chat: bool) -> tuple[Any, tuple[Option, ...]]:
+def _worked(examples: Table | None, chat: bool) -> Any:
+    """What stands before each question: the examples with the letters of their outcomes; nothing without any.
+
+    Their choices stand in one order and the other in turn, so that no letter is taught to be the outcome.
+    """
+    shown: Any = () if chat else ""
+    for row, label in enumerate(examples.labels if examples is not None else ()):
+        order = ORDERS[row % 2]
+        prompt, _ = _choices(examples, row, order, chat)  # type: ignore[arg-type]
+        letter = "AB"[order.index(int(label))]
+        shown += (*prompt, Message("assistant", letter)) if chat else f"{prompt} {letter}\n\n"
+    return shown
+
+
+def _facts(table: Table, row: int) -> str:
+    """What a row says, as the beginning of a prompt."""
+    values = table.rows.iloc[row]
+    facts = "\n".join(f"- {c.says}: {c.text(values[c.name])}" for c in table.task.columns)
+    return f"{table.task.settings['describe']}\nInformation:\n{facts}\n\n"
+
+
+def _choices(table: Table, row: int, order: tuple[int, int], chat: bool) -> tuple[Any, tuple[Option, ...]]:
     """Prompt and options of a multiple-choice question; `order` lists the choices (1 is positive) as shown."""
     settings = table.task.settings
     shown = "\n".join(f"{letter}. {settings['choices'][i]}" for letter, i in zip("AB", order))
-    text = f"{head}Question: {settings['question']}\n{shown}"
+    text = f"{_facts(table, row)}Question: {settings['question']}\n{shown}"
     options = tuple(
         Option(space + letter, "correct" if i == table.labels[row] else "wrong", float(i))
         for space in (" ", "")
@@ -139,9 +206,9 @@ def _choices(table: Table, head: str, order: tuple[int, int], row: int, chat: bo
     return f"{text}\nAnswer:", options
 
 
-def _digits(table: Table, head: str, chat: bool, digits: int) -> tuple[Any, tuple[Option, ...]]:
+def _digits(table: Table, row: int, chat: bool, digits: int) -> tuple[Any, tuple[Option, ...]]:
     """Prompt that ends in "0." and the digits that may follow."""
-    text = f"{head}Question: {table.task.settings['ask_probability']}"
+    text = f"{_facts(table, row)}Question: {table.task.settings['ask_probability']}"
     options = tuple(Option(f"{number:0{digits}d}", "none", (number + 0.5) / 10**digits) for number in range(10**digits))
     if chat:
         ask = Message("user", f"{text}\nReply with a number between 0 and 1 alone.")
@@ -181,20 +248,29 @@ def _kept(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def _labels(values: pd.Series, target: Mapping[str, Any]) -> np.ndarray:
-    if values.isna().any():
-        raise InputError(f"Target column {target['column']!r} has missing values; leave those rows out.")
+    """Whether the outcome came, `[rows]`; where the cell is empty what `missing` says."""
+    where, empty = f"Target column {target['column']!r}", values.isna().to_numpy()
+    if empty.any() and "missing" not in target:
+        raise InputError(f"{where} has missing values; leave those rows out, or say what `missing` means in `target`.")
+    labels = np.full(len(values), int(target.get("missing") == "positive"))
+    there = values[~empty]
     if "above" in target:
-        number = pd.to_numeric(values, errors="coerce")
-        if number.isna().any():
-            bad = values[number.isna()].iloc[0]
-            raise InputError(f"Target column {target['column']!r} holds {bad!r}, which is no number to be `above`.")
-        return (number > target["above"]).to_numpy().astype(int)
+        labels[~empty] = _numbers(there, "to be `above`") > target["above"]
+        return labels
     given = target["positive"]
     wanted = {code(each) for each in (given if isinstance(given, list) else [given])}
-    codes = values.map(code)
+    codes = there.map(code)
     if not codes.isin(list(wanted)).any():
-        raise InputError(
-            f"Target column {target['column']!r} never holds {', '.join(sorted(wanted))}; it holds "
-            f"{', '.join(sorted(set(codes))[:8])}."
-        )
-    return codes.isin(list(wanted)).to_numpy().astype(int)
+        held = ", ".join(sorted(set(codes))[:8])
+        raise InputError(f"{where} never holds {', '.join(sorted(wanted))}; it holds {held}.")
+    labels[~empty] = codes.isin(list(wanted))
+    return labels
+
+
+def _numbers(values: pd.Series, use: str) -> np.ndarray:
+    """A column as numbers."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any():
+        bad = values[numbers.isna()].iloc[0]
+        raise InputError(f"Column {values.name!r} holds {bad!r}, which is no number {use}.")
+    return numbers.to_numpy(np.float64)

@@ -47,6 +47,14 @@ def simplex(**parts: ArrayLike) -> tuple[Floats, ...]:
     return tuple(found)
 
 
+def distributions(name: str, values: ArrayLike) -> Floats:
+    """A table `[items, classes]` of probabilities, each row adding up to 1 within 1e-6."""
+    rows = _floats(name, values)
+    if rows.ndim != 2 or not rows.size or (rows < 0).any() or not (np.abs(rows.sum(axis=1) - 1) <= SLACK).all():
+        raise InputError(f"{name} must be a table [items, classes] whose rows are at least 0 and add up to 1.")
+    return rows
+
+
 def mask(name: str, values: ArrayLike, size: int) -> Bools:
     """A yes/no column `[size]`, given as booleans or as 0 and 1."""
     array = np.asarray(values)

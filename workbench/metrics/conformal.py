@@ -1,17 +1,16 @@
 """Answering with guarantees that hold for any model, as long as calibration and test items are exchangeable.
 
-Conformal selection (Jin & Candes 2023; Bai & Jin 2024, 2411.17983) releases answers with a bounded share of wrong ones;
-batch quantile bounds (after Lee et al. 2024, 2409.13990) bound a quantile of a whole batch.
+Conformal selection (Jin & Candes 2023) releases answers with a bounded share of wrong ones; batch quantile bounds
+(after Lee et al. 2024, 2409.13990) bound a quantile of a whole batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
 from workbench.metrics.checks import Floats, mask, threshold
@@ -19,7 +18,6 @@ from workbench.statistics import adjusted
 
 SLACK = 1e-12
 """Scores closer than this are equal."""
-PARTS = ("tune", "calibrate", "test")
 
 
 def conformal_p_values(calibration: ArrayLike, correct: ArrayLike, test: ArrayLike) -> Floats:
@@ -58,111 +56,20 @@ def conformal_select(calibration: ArrayLike, correct: ArrayLike, test: ArrayLike
     p = conformal_p_values(calibration, correct, test)
     after = adjusted(p, "fdr_bh")
     table = pd.DataFrame({"p": p, "p_adjusted": after, "selected": after <= level + SLACK})
-    smallest = 1 / (np.size(calibration) + 1)
-    if smallest > level + SLACK:
-        table.attrs["note"] = f"no p-value can be below {smallest:.3g}, so nothing can be released at q = {level:g}"
-    elif smallest * len(p) > level + SLACK:
-        fewest = int(np.ceil(smallest * len(p) / level - SLACK))
-        table.attrs["note"] = f"no p-value can be below {smallest:.3g}: fewer than {fewest} answers are never released"
+    if note := too_few(np.size(calibration), len(p), level):
+        table.attrs["note"] = note
     return table
 
 
-def split_parts(n: int, shares: Sequence[float] = (0.2, 0.4, 0.4), seed: int = 0) -> NDArray[np.str_]:
-    """A random part for each of n items: `tune` chooses the score, `calibrate` calibrates it, `test` is answered."""
-    weights = np.asarray(shares, np.float64)
-    if weights.shape != (3,) or (weights < 0).any() or abs(weights.sum() - 1) > 1e-9:
-        raise InputError(f"shares must be three numbers that add up to 1 (tune, calibrate, test), not {shares!r}.")
-    edges = np.round(np.cumsum(weights) * n).astype(int)
-    part = np.searchsorted(edges, np.arange(n), side="right")
-    return np.array(PARTS)[np.random.default_rng(seed).permutation(part)]
-
-
-def choose_score(table: pd.DataFrame, scores: Sequence[str], correct: str = "correct") -> str:
-    """The score that separates right from wrong best (AUROC) on these tuning items; the first at ties."""
-    from sklearn.metrics import roc_auc_score
-
-    right = mask(correct, table[correct].to_numpy(), len(table))
-    if not len(table) or right.all() or not right.any():
-        return scores[0]
-    return max(scores, key=lambda name: roc_auc_score(right, finite(name, table[name])))
-
-
-def release(
-    table: pd.DataFrame,
-    q: float,
-    scores: str | Sequence[str],
-    correct: str = "correct",
-    part: str = "part",
-    item: str = "question_id",
-) -> pd.DataFrame:
-    """The test answers of a table with those released marked, the score being chosen on the tuning part.
-
-    Args:
-        table: One row per answer.
-        q: Bound on the false discovery rate.
-        scores: Columns to choose from; one column needs no tuning part.
-        correct: Column that says whether an answer is right (of tuning and calibration items).
-        part: Column that holds `tune`, `calibrate` or `test`.
-        item: Column that names the item.
-
-    Returns:
-        The test rows with `score`, `p`, `p_adjusted`, `selected`; `attrs` holds `chosen` and perhaps a `note`.
-
-    Raises:
-        InputError: An item stands in two parts (a calibration item used for tuning breaks the guarantee), a part is
-            empty or unknown.
-    """
-    names = [scores] if isinstance(scores, str) else list(scores)
-    if strange := sorted(set(table[part]) - set(PARTS)):
-        raise InputError(f"Column {part!r} holds {strange[0]!r}; it may hold {', '.join(PARTS)}.")
-    parts_of = table.groupby(item)[part].nunique()
-    if (parts_of > 1).any():
-        raise InputError(
-            f"Item {parts_of.index[parts_of > 1][0]!r} stands in more than one part; calibration items must not be "
-            "used for tuning or testing."
-        )
-    tune, calibrate, test = (table[table[part] == name] for name in PARTS)
-    if calibrate.empty or test.empty or (len(names) > 1 and tune.empty):
-        raise InputError("Selection needs calibration and test items, and tuning items to choose among scores.")
-    chosen = choose_score(tune, names, correct) if len(names) > 1 else names[0]
-    found = conformal_select(calibrate[chosen], calibrate[correct], test[chosen], q)
-    result = test.assign(score=test[chosen].to_numpy(), **{str(name): found[name].to_numpy() for name in found})
-    result.attrs = {"chosen": chosen, **found.attrs}
-    return result
-
-
-def release_repeatedly(
-    table: pd.DataFrame,
-    q: float,
-    scores: str | Sequence[str],
-    correct: str = "correct",
-    item: str = "question_id",
-    shares: Sequence[float] = (0.2, 0.4, 0.4),
-    splits: int = 200,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """`release` over random splits, one row each.
-
-    Returns:
-        `split`, `chosen`, `n_test`, `n_released`, `false_share` (wrong among the released, 0 where none is, as the
-        false discovery rate counts it), `power` (released among the right; NaN where none is right).
-    """
-    rows = []
-    for split in range(splits):
-        found = release(table.assign(part=split_parts(len(table), shares, seed + split)), q, scores, correct, item=item)
-        right, given = mask(correct, found[correct].to_numpy(), len(found)), found["selected"].to_numpy()
-        wrong_given = float((given & ~right).sum())
-        rows.append(
-            {
-                "split": split,
-                "chosen": found.attrs["chosen"],
-                "n_test": len(found),
-                "n_released": int(given.sum()),
-                "false_share": wrong_given / given.sum() if given.any() else 0.0,
-                "power": float(given[right].mean()) if right.any() else np.nan,
-            }
-        )
-    return pd.DataFrame(rows)
+def too_few(n: int, m: int, q: float) -> str:
+    """What n calibration answers cannot do for m test answers at q, whatever the scores; empty if nothing."""
+    smallest = 1 / (n + 1)
+    if smallest > q + SLACK:
+        return f"no p-value can be below {smallest:.3g}, so nothing can be released at q = {q:g}"
+    if smallest * m > q + SLACK:
+        fewest = int(np.ceil(smallest * m / q - SLACK))
+        return f"no p-value can be below {smallest:.3g}: fewer than {fewest} answers are never released"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.answers import block_starts
 from workbench.errors import InputError, unknown
-from workbench.metrics.checks import Floats, fractions
+from workbench.metrics.checks import Floats, distributions, fractions
 
 Kernel = Literal["gaussian", "none"]
 KERNELS = ("gaussian", "none")
@@ -174,12 +174,7 @@ def symmetric_kl(p: ArrayLike, floor: float = 1e-9) -> Floats:
         p: One distribution per item over the same options, `[N, K]`.
         floor: Smallest probability; keeps the divergence finite where an option has none.
     """
-    rows = np.asarray(p, np.float64)
-    if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all() or (rows < 0).any():
-        raise InputError("p must be a table [items, options] of probabilities.")
-    if (np.abs(rows.sum(axis=1) - 1) > 1e-6).any():
-        raise InputError("Every row of p must add up to 1.")
-    rows = np.maximum(rows, floor)
+    rows = np.maximum(distributions("p", p), floor)
     logs = np.log(rows)
     cross = rows @ logs.T
     own = np.diag(cross)

@@ -25,6 +25,8 @@ METRICS: dict[str, Callable[[Floats, Floats], float]] = {
     "score_sd": lambda s, y: float(s.std()),
 }
 """Of scores and labels; accuracy at 0.5."""
+RESAMPLED_UPWARDS = ("ece", "ece_equal_mass")
+"""Metrics that resampling pushes upwards; their intervals are centred on the estimate."""
 
 
 def risk_report(
@@ -40,14 +42,22 @@ def risk_report(
         seed: Of them.
 
     Returns:
-        metric, mean, se, low, high, n, note; AUROC is NaN with one outcome only.
+        metric, mean, se, low, high, n, note (AUROC is NaN with one outcome only), and `baseline`: chance for the AUROC,
+        the constant base rate for Brier score and accuracy, 0 for biases and spread, and for calibration errors the
+        mean of `draws` samples of outcomes that come exactly as often as the scores say.
     """
     s, y = fractions(scores=scores, labels=labels)
+    rate = y.mean()
+    baselines = {"auroc": 0.5, "brier": rate * (1 - rate), "accuracy": max(rate, 1 - rate)}
+    coins = np.random.default_rng(seed).random((draws, len(s))) < s
     rows = []
     for name in names:
-        found = bootstrap(METRICS[name], s, y, draws=draws, seed=seed)
-        note = "one outcome only" if name == "auroc" and not 0 < y.mean() < 1 else found["note"]
-        rows.append({"metric": name, **found, "note": note})
+        upwards = name in RESAMPLED_UPWARDS
+        found = bootstrap(METRICS[name], s, y, draws=draws, seed=seed, centred=upwards)
+        note = "one outcome only" if name == "auroc" and not 0 < rate < 1 else found["note"]
+        found["low"] = max(found["low"], 0.0) if upwards else found["low"]
+        honest = [METRICS[name](s, coin) for coin in coins.astype(float)] if upwards else [baselines.get(name, 0.0)]
+        rows.append({"metric": name, **found, "note": note, "baseline": float(np.mean(honest))})
     return pd.DataFrame(rows)
 
 
@@ -161,7 +171,12 @@ def supervised_scores(features: pd.DataFrame, labels: ArrayLike, folds: int = 5,
     categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     models = {
         "logistic_regression": (StandardScaler(), LogisticRegression(max_iter=1000)),
-        "gradient_boosting": ("passthrough", HistGradientBoostingClassifier(max_iter=50, random_state=seed)),
+        "gradient_boosting": (
+            "passthrough",
+            HistGradientBoostingClassifier(
+                max_iter=50, min_samples_leaf=int(np.clip(len(y) // 20, 2, 20)), random_state=seed
+            ),
+        ),
     }
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     found = {"base_rate": np.full(len(y), np.nan)}

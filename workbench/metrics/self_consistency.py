@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
-from workbench.metrics.checks import Floats, fractions
+from workbench.metrics.checks import Floats, distributions, fractions
 
 
 def split_point(residuals: ArrayLike) -> dict[str, float]:
@@ -47,7 +47,7 @@ def split_point(residuals: ArrayLike) -> dict[str, float]:
 
 def spc_mar(p: ArrayLike) -> Floats:
     """The MAR of each class that a true distribution has: 2 p (1 - p), `[N, K]`."""
-    return 2 * (rows := _distributions(p)) * (1 - rows)
+    return 2 * (rows := distributions("p", p)) * (1 - rows)
 
 
 def spc_sds(p: ArrayLike, mar: ArrayLike) -> Floats:
@@ -104,7 +104,7 @@ def fit_mar(features: ArrayLike, p: ArrayLike, gold: ArrayLike, fit: ArrayLike, 
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    rows, seen = _distributions(p), np.asarray(fit, bool)
+    rows, seen = distributions("p", p), np.asarray(fit, bool)
     if seen.shape != (len(rows),) or seen.sum() < 2:
         raise InputError("fit must mark at least two of the items.")
     x = np.asarray(features, np.float64)
@@ -117,10 +117,3 @@ def _stretch(mar: float, near: float, far: float) -> float:
     """How far an interval on the side of `near` has to stretch, at least 1."""
     room = 2 * far - mar
     return max(1.0, mar * far / (room * near)) if room > 0 else float("inf")
-
-
-def _distributions(p: ArrayLike) -> Floats:
-    rows = np.asarray(p, np.float64)
-    if rows.ndim != 2 or not rows.size or (rows < 0).any() or not (np.abs(rows.sum(axis=1) - 1) <= 1e-6).all():
-        raise InputError("p must be a table [items, classes] whose rows are at least 0 and add up to 1.")
-    return rows

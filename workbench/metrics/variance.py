@@ -109,8 +109,8 @@ def item_analysis(correct: ArrayLike) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "difficulty": table.mean(axis=0),
-            "item_total": [_correlation(column, total) for column in table.T],
-            "item_rest": [_correlation(column, total - column) for column in table.T],
+            "item_total": _correlations(table, total[:, None]),
+            "item_rest": _correlations(table, total[:, None] - table),
         }
     )
 
@@ -231,15 +231,12 @@ def subset_ranking(correct: ArrayLike, size: int, draws: int = 200, seed: int = 
 
 
 def _agreement(one: Floats, two: Floats) -> tuple[float, int]:
-    a, b = (item_analysis(part)["item_rest"].to_numpy() for part in (one, two))
-    both = np.isfinite(a) & np.isfinite(b)
-    return _correlation(_ranks(a[both]), _ranks(b[both])), int(both.sum())
-
-
-def _ranks(values: Floats) -> Floats:
     from scipy.stats import rankdata
 
-    return np.asarray(rankdata(values), np.float64)
+    a, b = (item_analysis(part)["item_rest"].to_numpy() for part in (one, two))
+    both = np.isfinite(a) & np.isfinite(b)
+    ranks = [np.asarray(rankdata(each[both]), np.float64)[:, None] for each in (a, b)]
+    return float(_correlations(*ranks)[0]), int(both.sum())
 
 
 def _tau(row: Floats) -> float:
@@ -248,11 +245,15 @@ def _tau(row: Floats) -> float:
     return float(kendalltau(np.arange(len(row)), row).statistic) if len(row) > 1 and np.ptp(row) > 0 else float("nan")
 
 
-def _correlation(one: Floats, two: Floats) -> float:
-    """Pearson's, NaN for fewer than three values or a constant."""
-    if len(one) < 3 or np.ptp(one) < 1e-12 or np.ptp(two) < 1e-12:
-        return float("nan")
-    return float(np.corrcoef(one, two)[0, 1])
+def _correlations(one: Floats, two: Floats) -> Floats:
+    """Correlation of each column with its like, `[columns]`; NaN for fewer than three values or a constant."""
+    columns = np.broadcast_shapes(one.shape, two.shape)[1]
+    if len(one) < 3:
+        return np.full(columns, np.nan)
+    a, b = one - one.mean(axis=0), two - two.mean(axis=0)
+    varied = (np.ptp(one, axis=0) >= 1e-12) & (np.ptp(two, axis=0) >= 1e-12)
+    size = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    return np.divide((a * b).sum(axis=0), size, out=np.full(columns, np.nan), where=varied)
 
 
 def _table(name: str, values: ArrayLike) -> Floats:

@@ -7,7 +7,7 @@ answer is 1 - h(x)[answer].
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,10 @@ from numpy.typing import ArrayLike
 
 from workbench.errors import InputError, unknown
 from workbench.metrics.calibration import bin_table, ece
-from workbench.metrics.checks import Floats, fractions
+from workbench.metrics.checks import Floats, distributions, fractions
 
+Scalariser = Callable[[Floats], tuple[Floats, Floats]]
+"""Joins losses `[N, sources]`: values `[N]` that grow in each of them, and the gradient `[N, sources]`."""
 ABSTAINS = -1
 """The label of a source that says nothing of an item."""
 
@@ -40,7 +42,13 @@ def chebyshev(losses: Floats) -> tuple[Floats, Floats]:
     return losses.max(axis=1), gradient
 
 
-SCALARISERS = {"linear": linear, "quadratic": quadratic, "chebyshev": chebyshev}
+def norm(losses: Floats) -> tuple[Floats, Floats]:
+    """Euclidean norm of the losses."""
+    length = np.sqrt((losses**2).sum(axis=1))
+    return length, losses / np.where(length > 0, length, 1.0)[:, None]
+
+
+SCALARISERS: dict[str, Scalariser] = {"linear": linear, "quadratic": quadratic, "norm": norm, "chebyshev": chebyshev}
 
 
 def polar_risk(harmonised: ArrayLike, answers: ArrayLike) -> Floats:
@@ -50,10 +58,8 @@ def polar_risk(harmonised: ArrayLike, answers: ArrayLike) -> Floats:
         harmonised: The harmoniser's distributions, `[N, K]`.
         answers: The model's classes 0 ... K - 1, or -1, `[N]`.
     """
-    h, chosen = np.asarray(harmonised, np.float64), np.asarray(answers)
-    if h.ndim != 2 or not h.size or (h < 0).any() or (np.abs(h.sum(axis=1) - 1) > 1e-6).any():
-        raise InputError("harmonised must be a table [items, classes] whose rows are at least 0 and add up to 1.")
-    labels = _labels("answers", chosen, len(h), h.shape[1])
+    h = distributions("harmonised", harmonised)
+    labels = _labels("answers", answers, len(h), h.shape[1])
     risk = 1 - h[np.arange(len(h)), np.maximum(labels, 0)]
     return np.where(labels == ABSTAINS, np.nan, risk)
 
@@ -62,7 +68,7 @@ def harmonise(
     features: ArrayLike,
     sources: ArrayLike,
     classes: int,
-    scalariser: Literal["linear", "quadratic", "chebyshev"] = "quadratic",
+    scalariser: str | Scalariser = "quadratic",
     ridge: float = 1e-2,
 ) -> Floats:
     """The harmoniser's distributions `[N, K]`: a logistic model of the features fitted to all sources, no gold label.
@@ -71,14 +77,16 @@ def harmonise(
         features: Of the items (hidden states, sentence embeddings), `[N, D]`; standardised here.
         sources: Class each source gives each item, the model's answer among them, `[N, sources]`; -1 abstains.
         classes: Number of classes K.
-        scalariser: How the losses of an item's sources are joined; sources that abstain drop out.
+        scalariser: How the losses of an item's sources are joined, by name (`SCALARISERS`) or a function of your own;
+            sources that abstain drop out.
         ridge: Penalty on the squared weights.
     """
     from scipy.optimize import minimize
     from scipy.special import log_softmax
 
-    if scalariser not in SCALARISERS:
+    if isinstance(scalariser, str) and scalariser not in SCALARISERS:
         raise unknown("scalariser", scalariser, list(SCALARISERS))
+    join = SCALARISERS[scalariser] if isinstance(scalariser, str) else scalariser
     x = np.asarray(features, np.float64)
     if x.ndim != 2 or not x.size or not np.isfinite(x).all():
         raise InputError("features must be a table [items, dimensions] of finite numbers.")
@@ -90,7 +98,6 @@ def harmonise(
     x = np.column_stack([(x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0), np.ones(len(x))])
     says = votes != ABSTAINS
     target = np.eye(classes)[np.maximum(votes, 0)] * says[..., None]
-    join: Any = SCALARISERS[scalariser]
 
     def loss(flat: Floats) -> tuple[float, Floats]:
         weights = flat.reshape(x.shape[1], classes)

@@ -30,6 +30,8 @@ def paired(
 ) -> pd.DataFrame:
     """Two models, or two readings, on the same items: `a - b` item by item.
 
+    Where no item differs the interval is that of a share of 0 of n, to either side.
+
     Args:
         a: One row per item with `on` and the columns.
         b: The same items.
@@ -61,6 +63,8 @@ def paired(
             one, two = numbers(part, name), numbers(part, f"{name} of b")
             used = ~np.isnan(one - two)
             found = interval(one - two, clusters, method, level, draws, seed)
+            if found["method"] == "wilson" and found["mean"] == 0:
+                found["low"] = -found["high"]
             rows.append({**key, "metric": name, **found, **_tests(one, two, used, clusters, draws, seed)})
     return pd.DataFrame(rows)
 
