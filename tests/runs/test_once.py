@@ -28,7 +28,10 @@ DEAD = 2**22 - 3  # no process has this id here
 def lease_file(place: Path, key: str, pid: int, host: str | None = None, age: float = 0) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     path = place / f".lease-{key}"
-    path.write_text(json.dumps({"host": host or platform.node(), "pid": pid, "started": time.time() - age}))
+    machine = f"{host} at another start" if host else leases._machine()
+    birth = leases._birth(pid) if age < 60 else "another process had this number"
+    content = {"host": host or platform.node(), "pid": pid, "started": time.time() - age}
+    path.write_text(json.dumps(content | {"token": f"{pid}-{age}", "machine": machine, "birth": birth or "once"}))
     os.utime(path, (time.time() - age,) * 2)
     return path
 
@@ -101,17 +104,20 @@ def test_two_processes_run_it_once_and_the_second_says_so(tmp_path: Path) -> Non
     assert sum("is running it; waiting for that" in text and "ok already in" in text for text in said) == 1
 
 
-def test_a_live_lease_is_waited_for_and_an_abandoned_one_taken_over(tmp_path: Path) -> None:
+def test_a_live_lease_is_waited_for_and_an_abandoned_one_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "WATCH", 0.2)
     for pid, host, age in ((DEAD, None, 0), (os.getpid(), None, 99), (1, "elsewhere", 99)):
         lease_file(tmp_path, "k", pid, host, age)
-        with held(tmp_path, "k") as waited:
-            assert not waited
+        with held(tmp_path, "k") as hold:
+            assert hold.waited == (host is not None) and hold.ours
             assert (lease := read_lease(tmp_path / ".lease-k")) and lease.pid == os.getpid()
     path = lease_file(tmp_path, "k", 1, "elsewhere")
     threading.Timer(0.4, path.unlink).start()
     seen = []
-    with held(tmp_path, "k", seen.append) as waited:
-        assert waited and (seen[0].host, seen[0].pid) == ("elsewhere", 1)
+    with held(tmp_path, "k", seen.append) as hold:
+        assert hold.waited and (seen[0].host, seen[0].pid) == ("elsewhere", 1)
     assert not path.exists()
 
 

@@ -61,6 +61,17 @@ def test_a_copy_that_failed_is_made_up_for(quick: Execute, url: str, monkeypatch
     assert run.reused and store.exists(f"{top}/toy/fine/{run.run_id}/run.json")
 
 
+def test_status_tells_what_is_on_the_store_from_any_machine(
+    quick: Execute, url: str, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("status", "--outputs", f"{url}/none") == 0
+    assert capsys.readouterr().out == f"No runs in {url}/none.\n"
+    run = quick(outputs=url)
+    shutil.rmtree(remote_module.working_copy(url))
+    assert call("status", "--outputs", url) == 0
+    assert capsys.readouterr().out.startswith(f"ok          toy/fine/{run.run_id}  ")
+
+
 def test_an_unknown_store_is_one_sentence(quick: Execute) -> None:
     with pytest.raises(InputError, match="Cannot open --outputs nostore://x"):
         quick(outputs="nostore://x")

@@ -2,7 +2,8 @@
 
 import workbench.cli.results
 import workbench.cli.runs
-import workbench.cli.sources  # noqa: F401 - each registers its commands
+import workbench.cli.sources
+import workbench.cli.stores  # noqa: F401 - each registers its commands
 from workbench.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
+import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +20,7 @@ from workbench.errors import InputError
 
 if TYPE_CHECKING:
     from workbench.runs import PlannedRun, Run
+    from workbench.runs.cluster import Ended
     from workbench.runs.leases import Lease
 
 StudyName = Annotated[str, typer.Argument(help="A study, or 'all'.", metavar="STUDY")]
@@ -29,6 +35,8 @@ GivenFile = Annotated[
 ]
 EXIT_CODES = {"ok": 0, "failed": 1, "died": 137, "timed_out": 124, "cancelled": 130}
 MISTAKE = 2
+SHOWN = 10
+"""Runs that have ended and that `status` lists."""
 
 
 @app.command()
@@ -42,10 +50,11 @@ def plan(
 ) -> None:
     """Show what `run` would execute, with every parameter checked, what is there already and what it may take."""
     from workbench.runs.forecast import forecast
+    from workbench.runs.listing import runs_of
 
-    home = home_of(outputs)
+    home, read_once = home_of(outputs), cache(runs_of)
     every = _plan(study, profile, parameters, notebook, file)
-    forecasts = [forecast(planned, home) for planned in every]
+    forecasts = [forecast(planned, home, read_once) for planned in every]
     for planned, expected in zip(every, forecasts):
         cell = ", ".join(f"{name}={value!r}" for name, value in planned.cell.items())
         print(planned.name + (f"  [{cell}]" if cell else ""))
@@ -69,20 +78,20 @@ def run(
     outputs: Outputs = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes a notebook may take.", min=0.001)] = None,
     again: Annotated[bool, typer.Option("--again", help="Run also what went well before.")] = False,
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
+    ] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs a cell needs, with --on.", min=0)] = None,
 ) -> None:
     """Execute the notebooks of a study and write their results and reports."""
-    from workbench.runs import execute
-
     signal.signal(signal.SIGTERM, _interrupt)
-    runs: list[Run] = []
-    for planned in _plan(study, profile, parameters, notebook, file):
-        with cell_progress(planned.name) as told:
-            seconds = timeout * 60 if timeout else None
-            done = execute(planned, outputs_of(outputs), seconds, told, again, _waiting(planned.name))
+    seconds = timeout * 60 if timeout else None
+    every = _plan(study, profile, parameters, notebook, file)
+    ways = _on(on, every, outputs, seconds, again, gpus) if on else _here(every, outputs, seconds, again)
+    runs: list[Run | Ended] = []
+    for planned, done in _shown(ways, home_of(outputs)):
         runs.append(done)
         print(_line(planned, done), flush=True)
-        if done.status == "cancelled":
-            break
     print("\nReports:")
     for done in runs:
         print(f"  {done.status:<9}  {done.folder}/report.html")
@@ -93,17 +102,21 @@ def run(
 @app.command()
 def status(outputs: Outputs = None) -> None:
     """Show the runs under way, from any terminal, and how the last ones ended."""
+    from workbench.runs import remote
     from workbench.runs.listing import half_done, run_folders
     from workbench.runs.progress import under_way
 
-    home = home_of(outputs)
+    home, under = home_of(outputs), False
     for staging in half_done(home):
         print(under_way(staging))
-    finished = sorted(run_folders(home), key=lambda folder: folder.name)[-10:]
-    for folder in reversed(finished):
-        print(_last(folder))
-    if not finished and not half_done(home):
-        print(f"No runs in {home}.")
+        under = True
+    if remote.is_url(where := outputs_of(outputs)):
+        lines = [_told(f"{done.name}/{done.run_id}", done) for done in remote.newest(str(where), SHOWN)]
+    else:
+        folders = sorted(run_folders(home), key=lambda folder: folder.name, reverse=True)
+        lines = [_last(folder) for folder in folders[:SHOWN]]
+    for line in lines or ([] if under else [f"No runs in {where}."]):
+        print(line)
 
 
 @app.command()
@@ -129,7 +142,57 @@ def clean(
         print(f"{len(found)} could be removed; do it with --yes.")
 
 
-def exit_code(runs: list[Run]) -> int:
+def _here(
+    every: list[PlannedRun], outputs: str | None, seconds: float | None, again: bool
+) -> Iterator[tuple[PlannedRun, Run]]:
+    """Runs cells one after the other on this machine, until one is stopped by hand."""
+    from workbench.runs import execute
+
+    for planned in every:
+        with cell_progress(planned.name) as told:
+            where = outputs_of(outputs)
+            done = execute(planned, where, seconds, told, again, _waiting(planned.name), gallery=isinstance(where, str))
+        yield planned, done
+        if done.status == "cancelled":
+            break
+
+
+def _on(
+    address: str, every: list[PlannedRun], outputs: str | None, seconds: float | None, again: bool, gpus: float | None
+) -> Iterator[tuple[PlannedRun, Ended]]:
+    """Runs cells on a cluster; what is under way there is finished even if this is stopped by hand."""
+    from workbench.runs.dispatch import run_on
+
+    def say(sentence: str) -> None:
+        print(sentence, file=sys.stderr, flush=True)
+
+    try:
+        yield from run_on(address, every, outputs_of(outputs), seconds, again, gpus, say)
+    except KeyboardInterrupt:
+        say("Stopped; the workers finish the cells they have, and the same command runs what is missing then.")
+        raise typer.Exit(EXIT_CODES["cancelled"]) from None
+
+
+def _shown(ways: Iterator[tuple[PlannedRun, Any]], home: Path) -> Iterator[tuple[PlannedRun, Any]]:
+    """Hands runs on as they end, and keeps the gallery up to date in no more than a tenth of the time."""
+    from workbench.reports import write_gallery
+
+    due, stale = 0.0, False
+    try:
+        for pair in ways:
+            yield pair
+            start, stale = time.monotonic(), True
+            if start >= due:
+                with suppress(OSError):  # it can be made again
+                    write_gallery(home)
+                due, stale = time.monotonic() + 9 * (time.monotonic() - start), False
+    finally:
+        if stale:
+            with suppress(OSError):
+                write_gallery(home)
+
+
+def exit_code(runs: Sequence[Run | Ended]) -> int:
     """0 if all went well, 2 if only for a user's mistake not, else that of the worst end."""
     if {run.failure.name for run in runs if run.failure} == {"InputError"}:
         return MISTAKE
@@ -166,7 +229,7 @@ def _from_file(file: Path) -> dict[str, Any]:
     return {str(name): value for name, value in content.items()}
 
 
-def _line(planned: PlannedRun, done: Run) -> str:
+def _line(planned: PlannedRun, done: Run | Ended) -> str:
     """What became of one cell."""
     cell = f" [{', '.join(f'{name}={value}' for name, value in planned.cell.items())}]" if planned.cell else ""
     failure = f" – {done.failure.name}: {done.failure.message}" if done.failure else ""
@@ -185,6 +248,10 @@ def _last(folder: Path) -> str:
         done = load_run(folder)
     except InputError as error:
         return f"unreadable  {name}: {error}"
+    return _told(name, done)
+
+
+def _told(name: str, done: Run) -> str:
     headline = f"  {done.headline}" if done.headline else ""
     failure = f"  {done.failure.name}: {done.failure.message}" if done.failure else ""
     return f"{done.status.replace('_', ' '):<10}  {name}  {done.seconds:.0f} s{headline}{failure}"

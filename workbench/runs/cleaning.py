@@ -41,7 +41,9 @@ def removable(outputs: Path) -> list[Removal]:
     kept = _newest_good(runs) | referred
     found = [Removal(r.folder, "a newer run replaces it") for r in runs if r.folder and _name(r.folder) not in kept]
     places = sorted(p for p in outputs.glob("*/*") if p.is_dir() and not p.name.startswith("."))
-    left = [Removal(path, "a process that is gone left it") for p in places for path in sweep(p, remove=False)]
+    left = [
+        Removal(path, "a process that is gone left it") for p in places for path in sweep(p, remove=False, patient=True)
+    ]
     return sorted([*found, *left], key=lambda removal: removal.path)
 
 

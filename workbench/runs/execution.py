@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from workbench.errors import InputError
 from workbench.files import sha256_of, written_whole
 from workbench.runs import remote
 from workbench.runs.folder import NOTES, RUN_FOLDER, read_notes
-from workbench.runs.leases import OnWait, held, sweep
+from workbench.runs.leases import Hold, OnWait, held, sweep
 from workbench.runs.listing import finished, newest
 from workbench.runs.outcome import Vitals, cells_in, counts_in, exit_reason, failure_in, seeds_in
 from workbench.runs.provenance import changes_of, host, kernel_version, source_of
@@ -29,7 +30,7 @@ from workbench.runs.staging import (
     write_progress,
     writing,
 )
-from workbench.runs.studies import PlannedRun, root
+from workbench.runs.studies import PlannedRun
 
 OnCell = Callable[[int, int], None]
 
@@ -41,6 +42,7 @@ def execute(
     on_cell: OnCell = lambda done, total: None,
     again: bool = False,
     on_wait: OnWait = lambda lease: None,
+    gallery: bool = True,
 ) -> Run:
     """Runs one notebook and publishes `outputs/<study>/<notebook>/<run-id>/`, whatever the status it ends with.
 
@@ -54,6 +56,7 @@ def execute(
         on_cell: Called with the number of code cells done and their total.
         again: Whether to run what was run before once more.
         on_wait: Told who is waited for.
+        gallery: Whether to write the gallery anew; it reads every record in `outputs`.
 
     Raises:
         InputError: If `outputs` cannot be written.
@@ -63,15 +66,18 @@ def execute(
     home = remote.working_copy(outputs)
     place = place_of(home, planned.study, planned.notebook)
     begun = datetime.now(UTC)
-    with held(place, planned.key, on_wait) as waited:
-        sweep(place, own=planned.key)
-        run = None if again and not waited else _found(planned, place, outputs, begun if waited else None)
-        if run is not None:
-            run = run.model_copy(update={"reused": True})
-        else:
-            run = _run(planned, make_staging(place, planned.run_id), timeout, on_cell)
-    with suppress(OSError):  # the gallery can be made again
-        write_gallery(home)
+    run = None
+    while run is None:  # a second time only where a lease was lost to another machine
+        with held(place, planned.key, on_wait) as hold:
+            sweep(place, own=planned.key)
+            waited_since = begun if hold.waited else None
+            if (waited_since or not again) and (found := _found(planned, place, outputs, waited_since)):
+                run = found.model_copy(update={"reused": True})
+            else:
+                run = _kept(planned, make_staging(place, planned.run_id), timeout, on_cell, hold)
+    if gallery:
+        with suppress(OSError):  # it can be made again
+            write_gallery(home)
     if remote.is_url(outputs):
         remote.push(run, home, str(outputs))
     return run
@@ -87,7 +93,24 @@ def _found(planned: PlannedRun, place: Path, outputs: Path | str, waited_since: 
     return run
 
 
-def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell) -> Run:
+def _kept(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, hold: Hold) -> Run | None:
+    """Runs it; None if another machine took the lease over meanwhile, in which case nothing is published."""
+    try:
+        if (run := _run(planned, staging, timeout, on_cell, hold)) is not None:
+            return run
+    except (OSError, InputError):  # whoever took the lease over has swept the folder
+        if hold.ours:
+            raise
+    shutil.rmtree(staging, ignore_errors=True)
+    warnings.warn(
+        f"{planned.name}: this machine or its disk stood still until its lease expired, and another process took the "
+        "run over; nothing of this attempt is kept, the other's result counts.",
+        stacklevel=3,
+    )
+    return None
+
+
+def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, hold: Hold) -> Run | None:
     """Executes in the staging folder, and publishes it with its record."""
 
     def told(done: int, total: int) -> None:
@@ -127,7 +150,7 @@ def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnC
     with suppress(OSError):  # a full disk: the record matters more
         if patch:
             (staging / PATCH).write_text(patch, encoding="utf-8")
-    return publish(run, staging)
+    return publish(run, staging) if hold.ours else None
 
 
 def _attempt(
@@ -165,7 +188,7 @@ def _papermill(planned: PlannedRun, staging: Path, timeout: float | None, on_cel
         language="python",
         save_to=staging / NOTEBOOK,
         vitals=vitals,
-        folder=root(),
+        folder=planned.folder,
         environment={RUN_FOLDER: str(staging)},
         log=staging / LOG,
         timeout=timeout,

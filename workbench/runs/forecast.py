@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,19 +36,24 @@ class Forecast:
         return f"{self.state}; time {time}; tokens to compute {tokens}"
 
 
-def forecast(planned: PlannedRun, outputs: Path) -> Forecast:
+def forecast(planned: PlannedRun, outputs: Path, runs: Callable[[Path], list[Run]] = runs_of) -> Forecast:
     """Looks for earlier runs of the same notebook.
 
     Tokens cannot be known before the notebook has built its questions, so they are told only where an earlier run
     with the same parameters noted its counts of answers and those are kept.
+
+    Args:
+        planned: What would be run.
+        outputs: Folder of all results.
+        runs: Gives the runs of a notebook, oldest first; one that remembers saves reading them for every cell.
     """
     place = outputs / planned.study / planned.notebook
     if (run := finished(place, planned.key)) is not None:
         return Forecast("done", run.run_id)
     lease = read_lease(place / f"{LEASE}{planned.key}")
-    state: Literal["running", "to run"] = "running" if lease and lease.live else "to run"
+    state: Literal["running", "to run"] = "running" if lease and lease.look() == "works" else "to run"
     values = planned.parameters_given | planned.parameters_default
-    earlier = [r for r in runs_of(place) if r.status == "ok" and _model(_values(r)) == _model(values)]
+    earlier = [r for r in runs(place) if r.status == "ok" and _model(_values(r)) == _model(values)]
     same = [run for run in earlier if _values(run) == values]
     if same:
         counted = same[-1].counts.tokens is not None or same[-1].counts.computed is not None

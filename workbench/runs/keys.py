@@ -31,7 +31,7 @@ def key_of(notebook: Path, name: str, values: dict[str, Any], folder: Path) -> s
     Raises:
         InputError: If a parameter is the address of a server and is wrong, or holds a key.
     """
-    files = [_state(folder / text) for text in _texts(values) if _is_path(folder, text)]
+    files = [_state(folder / text) for text in input_paths(values, folder)]
     content = json.dumps([sha256_of(notebook), name, values, files, code_digest()], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
@@ -45,6 +45,11 @@ def code_digest() -> str:
         if room not in NOT_COMPUTING:
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def input_paths(values: dict[str, Any], folder: Path) -> tuple[str, ...]:
+    """The files and folders that parameters name, as they name them; relative ones start from `folder`."""
+    return tuple(text for text in _texts(values) if _is_path(folder, text))
 
 
 def from_here(value: Any, here: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from workbench.errors import InputError
@@ -59,23 +60,21 @@ def find_run(name: str | Path, outputs: Path) -> Run:
 
 
 def _readable(place: Path, key: str) -> Iterator[Run]:
-    for folder in reversed(_runs(place)):
-        if not key or folder.name.endswith(f"-{key}"):
-            try:
-                yield load_run(folder)
-            except InputError:
-                continue
+    for folder in reversed(_folders(place, f"-{key}" if key else "")):
+        with suppress(InputError):
+            yield load_run(folder)
 
 
 def _runs(place: Path) -> list[Path]:
     return [folder for folder in _folders(place) if (folder / "run.json").exists()]
 
 
-def _folders(folder: Path) -> list[Path]:
-    """The visible folders in a folder; links such as `latest` are none."""
+def _folders(folder: Path, ending: str = "") -> list[Path]:
+    """The visible folders in a folder whose names end so; links such as `latest` are none."""
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False)]
+            seen = (e for e in entries if not e.name.startswith(".") and e.name.endswith(ending))
+            names = sorted(e.name for e in seen if e.is_dir(follow_symlinks=False))
     except OSError:
         return []
-    return [folder / name for name in sorted(names)]
+    return [folder / name for name in names]

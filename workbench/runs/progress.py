@@ -36,7 +36,8 @@ def under_way(staging: Path) -> UnderWay:
     run_id = staging.name.removeprefix(STAGING)
     lease = read_lease(staging.parent / f"{LEASE}{run_id.rpartition('-')[2]}")
     done, total = read_progress(staging)
-    who = f"process {lease.pid} on {lease.host}" if lease and lease.live else ""
+    live = lease is not None and lease.live
+    who = f"process {lease.pid} on {lease.host}" if lease and live else ""
     name = f"{staging.parent.parent.name}/{staging.parent.name}/{run_id}"
-    started = lease.started if lease and lease.live else staging.stat().st_mtime
+    started = lease.started if lease and live else staging.stat().st_mtime
     return UnderWay(name, done, total, time.time() - started, who)

@@ -77,6 +77,16 @@ def pull(place: Path, key: str, url: str) -> Run | None:
     return None
 
 
+def newest(url: str, count: int) -> list[Run]:
+    """The last runs on the store, the newest first."""
+    store, top = _store(url)
+    try:
+        records = sorted(store.glob(f"{top}/*/*/*/run.json"), key=lambda name: name.split("/")[-2], reverse=True)
+        return [Run.model_validate_json(store.cat_file(name)) for name in records[:count]]
+    except Exception as error:
+        raise InputError(f"Cannot read {url}: {str(error) or type(error).__name__}.") from error
+
+
 def _store(url: str) -> tuple[Any, str]:
     """The file system of a URL and the path in it."""
     from fsspec.core import url_to_fs

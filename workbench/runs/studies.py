@@ -28,6 +28,8 @@ class Study:
     """Profile -> parameter -> value, for every notebook that declares it; under a notebook's name, for that one."""
     matrices: dict[str, Matrix]
     """Profile -> its matrix: its own, else the study's, else an empty one."""
+    gpus: dict[str, float] = field(default_factory=dict)
+    """Notebook -> GPUs a cell of it needs, where the file says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,13 @@ class PlannedRun:
     """UTC time of planning and the key; sorts by time."""
     cell: dict[str, Any] = field(default_factory=dict)
     """Its place in the matrix: axis -> value."""
+    gpus: float = 0
+    """GPUs it needs on a worker of a cluster."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds `studies/` and `notebooks/`, from which it is run."""
+        return self.path.parents[2]
 
     @property
     def name(self) -> str:
@@ -88,18 +97,23 @@ def load_study(name: str) -> Study:
         raise InputError(f"{path}, line {line}, is not YAML: {error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    gpus = content.pop("gpus", 0) if isinstance(content, dict) else 0
     notebooks, profiles = _parts(content, path)
+    needs = gpus if isinstance(gpus, dict) else dict.fromkeys(notebooks, gpus)
+    if set(needs) - set(notebooks) or not all(type(n) in (int, float) and n >= 0 for n in needs.values()):
+        raise InputError(f"{path}: 'gpus' must be a number, or a mapping of notebooks to numbers.")
     files = {n: root() / "notebooks" / name / f"{n}.ipynb" for n in notebooks}
     shared = read_matrix(content["matrix"], path) if "matrix" in content else Matrix({})
     own = {profile: values.pop("matrix", None) for profile, values in profiles.items()}
-    return Study(name, files, profiles, {p: read_matrix(m, path) if m is not None else shared for p, m in own.items()})
+    matrices = {p: read_matrix(m, path) if m is not None else shared for p, m in own.items()}
+    return Study(name, files, profiles, matrices, needs)
 
 
 def _parts(content: Any, path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """The notebooks and profiles of a study file, their shape checked."""
     if not isinstance(content, dict) or set(content) - {"matrix"} != {"notebooks", "profiles"}:
         raise InputError(
-            f"{path} must be a mapping of 'notebooks' and 'profiles', maybe 'matrix', and of nothing else."
+            f"{path} must be a mapping of 'notebooks' and 'profiles', maybe 'matrix' and 'gpus', and of nothing else."
         )
     notebooks, profiles = content["notebooks"], content["profiles"]
     if not isinstance(notebooks, list) or not notebooks or not all(isinstance(n, str) for n in notebooks):
@@ -192,8 +206,13 @@ def _planned(
         checked |= {name: from_here(checked[name], here) for name in own}
     default = {p.name: p.default for p in parameters if p.name not in checked}
     key = key_of(path, f"{study.name}/{notebook}", checked | default, root())
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
-    return PlannedRun(study.name, notebook, path, profile, checked, default, key, f"{stamp}Z-{key}", place)
+    gpus = study.gpus.get(notebook, 0)
+    return PlannedRun(study.name, notebook, path, profile, checked, default, key, run_id_of(key), place, gpus)
+
+
+def run_id_of(key: str) -> str:
+    """A run's id: the time now (UTC) and its key."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"[:-3] + f"Z-{key}"
 
 
 def _profile_values(study: Study, profile: str, notebook: str, declared: dict[str, list[Parameter]]) -> dict[str, Any]:

@@ -1,0 +1,309 @@
+"""Cells on a Dask cluster whose scheduler and workers live in this process; no kernel starts."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from toys import write_notebook, write_study
+
+from workbench.errors import InputError
+from workbench.runs import PlannedRun, Run, cluster, dispatch, load_run, plan
+from workbench.runs.cluster import Ended, errands, run_cell
+from workbench.runs.dispatch import difference, run_on
+
+distributed = pytest.importorskip("distributed")
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts a scheduler and workers, each with its own resources."""
+    made: list[Any] = []
+    monkeypatch.setattr(dispatch, "LOOK", 0.1)
+
+    def started(*resources: dict[str, float]) -> Any:
+        workers = {
+            str(i): {
+                "cls": distributed.Worker,
+                "options": {"nthreads": 1, "resources": needs, "dashboard_address": ":0"},
+            }
+            for i, needs in enumerate(resources)
+        }
+        options = {"dashboard_address": ":0", "host": "127.0.0.1", "port": 0}
+        for worker in workers.values():
+            worker["options"] |= {"local_directory": str(tmp_path / "dask")}
+        scheduler = {"cls": distributed.Scheduler, "options": options}
+        made.append(distributed.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50))
+        return made[-1]
+
+    yield started
+    for each in made:
+        each.close()
+
+
+def matrix(folder: Path, **axes: list[Any]) -> list[PlannedRun]:
+    """The study `toy` of one notebook that is never opened by a kernel, over these axes."""
+    write_study(folder, {"fine": ["# A title"]}, {"default": {"matrix": axes}})
+    parameters = "model: str = 'm'\nn: int = 3\nname: str | None = None"
+    write_notebook(folder / "notebooks/toy/fine.ipynb", "# A title", parameters=parameters)
+    return plan("toy")
+
+
+def noted(errand: cluster.Errand) -> Ended:
+    """Stands in for a cell: says which worker it was on, and in what order."""
+    time.sleep(0.05)
+    worker = distributed.get_worker()
+    return Ended(errand.planned.name, "ok", "id", "", f"{worker.name} {time.monotonic()}", 0.0)
+
+
+def test_every_cell_is_recorded_and_what_went_well_is_not_run_again(
+    quick: Callable[..., Run], toy_folder: Path, start: Start
+) -> None:
+    planned, made = matrix(toy_folder, n=[1, 2, 3, 4]), start({}, {})
+    first = list(run_on(made.scheduler_address, planned))
+    assert sorted(one.parameters_given["n"] for one, _ in first) == [1, 2, 3, 4]
+    assert all(load_run(done.folder).run_id == done.run_id and done.status == "ok" for _, done in first)
+    again = [done for _, done in run_on(made.scheduler_address, planned)]
+    assert all(done.reused for done in again) and {d.run_id for d in again} == {d.run_id for _, d in first}
+    assert list(Path("outputs/toy/fine").glob(".*")) == []
+
+
+def test_cells_of_a_model_stay_on_its_worker(toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = matrix(toy_folder, model=["a", "b"], n=[1, 2, 3, 4, 5])
+    planned = planned[::2] + planned[1::2]  # mixed
+    monkeypatch.setattr(dispatch, "run_cell", noted)
+    ends = [(p.parameters_given["model"], done.host.split()) for p, done in run_on(address(start({}, {})), planned)]
+    at = {model: [worker for its, (worker, _) in ends if its == model] for model in "ab"}
+    assert sorted(map(len, at.values())) == [5, 5]
+    turns = [order(ends, worker) for worker in "01"]
+    changes = sum(a != b for models in turns for a, b in pairwise(models))
+    assert changes <= 1 and {at["a"][0], at["b"][0]} == {"0", "1"}
+
+
+def address(made: Any) -> str:
+    return str(made.scheduler_address)
+
+
+def order(ends: list[Any], worker: str) -> list[str]:
+    return [model for model, (name, _) in sorted(ends, key=lambda end: float(end[1][1])) if name == worker]
+
+
+def test_gpus_are_a_resource_and_what_nobody_offers_is_said(
+    toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = [replace(one, gpus=float(one.parameters_given["n"])) for one in matrix(toy_folder, n=[0, 1, 2])]
+    monkeypatch.setattr(dispatch, "run_cell", noted)
+    said: list[str] = []
+    made, ends = start({}, {"GPU": 1}), {}
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        made.sync(add, made)
+
+    async def add(made: Any) -> None:
+        options = {"nthreads": 1, "resources": {"GPU": 2}, "local_directory": str(toy_folder / "dask")}
+        made.worker_spec["late"] = {"cls": distributed.Worker, "options": options}
+        await made._correct_state()
+
+    for one, done in run_on(address(made), planned, say=say):
+        ends[one.parameters_given["n"]] = done.host.split()[0]
+    assert (ends[1], ends[2]) == ("1", "late")
+    assert said == ["1 cells wait for a worker that offers GPU=2; start one with --resources GPU=2."]
+
+
+def test_a_study_says_what_its_cells_need(toy_folder: Path) -> None:
+    study = toy_folder / "studies/toy.yaml"
+    study.write_text('{"notebooks": ["fine"], "profiles": {"default": {}}, "gpus": {"fine": 2}}')
+    assert plan("toy")[0].gpus == 2
+    for wrong in ('"two"', "-1", '{"other": 1}', "true"):
+        study.write_text(f'{{"notebooks": ["fine"], "profiles": {{"default": {{}}}}, "gpus": {wrong}}}')
+        with pytest.raises(InputError, match="'gpus' must be a number, or a mapping of notebooks to numbers"):
+            plan("toy")
+
+
+def test_a_worker_with_other_packages_is_refused_with_the_difference(
+    toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {"python": "3.11.4.final.0", "torch": "2.13.0", "numpy": "2.1"}
+    assert difference(mine, mine | {"python": "3.11.9.final.0", "dask": "1"}) == ""
+    assert difference(mine, mine | {"python": "3.12.0.final.0", "torch": None}) == (
+        "python 3.12 there and 3.11 here, torch missing there and 2.13.0 here"
+    )
+    real = distributed.Client.get_versions
+
+    def other(self: Any, **more: Any) -> Any:
+        found = real(self, **more)
+        for told in found["workers"].values():
+            told["packages"]["transformers"] = "1.0"
+        return found
+
+    monkeypatch.setattr(distributed.Client, "get_versions", other)
+    said: list[str] = []
+    with pytest.raises(InputError, match=r"No worker at tcp.* fits\. Worker tcp.* transformers 1\.0 there and \d"):
+        list(run_on(address(start({})), plan("toy"), say=said.append))
+    assert said[0].startswith("Worker tcp://127.0.0.1:") and "is refused: transformers 1.0 there" in said[0]
+
+
+def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
+    quick: Callable[..., Run], toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = matrix(toy_folder, n=[1, 2, 3])
+    real = distributed.Client.processing
+
+    def lost(self: Any) -> dict[str, list[str]]:
+        """As if whoever has the second cell dies."""
+        return {worker: [key for key in keys if planned[1].key not in key] for worker, keys in real(self).items()}
+
+    monkeypatch.setattr(distributed.Client, "processing", lost)
+    monkeypatch.setattr(dispatch, "run_cell", lambda errand: time.sleep(0.5) or run_cell(errand))
+    said: list[str] = []
+    ends = {one.parameters_given["n"]: done for one, done in run_on(address(start({})), planned, say=said.append)}
+    assert len(said) == dispatch.RETRIES and all("is gone; toy/fine is run again elsewhere." in text for text in said)
+    assert [ends[n].status for n in (1, 2, 3)] == ["ok", "died", "ok"]
+    record = load_run(ends[2].folder)
+    assert record.failure and "3 workers died while they ran it, the last tcp://" in record.failure.message
+    assert (Path(ends[2].folder) / "report.html").exists()
+
+
+def test_an_error_that_is_not_the_notebooks_is_tried_again_then_recorded(
+    toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = toy_folder / "tries"
+
+    def broken(errand: cluster.Errand) -> Ended:
+        with tries.open("a") as file:
+            file.write("x")
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(dispatch, "run_cell", broken)
+    ((_, done),) = run_on(address(start({})), plan("toy"))
+    assert done.status == "failed" and done.failure and "failed: no such device" in done.failure.message
+    assert load_run(done.folder).failure == done.failure and tries.read_text() == "xxx"
+
+
+@pytest.mark.parametrize("place", ["tcp://127.0.0.1:9", "nonsense", "tcp://no.such.host.invalid:8786"])
+def test_no_scheduler_is_one_sentence_soon(toy_folder: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dispatch.CONNECT <= 10
+    monkeypatch.setattr(dispatch, "CONNECT", 0.5)
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=f"No Dask scheduler answers at {place}; start one with `dask scheduler`"):
+        list(run_on(place, plan("toy")))
+    assert time.monotonic() - begun < 5
+
+
+def test_without_the_extra_it_says_what_to_install(
+    call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(tmp_path, {"fine": ["# A title"]})
+    real = builtins.__import__
+
+    def absent(name: str, *more: Any, **named: Any) -> Any:
+        if name.partition(".")[0] in ("distributed", "dask"):
+            raise ImportError(name)
+        return real(name, *more, **named)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    assert call("run", "toy", "--on", "tcp://127.0.0.1:9") == 2
+    assert "--on needs Dask; install it with: pip install 'workbench[cluster]'" in capsys.readouterr().err
+
+
+def test_what_is_under_way_outlives_a_client_that_is_stopped(
+    call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: Any) -> Iterator[Any]:
+        yield plan("toy")[0], Ended("toy/fine", "ok", "id", "outputs/toy/fine/id", "there", 2.0)
+        raise KeyboardInterrupt
+
+    write_study(tmp_path, {"fine": ["# A title"]})
+    monkeypatch.setattr(dispatch, "run_on", stopped)
+    assert call("run", "toy", "--on", "tcp://127.0.0.1:9") == 130
+    said = capsys.readouterr()
+    assert said.out == "toy/fine: ok after 2 s\n"
+    assert said.err.startswith("Stopped; the workers finish the cells they have") and (tmp_path / "outputs").exists()
+
+
+def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_folder: Path) -> None:
+    (toy_folder / "items.csv").write_text("a")
+    planned = plan("toy", given={"name": "items.csv"})
+    (errand,) = errands(planned, "outputs")
+    assert run_cell(errand).status == "ok"
+    other = replace(errand, code="0")
+    assert "has other source of workbench than the client" in message(other)
+    (toy_folder / "elsewhere").mkdir()
+    assert "does not see the outputs folder" in message(replace(errand, outputs=str(toy_folder / "elsewhere")))
+    (toy_folder / "items.csv").unlink()
+    assert "lacks items.csv, which the parameters of toy/fine name" in message(errand)
+    (toy_folder / "notebooks/toy/fine.ipynb").write_text("changed")
+    assert "has no notebook toy/fine like the client's" in message(errand)
+
+
+def message(errand: cluster.Errand) -> str:
+    done = run_cell(errand)
+    assert done.status == "failed" and done.lacking and not done.run_id and done.failure
+    return done.failure.message
+
+
+def test_a_cell_no_worker_can_start_is_recorded_and_the_others_go_on(
+    quick: Callable[..., Run], toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (toy_folder / "items.csv").write_text("a")
+    planned = [*plan("toy", given={"name": "items.csv"}), *plan("toy")]
+    cells, said, outcomes = errands(planned, "outputs"), [], {}
+    assert [errand.inputs for errand in cells] == [("items.csv",), ()]
+    monkeypatch.setattr(dispatch, "errands", lambda *_: cells)
+    (toy_folder / "items.csv").unlink()
+    for one, done in run_on(address(start({}, {})), planned, say=said.append):
+        outcomes[one.parameters_given.get("name")] = done
+    assert outcomes[None].status == "ok"
+    record = load_run(outcomes["items.csv"].folder)
+    assert record.status == "failed" and record.failure and "lacks items.csv" in record.failure.message
+    assert len(said) == 1 and (Path(outcomes["items.csv"].folder) / "notebook.ipynb").exists()
+
+
+def test_a_worker_with_its_own_disk_writes_to_a_store(
+    quick: Callable[..., Run], toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"file://{toy_folder}/far/results"
+    planned = matrix(toy_folder, n=[1, 2])
+    ends = [done for _, done in run_on(address(start({})), planned, url)]
+    assert [done.folder for done in ends] == [f"{url}/toy/fine/{done.run_id}" for done in ends]
+    for done in ends:
+        assert load_run(done.folder.removeprefix("file://")).status == "ok"
+    shutil.rmtree(os.environ["WORKBENCH_CACHE"])  # another machine
+    assert [done.reused for _, done in run_on(address(start({})), planned, url)] == [True, True]
+
+
+def test_a_full_remote_disk_is_one_sentence_and_the_run_is_kept(
+    quick: Callable[..., Run], toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "memory://full/results"
+    store, top = fsspec.core.url_to_fs(url)
+    planned = matrix(toy_folder, n=[1, 2])
+    real = type(store).put_file
+    stored: list[str] = []
+
+    def put(self: Any, source: str, target: str, **more: Any) -> None:
+        if len(stored) > 3:
+            raise OSError(28, "No space left on device")
+        stored.append(target)
+        real(self, source, target, **more)
+
+    monkeypatch.setattr(type(store), "put_file", put)
+    ends = sorted((done for _, done in run_on(address(start({})), planned, url)), key=lambda done: done.status)
+    assert [done.status for done in ends] == ["failed", "ok"]
+    failure = ends[0].failure
+    assert failure and "No space left on device; it is complete in" in failure.message
+    assert len(store.glob(f"{top}/toy/fine/*/run.json")) == 1
+    stored.clear()
+    assert [done.status for _, done in run_on(address(start({})), planned, url)] == ["ok", "ok"]
+    assert len(store.glob(f"{top}/toy/fine/*/run.json")) == 2
