@@ -201,6 +201,21 @@ def test_running_out_of_memory_halves_the_budget_and_goes_on(monkeypatch):
     assert budgets == [512, 256, 128]
 
 
+@pytest.mark.parametrize("free, expected", [(np.inf, 16384), (0.0, 64), (4e8, 2849)])
+def test_the_budget_is_what_a_share_of_free_memory_holds(monkeypatch, free, expected):
+    asked = replace(model(), device="cuda")
+    monkeypatch.setattr(packed, "bytes_per_token", lambda network: 35_100.0)
+    monkeypatch.setattr(engine, "_free_memory", lambda model: free)
+    assert engine.token_budget(asked) == expected
+
+
+def test_a_token_takes_keys_of_every_layer_and_one_layer_of_activations():
+    network = model().network
+    config = network.config
+    parts = 4 * config.num_hidden_layers * config.hidden_size + 8 * config.hidden_size + 3 * config.intermediate_size
+    assert packed.bytes_per_token(network) == 4 * parts
+
+
 def test_a_device_without_memory_for_a_few_tokens_is_named(monkeypatch):
     asked = model()
     engine.choose(asked)

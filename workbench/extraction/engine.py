@@ -35,6 +35,8 @@ FUTURE = 1e-2
 """Nats that a sequence alone and the same sequence with a token behind it may differ by in a causal network."""
 BUDGET = {"cpu": 1024, "mps": 4096}
 ACCELERATOR_BUDGET = 16384
+SHARE = 0.25
+"""Of an accelerator's free memory that a forward may take."""
 PROBE_BUDGET = 64
 """Tokens in a forward while probing: less than the probes have, so that they cross from one pack to the next."""
 
@@ -111,8 +113,8 @@ def score(
     Args:
         model: Whose numbers.
         requests: What to score.
-        budget: Most tokens in one forward; by default what suits the device. When the device runs out of memory it
-            is halved and the rest goes on.
+        budget: Most tokens in one forward; by default what suits the device and its free memory. When the device runs
+            out of memory it is halved and the rest goes on.
         trie: The requests' trie, where the caller has built it.
 
     Yields:
@@ -129,7 +131,7 @@ def score(
     import torch
 
     step = choose(model).step
-    budget = budget or BUDGET.get(model.device.partition(":")[0], ACCELERATOR_BUDGET)
+    budget = budget or token_budget(model)
     left = list(range(len(requests)))
     while len(left):
         done: set[int] = set()
@@ -148,6 +150,21 @@ def score(
         left = [i for place, i in enumerate(left) if place not in done]
         if left:  # out of memory, and only now is what the failed forward held free to go
             torch.cuda.empty_cache()
+
+
+def token_budget(model: Model) -> int:
+    """Most tokens in one forward: what suits the device, less where a share of its free memory holds less."""
+    most = BUDGET.get(model.device.partition(":")[0], ACCELERATOR_BUDGET)
+    fit = SHARE * _free_memory(model) / packed.bytes_per_token(model.network)
+    return max(tries.TILE, int(min(most, fit)))
+
+
+def _free_memory(model: Model) -> float:
+    """Bytes free on the fullest accelerator the network lies on; infinite on a CPU, whose budget is small."""
+    import torch
+
+    devices = {parameter.device for parameter in model.network.parameters() if parameter.device.type == "cuda"}
+    return min((float(torch.cuda.mem_get_info(device)[0]) for device in devices), default=np.inf)
 
 
 def _by(

@@ -48,13 +48,24 @@ class _Group:
 class _State:
     """What the attention function must know of the pack under way."""
 
-    groups: list[_Group] = field(default_factory=list)
+    groups: dict[Any, list[_Group]] = field(default_factory=dict)
+    """Tiles by the device of the layers that read them; made on the first, copied to others when a layer is there."""
     carried: Any = None
     """Rows of the last pack's keys to start from."""
     keys: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     """Keys and values of the last pack by layer, `[rows, heads, width]`."""
-    masks: dict[tuple[int, int], Any] = field(default_factory=dict)
-    """Masks by (group, window), made once a pack."""
+    masks: dict[tuple[Any, int, int], Any] = field(default_factory=dict)
+    """Masks by (device, group, window), made once a pack."""
+
+    def groups_on(self, device: Any) -> list[_Group]:
+        """The tiles of the pack for layers on a device."""
+        if device not in self.groups:
+            first = next(iter(self.groups.values()))
+            self.groups[device] = [
+                replace(group, **{name: part.to(device) for name, part in vars(group).items() if hasattr(part, "to")})
+                for group in first
+            ]
+        return self.groups[device]
 
 
 _active: _State | None = None
@@ -86,12 +97,13 @@ def score(network: Any, trie: Trie, budget: int) -> Iterator[tuple[int, np.ndarr
         low, high = np.searchsorted(sorted_nodes, [pack.start, pack.stop])
         terms = by_node[low:high]
         state.carried = torch.from_numpy(pack.carried).to(device)
-        state.groups = list(_groups(trie, pack, device, _row_bytes(network)))
+        state.groups = {device: list(_groups(trie, pack, device, _row_bytes(network)))}
         state.masks = {}
         rows, row_of_term = np.unique(sorted_nodes[low:high] - pack.start, return_inverse=True)
         with torch.inference_mode():
             with _registered(network, state):
-                hidden = _hidden(network, trie, pack, device)[torch.from_numpy(rows).to(device)]
+                hidden = _hidden(network, trie, pack, device)
+            hidden = hidden[torch.from_numpy(rows).to(hidden.device)]
             values = _term_values(network, hidden, row_of_term, trie.term_target[terms])
         yield pack.stop - pack.start, np.column_stack([terms, values])
 
@@ -195,15 +207,21 @@ def _attend(
     keys, values = key[0].transpose(0, 1), value[0].transpose(0, 1)
     if len(state.carried):
         old_keys, old_values = state.keys[module.layer_idx]
-        keys = torch.cat([old_keys[state.carried], keys])
-        values = torch.cat([old_values[state.carried], values])
+        carried = state.carried.to(old_keys.device)
+        keys = torch.cat([old_keys[carried], keys])
+        values = torch.cat([old_values[carried], values])
     state.keys[module.layer_idx] = (keys, values)
     queries = query[0].transpose(0, 1)
     n, heads, _ = queries.shape
     out = queries.new_empty(n + 1, heads, values.shape[-1])
-    for i, group in enumerate(state.groups):
+    for i, group in enumerate(state.groups_on(queries.device)):
         out[group.out] = _attend_group(
-            queries, keys, values, group, _mask(state, i, heads // keys.shape[1], sliding_window), scaling
+            queries,
+            keys,
+            values,
+            group,
+            _mask(state, queries.device, i, heads // keys.shape[1], sliding_window),
+            scaling,
         )
     return out[None, :n], None
 
@@ -217,11 +235,11 @@ def _is_windowed(module: Any) -> bool:
     return bool(getattr(config, "sliding_window", None)) and getattr(config, "use_sliding_window", True)
 
 
-def _mask(state: _State, i: int, shared: int, window: int | None) -> Any:
+def _mask(state: _State, device: Any, i: int, shared: int, window: int | None) -> Any:
     """The mask of a group, repeated for the query heads that share a key head, made once a pack and window."""
-    key = (i, window or 0)
+    key = (device, i, window or 0)
     if key not in state.masks:
-        group = state.groups[i]
+        group = state.groups_on(device)[i]
         mask = group.mask if window is None else group.mask & (group.distance < window)
         state.masks[key] = mask.repeat(1, 1, shared, 1)
     return state.masks[key]
@@ -295,6 +313,16 @@ def _group(trie: Trie, pack: Pack, tiles: list[Tile], length: int, device: Any) 
         distance=put(depth[:, None, :, None] - positions[:, None, None, :]).to(device),
         out=put(np.where(padding, n_nodes, nodes).ravel()).to(device),
     )
+
+
+def bytes_per_token(network: Any) -> float:
+    """About what a token of a pack takes: keys and values of two packs in every layer, and one layer's activations."""
+    config = network.config.get_text_config()
+    width = getattr(config, "hidden_size", None) or network.get_input_embeddings().weight.shape[1]
+    inner = getattr(config, "intermediate_size", None) or 4 * width
+    layers = getattr(config, "num_hidden_layers", None) or 1
+    inner = max(inner) if isinstance(inner, (list, tuple)) else inner
+    return float(network.dtype.itemsize * (4 * layers * width + 8 * width + 3 * inner))
 
 
 def _row_bytes(network: Any) -> int:
