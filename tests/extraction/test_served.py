@@ -242,6 +242,7 @@ def test_a_model_changed_on_the_way_is_an_error_that_keeps_what_is_finished(fake
         (lambda choice: _labels(choice, lambda v: float("-inf")), "gives -inf for a log-probability"),
         (lambda choice: _labels(choice, lambda v: 0.5), "gives 0.5 for a log-probability"),
         (lambda choice: _labels(choice, lambda v: None), "gives None for a log-probability"),
+        (lambda choice: choice.update(logprobs=[1]), "answers in a form of its own"),
         (lambda choice: choice["logprobs"]["top_logprobs"][0].popitem(), "does not give the log-probability of token"),
     ],
 )

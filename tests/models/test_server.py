@@ -87,8 +87,13 @@ def test_nobody_there_a_wrong_name_and_a_missing_tokenizer_are_one_sentence_each
         wb.load_model(f"vllm://127.0.0.1:9/tiny?tokenizer={tokenizer}&retries=1")
     with pytest.raises(InputError, match="does not serve 'tinny'; it serves another, tiny"):
         wb.load_model(f"vllm://{fake.host}/tinny?tokenizer={tokenizer}")
+    with pytest.raises(InputError, match=r"hub for 'org/tiny'.* \(\?tokenizer=FOLDER in the model's address"):
+        wb.load_model(f"vllm://{fake.host}/tiny")
+    fake.card["root"] = "/somewhere/tiny"
     with pytest.raises(InputError, match=r"no tokenizer 'tiny'; name its folder or hub id: \?tokenizer="):
         wb.load_model(f"vllm://{fake.host}/tiny")
+    fake.card["root"] = str(tokenizer)
+    assert wb.load_model(f"vllm://{fake.host}/tiny").server.tokenizer == str(tokenizer)
     with pytest.raises(InputError, match="There is no tokenizer in"):
         wb.load_model(f"vllm://{fake.host}/tiny?tokenizer={tmp_path}")
     with pytest.raises(InputError, match="its own device and dtype"):

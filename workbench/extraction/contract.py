@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workbench.errors import InputError
-from workbench.extraction import served
+from workbench.extraction import replies, served
 from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model, load_model
 from workbench.models.server import Server
@@ -116,7 +116,7 @@ def _local_gap(source: str, model: Model, requests: list[Request], first: dict[t
 
     shown: dict[int, tuple[Request, float]] = {}
     for (i, name), value in sorted(first.items(), key=lambda entry: -entry[1]):
-        token = served.token_of(model.tokenizer, name) if name else None
+        token = replies.token_of(model.tokenizer, name) if name else None
         request = requests[i] if not name else Request(requests[i].context, (token,)) if token is not None else None
         if request is not None:
             shown.setdefault(i, (request, value))

@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
+from workbench.extraction.replies import Read, Wrong, choice_of, plausible, shown_in, texts_of, values_of
 from workbench.extraction.tokens import Batch, Request
 from workbench.models import Model
 from workbench.models.server import Server
@@ -27,27 +28,9 @@ VERSION = "server 1"
 """Part of every key of the answer store, in the place of the engine's version."""
 LABELS_AT_ONCE = 20
 """Ids in one request: as many as vLLM gives without `--max-logprobs`, whichever of its versions counts them."""
-SENTINEL = -9000.0
-"""vLLM and others write -9999 for what they do not know; no model gives a token so little."""
-ROUNDING = 1e-6
-"""Probability that a server's float32 may lose or gain."""
 PLAIN = {"temperature": 1.0, "top_p": 1.0}
 """Sampling that leaves the distribution as it is, should a server report it after sampling's changes."""
 PLAIN_VLLM = PLAIN | {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """One HTTP request and the places its answer fills."""
-
-    prompt: tuple[int, ...]
-    """Token ids sent."""
-    first: int
-    """Index of a request it serves, for messages."""
-    labels: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    """Label id -> (request, place in its continuation); empty where the prompt's own last tokens are read."""
-    n_last: int = 0
-    """How many of the prompt's last tokens are read, if it is not labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +63,9 @@ def plan(requests: Sequence[Request], exact: bool) -> list[Read]:
             labels.setdefault(before, {}).setdefault(token, []).append((i, place))
     for prompt, wanted in labels.items():
         ids = list(wanted)
-        for start in range(0, len(ids), LABELS_AT_ONCE if exact else len(ids)):
-            part = {token: wanted[token] for token in ids[start : start + (LABELS_AT_ONCE if exact else len(ids))]}
+        most = LABELS_AT_ONCE if exact else len(ids)
+        for start in range(0, len(ids), most):
+            part = {token: wanted[token] for token in ids[start : start + most]}
             reads.append(Read(prompt, next(iter(part.values()))[0][0], part))
     return sorted(reads, key=lambda read: read.prompt)
 
@@ -109,11 +93,11 @@ def read(
         InputError: If the server fails, changes its model, or gives something that is no log-probability.
     """
     server = _server(model)
-    texts = None if server.address.exact else _texts(model.tokenizer)
+    texts = None if server.address.exact else texts_of(model.tokenizer)
     sums = _Sums(requests)
     for each, answer in _answers(server, plan(requests, server.address.exact) if reads is None else reads, at_once):
         with _named(server, names[each.first]):
-            values, highest = _values(each, answer, server, texts)
+            values, highest = values_of(each, answer, server.address.exact, texts)
         terms, high = sums.filled(each, values, highest)
         yield Reply(len(each.prompt), terms, high)
 
@@ -169,25 +153,12 @@ def needs_exact(model: Model, what: str) -> None:
         )
 
 
-def token_of(tokenizer: Any, name: str) -> int | None:
-    """The id of a token a server names, by id or by text; None where the text comes to several tokens or none."""
-    if name.startswith("token_id:"):
-        return int(name.partition(":")[2])
-    anchor, joint = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "a" + name))
-    alone = len(joint) == len(anchor) + 1 and list(joint[:-1]) == list(anchor)
-    return int(joint[-1]) if alone else None
-
-
 def most_probable(model: Model, prompt: tuple[int, ...]) -> dict[str, float]:
     """Token name -> log-probability of what a server shows after a prompt."""
     server = _server(model)
     answer = server.complete(_body(Read(prompt, 0, {0: []}), server))
     with _named(server, f"of {len(prompt)} tokens"):
-        return {name: _plausible(value) for name, value in _shown(_choice(answer)).items()}
-
-
-class _Wrong(Exception):
-    """An answer is not what was asked for; the message goes on after "The server at ..."."""
+        return {name: plausible(value) for name, value in shown_in(choice_of(answer)).items()}
 
 
 @contextmanager
@@ -195,9 +166,10 @@ def _named(server: Server, question: str) -> Iterator[None]:
     """Says which server gave a wrong answer, and to which question."""
     try:
         yield
-    except _Wrong as error:
+    except (Wrong, AttributeError, KeyError, TypeError, ValueError) as error:
+        trouble = str(error) if isinstance(error, Wrong) else "answers in a form of its own"
         raise InputError(
-            f"The server at {server.address.base} {error} (question {question!r}); this number is not taken."
+            f"The server at {server.address.base} {trouble} (question {question!r}); this number is not taken."
         ) from None
 
 
@@ -275,106 +247,3 @@ def _body(each: Read, server: Server) -> dict[str, Any]:
     ids = list(each.labels)
     named = {"logprobs": len(ids), "logprob_token_ids": ids, "return_tokens_as_token_ids": True}
     return body | PLAIN_VLLM | named
-
-
-def _choice(answer: dict[str, Any]) -> dict[str, Any]:
-    choices = answer.get("choices")
-    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-        raise _Wrong("answers without a completion")
-    return choices[0]
-
-
-def _values(
-    each: Read, answer: dict[str, Any], server: Server, texts: Any
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log-probabilities of what was asked for, NaN where not shown, and the most each can be."""
-    choice = _choice(answer)
-    counted = (answer.get("usage") or {}).get("prompt_tokens")
-    if counted not in (None, len(each.prompt)):
-        raise _Wrong(f"read {counted} tokens where {len(each.prompt)} were sent")
-    if server.address.exact:
-        if choice.get("prompt_token_ids") != list(each.prompt):
-            raise _Wrong("does not return the token ids it was sent")
-        values = _labels(each, choice) if each.labels else _prompt(each, choice)
-        return values, values
-    return _most_probable(each, choice, texts)
-
-
-def _labels(each: Read, choice: dict[str, Any]) -> NDArray[np.float64]:
-    """The log-probabilities of label ids, after a prompt."""
-    shown = _shown(choice)
-    absent = [token for token in each.labels if f"token_id:{token}" not in shown]
-    if absent:
-        raise _Wrong(f"does not give the log-probability of token {absent[0]}; it is older than logprob_token_ids")
-    values = np.array([_plausible(shown[f"token_id:{token}"]) for token in each.labels])
-    if np.exp(values).sum() > 1 + 1e-3:
-        raise _Wrong("gives its labels more than all probability")
-    return values
-
-
-def _prompt(each: Read, choice: dict[str, Any]) -> NDArray[np.float64]:
-    """The log-probabilities of the last tokens of a prompt."""
-    rows = choice.get("prompt_logprobs")
-    if not isinstance(rows, list) or len(rows) != len(each.prompt):
-        raise _Wrong("does not give a log-probability for every token of its prompt")
-    values = []
-    for token, row in zip(each.prompt[-each.n_last :], rows[-each.n_last :]):
-        entry = (row or {}).get(str(token)) or {}
-        values.append(_plausible(entry.get("logprob")))
-    if not any(values):
-        raise _Wrong("says that every token of an option is certain")
-    return np.array(values)
-
-
-def _most_probable(each: Read, choice: dict[str, Any], texts: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What a list of the most probable tokens says of the labels: the number, or the most it can be.
-
-    A token that is not shown has at most the probability of the least probable one that is, and at most what all of
-    them leave. The sampled token stands in the list whatever its rank, so the least probable one is left out of the
-    first when it is the sampled one, or nobody says which that is.
-    """
-    shown = {name: _plausible(value) for name, value in _shown(choice).items()}
-    total = float(np.exp(list(shown.values())).sum())
-    if total > 1 + 1e-3:
-        raise _Wrong("gives its tokens more than all probability")
-    sampled = ((choice.get("logprobs") or {}).get("tokens") or [None])[0]
-    least = min(shown, key=lambda name: shown[name])
-    ranked = [value for name, value in shown.items() if name != least or sampled not in (None, name)]
-    bound = np.log(min(float(np.exp(min(ranked, default=0.0))), max(1 - total, 0.0) + ROUNDING))
-    by_id = all(name.startswith("token_id:") for name in shown)
-    names = [f"token_id:{token}" if by_id else texts(token) for token in each.labels]
-    if len(set(names)) < len(names):
-        raise _Wrong("names tokens by their text, and two of the options' tokens have the same")
-    values = np.array([shown.get(name, np.nan) for name in names], np.float64)
-    return values, np.where(np.isnan(values), bound, values)
-
-
-def _shown(choice: dict[str, Any]) -> dict[str, Any]:
-    """Token name -> log-probability at the first token written."""
-    rows = (choice.get("logprobs") or {}).get("top_logprobs")
-    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict) or not rows[0]:
-        raise _Wrong("gives no log-probabilities")
-    return rows[0]
-
-
-def _plausible(value: Any) -> float:
-    """A log-probability, if it can be one."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise _Wrong(f"gives {value!r} for a log-probability")
-    if value > ROUNDING or value <= SENTINEL:
-        raise _Wrong(f"gives {value:g} for a log-probability, which stands for something else")
-    return min(float(value), 0.0)
-
-
-def _texts(tokenizer: Any) -> Any:
-    """A function from token id to its text within a text, as servers name tokens."""
-    anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
-    start = len(tokenizer.decode(anchor))
-
-    def text(token: int) -> str:
-        found = str(tokenizer.decode([*anchor, token])[start:])
-        if not found or "�" in found:
-            raise _Wrong(f"names tokens by their text, and token {token} has none of its own")
-        return found
-
-    return text

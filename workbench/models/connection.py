@@ -84,7 +84,8 @@ class Connection:
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """What the completions endpoint answers; counted in the ledger."""
         answer = self._sent("POST", "completions", body, self.retries)
-        usage = answer.get("usage") or {}
+        usage = answer.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
         read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
         with self._lock:
             self._ledger.calls += 1

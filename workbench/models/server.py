@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from workbench.errors import InputError, unknown
+from workbench.models import embedded
 from workbench.models import fingerprint as fingerprints
 from workbench.models.connection import KEY_VARIABLE, Connection
 from workbench.models.model import Model
@@ -19,6 +20,7 @@ from workbench.models.model import Model
 FORMS = "vllm://host:port/NAME or openai+https://host/v1/NAME"
 SCHEMES = {"vllm": "http", "vllm+https": "https", "openai+http": "http", "openai+https": "https"}
 HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 SECRET = re.compile(r"key|token$|secret|password|auth", re.I)
 STATED = ("id", "root", "parent", "max_model_len", "revision")
 """Fields of a model's card that tell one model from another; `created` is left out, vLLM sets it anew at each call."""
@@ -37,7 +39,7 @@ class Address:
     exact: bool
     """vLLM's own fields give every log-probability asked for; otherwise only the most probable tokens are shown."""
     tokenizer: str = ""
-    """Folder or hub id of the tokenizer; by default the model's name."""
+    """Folder or hub id of the tokenizer; by default the model's name, or what the server has it from."""
     check_against: str = ""
     """A local model that must give the same numbers."""
     revision: str = ""
@@ -175,7 +177,8 @@ def open_model(source: str, trust_remote_code: bool = False) -> Model:
             f"The server at {address.base} does not say how many tokens {address.name!r} takes; add "
             "?context=NUMBER to the address."
         )
-    folder, commit = _tokenizer_folder(address)
+    tokenizer = address.tokenizer or _likely_tokenizer(address.name, str(stated.get("root", "")))
+    folder, commit = _tokenizer_folder(tokenizer)
     files = [path for path in fingerprints.model_files(folder) if not fingerprints.holds_weights(path)]
     if not any(path.name.startswith(("tokenizer", "vocab")) or path.suffix == ".model" for path in files):
         raise InputError(f"There is no tokenizer in {str(folder)!r}; name its folder or hub id with ?tokenizer=.")
@@ -193,9 +196,7 @@ def open_model(source: str, trust_remote_code: bool = False) -> Model:
         note="its weights were not seen: the fingerprint is what the server states and the tokenizer's files",
         trust_remote_code=trust_remote_code,
         # an answer takes one token of room, and the encoder counts the last option token as free
-        server=Server(
-            address, connection, stated, longest - 2, f"{address.tokenizer or address.name} {commit}".strip()
-        ),
+        server=Server(address, connection, stated, longest - 2, f"{tokenizer} {commit}".strip()),
     )
 
 
@@ -242,19 +243,23 @@ def _same(before: dict[str, Any], now: dict[str, Any], address: Address) -> None
         )
 
 
-def _tokenizer_folder(address: Address) -> tuple[Path, str]:
+def _likely_tokenizer(name: str, root: str) -> str:
+    """The model's name, or where the server has it from if only that can be a folder here or a hub id."""
+    usable = (text for text in (name, root) if HUB_ID.fullmatch(text.partition("@")[0]) or Path(text).is_dir())
+    return name if name == embedded.NAME else next(usable, name)
+
+
+def _tokenizer_folder(source: str) -> tuple[Path, str]:
     """Folder and commit of the tokenizer: a folder, a short name, or a hub id."""
-    from workbench.models import embedded
     from workbench.models.loading import hub_snapshot
 
-    source = address.tokenizer or address.name
     folder = Path(source).expanduser()
     if source == embedded.NAME:
         return embedded.located(), ""
     if folder.is_dir():
         return folder, ""
     name, _, revision = source.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not HUB_ID.fullmatch(name):
         raise InputError(
             f"There is no tokenizer {source!r}; name its folder or hub id: ?tokenizer=FOLDER_OR_HUB_ID in the address."
         )

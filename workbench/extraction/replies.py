@@ -1,0 +1,156 @@
+"""What a completions server's answer says: log-probabilities that can be ones, and bounds of those not shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SENTINEL = -9000.0
+"""vLLM and others write -9999 for what they do not know; no model gives a token so little."""
+ROUNDING = 1e-6
+"""Probability that a server's float32 may lose or gain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One HTTP request and the places its answer fills."""
+
+    prompt: tuple[int, ...]
+    """Token ids sent."""
+    first: int
+    """Index of a request it serves, for messages."""
+    labels: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    """Label id -> (request, place in its continuation); empty where the prompt's own last tokens are read."""
+    n_last: int = 0
+    """How many of the prompt's last tokens are read, if it is not labels."""
+
+
+class Wrong(Exception):
+    """An answer is not what was asked for; the message goes on after "The server at ..."."""
+
+
+def choice_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """The one completion of an answer."""
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        raise Wrong("answers without a completion")
+    return choices[0]
+
+
+def values_of(
+    each: Read, answer: dict[str, Any], exact: bool, texts: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log-probabilities of what was asked for, NaN where not shown, and the most each can be.
+
+    Args:
+        each: What was asked.
+        answer: The server's JSON.
+        exact: Whether it gives what is asked for, or its most probable tokens.
+        texts: From token id to the name of a token, for the latter; made by `texts_of`.
+
+    Raises:
+        Wrong: If it is not that.
+    """
+    choice = choice_of(answer)
+    counted = (answer.get("usage") or {}).get("prompt_tokens")
+    if counted not in (None, len(each.prompt)):
+        raise Wrong(f"read {counted} tokens where {len(each.prompt)} were sent")
+    if exact:
+        if choice.get("prompt_token_ids") != list(each.prompt):
+            raise Wrong("does not return the token ids it was sent")
+        values = _labels(each, choice) if each.labels else _prompt(each, choice)
+        return values, values
+    return _most_probable(each, choice, texts)
+
+
+def _labels(each: Read, choice: dict[str, Any]) -> NDArray[np.float64]:
+    """The log-probabilities of label ids, after a prompt."""
+    shown = shown_in(choice)
+    absent = [token for token in each.labels if f"token_id:{token}" not in shown]
+    if absent:
+        raise Wrong(f"does not give the log-probability of token {absent[0]}; it is older than logprob_token_ids")
+    values = np.array([plausible(shown[f"token_id:{token}"]) for token in each.labels])
+    if np.exp(values).sum() > 1 + 1e-3:
+        raise Wrong("gives its labels more than all probability")
+    return values
+
+
+def _prompt(each: Read, choice: dict[str, Any]) -> NDArray[np.float64]:
+    """The log-probabilities of the last tokens of a prompt."""
+    rows = choice.get("prompt_logprobs")
+    if not isinstance(rows, list) or len(rows) != len(each.prompt):
+        raise Wrong("does not give a log-probability for every token of its prompt")
+    values = []
+    for token, row in zip(each.prompt[-each.n_last :], rows[-each.n_last :]):
+        entry = (row or {}).get(str(token)) or {}
+        values.append(plausible(entry.get("logprob")))
+    if not any(values):
+        raise Wrong("says that every token of an option is certain")
+    return np.array(values)
+
+
+def _most_probable(each: Read, choice: dict[str, Any], texts: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What a list of the most probable tokens says of the labels: the number, or the most it can be.
+
+    A token that is not shown has at most the probability of the least probable one that is, and at most what all of
+    them leave. The sampled token stands in the list whatever its rank, so the least probable one is left out of the
+    first when it is the sampled one, or nobody says which that is.
+    """
+    shown = {name: plausible(value) for name, value in shown_in(choice).items()}
+    total = float(np.exp(list(shown.values())).sum())
+    if total > 1 + 1e-3:
+        raise Wrong("gives its tokens more than all probability")
+    sampled = ((choice.get("logprobs") or {}).get("tokens") or [None])[0]
+    least = min(shown, key=lambda name: shown[name])
+    ranked = [value for name, value in shown.items() if name != least or sampled not in (None, name)]
+    bound = np.log(min(float(np.exp(min(ranked, default=0.0))), max(1 - total, 0.0) + ROUNDING))
+    by_id = all(name.startswith("token_id:") for name in shown)
+    names = [f"token_id:{token}" if by_id else texts(token) for token in each.labels]
+    if len(set(names)) < len(names):
+        raise Wrong("names tokens by their text, and two of the options' tokens have the same")
+    values = np.array([shown.get(name, np.nan) for name in names], np.float64)
+    return values, np.where(np.isnan(values), bound, values)
+
+
+def shown_in(choice: dict[str, Any]) -> dict[str, Any]:
+    """Token name -> log-probability at the first token written."""
+    rows = (choice.get("logprobs") or {}).get("top_logprobs")
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict) or not rows[0]:
+        raise Wrong("gives no log-probabilities")
+    return rows[0]
+
+
+def plausible(value: Any) -> float:
+    """A log-probability, if it can be one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise Wrong(f"gives {value!r} for a log-probability")
+    if value > ROUNDING or value <= SENTINEL:
+        raise Wrong(f"gives {value:g} for a log-probability, which stands for something else")
+    return min(float(value), 0.0)
+
+
+def texts_of(tokenizer: Any) -> Any:
+    """A function from token id to its text within a text, as servers name tokens."""
+    anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
+    start = len(tokenizer.decode(anchor))
+
+    def text(token: int) -> str:
+        found = str(tokenizer.decode([*anchor, token])[start:])
+        if not found or "�" in found:
+            raise Wrong(f"names tokens by their text, and token {token} has none of its own")
+        return found
+
+    return text
+
+
+def token_of(tokenizer: Any, name: str) -> int | None:
+    """The id of a token a server names, by id or by text; None where the text comes to several tokens or none."""
+    number = name.removeprefix("token_id:")
+    if number != name and number.isdecimal():
+        return int(number)
+    anchor, joint = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "a" + name))
+    alone = len(joint) == len(anchor) + 1 and list(joint[:-1]) == list(anchor)
+    return int(joint[-1]) if alone else None
