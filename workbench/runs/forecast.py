@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from workbench.runs.leases import LEASE, read_lease
-from workbench.runs.listing import finished, runs_of
+from workbench.runs.listing import finished, newest_first
 from workbench.runs.record import Run
 from workbench.runs.studies import PlannedRun
+
+LOOKED_BACK = 500
+"""Most runs of a notebook that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,14 @@ def forecast(planned: PlannedRun, outputs: Path) -> Forecast:
     lease = read_lease(place / f"{LEASE}{planned.key}")
     state: Literal["running", "to run"] = "running" if lease and lease.live else "to run"
     values = planned.parameters_given | planned.parameters_default
-    earlier = [r for r in runs_of(place) if r.status == "ok" and _model(_values(r)) == _model(values)]
-    same = [run for run in earlier if _values(run) == values]
-    if same:
-        counted = same[-1].counts.tokens is not None or same[-1].counts.computed is not None
-        return Forecast(state, "", same[-1].seconds, "same parameters", 0 if counted else None)
-    return Forecast(state, "", earlier[-1].seconds, "same model") if earlier else Forecast(state)
+    same_model = None
+    for earlier in islice(newest_first(place), LOOKED_BACK):
+        if earlier.status == "ok" and _values(earlier) == values:
+            counted = earlier.counts.tokens is not None or earlier.counts.computed is not None
+            return Forecast(state, "", earlier.seconds, "same parameters", 0 if counted else None)
+        if earlier.status == "ok" and _model(_values(earlier)) == _model(values):
+            same_model = same_model or earlier
+    return Forecast(state, "", same_model.seconds, "same model") if same_model else Forecast(state)
 
 
 def _values(run: Run) -> dict[str, Any]:
