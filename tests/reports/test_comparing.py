@@ -77,8 +77,17 @@ def test_flipped_questions_are_listed(tmp_path: Path) -> None:
     one = items(0)
     two = one.assign(right=one["right"] ^ one["question_id"].isin(["q001", "q007"]))
     found = compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, two))
-    assert found.flips["question_id"].tolist() == ["q001", "q007"]
+    assert found.flips["question_id"].tolist() == ["q001", "q007"] and "question" not in found.flips
     assert (found.flips["baseline_value"] + found.flips["run_value"]).tolist() == [1, 1]
+
+
+def test_flips_come_with_the_question_where_the_notebook_keeps_it(tmp_path: Path) -> None:
+    one = items(0)
+    one["question"] = ["Why is " + "very " * 99 + name for name in one["question_id"]]
+    two = one.assign(right=one["right"] ^ (one["question_id"] == "q007")).sample(frac=1, random_state=1)
+    found = compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, two))
+    assert len(found.flips) == 1 and found.flips["question"][0].startswith("Why is very very")
+    assert len(found.flips["question"][0]) <= 200 and "question" not in set(found.differences["metric"])
     assert "2 answers flipped" in repr(found) and "2 answers flipped" in found._repr_html_()
 
 
