@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,20 +70,29 @@ def run(
     outputs: Outputs = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes a notebook may take.", min=0.001)] = None,
     again: Annotated[bool, typer.Option("--again", help="Run also what went well before.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Give every notebook a process of its own, which loads the model again.")
+    ] = False,
 ) -> None:
     """Execute the notebooks of a study and write their results and reports."""
     from workbench.runs import execute
+    from workbench.runs.progress import inside_cell
+    from workbench.runs.resident import Kernel
+    from workbench.runs.staging import staging_of
 
     signal.signal(signal.SIGTERM, _interrupt)
     runs: list[Run] = []
-    for planned in _plan(study, profile, parameters, notebook, file):
-        with cell_progress(planned.name) as told:
-            seconds = timeout * 60 if timeout else None
-            done = execute(planned, outputs_of(outputs), seconds, told, again, _waiting(planned.name))
-        runs.append(done)
-        print(_line(planned, done), flush=True)
-        if done.status == "cancelled":
-            break
+    seconds = timeout * 60 if timeout else None
+    every = _plan(study, profile, parameters, notebook, file)
+    with Kernel(stays=not fresh) as kernel:
+        for planned in every:
+            staging = staging_of(home_of(outputs) / planned.study / planned.notebook, planned.run_id)
+            with cell_progress(planned.name, partial(inside_cell, staging)) as told:
+                done = execute(planned, outputs_of(outputs), seconds, told, again, _waiting(planned.name), kernel)
+            runs.append(done)
+            print(_line(planned, done), flush=True)
+            if done.status == "cancelled":
+                break
     print("\nReports:")
     for done in runs:
         print(f"  {done.status:<9}  {done.folder}/report.html")

@@ -88,7 +88,7 @@ def attribute(
         raise unknown("baseline", baseline, ["half", "mean", "zero"])
     encoder = Encoder(model.tokenizer, model.context_length)
     found = []
-    with progress.bar(len(questions), "attributing tokens", show_progress) as advance:
+    with progress.bar(len(questions), "attributing tokens", show_progress, "questions") as advance:
         for question in questions:
             found.append(_attribution(model, encoder, question, steps, baseline, batch_size))
             advance(1)

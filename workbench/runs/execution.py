@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
-from workbench.files import sha256_of, written_whole
+from workbench.files import INSIDE_CELL, RUN_FOLDER, sha256_of, written_whole
 from workbench.runs import remote
-from workbench.runs.folder import NOTES, RUN_FOLDER, read_notes
+from workbench.runs.folder import NOTES, read_notes
 from workbench.runs.leases import OnWait, held, sweep
 from workbench.runs.listing import finished, newest
 from workbench.runs.outcome import Vitals, cells_in, counts_in, exit_reason, failure_in, seeds_in
@@ -31,6 +33,9 @@ from workbench.runs.staging import (
 )
 from workbench.runs.studies import PlannedRun, root
 
+if TYPE_CHECKING:
+    from workbench.runs.resident import Kernel
+
 OnCell = Callable[[int, int], None]
 
 
@@ -41,6 +46,7 @@ def execute(
     on_cell: OnCell = lambda done, total: None,
     again: bool = False,
     on_wait: OnWait = lambda lease: None,
+    kernel: Kernel | None = None,
 ) -> Run:
     """Runs one notebook and publishes `outputs/<study>/<notebook>/<run-id>/`, whatever the status it ends with.
 
@@ -54,12 +60,15 @@ def execute(
         on_cell: Called with the number of code cells done and their total.
         again: Whether to run what was run before once more.
         on_wait: Told who is waited for.
+        kernel: The process to run it in, which may have run other notebooks; None for one of its own.
 
     Raises:
-        InputError: If `outputs` cannot be written.
+        InputError: If `outputs` cannot be written, or no kernel is installed.
     """
     from workbench.reports.gallery import write_gallery
 
+    if find_spec("ipykernel") is None:
+        raise InputError("Notebooks need a kernel, and ipykernel is not installed; pip install ipykernel.")
     home = remote.working_copy(outputs)
     place = place_of(home, planned.study, planned.notebook)
     begun = datetime.now(UTC)
@@ -69,7 +78,7 @@ def execute(
         if run is not None:
             run = run.model_copy(update={"reused": True})
         else:
-            run = _run(planned, make_staging(place, planned.run_id), timeout, on_cell)
+            run = _run(planned, make_staging(place, planned.run_id), timeout, on_cell, kernel)
     with suppress(OSError):  # the gallery can be made again
         write_gallery(home)
     if remote.is_url(outputs):
@@ -87,7 +96,7 @@ def _found(planned: PlannedRun, place: Path, outputs: Path | str, waited_since: 
     return run
 
 
-def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell) -> Run:
+def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, kernel: Kernel | None) -> Run:
     """Executes in the staging folder, and publishes it with its record."""
 
     def told(done: int, total: int) -> None:
@@ -99,7 +108,7 @@ def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnC
     source, patch = source_of(planned.path), changes_of(planned.path.parent)
     with writing(staging):
         shutil.copyfile(planned.path, staging / NOTEBOOK)  # until the engine saves it for the first time
-    status, failure = _attempt(planned, staging, timeout, told, vitals)
+    status, failure = _attempt(planned, staging, timeout, told, vitals, kernel)
     done, notes = datetime.now(UTC), read_notes(staging)
     run = Run(
         study=planned.study,
@@ -117,7 +126,7 @@ def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnC
         seconds=(done - started).total_seconds(),
         source=source,
         host=host().model_copy(update={"gpu": notes.pop("gpu")}),
-        kernel=kernel_version(),
+        kernel=kernel_version(vitals.runs),
         seeds=seeds_in(planned.parameters_given | planned.parameters_default | notes["facts"]),
         counts=counts_in(notes["facts"]),
         cells=cells_in(staging),
@@ -131,13 +140,18 @@ def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnC
 
 
 def _attempt(
-    planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, vitals: Vitals
+    planned: PlannedRun,
+    staging: Path,
+    timeout: float | None,
+    on_cell: OnCell,
+    vitals: Vitals,
+    kernel: Kernel | None,
 ) -> tuple[Status, Failure | None]:
     """Executes the notebook into the staging folder; says how that ended and why."""
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     try:
-        _papermill(planned, staging, timeout, on_cell, vitals)
+        _papermill(planned, staging, timeout, on_cell, vitals, kernel)
     except CellExecutionError as error:
         return "failed", failure_in(staging, error.ename, error.evalue)
     except CellTimeoutError:
@@ -151,11 +165,20 @@ def _attempt(
     return "ok", None
 
 
-def _papermill(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, vitals: Vitals) -> None:
+def _papermill(
+    planned: PlannedRun,
+    staging: Path,
+    timeout: float | None,
+    on_cell: OnCell,
+    vitals: Vitals,
+    kernel: Kernel | None,
+) -> None:
     import papermill
 
-    from workbench.runs import kernel  # noqa: F401 - registers the engine
+    from workbench.runs import kernel as engine  # noqa: F401 - registers itself
+    from workbench.runs.resident import Kernel, Loan
 
+    values = planned.parameters_default | planned.parameters_given
     papermill.execute_notebook(
         str(planned.path).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
         None,  # the engine saves, and never half a notebook
@@ -165,9 +188,8 @@ def _papermill(planned: PlannedRun, staging: Path, timeout: float | None, on_cel
         language="python",
         save_to=staging / NOTEBOOK,
         vitals=vitals,
-        folder=root(),
-        environment={RUN_FOLDER: str(staging)},
-        log=staging / LOG,
+        kernel=kernel or Kernel(),
+        loan=Loan(str(values.get("model") or ""), root(), {RUN_FOLDER: str(staging)}, staging / LOG),
         timeout=timeout,
         on_cell=on_cell,
     )
@@ -182,7 +204,7 @@ def publish(run: Run, staging: Path) -> Run:
     from workbench.reports.html import write_report
 
     folder = staging.with_name(run.run_id)
-    for aside in (NOTES, LOG, PROGRESS, BALLAST):
+    for aside in (NOTES, LOG, PROGRESS, INSIDE_CELL, BALLAST):
         (staging / aside).unlink(missing_ok=True)
     files = sorted(path for path in staging.rglob("*") if path.is_file())
     run = run.model_copy(update={"files": {p.relative_to(staging).as_posix(): sha256_of(p) for p in files}})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
-from workbench.files import written_whole
+from workbench.files import RUN_FOLDER, written_whole
 from workbench.runs.display import ShownFigure, ShownTable, draw, with_index
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from workbench.runs.record import Headline
 
-RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
 NOTES = ".notes.jsonl"
 
 

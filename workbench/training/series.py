@@ -201,8 +201,8 @@ def _run(place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, 
             shutil.rmtree(folder)
     started = time.perf_counter()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    label = f"training {facts['name']} (steps)"
-    with progress.bar(facts["params"]["max_steps"] - done, label, show) as advance:
+    label = f"training {facts['name']}"
+    with progress.bar(facts["params"]["max_steps"] - done, label, show, "steps") as advance:
         trainer = make_trainer(
             facts["algorithm"],
             model,
