@@ -46,14 +46,32 @@ class Comparison:
         """`<run> against <baseline>`."""
         return f"{', '.join(self.labels[1:])} against {self.labels[0]}"
 
+    @property
+    def flipped(self) -> str:
+        """How many answers changed, for each 0/1 metric."""
+        counts = self.flips["metric"].value_counts(sort=False)
+        parts = ", ".join(f"{metric} {count}" for metric, count in counts.items())
+        return f"{len(self.flips)} answers flipped" + (f" ({parts})" if len(counts) > 1 else "")
+
+    def draw(self) -> Any:
+        """The differences with their intervals, as a figure; None where every one is undefined."""
+        from workbench import figures
+
+        drawn = self.differences.dropna(subset=["difference", "low", "high"])
+        if drawn.empty:
+            return None
+        return figures.intervals(
+            drawn, "metric", "difference", by="run", baseline=0.0, baseline_name="no difference", xlabel="difference"
+        )
+
     def __repr__(self) -> str:
         table = self.differences.drop(columns="run") if len(self.runs) == 2 else self.differences
         shown = table.to_string(index=False, na_rep="–", float_format="{:.3g}".format)
-        return f"{self.name}: run minus baseline, paired by question\n{shown}\n{len(self.flips)} answers flipped"
+        return f"{self.name}: run minus baseline, paired by question\n{shown}\n{self.flipped}"
 
     def _repr_html_(self) -> str:
         differences = ShownTable(self.differences, f"{self.name}: run minus baseline, paired by question")
-        return differences._repr_html_() + ShownTable(self.flips, f"{len(self.flips)} answers flipped")._repr_html_()
+        return differences._repr_html_() + ShownTable(self.flips, self.flipped)._repr_html_()
 
 
 def compare(baseline: Run | str | Path, *others: Run | str | Path, outputs: Path | None = None) -> Comparison:

@@ -54,7 +54,7 @@ class CurrentRun:
             with written_whole(parquet.with_suffix(".csv")) as path:
                 with_index(frame).to_csv(path, index=False)
             self._append("table", {"name": name, "caption": caption, "rows": len(frame)})
-        return ShownTable(frame, caption)
+        return ShownTable(frame, caption, f"tables/{name}.csv" if parquet else "")
 
     def figure(self, name: str, figure: Any, alt: str) -> ShownFigure:
         """Keeps a figure as `figures/<name>.svg` and `.png`, and closes it.
