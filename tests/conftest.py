@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -46,12 +47,14 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callab
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Gives the session a home of its own and fails if it leaves files in it or in the repository, or processes."""
+    """Gives the session a home and a folder for what is temporary; fails if files are left elsewhere, or processes."""
     from workbench.files import CACHE_VARIABLE, cache_folder
 
     home = tmp_path_factory.mktemp("home")
     os.environ[CACHE_VARIABLE] = str(cache_folder())  # where fetched models lie, before the home is another
     os.environ |= {"HOME": str(home), "MPLCONFIGDIR": str(tmp_path_factory.mktemp("matplotlib"))}
+    os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("t"))  # a killed process cannot remove what it put there
+    tempfile.tempdir = None
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         os.environ.pop(name, None)
     before, mark = leftovers.repository_files(), leftovers.marked_environment()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import leftovers
@@ -36,5 +37,9 @@ def test_files_are_noticed_and_caches_of_tools_are_not(tmp_path: Path) -> None:
     assert leftovers.files(tmp_path) == {".config/left"}
 
 
-def test_the_session_has_a_home_of_its_own() -> None:
-    assert "pytest" in str(Path.home())
+def test_the_session_has_a_home_and_a_temporary_folder_of_its_own() -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"], stdout=-1, text=True, check=True
+    )
+    for folder in (str(Path.home()), tempfile.gettempdir(), child.stdout):
+        assert "pytest" in folder

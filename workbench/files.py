@@ -12,6 +12,10 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 CACHE_VARIABLE = "WORKBENCH_CACHE"
+RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
+"""Variable that tells a notebook in which folder its run is made."""
+INSIDE_CELL = ".inside-cell"
+"""File of that folder with a line on how far the present cell is."""
 
 
 def cache_folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from urllib.request import urlopen
 import nbformat
 import pytest
 from chromium import Page, until
+from nbformat.v4 import new_code_cell, new_notebook
 
 from workbench.files import cache_folder
 from workbench.runs.studies import CHECKOUT
@@ -25,6 +27,16 @@ PARAMETERS = {
     "benchmarks: list[str] = [": 'benchmarks: list[str] = ["piqa"]  # [',
 }
 CELLS = "opened.content.model.cells"
+LONG = """\
+import time
+from workbench.extraction import progress
+print("before")
+with progress.bar(10, "reading answers") as advance:
+    for _ in range(10):
+        time.sleep(0.5)
+        advance(1)
+print("after")"""
+SHOWN = "[...opened.node.querySelectorAll('.jp-OutputArea-output')].map(node => node.innerText).join(' ')"
 STATE = f"""(() => {{
   const cells = [...{CELLS}].map(cell => cell.toJSON()).filter(cell => cell.cell_type === "code");
   return {{
@@ -106,6 +118,23 @@ def test_every_notebook_opens(lab: Page, path: str) -> None:
     assert lab.run(f"[...{CELLS}].length") == len(nbformat.read(CHECKOUT / path, as_version=4).cells)
     assert lab.run("document.querySelectorAll('.jp-Dialog').length") == 0
     lab.run("void opened.close()")
+
+
+def test_progress_shows_while_a_cell_runs_and_is_gone_afterwards(lab: Page, place: Path) -> None:
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new_notebook(cells=[new_code_cell(LONG)], metadata={"kernelspec": spec})
+    nbformat.write(notebook, place / "notebooks/long.ipynb")
+    opened(lab, "notebooks/long.ipynb")
+    until(lambda: lab.run("opened.sessionContext.session?.kernel?.status === 'idle'"), 120)
+    lab.run("void jupyterapp.commands.execute('notebook:run-all-cells')")
+    until(lambda: re.search(r"reading answers \d+ % \(\d+ of 10 tokens\), \d+ s left", lab.run(SHOWN)), 60)
+    until(lambda: lab.run(STATE)["ran"] == 1, 60)
+    assert lab.run(STATE)["errors"] == [] and lab.run(SHOWN).split() == ["before", "after"]
+    outputs = lab.run(f"[...{CELLS}].flatMap(cell => cell.toJSON().outputs)")  # as plain JupyterLab would save them
+    assert [out["data"] for out in outputs if "data" in out] == [{"text/html": ""}]
+    lab.run("opened.context.save().then(() => 0)")
+    saved = nbformat.read(place / "notebooks/long.ipynb", as_version=4).cells[0].outputs
+    assert [out.output_type for out in saved] == ["stream", "stream"]
 
 
 @pytest.mark.model

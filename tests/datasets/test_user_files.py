@@ -77,6 +77,8 @@ HEADER = "question,correct,wrong,abstain\n"
         (HEADER + "a,b,c,\na,b,c,\n", "row 3: the same question and options as row 2"),
         (HEADER + "a,b,c\n", "row 2 has 3 cells, the header has 4"),
         (HEADER + 'a,"b"x,c,\n', "not a well-formed CSV"),
+        (HEADER + f"a,b,{'c' * 131_073},\n", "line 2 ends a cell of more than 131,072 characters.*JSON lines"),
+        (HEADER + 'a,"b,c,\n' + "d,e,f,\n" * 30_000, "a cell of more than 131,072 characters; close its double"),
         ("question,correct,wrong,p\na,b,c,1\n", "column 'p', a name the answers table uses"),
         ("question,correct,wrong,style\na,b,c,1\n", "column 'style'"),
         ("question,correct,wrong,wrong\na,b,c,d\n", "'wrong' twice"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,24 @@ def test_flipped_questions_are_listed(tmp_path: Path) -> None:
     one = items(0)
     two = one.assign(right=one["right"] ^ one["question_id"].isin(["q001", "q007"]))
     found = compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, two))
-    assert found.flips["question_id"].tolist() == ["q001", "q007"]
+    assert found.flips["question_id"].tolist() == ["q001", "q007"] and "question" not in found.flips
     assert (found.flips["baseline_value"] + found.flips["run_value"]).tolist() == [1, 1]
     assert "2 answers flipped" in repr(found) and "2 answers flipped" in found._repr_html_()
+
+
+def test_flips_come_with_the_question_where_the_notebook_keeps_it(tmp_path: Path) -> None:
+    one = items(0)
+    one["question"] = ["Why is " + "very " * 99 + name for name in one["question_id"]]
+    two = one.assign(right=one["right"] ^ (one["question_id"] == "q007")).sample(frac=1, random_state=1)
+    found = compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, two))
+    assert len(found.flips) == 1 and found.flips["question"][0].startswith("Why is very very")
+    assert len(found.flips["question"][0]) <= 200 and "question" not in set(found.differences["metric"])
+
+
+def test_flips_are_counted_for_each_metric(tmp_path: Path) -> None:
+    one = items(0).assign(other=1)
+    two = one.assign(right=~one["right"], other=[0, 0, *[1] * (N - 2)])
+    assert compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, two)).flipped == "62 answers flipped (right 60, other 2)"
 
 
 def test_clusters_are_kept_together_and_three_runs_share_a_baseline(tmp_path: Path) -> None:
@@ -118,8 +134,11 @@ def test_it_is_kept_like_a_run_with_report_and_place_in_the_gallery(tmp_path: Pa
     assert kept.name == "comparisons/first" and kept.refers_to == [f"toy/first/{r.run_id}" for r in (first, second)]
     assert [table.name for table in kept.tables] == ["runs", "differences", "flips"]
     page = (kept.folder / "report.html").read_text(encoding="utf-8")
+    code = re.findall(r'<pre class="code">(.*?)</pre>', page, re.DOTALL)
+    assert [re.sub("<.*?>", "", text).split()[-1] for text in code] == [
+        "comparison.changed", "comparison.differences", "comparison.draw()", "comparison.flips"]  # fmt: skip
     assert "*m* against &lt;b&gt;bold&lt;/b&gt;" in page and "<svg" in page and "Flipped questions" in page
-    assert "right, *m* minus baseline" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "right, *m* minus &lt;b&gt;bold&lt;/b&gt;" in (tmp_path / "index.html").read_text(encoding="utf-8")
     assert {removal.path.name for removal in removable(tmp_path)} == set()  # the first is replaced, and referred to
     assert third.folder is not None
     assert compare("toy/first/" + first.run_id, kept.refers_to[1], outputs=tmp_path).labels == ("<b>bold</b>", "*m*")

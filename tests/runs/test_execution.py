@@ -11,6 +11,7 @@ from toys import write_study
 
 from workbench.errors import InputError
 from workbench.runs import Run, execute, load_run, plan
+from workbench.runs import execution as execution_module
 
 FINE = [
     "# A title",
@@ -161,6 +162,13 @@ def test_a_report_that_cannot_be_made_loses_no_run(quick: Execute, monkeypatch: 
     with pytest.raises(RuntimeError, match="no report"):
         quick()
     assert len(list(Path("outputs/toy/fine").glob("2*/run.json"))) == 1
+
+
+def test_a_missing_kernel_is_one_sentence(quick: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution_module, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="ipykernel is not installed; pip install ipykernel"):
+        quick()
+    assert not Path("outputs").exists()
 
 
 def test_an_outputs_folder_that_cannot_be_written_is_one_sentence(quick: Execute, tmp_path: Path) -> None:

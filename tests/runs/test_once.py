@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from toys import write_notebook, write_study
@@ -148,6 +150,19 @@ def test_latest_is_the_good_run_that_ended_last(quick: Execute, monkeypatch: pyt
     monkeypatch.setattr(execution_module, "_attempt", lambda *_: ("failed", None))
     quick(again=True)
     assert os.readlink("outputs/toy/fine/latest") == last.run_id
+
+
+def test_names_with_spaces_and_unicode(
+    quick: Execute, toy_folder: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_notebook(toy_folder / "notebooks/Größe 1/A & B #2 %.ipynb", "# Ein Titel")
+    (toy_folder / "studies/Größe 1.yaml").write_text('notebooks: ["A & B #2 %"]\nprofiles: {default: }\n')
+    run = execute(plan("Größe 1", given={"name": "naïve «x»"})[0])
+    assert find_run("Größe 1/A & B #2 %", Path("outputs")).parameters_given == {"name": "naïve «x»"}
+    links = re.findall(r'<a href="([^"]+)"', Path("outputs/index.html").read_text(encoding="utf-8"))
+    assert [Path("outputs", unquote(link)).resolve() for link in links] == [run.folder / "report.html"]  # type: ignore[operator]
+    assert call("status") == call("report", "Größe 1/A & B #2 %") == call("plan", "Größe 1") == call("clean") == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_run_is_found_by_name_folder_or_id(quick: Execute) -> None:

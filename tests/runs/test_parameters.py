@@ -136,3 +136,21 @@ def test_a_malformed_notebook_is_one_sentence(tmp_path: Path, content: str) -> N
 def test_a_missing_notebook(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no notebook"):
         read_parameters(tmp_path / "n.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"kernelspec": {"name": "ir", "display_name": "R", "language": "R"}}, "is for the kernel 'ir', which runs R"),
+        ({"language_info": {"name": "julia"}}, "is for the kernel None, which runs julia; here Python runs"),
+        ({"kernelspec": {"name": "my-env", "display_name": "My environment"}}, ""),
+    ],
+)
+def test_a_notebook_of_another_language(tmp_path: Path, metadata: dict[str, dict[str, str]], said: str) -> None:
+    cell = new_code_cell("n: int = 1", metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[cell], metadata=metadata), tmp_path / "n.ipynb")
+    if said:
+        with pytest.raises(InputError, match=said):
+            read_parameters(tmp_path / "n.ipynb")
+    else:  # whatever its kernel is called, this interpreter runs it
+        assert [p.name for p in read_parameters(tmp_path / "n.ipynb")] == ["n"]

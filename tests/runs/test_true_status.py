@@ -128,8 +128,12 @@ def test_stopped_by_hand_it_is_cancelled_and_leaves_no_process(tmp_path: Path, n
 
 
 def test_a_killed_workbench_leaves_what_the_next_run_sweeps(tmp_path: Path) -> None:
-    write_study(tmp_path, {"slow": ["import os, time\nif not os.path.exists('pid'):\n"
-                                    "    open('pid', 'w').write(str(os.getpid())); time.sleep(60)"]})  # fmt: skip
+    long_cell = (
+        "import os, time\nfrom workbench.extraction import progress\nif not os.path.exists('pid'):\n"
+        "    with progress.bar(30_000, 'reading answers') as advance:\n        time.sleep(1.1); advance(12_000)\n"
+        "        open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    write_study(tmp_path, {"slow": [long_cell]})
     command = [sys.executable, "-c", "from workbench.cli import main; main()"]
     environment = {**os.environ, "WORKBENCH_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen([*command, "run", "toy"], cwd=tmp_path, stdout=subprocess.DEVNULL, env=environment)
@@ -141,7 +145,10 @@ def test_a_killed_workbench_leaves_what_the_next_run_sweeps(tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "running     toy/slow/" in (said := call("status")) and "1 of 2 cells" in said
+    assert (
+        "running     toy/slow/" in (said := call("status"))
+        and "1 of 2 cells, reading answers 40 % (12k of 30k tokens), 2 s left; " in said
+    )
     process.kill()
     process.wait()
     assert "abandoned   toy/slow/" in call("status")

@@ -8,19 +8,32 @@ from typing import Any
 
 
 @contextmanager
-def cell_progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """One line that follows the cells, in a terminal; nothing elsewhere."""
+def cell_progress(name: str, inside: Callable[[], str]) -> Iterator[Callable[[int, int], None]]:
+    """One line that follows the cells, in a terminal; nothing elsewhere.
+
+    Args:
+        name: What is run.
+        inside: Tells how far the present cell is.
+    """
+    from rich import progress
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Inside(progress.ProgressColumn):
+        max_refresh = 1.0
+
+        def render(self, task: progress.Task) -> Text:
+            return Text(inside(), style="dim")
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda done, total: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("cells"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
-        task = progress.add_task(name, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    columns: list[progress.ProgressColumn] = [progress.TextColumn("{task.description}"), progress.BarColumn(20)]
+    columns += [progress.MofNCompleteColumn(), progress.TextColumn("cells"), progress.TimeElapsedColumn(), Inside()]
+    with progress.Progress(*columns, console=console, transient=True) as drawn:
+        task = drawn.add_task(name, total=None)
+        yield lambda done, total: drawn.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,10 +49,9 @@ def plan(
     outputs: Outputs = None,
 ) -> None:
     """Show what `run` would execute, with every parameter checked, what is there already and what it may take."""
-    from workbench.runs.forecast import forecast
-    from workbench.runs.listing import runs_of
+    from workbench.runs.forecast import forecast, recent
 
-    home, read_once = home_of(outputs), cache(runs_of)
+    home, read_once = home_of(outputs), cache(recent)
     every = _plan(study, profile, parameters, notebook, file)
     forecasts = [forecast(planned, home, read_once) for planned in every]
     for planned, expected in zip(every, forecasts):
@@ -78,6 +77,9 @@ def run(
     outputs: Outputs = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes a notebook may take.", min=0.001)] = None,
     again: Annotated[bool, typer.Option("--again", help="Run also what went well before.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Give every notebook a process of its own, which loads the model again.")
+    ] = False,
     on: Annotated[
         str | None, typer.Option("--on", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
     ] = None,
@@ -87,7 +89,7 @@ def run(
     signal.signal(signal.SIGTERM, _interrupt)
     seconds = timeout * 60 if timeout else None
     every = _plan(study, profile, parameters, notebook, file)
-    ways = _on(on, every, outputs, seconds, again, gpus) if on else _here(every, outputs, seconds, again)
+    ways = _on(on, every, outputs, seconds, again, gpus) if on else _here(every, outputs, seconds, again, fresh)
     runs: list[Run | Ended] = []
     for planned, done in _shown(ways, home_of(outputs)):
         runs.append(done)
@@ -143,18 +145,24 @@ def clean(
 
 
 def _here(
-    every: list[PlannedRun], outputs: str | None, seconds: float | None, again: bool
+    every: list[PlannedRun], outputs: str | None, seconds: float | None, again: bool, fresh: bool
 ) -> Iterator[tuple[PlannedRun, Run]]:
     """Runs cells one after the other on this machine, until one is stopped by hand."""
     from workbench.runs import execute
+    from workbench.runs.progress import inside_cell
+    from workbench.runs.resident import Kernel
+    from workbench.runs.staging import staging_of
 
-    for planned in every:
-        with cell_progress(planned.name) as told:
-            where = outputs_of(outputs)
-            done = execute(planned, where, seconds, told, again, _waiting(planned.name), gallery=isinstance(where, str))
-        yield planned, done
-        if done.status == "cancelled":
-            break
+    where = outputs_of(outputs)
+    with Kernel(stays=not fresh) as kernel:
+        for planned in every:
+            staging = staging_of(home_of(outputs) / planned.study / planned.notebook, planned.run_id)
+            with cell_progress(planned.name, partial(inside_cell, staging)) as told:
+                waiting, each = _waiting(planned.name), isinstance(where, str)
+                done = execute(planned, where, seconds, told, again, waiting, kernel=kernel, gallery=each)
+            yield planned, done
+            if done.status == "cancelled":
+                break
 
 
 def _on(

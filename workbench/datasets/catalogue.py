@@ -144,6 +144,22 @@ def find(name: str) -> Benchmark:
     return found
 
 
+def check_source(source: str, here: Path = Path()) -> None:
+    """Refuses what `load_questions` does not know, without reading or fetching anything.
+
+    Args:
+        source: A benchmark's name, or a file.
+        here: Folder that relative paths start from.
+
+    Raises:
+        InputError: There is no such benchmark, or no such file.
+    """
+    if Path(source).suffix.lower() not in SUFFIXES:
+        find(source)
+    elif not (here / Path(source).expanduser()).is_file():
+        raise InputError(f"There is no file {source!r}; check the path.")
+
+
 def _read(
     benchmark: Benchmark, name: str, subset: str | None, revision: str | None, dropped: Counter[str]
 ) -> tuple[list[Item], Origin]:

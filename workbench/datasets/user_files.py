@@ -83,6 +83,11 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
             row: dict[str, Any] = dict(zip(header, cells, strict=True))
             yield f"row {number}", row | {name: row[name].split("|") for name in LISTS if row.get(name, "").strip()}
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise InputError(
+                f"{path.name}, line {table.line_num} ends a cell of more than {csv.field_size_limit():,} characters; "
+                "close its double quotes, or write texts that are so long as JSON lines (.jsonl)."
+            ) from None
         raise InputError(f"{path.name} is not a well-formed CSV file ({error}); check its double quotes.") from None
 
 

@@ -1,40 +1,116 @@
-"""One progress bar, in tokens: in a terminal or a live notebook, and gone from what is saved."""
+"""One line of progress: in a terminal, in a live notebook, or in the run's folder for `workbench status`.
+
+Nothing of it is left where it was shown: a notebook keeps an empty output at most.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+from workbench.files import INSIDE_CELL, RUN_FOLDER, written_whole
+
 QUIET_VARIABLE = "WORKBENCH_QUIET"
+INTERVAL = 1.0
+"""Seconds between two lines, and before the first."""
+Advance = Callable[[int], Any]
 
 
 @contextmanager
-def bar(total: int, label: str, shown: bool = True, unit: str = "tok") -> Iterator[Any]:
-    """Yields a function that takes the number of tokens just done.
+def bar(total: int, label: str, shown: bool = True, unit: str = "tokens") -> Iterator[Advance]:
+    """Yields a function that takes how many were just done.
 
     Args:
-        total: Tokens in all.
+        total: How many there are in all.
         label: What is being done.
-        shown: False for no bar. There is none either when the output is not watched: a file, a pipe, or a notebook
-            executed in batch.
-        unit: What is counted, where it is not tokens.
+        shown: False for nothing on the screen. There is nothing either when the output is not watched: a file, a
+            pipe, or a notebook executed in batch.
+        unit: What is counted.
     """
-    if not (shown and total and _watched()):
+    watched = shown and not os.environ.get(QUIET_VARIABLE)
+    if total and (folder := os.environ.get(RUN_FOLDER)):
+        with _in_file(Path(folder) / INSIDE_CELL) as write, _lines(total, label, unit, write) as advance:
+            yield advance
+    elif total and watched and "ipykernel" in sys.modules:
+        with _in_cell() as write, _lines(total, label, unit, write) as advance:
+            yield advance
+    elif total and watched and sys.stderr.isatty():
+        from tqdm import tqdm
+
+        with tqdm(total=total, desc=label, unit=f" {unit}", unit_scale=True, leave=False, dynamic_ncols=True) as drawn:
+            yield drawn.update
+    else:
         yield lambda n: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, desc=label, unit=unit, unit_scale=True, leave=False, dynamic_ncols=True) as progress:
-        yield progress.update
 
 
-def _watched() -> bool:
-    if os.environ.get(QUIET_VARIABLE) or os.environ.get("WORKBENCH_RUN_FOLDER"):
-        return False
-    kernel = sys.modules.get("ipykernel")
-    if kernel is not None and "PAPERMILL_RUN" not in os.environ:
-        return True
-    return sys.stderr.isatty()
+def line(label: str, done: int, total: int, unit: str, seconds: float) -> str:
+    """How far it is, and how long it will take at this pace: `reading answers 41 % (12k of 30k tokens), 2 min left`."""
+    left = f", {_duration(seconds * (total - done) / done)} left" if done else ""
+    return f"{label} {100 * done / total:.0f} % ({_short(done)} of {_short(total)} {unit}){left}"
+
+
+@contextmanager
+def _lines(total: int, label: str, unit: str, write: Callable[[str], None]) -> Iterator[Advance]:
+    """Writes a line now and then."""
+    begun = last = time.monotonic()
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal done, last
+        done += n
+        if (now := time.monotonic()) - last >= INTERVAL:
+            last = now
+            write(line(label, done, total, unit, now - begun))
+
+    yield advance
+
+
+@contextmanager
+def _in_file(path: Path) -> Iterator[Callable[[str], None]]:
+    """Writes lines to a file that is gone afterwards; what cannot be written is not worth an error."""
+
+    def write(text: str) -> None:
+        with suppress(OSError), written_whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+    try:
+        yield write
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _in_cell() -> Iterator[Callable[[str], None]]:
+    """Shows lines in one output of the cell, emptied afterwards."""
+    from IPython.display import display
+
+    shown: list[Any] = []
+
+    def write(text: str) -> None:
+        data = {"text/plain": text}
+        if shown:
+            shown[0].update(data, raw=True)
+        else:
+            shown.append(display(data, raw=True, display_id=True))  # type: ignore[no-untyped-call]
+
+    try:
+        yield write
+    finally:
+        for handle in shown:
+            handle.update({"text/html": ""}, raw=True)
+
+
+def _short(n: int) -> str:
+    return str(n) if n < 10_000 else f"{n / 1e3:.0f}k" if n < 10_000_000 else f"{n / 1e6:.0f}M"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -12,7 +12,7 @@ from workbench.models import embedded, server
 from workbench.models import fingerprint as fingerprints
 from workbench.models.model import Model
 
-__all__ = ["DTYPES", "Model", "load_model", "names", "wrap_model"]
+__all__ = ["DTYPES", "Model", "check_name", "load_model", "names", "wrap_model"]
 
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
 TRAINED_FROM = "finished"
@@ -25,6 +25,23 @@ _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 def names() -> list[str]:
     """Models known by a short name; any hub id, folder or GGUF file works too."""
     return [embedded.NAME]
+
+
+def check_name(source: str, here: Path = Path()) -> None:
+    """Refuses what can be no model, by its name alone: nothing is read, and the hub is not asked.
+
+    Args:
+        source: As `load_model` takes it.
+        here: Folder that relative paths start from.
+
+    Raises:
+        InputError: If it is no short name, no hub id, and no folder or file that is there.
+    """
+    base = source.partition("#")[0]
+    path = here / Path(base).expanduser()
+    if base and (base == embedded.NAME or "://" in base or path.is_dir()):
+        return
+    _refuse_unless_hub_id(base, is_file=path.is_file())
 
 
 def load_model(
@@ -94,26 +111,32 @@ def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
 def _folder_of(base: str, allow_pickle: bool) -> tuple[Path, str, str]:
     """Folder, revision and note of a model source."""
     path = Path(base).expanduser()
-    if not base:
-        raise InputError("The model has no name; give a short name, a hub id `owner/name`, a folder or a .gguf file.")
     if base == embedded.NAME:
         return embedded.located(), f"{embedded.SMOLLM2.name} {embedded.SMOLLM2.version}", embedded.NOTE
+    if base and path.is_dir():
+        return path, "", ""
+    _refuse_unless_hub_id(base, is_file=path.is_file())
     if path.suffix == ".gguf":
         from workbench.models.loading import converted_gguf
 
-        if not path.is_file():
-            raise InputError(f"There is no GGUF file {base!r}; check the path.")
         return converted_gguf(path), "", "dequantised from a GGUF file"
-    if path.is_dir():
-        return path, "", ""
+    from workbench.models.loading import hub_snapshot
+
     name, _, revision = base.partition("@")
-    if base.startswith((".", "/", "~")) or not _HUB_ID.match(name):
+    return *hub_snapshot(name, revision or None, allow_pickle), ""
+
+
+def _refuse_unless_hub_id(base: str, is_file: bool) -> None:
+    """Raises for a name that is neither a hub id nor a GGUF file that is there."""
+    if not base:
+        raise InputError("The model has no name; give a short name, a hub id `owner/name`, a folder or a .gguf file.")
+    if base.endswith(".gguf"):
+        if not is_file:
+            raise InputError(f"There is no GGUF file {base!r}; check the path.")
+    elif base.startswith((".", "/", "~")) or not _HUB_ID.match(base.partition("@")[0]):
         if "/" not in base:
             raise unknown("model", base, [*names(), "a hub id `owner/name[@revision]`", "a folder", "a .gguf file"])
         raise InputError(f"There is no model folder {base!r}; check the path, or give a hub id `owner/name`.")
-    from workbench.models.loading import hub_snapshot
-
-    return *hub_snapshot(name, revision or None, allow_pickle), ""
 
 
 def _check_weights(files: list[Path], source: str, allow_pickle: bool) -> None:

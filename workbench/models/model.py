@@ -66,9 +66,10 @@ class Model:
         self.require_network()
         if "network" in self.loaded:
             return self.loaded["network"]
+        from workbench.models.kept import network_of
         from workbench.models.loading import read_network
 
-        return read_network(self)
+        return network_of(self, read_network)
 
     @cached_property
     def tokenizer(self) -> Any:

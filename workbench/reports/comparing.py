@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
@@ -18,6 +19,9 @@ ITEMS = "items"
 KEYS = ("benchmark", "question_id")
 NO_METRICS = ("cluster", "chance", "uniform")
 """Columns that belong to the item and not to the model."""
+TEXT = "question"
+"""Column with the item's text, where the notebook keeps it."""
+LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -32,7 +36,8 @@ class Comparison:
     """One row per run and metric: `run`, `metric`, `baseline_mean`, `run_mean`, `difference` with `low`, `high` and
     `n`, `p` of the `test` named, and `p_holm`, adjusted over all rows."""
     flips: pd.DataFrame
-    """One row per question whose 0/1 metric changed: `run`, the keys, `metric`, `baseline_value`, `run_value`."""
+    """One row per question whose 0/1 metric changed: `run`, the keys, `metric`, `baseline_value`, `run_value`, and the
+    beginning of the `question`, where the notebook keeps it."""
     changed: pd.DataFrame
     """The parameters in which the runs differ, a column each."""
 
@@ -41,12 +46,32 @@ class Comparison:
         """`<run> against <baseline>`."""
         return f"{', '.join(self.labels[1:])} against {self.labels[0]}"
 
+    @property
+    def flipped(self) -> str:
+        """How many answers changed, for each 0/1 metric."""
+        counts = self.flips["metric"].value_counts(sort=False)
+        parts = ", ".join(f"{metric} {count}" for metric, count in counts.items())
+        return f"{len(self.flips)} answers flipped" + (f" ({parts})" if len(counts) > 1 else "")
+
+    def draw(self) -> Any:
+        """The differences with their intervals, as a figure; None where every one is undefined."""
+        from workbench import figures
+
+        drawn = self.differences.dropna(subset=["difference", "low", "high"])
+        if drawn.empty:
+            return None
+        return figures.intervals(
+            drawn, "metric", "difference", by="run", baseline=0.0, baseline_name="no difference", xlabel="difference"
+        )
+
     def __repr__(self) -> str:
-        return f"{self.name}\n{self.differences.to_string(index=False)}\n{len(self.flips)} answers flipped"
+        table = self.differences.drop(columns="run") if len(self.runs) == 2 else self.differences
+        shown = table.to_string(index=False, na_rep="–", float_format="{:.3g}".format)
+        return f"{self.name}: run minus baseline, paired by question\n{shown}\n{self.flipped}"
 
     def _repr_html_(self) -> str:
         differences = ShownTable(self.differences, f"{self.name}: run minus baseline, paired by question")
-        return differences._repr_html_() + ShownTable(self.flips, f"{len(self.flips)} answers flipped")._repr_html_()
+        return differences._repr_html_() + ShownTable(self.flips, self.flipped)._repr_html_()
 
 
 def compare(baseline: Run | str | Path, *others: Run | str | Path, outputs: Path | None = None) -> Comparison:
@@ -100,7 +125,9 @@ def _check(runs: list[Run]) -> None:
         if run.status != "ok":
             raise InputError(f"Run {run.run_id} did not go well ({run.status}); compare runs that did.")
         if ITEMS not in [table.name for table in run.tables]:
-            raise InputError(f"Run {run.run_id} kept no table {ITEMS!r}, one row a question; run its notebook again.")
+            raise InputError(
+                f"Run {run.run_id} kept no table {ITEMS!r}, one row a question; compare runs of a notebook that does."
+            )
 
 
 def _items(run: Run) -> pd.DataFrame:
@@ -156,7 +183,11 @@ def _flips(items: pd.DataFrame, first: pd.DataFrame, metrics: list[str], label: 
             values = {"baseline_value": one[moved.index], "run_value": two[moved.index]}
             parts.append(moved[keys].assign(run=label, metric=name, **values))
     kept = [part for part in parts[1:] if len(part)] or parts[:1]
-    return pd.concat(kept, ignore_index=True)[list(parts[0].columns)]
+    flips = pd.concat(kept, ignore_index=True)[list(parts[0].columns)]
+    if TEXT not in first:
+        return flips
+    texts = first[[*keys, TEXT]].assign(**{TEXT: [shorten(str(text), LONGEST_TEXT) for text in first[TEXT]]})
+    return flips.merge(texts, on=keys, how="left")
 
 
 def _values(run: Run) -> dict[str, Any]:

@@ -69,21 +69,23 @@ def _write_notebook(comparison: Comparison, staging: Path, names: list[str]) -> 
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     run = CurrentRun(staging)
-    parts: list[tuple[str, list[ShownTable | ShownFigure]]] = [
-        (f"# {_literal(comparison.name)}\n\n{METHOD}\n\n## What is compared", [_changed(run, comparison)]),
-        ("## Differences", _differences(run, comparison)),
-        ("## Flipped questions", [_flips(run, comparison)]),
-    ]
     first = comparison.differences.iloc[0]
-    label = f"{first['metric']}, {first['run']} minus baseline"
+    label = f"{first['metric']}, {first['run']} minus {comparison.labels[0]}"
     run.headline(label, first["difference"], first["low"], first["high"], int(first["n"]))
-    cells = [new_code_cell(f"import workbench as wb\n\nwb.compare({', '.join(map(repr, names))})")]
-    for text, shown in parts:
-        cells += [new_markdown_cell(text)]
-        cells += [new_code_cell("# as above", outputs=[_output(one)]) for one in shown]
+    call = f"import workbench as wb\n\ncomparison = wb.compare({', '.join(map(repr, names))})\ncomparison.changed"
+    cells = [
+        new_markdown_cell(f"# {_literal(comparison.name)}\n\n{METHOD}\n\n## What is compared"),
+        new_code_cell(call, outputs=[_output(_changed(run, comparison))]),
+        new_markdown_cell("## Differences"),
+        new_code_cell("comparison.differences", outputs=[_output(_differences(run, comparison))]),
+        new_markdown_cell("## Flipped questions"),
+        new_code_cell("comparison.flips", outputs=[_output(run.table("flips", comparison.flips, comparison.flipped))]),
+    ]
+    if (figure := comparison.draw()) is not None:
+        alt = f"Differences of each metric with their 95% intervals: {comparison.name}."
+        cells.insert(4, new_code_cell("comparison.draw()", outputs=[_output(run.figure("differences", figure, alt))]))
     for cell in cells:
         cell.metadata["papermill"] = {"status": "completed"}
-    cells.insert(0, cells.pop(1))
     nbformat.write(new_notebook(cells=cells), staging / NOTEBOOK)
 
 
@@ -93,23 +95,8 @@ def _changed(run: CurrentRun, comparison: Comparison) -> ShownTable:
     )
 
 
-def _differences(run: CurrentRun, comparison: Comparison) -> list[ShownTable | ShownFigure]:
-    from workbench import figures
-
-    table = comparison.differences
-    drawn = table[table[["difference", "low", "high"]].notna().all(axis=1)]
-    shown: list[ShownTable | ShownFigure] = [run.table("differences", table, "Run minus baseline, paired by question")]
-    if len(drawn):
-        figure = figures.intervals(
-            drawn, "metric", "difference", by="run", baseline=0.0, baseline_name="no difference", xlabel="difference"
-        )
-        alt = f"Differences of each metric with their 95% intervals: {comparison.name}."
-        shown.append(run.figure("differences", figure, alt))
-    return shown
-
-
-def _flips(run: CurrentRun, comparison: Comparison) -> ShownTable:
-    return run.table("flips", comparison.flips, f"{len(comparison.flips)} answers whose 0/1 metric changed")
+def _differences(run: CurrentRun, comparison: Comparison) -> ShownTable:
+    return run.table("differences", comparison.differences, "Run minus baseline, paired by question")
 
 
 def _literal(text: str) -> str:

@@ -33,11 +33,11 @@ def removable(outputs: Path) -> list[Removal]:
     runs: list[Run] = []
     referred: set[str] = set()
     for folder in run_folders(outputs):
-        referred |= _references(folder)
         try:
-            runs.append(load_run(folder))
-        except InputError:
-            continue  # whatever it is, it is not ours to judge
+            runs.append(run := load_run(folder))
+            referred.update(run.refers_to)
+        except InputError:  # whatever it is, it is not ours to judge
+            referred |= _references(folder)
     kept = _newest_good(runs) | referred
     found = [Removal(r.folder, "a newer run replaces it") for r in runs if r.folder and _name(r.folder) not in kept]
     places = sorted(p for p in outputs.glob("*/*") if p.is_dir() and not p.name.startswith("."))
@@ -67,15 +67,13 @@ def remove(removals: list[Removal]) -> None:
 def _newest_good(runs: list[Run]) -> set[str]:
     """For every notebook and its parameters the run to keep, and what `latest` points at."""
     best: dict[str, Run] = {}
-    kept = set()
+    places = {run.folder.parent for run in runs if run.folder}
+    kept = {_name(latest.resolve()) for place in places if (latest := place / "latest").exists()}
     for run in sorted(runs, key=lambda run: run.run_id):
         values = run.parameters_given | run.parameters_default
         group = json.dumps([run.study, run.notebook, values], sort_keys=True)
         if group not in best or run.status == "ok" or best[group].status != "ok":
             best[group] = run
-        latest = run.folder.with_name("latest") if run.folder else None
-        if latest and latest.exists():
-            kept.add(_name(latest.resolve()))
     return kept | {_name(run.folder) for run in best.values() if run.folder}
 
 

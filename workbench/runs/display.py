@@ -22,6 +22,8 @@ class ShownTable:
     """What is shown."""
     caption: str = ""
     """What stands above it."""
+    file: str = ""
+    """Where the whole of it is kept, if it is."""
 
     def __repr__(self) -> str:
         return f"{self.caption}\n{self.frame.to_string(max_rows=SHOWN_ROWS)}".strip()
@@ -38,7 +40,8 @@ class ShownTable:
                 cells.append([f"<td{mark}>{text}</td>" for text in texts])
         body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells))
         hidden = len(self.frame) - len(frame)
-        more = f"<p>The first {len(frame)} of {len(self.frame)} rows.</p>" if hidden else ""
+        whole = f"; {self.file} has them all" if self.file else ""
+        more = f"<p>The first {len(frame)} of {len(self.frame)} rows{whole}.</p>" if hidden else ""
         caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         return f"<figure>{caption}{table}{more}</figure>"

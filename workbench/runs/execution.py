@@ -8,12 +8,14 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
-from workbench.files import sha256_of, written_whole
+from workbench.files import INSIDE_CELL, RUN_FOLDER, sha256_of, written_whole
 from workbench.runs import remote
-from workbench.runs.folder import NOTES, RUN_FOLDER, read_notes
+from workbench.runs.folder import NOTES, read_notes
 from workbench.runs.leases import Hold, OnWait, held, sweep
 from workbench.runs.listing import finished, newest
 from workbench.runs.outcome import Vitals, cells_in, counts_in, exit_reason, failure_in, seeds_in
@@ -32,6 +34,9 @@ from workbench.runs.staging import (
 )
 from workbench.runs.studies import PlannedRun
 
+if TYPE_CHECKING:
+    from workbench.runs.resident import Kernel
+
 OnCell = Callable[[int, int], None]
 
 
@@ -42,6 +47,7 @@ def execute(
     on_cell: OnCell = lambda done, total: None,
     again: bool = False,
     on_wait: OnWait = lambda lease: None,
+    kernel: Kernel | None = None,
     gallery: bool = True,
 ) -> Run:
     """Runs one notebook and publishes `outputs/<study>/<notebook>/<run-id>/`, whatever the status it ends with.
@@ -56,13 +62,16 @@ def execute(
         on_cell: Called with the number of code cells done and their total.
         again: Whether to run what was run before once more.
         on_wait: Told who is waited for.
+        kernel: The process to run it in, which may have run other notebooks; None for one of its own.
         gallery: Whether to write the gallery anew; it reads every record in `outputs`.
 
     Raises:
-        InputError: If `outputs` cannot be written.
+        InputError: If `outputs` cannot be written, or no kernel is installed.
     """
     from workbench.reports.gallery import write_gallery
 
+    if find_spec("ipykernel") is None:
+        raise InputError("Notebooks need a kernel, and ipykernel is not installed; pip install ipykernel.")
     home = remote.working_copy(outputs)
     place = place_of(home, planned.study, planned.notebook)
     begun = datetime.now(UTC)
@@ -74,7 +83,7 @@ def execute(
             if (waited_since or not again) and (found := _found(planned, place, outputs, waited_since)):
                 run = found.model_copy(update={"reused": True})
             else:
-                run = _kept(planned, make_staging(place, planned.run_id), timeout, on_cell, hold)
+                run = _kept(planned, make_staging(place, planned.run_id), timeout, on_cell, hold, kernel)
     if gallery:
         with suppress(OSError):  # it can be made again
             write_gallery(home)
@@ -93,10 +102,12 @@ def _found(planned: PlannedRun, place: Path, outputs: Path | str, waited_since: 
     return run
 
 
-def _kept(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, hold: Hold) -> Run | None:
+def _kept(
+    planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, hold: Hold, kernel: Kernel | None
+) -> Run | None:
     """Runs it; None if another machine took the lease over meanwhile, in which case nothing is published."""
     try:
-        if (run := _run(planned, staging, timeout, on_cell, hold)) is not None:
+        if (run := _run(planned, staging, timeout, on_cell, hold, kernel)) is not None:
             return run
     except (OSError, InputError):  # whoever took the lease over has swept the folder
         if hold.ours:
@@ -110,7 +121,9 @@ def _kept(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: On
     return None
 
 
-def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, hold: Hold) -> Run | None:
+def _run(
+    planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, hold: Hold, kernel: Kernel | None
+) -> Run | None:
     """Executes in the staging folder, and publishes it with its record."""
 
     def told(done: int, total: int) -> None:
@@ -122,7 +135,7 @@ def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnC
     source, patch = source_of(planned.path), changes_of(planned.path.parent)
     with writing(staging):
         shutil.copyfile(planned.path, staging / NOTEBOOK)  # until the engine saves it for the first time
-    status, failure = _attempt(planned, staging, timeout, told, vitals)
+    status, failure = _attempt(planned, staging, timeout, told, vitals, kernel)
     done, notes = datetime.now(UTC), read_notes(staging)
     run = Run(
         study=planned.study,
@@ -140,7 +153,7 @@ def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnC
         seconds=(done - started).total_seconds(),
         source=source,
         host=host().model_copy(update={"gpu": notes.pop("gpu")}),
-        kernel=kernel_version(),
+        kernel=kernel_version(vitals.runs),
         seeds=seeds_in(planned.parameters_given | planned.parameters_default | notes["facts"]),
         counts=counts_in(notes["facts"]),
         cells=cells_in(staging),
@@ -154,13 +167,18 @@ def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnC
 
 
 def _attempt(
-    planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, vitals: Vitals
+    planned: PlannedRun,
+    staging: Path,
+    timeout: float | None,
+    on_cell: OnCell,
+    vitals: Vitals,
+    kernel: Kernel | None,
 ) -> tuple[Status, Failure | None]:
     """Executes the notebook into the staging folder; says how that ended and why."""
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     try:
-        _papermill(planned, staging, timeout, on_cell, vitals)
+        _papermill(planned, staging, timeout, on_cell, vitals, kernel)
     except CellExecutionError as error:
         return "failed", failure_in(staging, error.ename, error.evalue)
     except CellTimeoutError:
@@ -174,11 +192,20 @@ def _attempt(
     return "ok", None
 
 
-def _papermill(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, vitals: Vitals) -> None:
+def _papermill(
+    planned: PlannedRun,
+    staging: Path,
+    timeout: float | None,
+    on_cell: OnCell,
+    vitals: Vitals,
+    kernel: Kernel | None,
+) -> None:
     import papermill
 
-    from workbench.runs import kernel  # noqa: F401 - registers the engine
+    from workbench.runs import kernel as engine  # noqa: F401 - registers itself
+    from workbench.runs.resident import Kernel, Loan
 
+    values = planned.parameters_default | planned.parameters_given
     papermill.execute_notebook(
         str(planned.path).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
         None,  # the engine saves, and never half a notebook
@@ -188,9 +215,8 @@ def _papermill(planned: PlannedRun, staging: Path, timeout: float | None, on_cel
         language="python",
         save_to=staging / NOTEBOOK,
         vitals=vitals,
-        folder=planned.folder,
-        environment={RUN_FOLDER: str(staging)},
-        log=staging / LOG,
+        kernel=kernel or Kernel(),
+        loan=Loan(str(values.get("model") or ""), planned.folder, {RUN_FOLDER: str(staging)}, staging / LOG),
         timeout=timeout,
         on_cell=on_cell,
     )
@@ -205,7 +231,7 @@ def publish(run: Run, staging: Path) -> Run:
     from workbench.reports.html import write_report
 
     folder = staging.with_name(run.run_id)
-    for aside in (NOTES, LOG, PROGRESS, BALLAST):
+    for aside in (NOTES, LOG, PROGRESS, INSIDE_CELL, BALLAST):
         (staging / aside).unlink(missing_ok=True)
     files = sorted(path for path in staging.rglob("*") if path.is_file())
     run = run.model_copy(update={"files": {p.relative_to(staging).as_posix(): sha256_of(p) for p in files}})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
-from workbench.files import written_whole
+from workbench.files import RUN_FOLDER, written_whole
 from workbench.runs.display import ShownFigure, ShownTable, draw, with_index
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from workbench.runs.record import Headline
 
-RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
 NOTES = ".notes.jsonl"
 
 
@@ -55,7 +54,7 @@ class CurrentRun:
             with written_whole(parquet.with_suffix(".csv")) as path:
                 with_index(frame).to_csv(path, index=False)
             self._append("table", {"name": name, "caption": caption, "rows": len(frame)})
-        return ShownTable(frame, caption)
+        return ShownTable(frame, caption, f"tables/{name}.csv" if parquet else "")
 
     def figure(self, name: str, figure: Any, alt: str) -> ShownFigure:
         """Keeps a figure as `figures/<name>.svg` and `.png`, and closes it.

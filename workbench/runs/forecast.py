@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from workbench.runs.leases import LEASE, read_lease
-from workbench.runs.listing import finished, runs_of
+from workbench.runs.listing import finished, newest_first
 from workbench.runs.record import Run
 from workbench.runs.studies import PlannedRun
+
+LOOKED_BACK = 500
+"""Most runs of a notebook that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,12 @@ class Forecast:
         return f"{self.state}; time {time}; tokens to compute {tokens}"
 
 
-def forecast(planned: PlannedRun, outputs: Path, runs: Callable[[Path], list[Run]] = runs_of) -> Forecast:
+def recent(place: Path) -> list[Run]:
+    """The last runs of a notebook, newest first."""
+    return list(islice(newest_first(place), LOOKED_BACK))
+
+
+def forecast(planned: PlannedRun, outputs: Path, runs: Callable[[Path], list[Run]] = recent) -> Forecast:
     """Looks for earlier runs of the same notebook.
 
     Tokens cannot be known before the notebook has built its questions, so they are told only where an earlier run
@@ -45,7 +54,7 @@ def forecast(planned: PlannedRun, outputs: Path, runs: Callable[[Path], list[Run
     Args:
         planned: What would be run.
         outputs: Folder of all results.
-        runs: Gives the runs of a notebook, oldest first; one that remembers saves reading them for every cell.
+        runs: Gives the last runs of a notebook, newest first; one that remembers saves reading them for every cell.
     """
     place = outputs / planned.study / planned.notebook
     if (run := finished(place, planned.key)) is not None:
@@ -53,12 +62,14 @@ def forecast(planned: PlannedRun, outputs: Path, runs: Callable[[Path], list[Run
     lease = read_lease(place / f"{LEASE}{planned.key}")
     state: Literal["running", "to run"] = "running" if lease and lease.look() == "works" else "to run"
     values = planned.parameters_given | planned.parameters_default
-    earlier = [r for r in runs(place) if r.status == "ok" and _model(_values(r)) == _model(values)]
-    same = [run for run in earlier if _values(run) == values]
-    if same:
-        counted = same[-1].counts.tokens is not None or same[-1].counts.computed is not None
-        return Forecast(state, "", same[-1].seconds, "same parameters", 0 if counted else None)
-    return Forecast(state, "", earlier[-1].seconds, "same model") if earlier else Forecast(state)
+    same_model = None
+    for earlier in runs(place):
+        if earlier.status == "ok" and _values(earlier) == values:
+            counted = earlier.counts.tokens is not None or earlier.counts.computed is not None
+            return Forecast(state, "", earlier.seconds, "same parameters", 0 if counted else None)
+        if earlier.status == "ok" and _model(_values(earlier)) == _model(values):
+            same_model = same_model or earlier
+    return Forecast(state, "", same_model.seconds, "same model") if same_model else Forecast(state)
 
 
 def _values(run: Run) -> dict[str, Any]:

@@ -20,9 +20,9 @@ def run_folders(outputs: Path) -> list[Path]:
     return [run for study in _folders(outputs) for notebook in _folders(study) for run in _runs(notebook)]
 
 
-def runs_of(place: Path) -> list[Run]:
-    """The runs of one notebook that can be read, oldest first."""
-    return list(reversed(list(_readable(place, ""))))
+def newest_first(place: Path) -> Iterator[Run]:
+    """The runs of one notebook that can be read, each read when it is its turn."""
+    return _readable(place, "")
 
 
 def newest(place: Path, key: str) -> Run | None:

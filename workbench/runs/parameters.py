@@ -39,10 +39,12 @@ def read_parameters(notebook: Path) -> list[Parameter]:
     """The parameters a notebook declares, in order.
 
     Raises:
-        InputError: If the file is no notebook, has no or several cells tagged `parameters`, or that cell holds
-            anything but annotated assignments of literal values.
+        InputError: If the file is no notebook of Python, has no or several cells tagged `parameters`, or that cell
+            holds anything but annotated assignments of literal values.
     """
-    cells = [c for c in open_notebook(notebook).cells if "parameters" in c.metadata.get("tags", [])]
+    opened = open_notebook(notebook)
+    _check_language(opened, notebook)
+    cells = [c for c in opened.cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         found = "no cell" if not cells else f"{len(cells)} cells"
         raise InputError(f"{notebook} has {found} tagged 'parameters'; tag exactly one.")
@@ -73,6 +75,14 @@ def open_notebook(path: Path) -> NotebookNode:
     except Exception as error:  # nbformat has no common base for what a malformed file raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path} is not a readable Jupyter notebook: {reason[:200]}") from error
+
+
+def _check_language(opened: NotebookNode, path: Path) -> None:
+    """Refuses a notebook whose kernel speaks another language; whatever it is called, Python runs here."""
+    kernel = opened.metadata.get("kernelspec", {})
+    language = kernel.get("language") or opened.metadata.get("language_info", {}).get("name") or "python"
+    if language.lower() != "python":
+        raise InputError(f"{path} is for the kernel {kernel.get('name')!r}, which runs {language}; here Python runs.")
 
 
 def check(parameters: list[Parameter], values: Mapping[str, Any], where: str) -> dict[str, Any]:

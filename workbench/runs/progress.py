@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.files import INSIDE_CELL
 from workbench.runs.leases import LEASE, STAGING, read_lease
 from workbench.runs.staging import read_progress
 
@@ -24,11 +25,14 @@ class UnderWay:
     """Since it was started."""
     who: str
     """Process and machine that execute it; empty if they are gone."""
+    inside: str = ""
+    """How far the present cell is, where it says so."""
 
     def __str__(self) -> str:
         if not self.who:
             return f"abandoned   {self.name}  after {self.done} of {self.total} cells; the next run sweeps it"
-        return f"running     {self.name}  {self.done} of {self.total} cells, {self.seconds:.0f} s, {self.who}"
+        inside = f", {self.inside}" if self.inside else ""
+        return f"running     {self.name}  {self.done} of {self.total} cells{inside}; {self.seconds:.0f} s, {self.who}"
 
 
 def under_way(staging: Path) -> UnderWay:
@@ -40,4 +44,12 @@ def under_way(staging: Path) -> UnderWay:
     who = f"process {lease.pid} on {lease.host}" if lease and live else ""
     name = f"{staging.parent.parent.name}/{staging.parent.name}/{run_id}"
     started = lease.started if lease and live else staging.stat().st_mtime
-    return UnderWay(name, done, total, time.time() - started, who)
+    return UnderWay(name, done, total, time.time() - started, who, inside_cell(staging))
+
+
+def inside_cell(staging: Path) -> str:
+    """The line in which a long cell says how far it is; empty where there is none."""
+    try:
+        return (staging / INSIDE_CELL).read_text(encoding="utf-8")
+    except OSError:
+        return ""

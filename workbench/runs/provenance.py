@@ -36,9 +36,10 @@ def changes_of(folder: Path) -> str:
     return f"{patch[:LARGEST_PATCH]}\n" if patch else ""
 
 
-def kernel_version() -> str:
-    """The kernel every run uses, and its version."""
-    return f"python3 (ipykernel {metadata.version('ipykernel')})"
+def kernel_version(runs: int = 1) -> str:
+    """The kernel every run uses, its version, and where it has run others before, how many."""
+    before = f", notebook {runs} of one process" if runs > 1 else ""
+    return f"python3 (ipykernel {metadata.version('ipykernel')}){before}"
 
 
 def package_versions() -> dict[str, str]:

@@ -45,9 +45,14 @@ def place_of(outputs: Path, study: str, notebook: str) -> Path:
     return place
 
 
+def staging_of(place: Path, run_id: str) -> Path:
+    """Where a run is made, among the runs of its notebook."""
+    return place / f"{STAGING}{run_id}"
+
+
 def make_staging(place: Path, run_id: str) -> Path:
     """A new staging folder, with room to record a disk that fills up."""
-    staging = place / f"{STAGING}{run_id}"
+    staging = staging_of(place, run_id)
     with writing(place):
         staging.mkdir()
         (staging / BALLAST).write_bytes(bytes(BALLAST_BYTES))

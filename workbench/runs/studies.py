@@ -11,6 +11,7 @@ from typing import Any
 from workbench.errors import InputError, unknown
 from workbench.runs.keys import from_here, key_of
 from workbench.runs.matrix import Matrix, read_matrix
+from workbench.runs.names import check_names
 from workbench.runs.parameters import Parameter, check, read_parameters
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -204,6 +205,7 @@ def _planned(
     checked = check(parameters, _profile_values(study, profile, notebook, declared) | place | own, where)
     if here is not None and here.resolve() != root().resolve():
         checked |= {name: from_here(checked[name], here) for name in own}
+    check_names(parameters, checked, root())
     default = {p.name: p.default for p in parameters if p.name not in checked}
     key = key_of(path, f"{study.name}/{notebook}", checked | default, root())
     gpus = study.gpus.get(notebook, 0)

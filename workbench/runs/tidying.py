@@ -27,7 +27,8 @@ def _worth_keeping(output: Any) -> bool:
     if output.output_type == "stream":
         output.text = without_bars(output.text)
         return bool(output.text)
-    return WIDGET not in output.get("data", {})
+    data = output.get("data", {"text/plain": "an error"})
+    return WIDGET not in data and any(data.values())
 
 
 def without_bars(text: str) -> str:

@@ -195,7 +195,7 @@ def _run(place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, 
     steps, done = facts["params"]["max_steps"], _resumed_from(place, facts["save_at"])
     started = time.perf_counter()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    with progress.bar(steps - done, f"training {facts['name']}", show, unit="step") as advance:
+    with progress.bar(steps - done, f"training {facts['name']}", show, unit="steps") as advance:
         if done < steps:
             trainer = make_trainer(
                 facts["algorithm"],
