@@ -24,9 +24,9 @@ COUNT_LOADS = """\
 from workbench.models import loading
 if not hasattr(loading, "counted"):
     loading.counted = loading.read_network
-    def read_network(model):
+    def read_network(model, real=loading.read_network):
         open("loads", "a").write("x")
-        return loading.counted(model)
+        return real(model)
     loading.read_network = read_network
     del read_network"""
 ASK = """\
