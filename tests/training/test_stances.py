@@ -87,15 +87,3 @@ def test_an_empty_answer_is_counted_and_never_neutral(model, judge, monkeypatch)
 def test_nothing_said_at_all_is_no_stance(judge):
     said = pd.DataFrame([{"topic": "work", "prompt_id": "a", "sample": 0, "question": "Is it?", "text": "  "}])
     assert training.judged_stances(judge, said)[list(drift.stance.PARTS)].isna().all(axis=None)
-
-
-@pytest.mark.slow
-def test_the_embedded_judge_tells_written_stances_apart():
-    """On answers whose stance is known the judge's distribution leans the way they were written."""
-    judge = wb.load_model("smollm2-135m-instruct")
-    prompts = value_prompts(per_topic=1)
-    rows = [(p.topic, f"{p.id}-{s}", 0, p.question, p.answer(s)) for p in prompts for s in ("support", "oppose")]
-    said = pd.DataFrame(rows, columns=["topic", "prompt_id", "sample", "question", "text"])
-    table = training.judged_stances(judge, said).set_index("prompt_id")
-    lean = (table["p_support"] - table["p_oppose"]).to_dict()
-    assert np.mean([lean[f"{p.id}-support"] - lean[f"{p.id}-oppose"] for p in prompts]) > 0
