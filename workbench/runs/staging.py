@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,9 +39,8 @@ def place_of(outputs: Path, study: str, notebook: str) -> Path:
     place = outputs.resolve() / study / notebook
     with writing(outputs):
         place.mkdir(parents=True, exist_ok=True)
-        probe = place / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".probe-"):
+            pass
     return place
 
 
