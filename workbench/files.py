@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 
 CACHE_VARIABLE = "WORKBENCH_CACHE"
 RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
 """Variable that tells a notebook in which folder its run is made."""
+NOTES = ".notes.jsonl"
+"""File of that folder with a line for everything that is to stand in the run's record."""
 INSIDE_CELL = ".inside-cell"
 """File of that folder with a line on how far the present cell is."""
 
@@ -36,6 +40,16 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) -> None:
+    """Adds a line to a run's notes, written in one call so that a crash leaves no half of it."""
+    line = json.dumps({"kind": kind, "content": content, **more}) + "\n"
+    notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(notes, line.encode())
+    finally:
+        os.close(notes)
 
 
 def _umask() -> int:

@@ -16,6 +16,9 @@ import workbench as wb
 from workbench.errors import InputError
 from workbench.extraction import engine, tally
 from workbench.questions import Message, Option, Question
+from workbench.runs.folder import _added, read_notes
+from workbench.runs.outcome import counts_in
+from workbench.runs.record import Counts
 
 pytestmark = pytest.mark.model
 
@@ -259,3 +262,18 @@ def test_mistakes_are_named_before_anything_is_computed(model, monkeypatch, aske
     monkeypatch.setattr(engine, "score", lambda *_, **__: pytest.fail("computed"))
     with pytest.raises(InputError, match=message):
         wb.ask(model, asked())
+
+
+def test_a_run_is_told_what_all_its_asking_took(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_RUN_FOLDER", str(tmp_path))
+    first = wb.ask(model, questions())
+    wb.ask(model, questions())
+    facts = read_notes(tmp_path)["facts"]
+    n = first.attrs["requests_computed"]
+    assert n and counts_in(facts) == Counts(computed=n, cached=n, tokens=first.attrs["tokens_computed"])
+    assert facts["engine_step"] == "trie" and facts["engine_gap_nats"] == pytest.approx(first.attrs["engine_gap_nats"])
+
+
+def test_what_a_server_was_paid_adds_up():
+    calls = [{"server_cost": 0.5, "requests_computed": 2, "engine_step": "server"}, {"server_cost": 0.25}]
+    assert _added(_added({}, calls[0]), calls[1]) == calls[0] | {"server_cost": 0.75}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from workbench.extraction import contract, engine, progress, served
 from workbench.extraction import trie as tries
 from workbench.extraction.store import AnswerStore, Reading, bound_key, request_key, store_of, text_keys
 from workbench.extraction.tokens import Encoder, Request, Truncate
+from workbench.files import RUN_FOLDER, note_down
 from workbench.models import Model
 from workbench.questions import Question, Tag
 
@@ -78,6 +81,9 @@ def ask(
         high = [session.highest.get(reading.key, np.nan) for reading in readings[: len(table)]]
         table = table.assign(**_bounds(table["logprob"], high))
     table.attrs.update(session.counts)
+    if folder := os.environ.get(RUN_FOLDER):
+        with suppress(OSError):  # a full disk: the answers are kept
+            note_down(Path(folder), "asked", session.counts)
     return table
 
 

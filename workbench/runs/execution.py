@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
-from workbench.files import INSIDE_CELL, RUN_FOLDER, sha256_of, written_whole
+from workbench.files import INSIDE_CELL, NOTES, RUN_FOLDER, sha256_of, written_whole
 from workbench.runs import remote
-from workbench.runs.folder import NOTES, read_notes
+from workbench.runs.folder import read_notes
 from workbench.runs.leases import Hold, OnWait, held, sweep
 from workbench.runs.listing import finished, newest
 from workbench.runs.outcome import Vitals, cells_in, counts_in, exit_reason, failure_in, seeds_in

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
-from workbench.files import RUN_FOLDER, written_whole
+from workbench.files import NOTES, RUN_FOLDER, note_down, written_whole
 from workbench.runs.display import ShownFigure, ShownTable, draw, with_index
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.runs.record import Headline
-
-NOTES = ".notes.jsonl"
 
 
 def current_run() -> CurrentRun:
@@ -114,19 +112,13 @@ class CurrentRun:
         return path
 
     def _append(self, kind: str, content: dict[str, Any], **more: Any) -> None:
-        """One line in the run's notes, written in one call so that a crash leaves no half of it."""
-        if self.folder is None:
-            return
-        line = json.dumps({"kind": kind, "content": content, **more}) + "\n"
-        notes = os.open(self.folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(notes, line.encode())
-        finally:
-            os.close(notes)
+        if self.folder is not None:
+            note_down(self.folder, kind, content, **more)
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
-    """What a notebook kept: `facts`, `gpu`, `tables`, `figures` and `headline`."""
+    """What a notebook kept: `facts`, `gpu`, `tables`, `figures` and `headline`; facts hold what all its asking took."""
+    asked: dict[str, Any] = {}
     notes: dict[str, Any] = {"facts": {}, "gpu": None, "tables": [], "figures": [], "headline": None}
     path = folder / NOTES
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -135,11 +127,20 @@ def read_notes(folder: Path) -> dict[str, Any]:
             case "facts":
                 notes["facts"] |= entry["content"]
                 notes["gpu"] = entry["gpu"] or notes["gpu"]
+            case "asked":
+                asked = _added(asked, entry["content"])
             case "headline":
                 notes["headline"] = entry["content"]
             case kind:
                 notes[f"{kind}s"].append(entry["content"])
+    notes["facts"] |= _plain(asked, "asked")
     return notes
+
+
+def _added(before: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:
+    """What several calls of `ask` took: counts and what a server was sent add up, how it was read is the last one's."""
+    adds = {name for name, value in call.items() if isinstance(value, int) or name.startswith("server_")}
+    return before | {name: value + before.get(name, 0) if name in adds else value for name, value in call.items()}
 
 
 def _plain(value: Any, name: str) -> Any:

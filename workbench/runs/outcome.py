@@ -96,7 +96,7 @@ def seeds_in(values: dict[str, Any]) -> dict[str, int]:
 
 
 def counts_in(facts: dict[str, Any]) -> Counts:
-    """The counts of answers a notebook noted, under the names `ask` gives them."""
+    """The counts of answers among a run's facts, under the names `ask` gives them."""
     return Counts(**{field: facts[name] for field, name in COUNTED.items() if isinstance(facts.get(name), int)})
 
 

@@ -138,7 +138,7 @@ class Cell(_Part):
 
 
 class Counts(_Part):
-    """Answers the notebook says it read; None where it says nothing."""
+    """Answers read by all calls of `ask`; None where there was none."""
 
     computed: int | None = None
     """Computed in this run."""
