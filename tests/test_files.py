@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from workbench.files import CACHE_VARIABLE, cache_folder, sha256_of, written_whole
+from workbench.files import CACHE_VARIABLE, NOTES, cache_folder, note_down, sha256_of, written_whole
 
 
 def test_a_file_appears_whole_and_readable_by_others(tmp_path):
@@ -39,3 +39,12 @@ def test_the_cache_can_be_moved(monkeypatch, tmp_path):
 def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_note_the_disk_has_no_room_for_leaves_no_half_of_itself(tmp_path, monkeypatch):
+    note_down(tmp_path, "facts", {"n": 1})
+    whole, real = (tmp_path / NOTES).read_bytes(), os.write
+    monkeypatch.setattr(os, "write", lambda handle, line: real(handle, line[:10]))
+    with pytest.raises(OSError, match="No space left"):
+        note_down(tmp_path, "facts", {"n": 2})
+    assert (tmp_path / NOTES).read_bytes() == whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -43,11 +44,17 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) -> None:
-    """Adds a line to a run's notes, written in one call so that a crash leaves no half of it."""
-    line = json.dumps({"kind": kind, "content": content, **more}) + "\n"
+    """Adds a line to a run's notes, written in one call so that a crash leaves no half of it.
+
+    Raises:
+        OSError: If the disk has no room for the whole line; then nothing of it is left.
+    """
+    line = (json.dumps({"kind": kind, "content": content, **more}) + "\n").encode()
     notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(notes, line.encode())
+        if (written := os.write(notes, line)) < len(line):
+            os.ftruncate(notes, os.fstat(notes).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(notes)
 

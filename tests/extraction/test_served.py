@@ -16,7 +16,7 @@ from fake_server import FakeServer
 import workbench as wb
 from workbench import training
 from workbench.errors import InputError
-from workbench.extraction import served, steering
+from workbench.extraction import attribution, served, steering
 from workbench.extraction.store import store_of
 from workbench.extraction.tokens import Request
 from workbench.models import connection
@@ -313,7 +313,7 @@ def test_what_a_server_cannot_give_is_one_sentence(fake, folder):
     for refused in (
         lambda: wb.hidden_states(model, ["a"]),
         lambda: model.network,
-        lambda: steering.attribute(model, questions(1)),
+        lambda: attribution.attribute(model, questions(1)),
         lambda: steering.steered(model, {0: np.ones(32)}, 1.0).__enter__(),
         lambda: training.train("dpo", model, [{"prompt": "a", "chosen": "b", "rejected": "c"}], save_at=[1]),
     ):

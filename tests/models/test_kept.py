@@ -12,7 +12,8 @@ import torch
 
 import workbench as wb
 from workbench import training
-from workbench.extraction import steering
+from workbench.errors import InputError
+from workbench.extraction import attribution, steering, steering_vectors
 from workbench.models import fingerprint as fingerprints
 from workbench.models import kept
 from workbench.questions import Option, Question
@@ -108,6 +109,23 @@ def test_a_network_that_was_changed_is_read_again(
     assert len(reads) == 2
 
 
+def test_a_lent_network_that_is_changed_is_not_served_stored_answers(folders: list[str], cache: Path) -> None:
+    question = [Question("The capital of France is", [Option(" Paris", "correct"), Option(" Berlin", "wrong")])]
+    kept.begin_notebook()
+    wb.ask(wb.load_model(folders[0]), question)
+    kept.begin_notebook()
+    lent = wb.load_model(folders[0])
+    edit(lent.network)
+    with pytest.raises(InputError, match="was changed after it was loaded"):
+        wb.ask(lent, question)
+
+
+def test_hidden_states_do_not_count_as_a_change(folders: list[str], cache: Path) -> None:
+    model = wb.load_model(folders[0])
+    wb.hidden_states(model, ["What is the largest planet?"])
+    model.check_unchanged()
+
+
 def test_reading_steering_and_training_leave_it_as_it_was(reads: list[str], folders: list[str], cache: Path) -> None:
     kept.begin_notebook()
     model = wb.load_model(folders[0])
@@ -117,8 +135,8 @@ def test_reading_steering_and_training_leave_it_as_it_was(reads: list[str], fold
     wb.ask(model, questions)
     wb.hidden_states(model, ["Question: What is the largest planet?"])
     wb.generate(model, ["The capital of France is"], max_new_tokens=2)
-    found = steering.attribute(model, questions, steps=2)
-    with steering.steered(model, steering.steering_vectors(model, found, [0]), 1.0) as steered:
+    found = attribution.attribute(model, questions, steps=2)
+    with steering.steered(model, steering_vectors.steering_vectors(model, found, [0]), 1.0) as steered:
         wb.ask(steered, questions)
     rows = [{"prompt": "The capital of France is", "completion": " Paris"}] * 2
     series = training.train("sft", model, rows, {"max_steps": 1}, save_at=[1], lora=2)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from toys import write_notebook, write_study
 
 from workbench.errors import InputError
 from workbench.runs import plan
+from workbench.runs.names import BENCHMARKS, MODELS
 
 CELL = """\
 model: str = "smollm2-135m-instruct"
@@ -66,3 +68,21 @@ def test_the_command_line_says_it_once(call: Callable[..., int], toy: Path, caps
     assert call("plan", "toy", "-p", "model=smol") == call("run", "toy", "-p", "model=smol") == 2
     captured = capsys.readouterr()
     assert captured.err.count("Unknown model 'smol'") == captured.err.count("\n") == 2 and captured.out == ""
+
+
+@pytest.mark.parametrize("address", ["https://user:sk-secret@host/v1/N", "http://host/v1/N?api_key=sk-secret"])
+def test_a_key_in_an_address_of_any_scheme_is_refused_by_the_plan_and_not_repeated(toy: Path, address: str) -> None:
+    with pytest.raises(InputError) as refused:
+        plan("toy", given={"model": address})
+    assert "address" in str(refused.value) and "sk-secret" not in str(refused.value)
+
+
+def test_every_parameter_that_names_a_model_or_benchmark_is_checked() -> None:
+    """Every name a notebook of the project gives to load_model or load_questions."""
+    root = Path(__file__).parents[2]
+    source = "".join(path.read_text("utf-8") for path in root.glob("notebooks/*/*.ipynb"))
+    models = set(re.findall(r"load_model\((\w+)[,)]", source))
+    benchmarks = set(re.findall(r"load_questions\((\w+)[,)]", source))
+    declared = set(re.findall(r'"(\w+): (?:str|list\[str\])', source))
+    assert models & declared <= {*MODELS} and benchmarks & declared <= {*BENCHMARKS}
+    assert "judge" in MODELS and "benchmark" in BENCHMARKS

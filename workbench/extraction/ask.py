@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from workbench.extraction.store import AnswerStore, Reading, bound_key, request_
 from workbench.extraction.tokens import Encoder, Request, Truncate
 from workbench.files import RUN_FOLDER, note_down
 from workbench.models import Model
+from workbench.models.server import Server
 from workbench.questions import Question, Tag
 
 
@@ -75,16 +76,23 @@ def ask(
     own = store_of(model.fingerprint) if store is True else nullcontext()
     with own as opened:
         session = _Session(model, store if isinstance(store, AnswerStore) else opened, truncate, show_progress)
-        readings = session.read(everything)
+        try:
+            readings = session.read(everything)
+        finally:
+            _noted(session.counts)
     table = _table(asked, readings, np.array([session.known.get(reading.key, np.nan) for reading in readings]))
     if model.server is not None and not model.server.address.exact:
         high = [session.highest.get(reading.key, np.nan) for reading in readings[: len(table)]]
         table = table.assign(**_bounds(table["logprob"], high))
     table.attrs.update(session.counts)
+    return table
+
+
+def _noted(counts: dict[str, str | int | float]) -> None:
+    """Tells the run under way, if there is one, what a call took, also one that failed on the way."""
     if folder := os.environ.get(RUN_FOLDER):
         with suppress(OSError):  # a full disk: the answers are kept
-            note_down(Path(folder), "asked", session.counts)
-    return table
+            note_down(Path(folder), "asked", counts)
 
 
 def tally(tables: Iterable[pd.DataFrame]) -> dict[str, str | int | float]:
@@ -213,10 +221,9 @@ class _Session:
         _check_vocabulary(self.model, requests, names)
         choice = engine.choose(self.model)
         self.counts |= {"engine_step": choice.step, "engine_gap_nats": choice.gap}
-        self.counts |= {"engine_passed_over": choice.passed_over, "requests_computed": len(requests)}
+        self.counts["engine_passed_over"] = choice.passed_over
         if choice.half_gap is not None:
             self.counts["engine_half_precision_gap_nats"] = choice.half_gap
-        done = 0
         trie = tries.build(requests)
         total = engine.work(self.model, requests, trie)
         with progress.bar(total, "reading answers", self.show_progress) as advance:
@@ -228,8 +235,7 @@ class _Session:
                 if self.store is not None:
                     self.store.put(pack)
                 advance(tokens)
-                done += tokens
-        self.counts["tokens_computed"] = done
+                self._count(len(pack), tokens)
 
     def _ask_server(self, missing: dict[bytes, tuple[Request, str]]) -> None:
         """Have a server score these requests, keeping each answer as it comes."""
@@ -239,10 +245,10 @@ class _Session:
         before = server.spent()
         found = contract.check(self.model)
         self.counts |= {"engine_step": "server", "engine_gap_nats": found.gap, "engine_passed_over": ""}
-        self.counts |= {"engine_contract": str(found), "requests_computed": len(requests)}
+        self.counts["engine_contract"] = str(found)
         reads = served.plan(requests, server.address.exact)
         total = sum(len(read.prompt) for read in reads)
-        with progress.bar(total, "asking the server", self.show_progress) as advance:
+        with self._paid(server, before), progress.bar(total, "asking the server", self.show_progress) as advance:
             for reply in served.read(self.model, requests, names, reads):
                 exact = {keys[i]: float(terms.sum()) for i, terms in reply.terms.items() if i not in reply.high}
                 highest = {keys[i]: high for i, high in reply.high.items()}
@@ -251,8 +257,19 @@ class _Session:
                 if self.store is not None and reply.terms:
                     self.store.put(exact | {bound_key(key): high for key, high in highest.items()})
                 advance(reply.tokens)
-        self.counts["tokens_computed"] = total
-        self.counts |= {f"server_{name}": value - before[name] for name, value in server.spent().items()}
+                self._count(len(reply.terms), reply.tokens)
+
+    @contextmanager
+    def _paid(self, server: Server, before: dict[str, float]) -> Iterator[None]:
+        """Counts what a server was sent meanwhile, whether or not it answers to the end."""
+        try:
+            yield
+        finally:
+            self.counts |= {f"server_{name}": value - before[name] for name, value in server.spent().items()}
+
+    def _count(self, requests: int, tokens: int) -> None:
+        for name, more in (("requests_computed", requests), ("tokens_computed", tokens)):
+            self.counts[name] = int(self.counts[name]) + more
 
 
 def _bounds(logprob: pd.Series, high: Sequence[float]) -> dict[str, np.ndarray]:

@@ -37,9 +37,12 @@ def check_name(source: str, here: Path = Path()) -> None:
     Raises:
         InputError: If it is no short name, no hub id, and no folder or file that is there.
     """
+    if "://" in source:
+        server.parse(source)
+        return
     base = source.partition("#")[0]
     path = here / Path(base).expanduser()
-    if base and (base == embedded.NAME or "://" in base or path.is_dir()):
+    if base and (base == embedded.NAME or path.is_dir()):
         return
     _refuse_unless_hub_id(base, is_file=path.is_file())
 

@@ -116,6 +116,10 @@ class Connection:
                 response = self._client.request(method, f"{self.base}/{path}", json=body)
             except httpx.TransportError as error:
                 trouble = f"does not answer ({type(error).__name__})"
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+                raise InputError(
+                    f"The server at {self.base} cannot be asked ({type(error).__name__}); check the address."
+                ) from error
             else:
                 text = self._scrubbed(response.text)
                 if response.status_code < 300:

@@ -85,18 +85,21 @@ def of_network(network: Any, tokenizer: Any, dtype: str) -> str:
     digest.update(json.dumps(network.config.to_diff_dict(), sort_keys=True, default=str).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     digest.update(f"{tokenizer.chat_template} {tokenizer.special_tokens_map}".encode())
-    digest.update(os.urandom(16) if _hooks(network) else b"")
+    digest.update(os.urandom(16) if any(map(hooks_of, network.modules())) else b"")
     return digest.hexdigest()
 
 
 def state_of_network(network: Any) -> tuple[Any, ...]:
     """What changes when weights are replaced or written over in place, or a hook is laid on; quick to tell."""
     weights = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in network.parameters()]
-    return id(network), _hooks(network), *weights
+    return id(network), sum(map(hooks_of, network.modules())), *weights
 
 
-def _hooks(network: Any) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules())
+def hooks_of(module: Any) -> int:
+    """How many hooks a module has on its passes, apart from those transformers leaves there for hidden states."""
+    named = [some for name, some in vars(module).items() if name.startswith(("_forward", "_backward")) and some]
+    hooks = [hook for some in named if hasattr(some, "values") for hook in some.values()]
+    return sum(not str(getattr(hook, "__module__", "")).startswith("transformers.") for hook in hooks)
 
 
 def state_of_tokenizer(tokenizer: Any) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.models import fingerprint as fingerprints
 from workbench.models.model import Model
 
 SAMPLED = 16
@@ -54,6 +55,7 @@ def network_of(model: Model, read: Callable[[Model], Any]) -> Any:
         gc.collect()  # two networks may not fit
         _slot.network = read(model)
         _slot.key, _slot.mark = key, mark(_slot.network)
+    model.states["network"] = fingerprints.state_of_network(_slot.network)
     return _slot.network
 
 
@@ -68,7 +70,13 @@ def mark(network: Any) -> str:
     settings = [network.config.to_dict(), getattr(network, "generation_config", None)]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, module in network.named_modules():
-        state = (name, type(module).__qualname__, module.training, _hooks(module), "forward" in vars(module))
+        state = (
+            name,
+            type(module).__qualname__,
+            module.training,
+            fingerprints.hooks_of(module),
+            "forward" in vars(module),
+        )
         digest.update(repr(state).encode())
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         written = None if tensor.is_inference() else tensor._version
@@ -78,9 +86,3 @@ def mark(network: Any) -> str:
             some = flat[:: max(1, len(flat) // SAMPLED)].cpu().contiguous()
             digest.update(some.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _hooks(module: Any) -> int:
-    """How many hooks a module has, apart from those transformers itself leaves there to collect hidden states."""
-    hooks = [hook for name, some in vars(module).items() if name.endswith("_hooks") for hook in (some or {}).values()]
-    return sum(not str(getattr(hook, "__module__", "")).startswith("transformers.") for hook in hooks)

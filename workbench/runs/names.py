@@ -9,8 +9,8 @@ from typing import Any
 from workbench.errors import InputError
 from workbench.runs.parameters import Parameter
 
-MODELS = ("model", "models", "others", "reference", "checkpoints", "stages")
-BENCHMARKS = ("benchmarks",)
+MODELS = ("model", "models", "others", "reference", "judge", "checkpoints", "stages")
+BENCHMARKS = ("benchmarks", "benchmark")
 """Parameters that hold such names."""
 
 
