@@ -112,7 +112,8 @@ def test_peak_memory_and_times_are_recorded(toy: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_by_hand_it_is_cancelled_and_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     write_study(tmp_path, {"slow": ["import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"]})
-    command = [sys.executable, "-c", "from workbench.cli import main; main()", "run", "toy"]
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job ignores it
+    command = [sys.executable, "-c", f"{heeds}; from workbench.cli import main; main()", "run", "toy"]
     environment = {**os.environ, "WORKBENCH_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment)
     while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):

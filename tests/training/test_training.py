@@ -25,6 +25,7 @@ import tiny  # noqa: E402
 import workbench as wb  # noqa: E402
 from workbench.datasets.value_drift import displacement_pairs, stance_questions, value_prompts  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
+from workbench.extraction import progress  # noqa: E402
 from workbench.metrics import drift  # noqa: E402
 from workbench.metrics.drift import losses  # noqa: E402
 from workbench.training import (  # noqa: E402
@@ -158,11 +159,14 @@ def test_training_is_deterministic_offline_and_cached(model, tmp_path, monkeypat
     assert other.load(2).fingerprint != one.fingerprint
 
 
-def test_progress_shows_steps_and_the_time_left(model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("workbench.extraction.progress._watched", lambda: True)
+def test_progress_shows_steps_and_the_time_left(model, tmp_path, monkeypatch):
+    shown, line = [], progress.line
+    monkeypatch.setenv("WORKBENCH_RUN_FOLDER", str(tmp_path))
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "line", lambda *given: shown.append(line(*given)) or shown[-1])
     train("sft", model, SFT, FAST, save_at=[3], lora=2, folder=tmp_path / "run", name="my arm")
-    shown = capsys.readouterr().err
-    assert re.search(r"training my arm: .*/3\.00 \[\d\d:\d\d<\d\d:\d\d, .*step", shown), shown
+    assert re.match(r"training my arm 33 % \(1 of 3 steps\), .* left", shown[0]), shown
+    assert "(3 of 3 steps)" in shown[-1]
 
 
 def test_the_cache_is_keyed_by_content(model, cache):
