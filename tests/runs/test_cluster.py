@@ -241,6 +241,8 @@ def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_fold
     assert "has other source of workbench than the client" in message(other)
     (toy_folder / "elsewhere").mkdir()
     assert "does not see the outputs folder" in message(replace(errand, outputs=str(toy_folder / "elsewhere")))
+    (toy_folder / "items.csv").write_text("older")
+    assert "An input that the parameters of toy/fine name (items.csv) differs on the worker on" in message(errand)
     (toy_folder / "items.csv").unlink()
     assert "lacks items.csv, which the parameters of toy/fine name" in message(errand)
     (toy_folder / "notebooks/toy/fine.ipynb").write_text("changed")

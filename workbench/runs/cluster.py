@@ -17,7 +17,7 @@ from workbench.errors import InputError
 from workbench.files import sha256_of, written_whole
 from workbench.runs import provenance, remote
 from workbench.runs.execution import execute, publish
-from workbench.runs.keys import code_digest, input_paths
+from workbench.runs.keys import code_digest, input_paths, key_of
 from workbench.runs.leases import held
 from workbench.runs.record import Failure, Run, Status
 from workbench.runs.staging import NOTEBOOK, make_staging, place_of, writing
@@ -155,7 +155,8 @@ def _at_hand(errand: Errand, host: str) -> PlannedRun:
     """The cell with the notebook as this machine has it.
 
     Raises:
-        InputError: If the machine lacks the notebook or an input, has other code, or sees another outputs folder.
+        InputError: If the machine lacks the notebook or an input or has another one, has other code, or sees another
+            outputs folder.
     """
     planned = errand.planned
     if code_digest() != errand.code:
@@ -177,6 +178,13 @@ def _at_hand(errand: Errand, host: str) -> PlannedRun:
         raise InputError(
             f"The worker on {host} lacks {missing[0]}, which the parameters of {planned.name} name; put it there or "
             "on a shared folder."
+        )
+    values = here.parameters_given | here.parameters_default
+    if key_of(here.path, here.name, values, here.folder) != here.key:
+        inputs = ", ".join(input_paths(values, here.folder))
+        raise InputError(
+            f"An input that the parameters of {planned.name} name ({inputs}) differs on the worker on {host} from the "
+            "client's; copy it there with its times (`rsync -a`), or put it on a shared folder."
         )
     return here
 
