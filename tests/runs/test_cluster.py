@@ -17,6 +17,7 @@ import pytest
 from toys import write_notebook, write_study
 
 from workbench.errors import InputError
+from workbench.files import written_whole
 from workbench.runs import PlannedRun, Run, cluster, dispatch, load_run, plan
 from workbench.runs.cluster import Ended, errands, run_cell
 from workbench.runs.dispatch import difference, run_on
@@ -247,6 +248,17 @@ def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_fold
     assert "lacks items.csv, which the parameters of toy/fine name" in message(errand)
     (toy_folder / "notebooks/toy/fine.ipynb").write_text("changed")
     assert "has no notebook toy/fine like the client's" in message(errand)
+
+
+def test_two_clients_that_start_at_once_agree_on_the_mark(toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(path: Path) -> Any:
+        (toy_folder / "outputs" / cluster.MARK).write_text("the other client's")
+        return written_whole(path)
+
+    (toy_folder / "outputs").mkdir()
+    monkeypatch.setattr(cluster, "written_whole", slow)
+    assert [errand.mark for errand in errands(plan("toy"), "outputs")] == ["the other client's"]
+    assert os.listdir(toy_folder / "outputs") == [cluster.MARK]
 
 
 def message(errand: cluster.Errand) -> str:

@@ -6,6 +6,7 @@ is in `dispatch`.
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import uuid
@@ -195,12 +196,21 @@ def _file(text: str) -> Path:
 
 
 def _mark(outputs: Path) -> str:
-    """What the outputs folder's mark says; makes one where there is none."""
+    """What the outputs folder's mark says; makes one where there is none, and where another client did not just now."""
+    word = uuid.uuid4().hex
+    mark, own = outputs / MARK, outputs / f"{MARK}.{word}"
     with writing(outputs):
-        if not (outputs / MARK).exists():
-            with written_whole(outputs / MARK) as path:
-                path.write_text(uuid.uuid4().hex, encoding="utf-8")
-        return (outputs / MARK).read_text(encoding="utf-8")
+        if not mark.exists():
+            with written_whole(own) as path:
+                path.write_text(word, encoding="utf-8")
+            try:
+                os.link(own, mark)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without hard links
+                os.replace(own, mark)
+            own.unlink(missing_ok=True)
+        return mark.read_text(encoding="utf-8")
 
 
 def _read_mark(outputs: Path) -> str:
