@@ -109,8 +109,8 @@ def status(outputs: Outputs = None) -> None:
     from workbench.runs.progress import under_way
 
     home, under = home_of(outputs), False
-    for staging in half_done(home):
-        print(under_way(staging))
+    for each in under_way(half_done(home)):
+        print(each)
         under = True
     if remote.is_url(where := outputs_of(outputs)):
         lines = [_told(f"{done.name}/{done.run_id}", done) for done in remote.newest(str(where), SHOWN)]
