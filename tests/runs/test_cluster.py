@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import fsspec
 import pytest
@@ -149,10 +150,53 @@ def test_a_worker_with_other_packages_is_refused_with_the_difference(
         return found
 
     monkeypatch.setattr(distributed.Client, "get_versions", other)
+    monkeypatch.setattr(dispatch, "PATIENCE", 0.3)
     said: list[str] = []
     with pytest.raises(InputError, match=r"No worker at tcp.* fits\. Worker tcp.* transformers 1\.0 there and \d"):
         list(run_on(address(start({})), plan("toy"), say=said.append))
     assert said[0].startswith("Worker tcp://127.0.0.1:") and "is refused: transformers 1.0 there" in said[0]
+
+
+def test_a_worker_that_fits_may_come_after_one_that_does_not(
+    quick: Callable[..., Run], toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, real, said = start({}), distributed.Client.get_versions, list[str]()
+
+    def other(self: Any, **more: Any) -> Any:
+        found = real(self, **more)
+        for told in found["workers"].values() if not said else ():
+            told["packages"]["transformers"] = "1.0"
+        return found
+
+    async def add(made: Any) -> None:
+        options = {"nthreads": 1, "local_directory": str(toy_folder / "dask")}
+        made.worker_spec["late"] = {"cls": distributed.Worker, "options": options}
+        await made._correct_state()
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if "that fits" in sentence:
+            made.sync(add, made)
+
+    monkeypatch.setattr(distributed.Client, "get_versions", other)
+    assert [done.status for _, done in run_on(address(made), plan("toy"), say=say)] == ["ok"]
+    assert len(said) == 2 and "is refused" in said[0] and said[1].startswith("There is no worker that fits at tcp://")
+
+
+def test_a_worker_that_came_back_under_its_address_does_not_have_its_cell(toy_folder: Path) -> None:
+    (planned,) = plan("toy")
+    cell = dispatch._Cell(planned, errands([planned], "outputs")[0], 0)
+    ended = Ended("toy/fine", "ok", "id", "", "there", 1.0)
+    future = Mock(status="finished", key="k")
+    future.done.return_value, future.result.return_value = False, ended
+    state = dispatch._Dispatch(None, "tcp://there", [], print)
+    for follow in (False, True):
+        state.workers, state.futures = {"a": dispatch._Worker(1, 0), "b": dispatch._Worker(1, 0)}, {future: (cell, "a")}
+        if follow:
+            state._follow({"k": "b"})
+            assert state.futures[future] == (cell, "b") and state.workers["b"].cells == [cell]
+        else:
+            assert state._ended(future) == (planned, ended)
 
 
 def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
