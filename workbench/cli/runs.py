@@ -113,7 +113,7 @@ def status(outputs: Outputs = None) -> None:
         print(each)
         under = True
     if remote.is_url(where := outputs_of(outputs)):
-        lines = [_told(f"{done.name}/{done.run_id}", done) for done in remote.newest(str(where), SHOWN)]
+        lines = [_told(name, done) for name, done in remote.newest(str(where), SHOWN)]
     else:
         folders = sorted(run_folders(home), key=lambda folder: folder.name, reverse=True)
         lines = [_last(folder) for folder in folders[:SHOWN]]
@@ -253,13 +253,14 @@ def _last(folder: Path) -> str:
 
     name = "/".join(folder.parts[-3:])
     try:
-        done = load_run(folder)
+        return _told(name, load_run(folder))
     except InputError as error:
-        return f"unreadable  {name}: {error}"
-    return _told(name, done)
+        return _told(name, error)
 
 
-def _told(name: str, done: Run) -> str:
+def _told(name: str, done: Run | InputError) -> str:
+    if isinstance(done, InputError):
+        return f"unreadable  {name}: {done}"
     headline = f"  {done.headline}" if done.headline else ""
     failure = f"  {done.failure.name}: {done.failure.message}" if done.failure else ""
     return f"{done.status.replace('_', ' '):<10}  {name}  {done.seconds:.0f} s{headline}{failure}"
