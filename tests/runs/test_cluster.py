@@ -22,6 +22,7 @@ from workbench.files import written_whole
 from workbench.runs import PlannedRun, Run, cluster, dispatch, load_run, plan
 from workbench.runs.cluster import Ended, errands, run_cell
 from workbench.runs.dispatch import difference, run_on
+from workbench.runs.record import Failure
 
 distributed = pytest.importorskip("distributed")
 Start = Callable[..., Any]
@@ -210,7 +211,12 @@ def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
         return {worker: [key for key in keys if planned[1].key not in key] for worker, keys in real(self).items()}
 
     monkeypatch.setattr(distributed.Client, "processing", lost)
-    monkeypatch.setattr(dispatch, "run_cell", lambda errand: time.sleep(0.5) or run_cell(errand))
+
+    def slow(errand: cluster.Errand) -> Ended | None:
+        time.sleep(0.5)
+        return run_cell(errand) if errand.planned.key != planned[1].key else None
+
+    monkeypatch.setattr(dispatch, "run_cell", slow)
     said: list[str] = []
     ends = {one.parameters_given["n"]: done for one, done in run_on(address(start({})), planned, say=said.append)}
     assert len(said) == dispatch.RETRIES and all("is gone; toy/fine is run again elsewhere." in text for text in said)
@@ -218,6 +224,16 @@ def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
     record = load_run(ends[2].folder)
     assert record.failure and "3 workers died while they ran it, the last tcp://" in record.failure.message
     assert (Path(ends[2].folder) / "report.html").exists()
+
+
+def test_a_cell_that_went_well_on_a_worker_out_of_reach_is_not_recorded_as_died(quick: Callable[..., Run]) -> None:
+    (planned,), failure = plan("toy"), Failure(name="KilledWorker", message="gone")
+    done = quick()
+    late = cluster.record_failure(planned, "outputs", failure)
+    assert (late.status, late.run_id, late.failure) == ("ok", done.run_id, None)
+    (planned,) = plan("toy")
+    assert cluster.record_failure(planned, "outputs", failure, again=True).status == "died"
+    assert sorted(load_run(path).status for path in Path("outputs/toy/fine").glob("2*")) == ["died", "ok"]
 
 
 def test_an_error_that_is_not_the_notebooks_is_tried_again_then_recorded(

@@ -20,6 +20,7 @@ from workbench.runs import provenance, remote
 from workbench.runs.execution import execute, publish
 from workbench.runs.keys import code_digest, input_paths, key_of
 from workbench.runs.leases import held
+from workbench.runs.listing import finished
 from workbench.runs.record import Failure, Run, Status
 from workbench.runs.staging import NOTEBOOK, make_staging, place_of, writing
 from workbench.runs.studies import PlannedRun, root, run_id_of
@@ -111,13 +112,16 @@ def _ended(run: Run, outputs: str) -> Ended:
     return Ended(run.name, run.status, run.run_id, folder, run.host.name, run.seconds, run.reused, failure)
 
 
-def record_failure(planned: PlannedRun, outputs: str, failure: Failure) -> Ended:
+def record_failure(planned: PlannedRun, outputs: str, failure: Failure, again: bool = False) -> Ended:
     """Records a cell that no worker could start or survive; where not even that is possible, says so.
+
+    Where the cell went well all the same, as its worker was only out of reach, that run counts.
 
     Args:
         planned: The cell.
         outputs: The outputs folder, or an fsspec URL.
         failure: What stood in the way.
+        again: Whether only a run made since the cell was planned counts.
     """
     now, run_id = datetime.now(UTC), run_id_of(planned.key)
     run = Run(
@@ -142,14 +146,16 @@ def record_failure(planned: PlannedRun, outputs: str, failure: Failure) -> Ended
         home = remote.working_copy(outputs) if far else Path(outputs)
         place = place_of(home, planned.study, planned.notebook)
         with held(place, planned.key):
-            staging = make_staging(place, run_id)
-            shutil.copyfile(planned.path, staging / NOTEBOOK)
-            run = publish(run, staging)
+            done = finished(place, planned.key) or (remote.pull(place, planned.key, outputs) if far else None)
+            if done is None or (again and done.run_id < planned.run_id):
+                staging = make_staging(place, run_id)
+                shutil.copyfile(planned.path, staging / NOTEBOOK)
+                done = publish(run, staging)
         if far:
-            remote.push(run, home, outputs)
+            remote.push(done, home, outputs)
     except (InputError, OSError):
         return Ended(planned.name, run.status, "", "nowhere", run.host.name, 0.0, failure=failure)
-    return _ended(run, outputs)
+    return _ended(done, outputs)
 
 
 def _at_hand(errand: Errand, host: str) -> PlannedRun:

@@ -168,7 +168,7 @@ class _Dispatch:
             while self.failed:
                 self.count += 1
                 cell, failure = self.failed.popleft()
-                yield cell.planned, record_failure(cell.planned, cell.errand.outputs, failure)
+                yield cell.planned, record_failure(cell.planned, cell.errand.outputs, failure, cell.errand.again)
             with suppress(Empty):
                 if (told := self._ended(self.done.get(timeout=LOOK))) is not None:
                     self.count += 1
