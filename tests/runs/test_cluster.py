@@ -23,6 +23,7 @@ from workbench.runs import PlannedRun, Run, cluster, dispatch, load_run, plan
 from workbench.runs.cluster import Ended, errands, run_cell
 from workbench.runs.dispatch import difference, run_on
 from workbench.runs.record import Failure
+from workbench.runs.remote import working_copy
 
 distributed = pytest.importorskip("distributed")
 Start = Callable[..., Any]
@@ -355,6 +356,19 @@ def test_a_worker_with_its_own_disk_writes_to_a_store(
         assert load_run(done.folder.removeprefix("file://")).status == "ok"
     shutil.rmtree(os.environ["WORKBENCH_CACHE"])  # another machine
     assert [done.reused for _, done in run_on(address(start({})), planned, url)] == [True, True]
+
+
+def test_no_gallery_is_shown_or_copied_that_lacks_the_workers_runs(
+    quick: Callable[..., Run], start: Start, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "memory://galleries/results"
+    store, top = fsspec.core.url_to_fs(url)
+    stale = working_copy(url) / "index.html"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("of last month")
+    assert call("run", "toy", "--on", address(start({})), "--outputs", url) == 0
+    assert len(store.glob(f"{top}/toy/fine/*/run.json")) == 1 and not store.exists(f"{top}/index.html")
+    assert "Gallery" not in capsys.readouterr().out and stale.read_text() == "of last month"
 
 
 def test_a_full_remote_disk_is_one_sentence_and_the_run_is_kept(

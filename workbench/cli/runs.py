@@ -89,15 +89,18 @@ def run(
     signal.signal(signal.SIGTERM, _interrupt)
     seconds = timeout * 60 if timeout else None
     every = _plan(study, profile, parameters, notebook, file)
+    home = home_of(outputs)
     ways = _on(on, every, outputs, seconds, again, gpus) if on else _here(every, outputs, seconds, again, fresh)
+    elsewhere = on is not None and isinstance(outputs_of(outputs), str)  # the runs are not on this machine
     runs: list[Run | Ended] = []
-    for planned, done in _shown(ways, home_of(outputs)):
+    for planned, done in ways if elsewhere else _shown(ways, home):
         runs.append(done)
         print(_line(planned, done), flush=True)
     print("\nReports:")
     for done in runs:
         print(f"  {done.status:<9}  {done.folder}/report.html")
-    print(f"Gallery:     {home_of(outputs)}/index.html")
+    if not elsewhere:
+        print(f"Gallery:     {home}/index.html")
     raise typer.Exit(exit_code(runs))
 
 

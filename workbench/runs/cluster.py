@@ -152,7 +152,7 @@ def record_failure(planned: PlannedRun, outputs: str, failure: Failure, again: b
                 shutil.copyfile(planned.path, staging / NOTEBOOK)
                 done = publish(run, staging)
         if far:
-            remote.push(done, home, outputs)
+            remote.push(done, home, outputs, gallery=False)
     except (InputError, OSError):
         return Ended(planned.name, run.status, "", "nowhere", run.host.name, 0.0, failure=failure)
     return _ended(done, outputs)

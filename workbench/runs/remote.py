@@ -30,8 +30,8 @@ def working_copy(outputs: Path | str) -> Path:
     return cache_folder() / "outputs" / hashlib.sha256(str(outputs).encode()).hexdigest()[:16]
 
 
-def push(run: Run, home: Path, url: str) -> None:
-    """Copies a complete run to the store unless it is there, its record last; then `latest` and the gallery."""
+def push(run: Run, home: Path, url: str, gallery: bool) -> None:
+    """Copies a complete run to the store unless it is there, its record last; then `latest` and a gallery just made."""
     store, top = _store(url)
     assert run.folder is not None
     target = f"{top}/{run.study}/{run.notebook}"
@@ -45,7 +45,7 @@ def push(run: Run, home: Path, url: str) -> None:
             store.put_file(str(path), name)
         if run.status == "ok":
             store.pipe_file(f"{target}/latest", run.run_id.encode())
-        if (home / "index.html").exists():
+        if gallery and (home / "index.html").exists():
             store.put_file(str(home / "index.html"), f"{top}/index.html")
     except Exception as error:  # stores have no common base for what they raise
         raise InputError(
