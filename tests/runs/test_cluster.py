@@ -294,6 +294,32 @@ def test_what_is_under_way_outlives_a_client_that_is_stopped(
     assert said.err.startswith("Stopped; the workers finish the cells they have") and (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--gpus", "1"), "--gpus counts only on a cluster; name its scheduler with --on"),
+        (("--fresh", "--on", "tcp://127.0.0.1:9"), "--fresh changes nothing with --on"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    toy_folder: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    assert call("run", "toy", *words) == 2
+    assert said in capsys.readouterr().err and not (toy_folder / "outputs").exists()
+
+
+def test_of_a_cell_that_could_not_be_recorded_no_path_is_shown(
+    toy_folder: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (planned,) = plan("toy")
+    (toy_folder / "file").touch()
+    lost = cluster.record_failure(planned, "file", Failure(name="KilledWorker", message="gone"))
+    monkeypatch.setattr(dispatch, "run_on", lambda *_: iter([(planned, lost)]))
+    assert call("run", "toy", "--on", "tcp://127.0.0.1:9") == 137
+    said = capsys.readouterr().out
+    assert "died       toy/fine could not be recorded" in said and "report.html" not in said
+
+
 def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_folder: Path) -> None:
     (toy_folder / "items.csv").write_text("a")
     planned = plan("toy", given={"name": "items.csv"})

@@ -86,6 +86,10 @@ def run(
     gpus: Annotated[float | None, typer.Option(help="GPUs a cell needs, with --on.", min=0)] = None,
 ) -> None:
     """Execute the notebooks of a study and write their results and reports."""
+    if gpus is not None and not on:
+        raise InputError("--gpus counts only on a cluster; name its scheduler with --on, or leave --gpus out.")
+    if fresh and on:
+        raise InputError("--fresh changes nothing with --on, where every cell has a process of its own; leave it out.")
     signal.signal(signal.SIGTERM, _interrupt)
     seconds = timeout * 60 if timeout else None
     every = _plan(study, profile, parameters, notebook, file)
@@ -98,7 +102,8 @@ def run(
         print(_line(planned, done), flush=True)
     print("\nReports:")
     for done in runs:
-        print(f"  {done.status:<9}  {done.folder}/report.html")
+        where = f"{done.folder}/report.html" if done.folder else f"{done.name} could not be recorded"
+        print(f"  {done.status:<9}  {where}")
     if not elsewhere:
         print(f"Gallery:     {home}/index.html")
     raise typer.Exit(exit_code(runs))

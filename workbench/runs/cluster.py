@@ -62,7 +62,7 @@ class Ended:
     run_id: str
     """The run; empty where nothing was recorded."""
     folder: str
-    """Where it lies."""
+    """Where it lies; empty where nothing was recorded."""
     host: str
     """The machine it ran on."""
     seconds: float
@@ -154,7 +154,7 @@ def record_failure(planned: PlannedRun, outputs: str, failure: Failure, again: b
         if far:
             remote.push(done, home, outputs, gallery=False)
     except (InputError, OSError):
-        return Ended(planned.name, run.status, "", "nowhere", run.host.name, 0.0, failure=failure)
+        return Ended(planned.name, run.status, "", "", run.host.name, 0.0, failure=failure)
     return _ended(done, outputs)
 
 
