@@ -11,15 +11,19 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import fsspec
 import pytest
 from toys import write_notebook, write_study
 
 from workbench.errors import InputError
+from workbench.files import written_whole
 from workbench.runs import PlannedRun, Run, cluster, dispatch, load_run, plan
 from workbench.runs.cluster import Ended, errands, run_cell
 from workbench.runs.dispatch import difference, run_on
+from workbench.runs.record import Failure
+from workbench.runs.remote import working_copy
 
 distributed = pytest.importorskip("distributed")
 Start = Callable[..., Any]
@@ -148,10 +152,53 @@ def test_a_worker_with_other_packages_is_refused_with_the_difference(
         return found
 
     monkeypatch.setattr(distributed.Client, "get_versions", other)
+    monkeypatch.setattr(dispatch, "PATIENCE", 0.3)
     said: list[str] = []
     with pytest.raises(InputError, match=r"No worker at tcp.* fits\. Worker tcp.* transformers 1\.0 there and \d"):
         list(run_on(address(start({})), plan("toy"), say=said.append))
     assert said[0].startswith("Worker tcp://127.0.0.1:") and "is refused: transformers 1.0 there" in said[0]
+
+
+def test_a_worker_that_fits_may_come_after_one_that_does_not(
+    quick: Callable[..., Run], toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, real, said = start({}), distributed.Client.get_versions, list[str]()
+
+    def other(self: Any, **more: Any) -> Any:
+        found = real(self, **more)
+        for told in found["workers"].values() if not said else ():
+            told["packages"]["transformers"] = "1.0"
+        return found
+
+    async def add(made: Any) -> None:
+        options = {"nthreads": 1, "local_directory": str(toy_folder / "dask")}
+        made.worker_spec["late"] = {"cls": distributed.Worker, "options": options}
+        await made._correct_state()
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if "that fits" in sentence:
+            made.sync(add, made)
+
+    monkeypatch.setattr(distributed.Client, "get_versions", other)
+    assert [done.status for _, done in run_on(address(made), plan("toy"), say=say)] == ["ok"]
+    assert len(said) == 2 and "is refused" in said[0] and said[1].startswith("There is no worker that fits at tcp://")
+
+
+def test_a_worker_that_came_back_under_its_address_does_not_have_its_cell(toy_folder: Path) -> None:
+    (planned,) = plan("toy")
+    cell = dispatch._Cell(planned, errands([planned], "outputs")[0], 0)
+    ended = Ended("toy/fine", "ok", "id", "", "there", 1.0)
+    future = Mock(status="finished", key="k")
+    future.done.return_value, future.result.return_value = False, ended
+    state = dispatch._Dispatch(None, "tcp://there", [], print)
+    for follow in (False, True):
+        state.workers, state.futures = {"a": dispatch._Worker(1, 0), "b": dispatch._Worker(1, 0)}, {future: (cell, "a")}
+        if follow:
+            state._follow({"k": "b"})
+            assert state.futures[future] == (cell, "b") and state.workers["b"].cells == [cell]
+        else:
+            assert state._ended(future) == (planned, ended)
 
 
 def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
@@ -165,7 +212,12 @@ def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
         return {worker: [key for key in keys if planned[1].key not in key] for worker, keys in real(self).items()}
 
     monkeypatch.setattr(distributed.Client, "processing", lost)
-    monkeypatch.setattr(dispatch, "run_cell", lambda errand: time.sleep(0.5) or run_cell(errand))
+
+    def slow(errand: cluster.Errand) -> Ended | None:
+        time.sleep(0.5)
+        return run_cell(errand) if errand.planned.key != planned[1].key else None
+
+    monkeypatch.setattr(dispatch, "run_cell", slow)
     said: list[str] = []
     ends = {one.parameters_given["n"]: done for one, done in run_on(address(start({})), planned, say=said.append)}
     assert len(said) == dispatch.RETRIES and all("is gone; toy/fine is run again elsewhere." in text for text in said)
@@ -173,6 +225,16 @@ def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
     record = load_run(ends[2].folder)
     assert record.failure and "3 workers died while they ran it, the last tcp://" in record.failure.message
     assert (Path(ends[2].folder) / "report.html").exists()
+
+
+def test_a_cell_that_went_well_on_a_worker_out_of_reach_is_not_recorded_as_died(quick: Callable[..., Run]) -> None:
+    (planned,), failure = plan("toy"), Failure(name="KilledWorker", message="gone")
+    done = quick()
+    late = cluster.record_failure(planned, "outputs", failure)
+    assert (late.status, late.run_id, late.failure) == ("ok", done.run_id, None)
+    (planned,) = plan("toy")
+    assert cluster.record_failure(planned, "outputs", failure, again=True).status == "died"
+    assert sorted(load_run(path).status for path in Path("outputs/toy/fine").glob("2*")) == ["died", "ok"]
 
 
 def test_an_error_that_is_not_the_notebooks_is_tried_again_then_recorded(
@@ -232,6 +294,32 @@ def test_what_is_under_way_outlives_a_client_that_is_stopped(
     assert said.err.startswith("Stopped; the workers finish the cells they have") and (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--gpus", "1"), "--gpus counts only on a cluster; name its scheduler with --on"),
+        (("--fresh", "--on", "tcp://127.0.0.1:9"), "--fresh changes nothing with --on"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    toy_folder: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    assert call("run", "toy", *words) == 2
+    assert said in capsys.readouterr().err and not (toy_folder / "outputs").exists()
+
+
+def test_of_a_cell_that_could_not_be_recorded_no_path_is_shown(
+    toy_folder: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (planned,) = plan("toy")
+    (toy_folder / "file").touch()
+    lost = cluster.record_failure(planned, "file", Failure(name="KilledWorker", message="gone"))
+    monkeypatch.setattr(dispatch, "run_on", lambda *_: iter([(planned, lost)]))
+    assert call("run", "toy", "--on", "tcp://127.0.0.1:9") == 137
+    said = capsys.readouterr().out
+    assert "died       toy/fine could not be recorded" in said and "report.html" not in said
+
+
 def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_folder: Path) -> None:
     (toy_folder / "items.csv").write_text("a")
     planned = plan("toy", given={"name": "items.csv"})
@@ -241,10 +329,23 @@ def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_fold
     assert "has other source of workbench than the client" in message(other)
     (toy_folder / "elsewhere").mkdir()
     assert "does not see the outputs folder" in message(replace(errand, outputs=str(toy_folder / "elsewhere")))
+    (toy_folder / "items.csv").write_text("older")
+    assert "An input that the parameters of toy/fine name (items.csv) differs on the worker on" in message(errand)
     (toy_folder / "items.csv").unlink()
     assert "lacks items.csv, which the parameters of toy/fine name" in message(errand)
     (toy_folder / "notebooks/toy/fine.ipynb").write_text("changed")
     assert "has no notebook toy/fine like the client's" in message(errand)
+
+
+def test_two_clients_that_start_at_once_agree_on_the_mark(toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(path: Path) -> Any:
+        (toy_folder / "outputs" / cluster.MARK).write_text("the other client's")
+        return written_whole(path)
+
+    (toy_folder / "outputs").mkdir()
+    monkeypatch.setattr(cluster, "written_whole", slow)
+    assert [errand.mark for errand in errands(plan("toy"), "outputs")] == ["the other client's"]
+    assert os.listdir(toy_folder / "outputs") == [cluster.MARK]
 
 
 def message(errand: cluster.Errand) -> str:
@@ -281,6 +382,19 @@ def test_a_worker_with_its_own_disk_writes_to_a_store(
         assert load_run(done.folder.removeprefix("file://")).status == "ok"
     shutil.rmtree(os.environ["WORKBENCH_CACHE"])  # another machine
     assert [done.reused for _, done in run_on(address(start({})), planned, url)] == [True, True]
+
+
+def test_no_gallery_is_shown_or_copied_that_lacks_the_workers_runs(
+    quick: Callable[..., Run], start: Start, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "memory://galleries/results"
+    store, top = fsspec.core.url_to_fs(url)
+    stale = working_copy(url) / "index.html"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("of last month")
+    assert call("run", "toy", "--on", address(start({})), "--outputs", url) == 0
+    assert len(store.glob(f"{top}/toy/fine/*/run.json")) == 1 and not store.exists(f"{top}/index.html")
+    assert "Gallery" not in capsys.readouterr().out and stale.read_text() == "of last month"
 
 
 def test_a_full_remote_disk_is_one_sentence_and_the_run_is_kept(

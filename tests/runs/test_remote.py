@@ -72,6 +72,20 @@ def test_status_tells_what_is_on_the_store_from_any_machine(
     assert capsys.readouterr().out.startswith(f"ok          toy/fine/{run.run_id}  ")
 
 
+def test_a_record_on_the_store_that_cannot_be_read_is_a_line_of_status(
+    quick: Execute, url: str, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, top = fsspec.core.url_to_fs(url)
+    run = quick(outputs=url)
+    for name, content in {"9a": b"{", "9b": b'{"schema_version": 99}', "9c": b"\xff"}.items():
+        store.makedirs(f"{top}/toy/fine/{name}", exist_ok=True)
+        store.pipe_file(f"{top}/toy/fine/{name}/run.json", content)
+    assert call("status", "--outputs", url) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in said[:3]] == [f"unreadable  toy/fine/9{x}" for x in "cba"]
+    assert "has layout 99, and this workbench reads up to" in said[1] and f"toy/fine/{run.run_id}" in said[3]
+
+
 def test_an_unknown_store_is_one_sentence(quick: Execute) -> None:
     with pytest.raises(InputError, match="Cannot open --outputs nostore://x"):
         quick(outputs="nostore://x")

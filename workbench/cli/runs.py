@@ -86,18 +86,26 @@ def run(
     gpus: Annotated[float | None, typer.Option(help="GPUs a cell needs, with --on.", min=0)] = None,
 ) -> None:
     """Execute the notebooks of a study and write their results and reports."""
+    if gpus is not None and not on:
+        raise InputError("--gpus counts only on a cluster; name its scheduler with --on, or leave --gpus out.")
+    if fresh and on:
+        raise InputError("--fresh changes nothing with --on, where every cell has a process of its own; leave it out.")
     signal.signal(signal.SIGTERM, _interrupt)
     seconds = timeout * 60 if timeout else None
     every = _plan(study, profile, parameters, notebook, file)
+    home = home_of(outputs)
     ways = _on(on, every, outputs, seconds, again, gpus) if on else _here(every, outputs, seconds, again, fresh)
+    elsewhere = on is not None and isinstance(outputs_of(outputs), str)  # the runs are not on this machine
     runs: list[Run | Ended] = []
-    for planned, done in _shown(ways, home_of(outputs)):
+    for planned, done in ways if elsewhere else _shown(ways, home):
         runs.append(done)
         print(_line(planned, done), flush=True)
     print("\nReports:")
     for done in runs:
-        print(f"  {done.status:<9}  {done.folder}/report.html")
-    print(f"Gallery:     {home_of(outputs)}/index.html")
+        where = f"{done.folder}/report.html" if done.folder else f"{done.name} could not be recorded"
+        print(f"  {done.status:<9}  {where}")
+    if not elsewhere:
+        print(f"Gallery:     {home}/index.html")
     raise typer.Exit(exit_code(runs))
 
 
@@ -109,11 +117,11 @@ def status(outputs: Outputs = None) -> None:
     from workbench.runs.progress import under_way
 
     home, under = home_of(outputs), False
-    for staging in half_done(home):
-        print(under_way(staging))
+    for each in under_way(half_done(home)):
+        print(each)
         under = True
     if remote.is_url(where := outputs_of(outputs)):
-        lines = [_told(f"{done.name}/{done.run_id}", done) for done in remote.newest(str(where), SHOWN)]
+        lines = [_told(name, done) for name, done in remote.newest(str(where), SHOWN)]
     else:
         folders = sorted(run_folders(home), key=lambda folder: folder.name, reverse=True)
         lines = [_last(folder) for folder in folders[:SHOWN]]
@@ -253,13 +261,14 @@ def _last(folder: Path) -> str:
 
     name = "/".join(folder.parts[-3:])
     try:
-        done = load_run(folder)
+        return _told(name, load_run(folder))
     except InputError as error:
-        return f"unreadable  {name}: {error}"
-    return _told(name, done)
+        return _told(name, error)
 
 
-def _told(name: str, done: Run) -> str:
+def _told(name: str, done: Run | InputError) -> str:
+    if isinstance(done, InputError):
+        return f"unreadable  {name}: {done}"
     headline = f"  {done.headline}" if done.headline else ""
     failure = f"  {done.failure.name}: {done.failure.message}" if done.failure else ""
     return f"{done.status.replace('_', ' '):<10}  {name}  {done.seconds:.0f} s{headline}{failure}"

@@ -6,6 +6,7 @@ is in `dispatch`.
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import uuid
@@ -17,8 +18,9 @@ from workbench.errors import InputError
 from workbench.files import sha256_of, written_whole
 from workbench.runs import provenance, remote
 from workbench.runs.execution import execute, publish
-from workbench.runs.keys import code_digest, input_paths
+from workbench.runs.keys import code_digest, input_paths, key_of
 from workbench.runs.leases import held
+from workbench.runs.listing import finished
 from workbench.runs.record import Failure, Run, Status
 from workbench.runs.staging import NOTEBOOK, make_staging, place_of, writing
 from workbench.runs.studies import PlannedRun, root, run_id_of
@@ -60,7 +62,7 @@ class Ended:
     run_id: str
     """The run; empty where nothing was recorded."""
     folder: str
-    """Where it lies."""
+    """Where it lies; empty where nothing was recorded."""
     host: str
     """The machine it ran on."""
     seconds: float
@@ -110,13 +112,16 @@ def _ended(run: Run, outputs: str) -> Ended:
     return Ended(run.name, run.status, run.run_id, folder, run.host.name, run.seconds, run.reused, failure)
 
 
-def record_failure(planned: PlannedRun, outputs: str, failure: Failure) -> Ended:
+def record_failure(planned: PlannedRun, outputs: str, failure: Failure, again: bool = False) -> Ended:
     """Records a cell that no worker could start or survive; where not even that is possible, says so.
+
+    Where the cell went well all the same, as its worker was only out of reach, that run counts.
 
     Args:
         planned: The cell.
         outputs: The outputs folder, or an fsspec URL.
         failure: What stood in the way.
+        again: Whether only a run made since the cell was planned counts.
     """
     now, run_id = datetime.now(UTC), run_id_of(planned.key)
     run = Run(
@@ -141,21 +146,24 @@ def record_failure(planned: PlannedRun, outputs: str, failure: Failure) -> Ended
         home = remote.working_copy(outputs) if far else Path(outputs)
         place = place_of(home, planned.study, planned.notebook)
         with held(place, planned.key):
-            staging = make_staging(place, run_id)
-            shutil.copyfile(planned.path, staging / NOTEBOOK)
-            run = publish(run, staging)
+            done = finished(place, planned.key) or (remote.pull(place, planned.key, outputs) if far else None)
+            if done is None or (again and done.run_id < planned.run_id):
+                staging = make_staging(place, run_id)
+                shutil.copyfile(planned.path, staging / NOTEBOOK)
+                done = publish(run, staging)
         if far:
-            remote.push(run, home, outputs)
+            remote.push(done, home, outputs, gallery=False)
     except (InputError, OSError):
-        return Ended(planned.name, run.status, "", "nowhere", run.host.name, 0.0, failure=failure)
-    return _ended(run, outputs)
+        return Ended(planned.name, run.status, "", "", run.host.name, 0.0, failure=failure)
+    return _ended(done, outputs)
 
 
 def _at_hand(errand: Errand, host: str) -> PlannedRun:
     """The cell with the notebook as this machine has it.
 
     Raises:
-        InputError: If the machine lacks the notebook or an input, has other code, or sees another outputs folder.
+        InputError: If the machine lacks the notebook or an input or has another one, has other code, or sees another
+            outputs folder.
     """
     planned = errand.planned
     if code_digest() != errand.code:
@@ -178,6 +186,13 @@ def _at_hand(errand: Errand, host: str) -> PlannedRun:
             f"The worker on {host} lacks {missing[0]}, which the parameters of {planned.name} name; put it there or "
             "on a shared folder."
         )
+    values = here.parameters_given | here.parameters_default
+    if key_of(here.path, here.name, values, here.folder) != here.key:
+        inputs = ", ".join(input_paths(values, here.folder))
+        raise InputError(
+            f"An input that the parameters of {planned.name} name ({inputs}) differs on the worker on {host} from the "
+            "client's; copy it there with its times (`rsync -a`), or put it on a shared folder."
+        )
     return here
 
 
@@ -187,12 +202,21 @@ def _file(text: str) -> Path:
 
 
 def _mark(outputs: Path) -> str:
-    """What the outputs folder's mark says; makes one where there is none."""
+    """What the outputs folder's mark says; makes one where there is none, and where another client did not just now."""
+    word = uuid.uuid4().hex
+    mark, own = outputs / MARK, outputs / f"{MARK}.{word}"
     with writing(outputs):
-        if not (outputs / MARK).exists():
-            with written_whole(outputs / MARK) as path:
-                path.write_text(uuid.uuid4().hex, encoding="utf-8")
-        return (outputs / MARK).read_text(encoding="utf-8")
+        if not mark.exists():
+            with written_whole(own) as path:
+                path.write_text(word, encoding="utf-8")
+            try:
+                os.link(own, mark)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without hard links
+                os.replace(own, mark)
+            own.unlink(missing_ok=True)
+        return mark.read_text(encoding="utf-8")
 
 
 def _read_mark(outputs: Path) -> str:

@@ -26,6 +26,8 @@ CONNECT = 8.0
 """Seconds a scheduler has to answer."""
 LOOK = 1.0
 """Seconds between two looks at which workers there are."""
+PATIENCE = 10.0
+"""Seconds after which a client gives up that has met only workers that do not fit."""
 RETRIES = 2
 """How often a cell is tried again after its worker died, or after an error that is not the notebook's."""
 COMPARED = ("workbench", "torch", "transformers", "numpy", "pandas")
@@ -153,6 +155,8 @@ class _Dispatch:
         self.done: Queue[Any] = Queue()
         self.failed: deque[tuple[_Cell, Failure]] = deque()
         self.looked, self.said, self.count = -LOOK, set[str](), 0
+        self.unfit_since: float | None = None
+        self.fitted = False
 
     def ends(self) -> Iterator[tuple[PlannedRun, Ended]]:
         """Each cell and how it ended."""
@@ -164,7 +168,7 @@ class _Dispatch:
             while self.failed:
                 self.count += 1
                 cell, failure = self.failed.popleft()
-                yield cell.planned, record_failure(cell.planned, cell.errand.outputs, failure)
+                yield cell.planned, record_failure(cell.planned, cell.errand.outputs, failure, cell.errand.again)
             with suppress(Empty):
                 if (told := self._ended(self.done.get(timeout=LOOK))) is not None:
                     self.count += 1
@@ -177,8 +181,7 @@ class _Dispatch:
             return None
         if future.status == "cancelled":
             raise self._gone()
-        if address in self.workers:
-            self.workers[address].cells.remove(cell)
+        self._relieve(address, cell)
         if future.status == "error":
             error = future.exception()
             message = f"The worker {address} failed: {' '.join(str(error).split())}"
@@ -217,10 +220,18 @@ class _Dispatch:
             else:
                 told = there[address]
                 self.workers[address] = _Worker(told["nthreads"], told["resources"].get("GPU", 0))
-        if not self.workers and self.refused:
+        self.fitted = self.fitted or bool(self.workers)
+        if self.workers or not self.refused:
+            self.unfit_since = None
+        elif self.unfit_since is None:
+            self.unfit_since = time.monotonic()
+        elif not self.fitted and time.monotonic() - self.unfit_since >= PATIENCE:  # others may still be starting
             raise InputError(f"No worker at {self.address} fits. {next(iter(self.refused.values()))}")
         if not self.workers:
-            self._once(f"There is no worker at {self.address} yet; waiting for one (`dask worker {self.address}`).")
+            which = "that fits " if self.refused else ""
+            self._once(
+                f"There is no worker {which}at {self.address} yet; waiting for one (`dask worker {self.address}`)."
+            )
 
     def _follow(self, places: dict[Any, str]) -> None:
         """Notes where cells really are, as another client may have placed them, and takes lost ones back.
@@ -231,17 +242,21 @@ class _Dispatch:
         for future, (cell, address) in list(self.futures.items()):
             place = places.get(future.key)
             if place in self.workers and place != address:
-                if address in self.workers:
-                    self.workers[address].cells.remove(cell)
+                self._relieve(address, cell)
                 self.workers[place].cells.append(cell)
                 self.futures[future] = (cell, place)
             cell.missing = 0 if place or future.done() else cell.missing + 1
             if cell.missing > 1:
                 del self.futures[future]
                 future.cancel()
-                if address in self.workers:
-                    self.workers[address].cells.remove(cell)
+                self._relieve(address, cell)
                 self._lost(cell, address)
+
+    def _relieve(self, address: str, cell: _Cell) -> None:
+        """Takes a cell off a worker; one that was away and came back under its old address does not have it."""
+        worker = self.workers.get(address)
+        if worker and cell in worker.cells:
+            worker.cells.remove(cell)
 
     def _lost(self, cell: _Cell, address: str) -> None:
         """Takes the cell of a worker that is gone back."""

@@ -88,7 +88,7 @@ def execute(
         with suppress(OSError):  # it can be made again
             write_gallery(home)
     if remote.is_url(outputs):
-        remote.push(run, home, str(outputs))
+        remote.push(run, home, str(outputs), gallery)
     return run
 
 

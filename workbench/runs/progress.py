@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.files import INSIDE_CELL
-from workbench.runs.leases import LEASE, STAGING, read_lease
+from workbench.runs.leases import LEASE, STAGING, Lease, read_lease
 from workbench.runs.staging import read_progress
 
 
@@ -35,15 +36,25 @@ class UnderWay:
         return f"running     {self.name}  {self.done} of {self.total} cells{inside}; {self.seconds:.0f} s, {self.who}"
 
 
-def under_way(staging: Path) -> UnderWay:
-    """What can be told of a staging folder."""
+def under_way(folders: Sequence[Path]) -> Iterator[UnderWay]:
+    """What can be told of staging folders; one whose run is published meanwhile is left out."""
+    leases = [read_lease(staging.parent / f"{LEASE}{staging.name.rpartition('-')[2]}") for staging in folders]
+    for staging, lease in zip(folders, leases):  # all were read before, so silent ones are watched at the same time
+        try:
+            told = _told(staging, lease)
+        except FileNotFoundError:
+            continue
+        yield told
+
+
+def _told(staging: Path, lease: Lease | None) -> UnderWay:
     run_id = staging.name.removeprefix(STAGING)
-    lease = read_lease(staging.parent / f"{LEASE}{run_id.rpartition('-')[2]}")
     done, total = read_progress(staging)
     live = lease is not None and lease.live
+    touched = staging.stat().st_mtime
     who = f"process {lease.pid} on {lease.host}" if lease and live else ""
     name = f"{staging.parent.parent.name}/{staging.parent.name}/{run_id}"
-    started = lease.started if lease and live else staging.stat().st_mtime
+    started = lease.started if lease and live else touched
     return UnderWay(name, done, total, time.time() - started, who, inside_cell(staging))
 
 

@@ -260,9 +260,24 @@ def load_run(path: str | Path) -> Run:
     """
     folder = Path(path).parent if Path(path).name == "run.json" else Path(path)
     try:
-        text = (folder / "run.json").read_text(encoding="utf-8")
+        content = (folder / "run.json").read_bytes()
     except OSError:
         raise InputError(f"{folder} is no run: it has no run.json.") from None
+    return read_run(content, str(folder)).model_copy(update={"folder": folder.resolve()})
+
+
+def read_run(content: bytes, folder: str) -> Run:
+    """The record in the content of a `run.json`.
+
+    Args:
+        content: Of the file.
+        folder: Where it lies, for what is said of it.
+
+    Raises:
+        InputError: If it is damaged or was edited, or a newer workbench wrote it.
+    """
+    try:
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{folder}/run.json is damaged: {error}.") from error
     try:
@@ -271,7 +286,7 @@ def load_run(path: str | Path) -> Run:
             raise InputError(
                 f"{folder}/run.json has layout {version}, and this workbench reads up to {SCHEMA_VERSION}; update it."
             )
-        run = Run.model_validate_json(text).model_copy(update={"folder": folder.resolve()})
+        run = Run.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

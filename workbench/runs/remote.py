@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench.errors import InputError
 from workbench.files import cache_folder
-from workbench.runs.record import Run, load_run
+from workbench.runs.record import Run, load_run, read_run
 
 
 def is_url(outputs: Path | str) -> bool:
@@ -30,8 +30,8 @@ def working_copy(outputs: Path | str) -> Path:
     return cache_folder() / "outputs" / hashlib.sha256(str(outputs).encode()).hexdigest()[:16]
 
 
-def push(run: Run, home: Path, url: str) -> None:
-    """Copies a complete run to the store unless it is there, its record last; then `latest` and the gallery."""
+def push(run: Run, home: Path, url: str, gallery: bool) -> None:
+    """Copies a complete run to the store unless it is there, its record last; then `latest` and a gallery just made."""
     store, top = _store(url)
     assert run.folder is not None
     target = f"{top}/{run.study}/{run.notebook}"
@@ -45,7 +45,7 @@ def push(run: Run, home: Path, url: str) -> None:
             store.put_file(str(path), name)
         if run.status == "ok":
             store.pipe_file(f"{target}/latest", run.run_id.encode())
-        if (home / "index.html").exists():
+        if gallery and (home / "index.html").exists():
             store.put_file(str(home / "index.html"), f"{top}/index.html")
     except Exception as error:  # stores have no common base for what they raise
         raise InputError(
@@ -77,14 +77,22 @@ def pull(place: Path, key: str, url: str) -> Run | None:
     return None
 
 
-def newest(url: str, count: int) -> list[Run]:
-    """The last runs on the store, the newest first."""
+def newest(url: str, count: int) -> list[tuple[str, Run | InputError]]:
+    """The last runs on the store, the newest first: each one's name and its record, or why that cannot be read."""
     store, top = _store(url)
     try:
         records = sorted(store.glob(f"{top}/*/*/*/run.json"), key=lambda name: name.split("/")[-2], reverse=True)
-        return [Run.model_validate_json(store.cat_file(name)) for name in records[:count]]
+        contents = [(record.rpartition("/")[0], store.cat_file(record)) for record in records[:count]]
     except Exception as error:
         raise InputError(f"Cannot read {url}: {str(error) or type(error).__name__}.") from error
+    return [("/".join(folder.split("/")[-3:]), _record(content, folder)) for folder, content in contents]
+
+
+def _record(content: bytes, folder: str) -> Run | InputError:
+    try:
+        return read_run(content, folder)
+    except InputError as error:
+        return error
 
 
 def _store(url: str) -> tuple[Any, str]:
