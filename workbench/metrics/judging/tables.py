@@ -39,7 +39,7 @@ class Judgement:
     def scores(self, prompt: str, variant: Variant = "expected") -> Floats:
         """Scores of every candidate, `[cases, candidates]`."""
         reads = self.of(prompt)
-        return by_candidate(reads.keys, score(reads.raw, reads.values, variant), self.order)
+        return by_candidate(reads.keys, score(reads.decided, reads.values, variant), self.order)
 
     def pairs(self, prompt: str) -> Floats:
         """Pairwise verdicts `[cases, n, n, 3]`."""
