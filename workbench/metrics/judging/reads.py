@@ -45,8 +45,7 @@ class LabelReads:
 
     @property
     def p(self) -> Floats:
-        """The distributions normalised over the labels, `[reads, labels]`; NaN where no label has any probability, or
-        the reading is undecided."""
+        """The distributions normalised over the labels, `[reads, labels]`; NaN if undecided or without any mass."""
         mass = self.mass[:, None]
         return np.divide(self.decided, mass, out=np.full_like(self.raw, np.nan), where=mass > 0)
 
@@ -57,8 +56,10 @@ class LabelReads:
 
     @property
     def undecided(self) -> Bools:
-        """Readings whose most probable label, or more than `HIDDEN` of whose probability, hangs on what the source did
-        not show, `[reads]`."""
+        """Readings that what the source did not show could change, `[reads]`.
+
+        Another label may be the most probable one, or more than `HIDDEN` of the labels' probability is not known.
+        """
         if self.high is None:
             return np.zeros(len(self.raw), bool)
         own = np.arange(self.raw.shape[1]) == self.raw.argmax(axis=1)[:, None]
