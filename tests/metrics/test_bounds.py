@@ -92,13 +92,27 @@ def test_a_judge_that_shows_some_labels_is_flagged_with_its_bounds():
         for name, p in (("a", [0.5, 0.2, 0.1]), ("b", [0.5, 0.2, None]), ("c", [None] * 3))
     )
     reads = label_reads(pd.concat([shown, part, none], ignore_index=True))
-    assert reads.counts() == {"n_total": 3, "n_unparsed": 1, "n_low_mass": 1, "n_top_k": 2}
+    assert reads.counts() == {"n_total": 3, "n_unparsed": 1, "n_low_mass": 1, "n_top_k": 2, "n_undecided": 1}
+    assert np.isnan(reads.p[1]).all() and reads.raw[1].tolist() == pytest.approx([0.5, 0.2, 0])
     low, high = reads.p_bounds
     assert low[0].tolist() == pytest.approx(reads.p[0].tolist()) == high[0].tolist()
     assert low[1].tolist() == pytest.approx([0.5 / 0.8, 0.2 / 0.8, 0])
     assert high[1].tolist() == pytest.approx([0.5 / 0.7, 0.2 / 0.7, 0.1 / 0.8])
     assert np.isnan(reads.p[2]).all() and high[2].tolist() == [1, 1, 1]
     assert len(reads.where(question_id="b").high) == 1
+    sure, open_, close = (
+        table([0.5, 0.2, None], [0.5, 0.2, 0.01], question="d"),
+        table([None, 0.2, 0.7], [0.25, 0.2, 0.7], question="e"),
+        table([0.02, 0.01, None], [0.02, 0.01, 0.021], question="f"),
+    )
+    reads = label_reads(pd.concat([sure, open_, close], ignore_index=True))
+    assert reads.undecided.tolist() == [False, True, True]
+    assert reads.p[0].tolist() == pytest.approx([0.5 / 0.7, 0.2 / 0.7, 0])
+    parts = [
+        each.assign(template="s", labels="x", case="c", candidate=k) for k, each in enumerate((sure, open_, shown))
+    ]
+    scores = judging.judgement("j", pd.concat(parts, ignore_index=True), ["c"]).scores("s x")
+    assert scores[0].tolist() == pytest.approx([0.2 / 0.7, np.nan, 0.4 / 0.8], nan_ok=True)
     tagged = pd.concat([shown.assign(template="s"), none.assign(template="p", pair=1.0)]).assign(labels="x", case="c")
     assert {name: r.counts()["n_unparsed"] for name, r in judging.judgement("j", tagged, ["c"]).reads.items()} == {
         "p x": 1,

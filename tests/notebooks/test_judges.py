@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import pytest
 
 from workbench.runs import execute, plan
@@ -23,7 +25,8 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path):
     assert run.status == "ok", run.failure
     report = (run.folder / "report.html").read_text()
     assert len(report) < 3_000_000
-    assert "<figcaption>Findings tested on this run" in report and "judge: " in report
+    assert "<figcaption>Findings tested on this run" in report
+    assert "judge: " in report or "too few pairs to say whether it judges" in report
     assert run.headline.value == run.headline.value
     assert set(run.table("what_holds")["verdict"]) <= {"holds", "does not hold", "cannot tell"}
     if notebook == "consistency":
@@ -39,6 +42,11 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path):
     if notebook == "agreement":
         assert set(run.table("readings")["prompt"]) == {"score 1-5", "checklist Yes/No"}
         assert (run.table("doubt")["n"] == 10).all()
+        swapped = run.table("replaced_mean").set_index("judge")
+        assert (swapped["n"] == 10).all() and (swapped["low"] < swapped["high"]).all()
+        claims = run.table("what_holds").set_index("claim")["source"]
+        assert claims["Replacing a planted rater by the judge lowers agreement"].endswith("here planted")
+        assert "The judge marks higher than people" in claims
     if notebook == "master_keys":
         rates = run.table("rates").set_index(["judge", "key"])["mean"]
         assert rates["oracle", "the reference"] == 1 and rates["oracle", "empty"] == 0
@@ -63,6 +71,21 @@ def test_a_users_own_judge_and_items(tmp_path):
     assert run.facts["cases"]["name"] == "mine.csv"
     assert set(run.table("readings")["prompt"]) == {"mine left/right", "mine_too bad/good"}
     assert run.table("conflict_ratio").query("judge == 'oracle' and scoring == 'expected'")["mean"].eq(0).all()
+
+
+def test_agreement_with_single_peoples_marks_on_a_scale_they_do_not_fill(tmp_path):
+    items = tmp_path / "mine.csv"
+    rows = [f"What is {k} and {k}?,{k + k + off},{marks}" for k in (1, 2, 3) for off, marks in ((0, "4|3"), (k, "2|3"))]
+    items.write_text("\n".join(["question,answer,score", *rows, "What is 4 and 4?,8,4|4", "What is 4 and 4?,9,1|2"]))
+    given = {"data": str(items), "n": None, "scale": [1, 7], "n_pairs": 3, "pairs": ["nq_human"], "panel": ["score"]}
+    (planned,) = plan("judges", "quick", given, notebook="agreement")
+    run = execute(planned, tmp_path / "out")
+    assert run.status == "ok", run.failure
+    assert not (run.folder / "tables" / "icc.csv").exists()
+    claims = set(run.table("what_holds")["claim"])
+    assert "Replacing a person by the judge lowers agreement" in claims
+    assert "The judge marks higher than people" not in claims
+    assert "people's scale 1 to 7)" in unescape((run.folder / "report.html").read_text())
 
 
 def test_items_nobody_scored_still_run_and_say_what_cannot_be_told(tmp_path):

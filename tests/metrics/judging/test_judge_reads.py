@@ -95,7 +95,7 @@ def test_samples_are_averaged_as_probabilities():
 def test_unread_and_low_mass_are_counted():
     readings = [{"A": (1, 0.9), "B": (-1, 0.1)}, {"A": (1, 0.0), "B": (-1, 0.0)}, {"A": (1, 0.01), "B": (-1, 0.0)}]
     reads = label_reads(table(readings))
-    assert reads.counts() == {"n_total": 3, "n_unparsed": 1, "n_low_mass": 2, "n_top_k": 2}
+    assert reads.counts() == {"n_total": 3, "n_unparsed": 1, "n_low_mass": 2, "n_top_k": 2, "n_undecided": 0}
     assert np.isnan(reads.p[1]).all()
     assert reads.low_mass.tolist() == [False, True, True]
 

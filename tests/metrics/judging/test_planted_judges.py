@@ -122,6 +122,10 @@ def test_standing_knows_wrong_from_chance_and_says_when_nobody_knows():
     assert "does not judge: is wrong more often than a coin (right in 0% [0%," in wj.standing(wrong)
     few = wj.order_table(pairs_of("oracle", FIVE[:3]), FIVE[:3].scores)
     assert wj.standing(few).startswith("too few pairs to say whether it judges (right in 100% [44%, 100%] of 30 pairs")
+    two_of_four = pd.DataFrame({"case": range(4), "random": [1, 1, 0, 0], "first": [1, 0, 1, 0], "ties": 0})
+    assert wj.standing(two_of_four).startswith("too few pairs to say whether it judges (right in 50% [15%, 85%] of 4")
+    many = pd.concat([two_of_four.assign(case=lambda t, k=k: t["case"] + 4 * k) for k in range(25)])
+    assert "cannot be told from a coin (right in 50% [40%, 60%] of 100" in wj.standing(many)
     assert "nobody says which answers are better" in wj.standing(wj.order_table(pairs_of("first")))
 
 

@@ -18,6 +18,8 @@ FIRST, SECOND, TIE = 1.0, -1.0, 0.0
 """What the labels of a pairwise verdict are worth: the answer shown first is better, the second, neither."""
 MIN_MASS = 0.05
 """Below this probability on all labels together a reading is flagged: the judge wanted to say something else."""
+HIDDEN = 0.05
+"""Where labels that were not shown may hold more than this share of all labels' probability, a reading is undecided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,27 @@ class LabelReads:
 
     @property
     def p(self) -> Floats:
-        """The distributions normalised over the labels; NaN where no label has any probability, `[reads, labels]`."""
+        """The distributions normalised over the labels, `[reads, labels]`; NaN if undecided or without any mass."""
         mass = self.mass[:, None]
-        return np.divide(self.raw, mass, out=np.full_like(self.raw, np.nan), where=mass > 0)
+        return np.divide(self.decided, mass, out=np.full_like(self.raw, np.nan), where=mass > 0)
+
+    @property
+    def decided(self) -> Floats:
+        """`raw`, and NaN where the reading is undecided, `[reads, labels]`."""
+        return np.where(self.undecided[:, None], np.nan, self.raw)
+
+    @property
+    def undecided(self) -> Bools:
+        """Readings that what the source did not show could change, `[reads]`.
+
+        Another label may be the most probable one, or more than `HIDDEN` of the labels' probability is not known.
+        """
+        if self.high is None:
+            return np.zeros(len(self.raw), bool)
+        own = np.arange(self.raw.shape[1]) == self.raw.argmax(axis=1)[:, None]
+        rival = np.where(own, 0.0, self.high).max(axis=1)
+        hidden = (self.high - self.raw).sum(axis=1)
+        return np.asarray((self.raw.max(axis=1) < rival) | (hidden > HIDDEN * self.high.sum(axis=1)), bool)
 
     @property
     def p_bounds(self) -> tuple[Floats, Floats]:
@@ -59,12 +79,13 @@ class LabelReads:
         return self.mass < MIN_MASS
 
     def counts(self) -> dict[str, int]:
-        """What every result carries: n_total, n_unparsed, n_low_mass, n_top_k."""
+        """What every result carries: n_total, n_unparsed, n_low_mass, n_top_k, n_undecided (of those with mass)."""
         return {
             "n_total": len(self.raw),
             "n_unparsed": int((self.mass <= 0).sum()),
             "n_low_mass": int(self.low_mass.sum()),
             "n_top_k": int(self.top_k.sum()),
+            "n_undecided": int((self.undecided & (self.mass > 0)).sum()),
         }
 
     def where(self, **tags: object) -> LabelReads:

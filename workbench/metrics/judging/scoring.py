@@ -22,13 +22,14 @@ def score(p: ArrayLike, values: ArrayLike, variant: Variant = "expected", seed: 
     that paper's code computes: weights softmax(log-odds / 0.2) over 0 < p < 1, and 0 where nothing is left.
 
     Args:
-        p: Probabilities, raw or normalised, `[..., levels]`; levels a source does not show are 0.
+        p: Probabilities, raw or normalised, `[..., levels]`; levels a source does not show are 0,
+            undecided distributions NaN.
         values: What the levels stand for, `[levels]`.
         variant: See above; the last two are for audits.
         seed: Of `sampled`.
 
     Returns:
-        `[...]`, NaN where no level has any probability.
+        `[...]`, NaN where p is NaN or no level has any probability.
 
     Raises:
         InputError: Negative probabilities, or above 1; shapes that do not fit; an unknown variant.

@@ -21,6 +21,8 @@ from workbench.statistics import interval
 
 METHODS: tuple[Method, ...] = ("two_pass", "likelihood", "debiased_logit", "ppl", "single_order")
 SCORINGS: tuple[Variant, ...] = ("argmax", "expected", "geval", "trustjudge_repo")
+WIDE = 0.4
+"""A 95% interval around one half that is wider, of some 20 independent pairs or fewer, is too few to call it a coin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Judgement:
     def scores(self, prompt: str, variant: Variant = "expected") -> Floats:
         """Scores of every candidate, `[cases, candidates]`."""
         reads = self.of(prompt)
-        return by_candidate(reads.keys, score(reads.raw, reads.values, variant), self.order)
+        return by_candidate(reads.keys, score(reads.decided, reads.values, variant), self.order)
 
     def pairs(self, prompt: str) -> Floats:
         """Pairwise verdicts `[cases, n, n, 3]`."""
@@ -221,7 +223,7 @@ def standing(table: pd.DataFrame) -> str:
     for slot, named in (("first", first), ("second", second)):
         if named["low"] > 0.5:
             return f"does not judge: leans to the {slot} answer and is right no more often than a coin ({shown})"
-    if right["high"] > 0.9:
+    if right["high"] - right["low"] > WIDE:
         return f"too few pairs to say whether it judges ({shown})"
     return f"does not judge: cannot be told from a coin ({shown})"
 
