@@ -60,6 +60,12 @@ def test_every_dot_has_its_interval():
     np.testing.assert_allclose(sorted(ends), sorted(ROWS[["low", "high"]].dropna().to_numpy().tolist()))
 
 
+def test_an_interval_that_misses_its_estimate_is_drawn_as_it_is():
+    table = pd.DataFrame({"name": ["a"], "x": [1.0], "y": [2.0], "y_low": [0.5], "y_high": [1.5]})
+    axes = figures.points(table, "x", "y", "name").axes[0]
+    assert [segment[:, 1].tolist() for segment in axes.containers[0].lines[2][0].get_segments()] == [[0.5, 1.5]]
+
+
 def test_each_line_has_its_own_baseline():
     axes = figures.intervals(ROWS, "benchmark", baseline="uniform").axes[0]
     marks = next(c for c in axes.collections if c.get_label() == "chance").get_segments()

@@ -83,9 +83,9 @@ def intervals(
         for number, (name, rows) in enumerate(groups.items()):
             part = table[rows]
             y = np.array([lines.index(each) for each in names[rows]]) + (number - (len(groups) - 1) / 2) * step
-            ends = np.vstack([part[value] - part[low], part[high] - part[value]]).clip(0)
-            look = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)], "label": name}
-            axes.errorbar(part[value], y, xerr=ends, ls="", ms=5, elinewidth=1.6, capsize=0, zorder=3, **look)
+            look = {"marker": MARKERS[number % len(MARKERS)], "label": name}
+            _bars(axes, "x", y, part[low], part[high], ecolor=_colour(number), elinewidth=1.6, capsize=0, zorder=3)
+            axes.plot(part[value], y, ls="", ms=5, color=_colour(number), zorder=3, **look)
         if isinstance(baseline, str):
             middle = np.array([lines.index(each) for each in names])
             axes.vlines(table[baseline], middle - 0.4, middle + 0.4, label=baseline_name, **REFERENCE)
@@ -201,8 +201,8 @@ def _reliability_panel(upper: Axes, lower: Axes, name: str, report: CalibrationR
     upper.plot([0, 1], [0, 1], **REFERENCE)
     for edge in report.bins["low"].iloc[1:]:
         upper.axvline(edge, color=FAINT, lw=0.7, zorder=0)
-    ends = np.vstack([bins["accuracy"] - bins["accuracy_low"], bins["accuracy_high"] - bins["accuracy"]]).clip(0)
-    upper.errorbar(bins["confidence"], bins["accuracy"], yerr=ends, ls="", marker="o", ms=5, color=_colour(0))
+    _bars(upper, "y", bins["confidence"], bins["accuracy_low"], bins["accuracy_high"], ecolor=_colour(0))
+    upper.plot(bins["confidence"], bins["accuracy"], ls="", marker="o", ms=5, color=_colour(0))
     head = f"{name}\n" if name else ""
     bias = f"{report.bias:+.3f}".replace("-", "−")
     upper.set_title(f"{head}smooth ECE {report.smooth_ece:.3f}\nbias {bias}, n = {report.n}")
@@ -256,6 +256,16 @@ def _place(correct: Any, wrong: Any, abstain: Any) -> NDArray[np.float64]:
     return np.stack([c + a / 2, a * np.sqrt(3) / 2], axis=-1)
 
 
+def _bars(axes: Axes, along: str, at: Any, low: Any, high: Any, **look: Any) -> None:
+    """Intervals as they are, be the estimate inside or not; none where an end is NaN."""
+    ends = np.asarray([low, high], np.float64)
+    middle, half = ends.mean(axis=0), np.ptp(ends, axis=0) / 2
+    if along == "x":
+        axes.errorbar(middle, at, xerr=half, fmt="none", **look)
+    else:
+        axes.errorbar(at, middle, yerr=half, fmt="none", **look)
+
+
 def _band(axes: Axes, x: Any, y: Any, low: Any, high: Any, number: int, label: str, marker: str) -> None:
     axes.fill_between(x, low.astype(float), high.astype(float), color=_colour(number), alpha=0.16, lw=0)
     axes.plot(x, y, color=_colour(number), marker=marker, ms=4.5, label=label)
@@ -295,13 +305,12 @@ def points(
     _need(table, [x, y, label])
     with _figure((WIDTH, 4.4)) as (figure, axes):
         for number, (_, row) in enumerate(table.iterrows()):
-            bars = {
-                axis: np.clip([[row[name] - row[f"{name}_low"]], [row[f"{name}_high"] - row[name]]], 0, None)
-                for axis, name in (("xerr", x), ("yerr", y))
-                if f"{name}_low" in table
-            }
+            for along, name, at in (("x", x, row[y]), ("y", y, row[x])):
+                if f"{name}_low" in table:
+                    ends = [row[f"{name}_low"]], [row[f"{name}_high"]]
+                    _bars(axes, along, [at], *ends, ecolor=_colour(number), elinewidth=1.1)
             look = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)], "label": str(row[label])}
-            axes.errorbar(row[x], row[y], ls="", ms=6, elinewidth=1.1, **bars, **look)
+            axes.plot(row[x], row[y], ls="", ms=6, **look)
         axes.grid()
         axes.set(xlabel=xlabel or x, ylabel=ylabel or y, title=title)
         _legend_below(figure, axes)

@@ -182,6 +182,14 @@ def test_values_surveys_keep_their_one_negative_code(tmp_path):
         load_values_survey(tmp_path / "ivs.csv", ["A008"])
 
 
+def test_respondents_without_a_country_are_left_out_and_counted(tmp_path):
+    frame = pd.DataFrame({"S003": [752, None, 716], "S017": [1.0, 1.0, 0.5], "F063": [3, 4, 10]})
+    frame.to_csv(tmp_path / "ivs.csv", index=False)
+    found = load_values_survey(tmp_path / "ivs.csv", ["F063"])
+    assert found["country"].tolist() == ["752", "716"] and found["F063"].tolist() == [3, 10]
+    assert found.attrs["n_without_country"] == 1
+
+
 def test_a_matrix_with_a_word_for_a_score_is_refused(tmp_path):
     text = "ctr;country;pdi;idv;mas;uai;ltowvs;ivr\nSWE;Sweden;low;71;5;29;53;78\n"
     with pytest.raises(InputError, match="'low' in column 'PDI' is no number"):

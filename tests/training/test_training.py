@@ -11,7 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,6 +42,7 @@ from workbench.training import (  # noqa: E402
     train,
     valid_parameters,
 )
+from workbench.training.algorithms import _check_room  # noqa: E402
 
 PAIRS = [
     {"prompt": f"Question {i}: what is best?", "chosen": "I agree.", "rejected": "No, never again."} for i in range(4)
@@ -338,6 +341,14 @@ def test_rows_without_room_for_a_response_are_counted(model, tmp_path):
     with pytest.warns(UserWarning, match="1 of 5 rows are left out"):
         trainer = make_trainer("dpo", model, PAIRS + long, {"max_length": 64}, folder=tmp_path, lora=2)
     assert len(trainer.train_dataset) == 4
+
+
+def test_packed_rows_are_not_called_left_out():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _check_room(5, 2, SimpleNamespace(packing=True))
+    with pytest.warns(UserWarning, match="3 of 5 rows"):
+        _check_room(5, 2, SimpleNamespace(packing=False))
 
 
 def test_a_response_that_merges_with_its_prompt_is_said_aloud():

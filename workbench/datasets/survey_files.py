@@ -227,12 +227,17 @@ def load_values_survey(
         weight: Column of the survey weight.
 
     Returns:
-        The items as numbers, NaN where missing, then `country` and `weight`.
+        The items as numbers, NaN where missing, then `country` and `weight`; rows without a country are left out and
+        counted in `attrs["n_without_country"]`.
     """
     data = _microdata(Path(path).expanduser(), [*items, country], weight)
+    lost = data[country].isna()
+    data = data[~lost]
     codes = data[list(items)].apply(_numbers, name=Path(path).name)
     known = codes.where(codes.ge(0) | ((codes.columns == "Y003") & codes.ge(-2)))
-    return known.assign(country=data[country].astype(str), weight=data[weight].astype(float))
+    found = known.assign(country=data[country].convert_dtypes().astype(str), weight=data[weight].astype(float))
+    found.attrs["n_without_country"] = int(lost.sum())
+    return found
 
 
 def _microdata(path: Path, columns: Sequence[str], weight: str | None) -> pd.DataFrame:

@@ -32,6 +32,8 @@ def best_score(scores: Floats, right: Bools) -> int:
     """Which of the scores `[items, scores]` separates right from wrong best (AUROC); the first at ties."""
     from scipy.stats import rankdata
 
+    if not np.isfinite(scores).all():
+        raise InputError("A score of a tuning answer is missing or infinite; leave its column or its item out.")
     return int(rankdata(scores, axis=0)[right].sum(axis=0).argmax()) if len(scores) else 0
 
 

@@ -138,13 +138,14 @@ def make_trainer(
 
 
 def _check_room(given: int, left: int, config: Any) -> None:
-    """Count the rows that TRL drops without a word, as they leave no room for a response."""
+    """Count the rows that TRL drops without a word, as they leave no room for a response; packing merges rows."""
+    most = getattr(config, "max_length", None)
     if not left:
-        raise InputError(f"No row leaves room for a response in {config.max_length} tokens; raise max_length.")
-    if left < given:
+        raise InputError(f"No row leaves room for a response in {most} tokens; raise max_length.")
+    if left < given and not getattr(config, "packing", False):
         warnings.warn(
             f"{given - left} of {given} rows are left out: they leave no room for a response in max_length="
-            f"{config.max_length} tokens.",
+            f"{most} tokens.",
             stacklevel=3,
         )
 
