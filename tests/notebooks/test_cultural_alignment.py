@@ -118,7 +118,13 @@ def test_groups_without_personas_are_refused_before_anything_is_asked(executed, 
 
 def test_a_benchmark_a_user_brings_climbs_its_ladder(executed, tmp_path):
     stories = [
-        {"Country": "nowhere", "Value": f"Value {i}.", "Rule-of-Thumb": f"Rule {i}.", "Story": f"Story {i}.", "Gold Label": g}
+        {
+            "Country": "nowhere",
+            "Value": f"Value {i}.",
+            "Rule-of-Thumb": f"Rule {i}.",
+            "Story": f"Story {i}.",
+            "Gold Label": g,
+        }
         for i, g in enumerate(("yes", "no", "neutral"))
     ]
     pd.DataFrame(stories).to_csv(tmp_path / "stories.csv", index=False)

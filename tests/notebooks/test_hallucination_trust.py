@@ -61,7 +61,9 @@ def test_a_users_own_table_gets_risk_scores(tmp_path):
         '    choices: ["No", "Yes"]\n    ask_probability: How probable is long sleep?\n'
     )
     given = {"tables": [], "csv": str(tmp_path / "people.csv"), "dictionary": str(tmp_path / "people.yaml")}
-    (planned,) = plan("hallucination", "quick", given | {"n": None, "shots": 2, "draws": 10, "folds": 2}, notebook="risk_scores")
+    (planned,) = plan(
+        "hallucination", "quick", given | {"n": None, "shots": 2, "draws": 10, "folds": 2}, notebook="risk_scores"
+    )
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
     rows = run.table("rows")

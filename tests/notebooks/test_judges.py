@@ -90,10 +90,14 @@ def test_agreement_with_single_peoples_marks_on_a_scale_they_do_not_fill(tmp_pat
 
 def test_items_nobody_scored_still_run_and_say_what_cannot_be_told(tmp_path):
     items = tmp_path / "mine.jsonl"
-    items.write_text("\n".join(f'{{"question": "What is {k} and {k}?", "answer": "{a}"}}' for k in (1, 2) for a in "248"))
+    items.write_text(
+        "\n".join(f'{{"question": "What is {k} and {k}?", "answer": "{a}"}}' for k in (1, 2) for a in "248")
+    )
     (planned,) = plan("judges", "quick", {"data": [str(items)], "templates": ["pair"]}, notebook="biases")
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
     standing = run.table("standing")
     assert standing["standing"].str.contains("nobody says which answers are better").all()
-    assert set(run.table("what_holds").query("claim.str.contains('right')", engine="python")["verdict"]) == {"cannot tell"}
+    assert set(run.table("what_holds").query("claim.str.contains('right')", engine="python")["verdict"]) == {
+        "cannot tell"
+    }
