@@ -39,8 +39,8 @@ def place_of(outputs: Path, study: str, notebook: str) -> Path:
     place = outputs.resolve() / study / notebook
     with writing(outputs):
         place.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".probe-"):
-            pass
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".probe-", buffering=0) as probe:
+            probe.write(bytes(4096))  # an empty file fits on a full disk, a lease does not
     return place
 
 
