@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -89,35 +91,69 @@ def test_a_lease_that_is_being_written_is_somebodys(tmp_path: Path) -> None:
     assert lease_in(path).live is False
 
 
-def test_a_lease_taken_in_the_meantime_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, real = elsewhere(tmp_path), os.rename
+def test_a_lease_taken_in_the_meantime_is_not_removed(tmp_path: Path) -> None:
+    """Also not for a moment, in which a third one could take the name."""
+    path = elsewhere(tmp_path, age=YEAR)
+    found = lease_in(path)
+    os.utime(path)
+    leases._bury(path, "theirs", found.beat)  # it beat again
+    assert path.exists()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"token": "another's"}))
+    inode = path.stat().st_ino
+    leases._bury(path, "theirs", found.beat)
+    assert lease_in(path).token == "another's" and path.stat().st_ino == inode
+    assert [p.name for p in tmp_path.iterdir()] == [".lease-k"]
 
-    def late(source: Path, target: Path) -> None:
-        content = json.loads(path.read_text())
-        path.write_text(json.dumps(content | {"token": "another's"}))
-        real(source, target)
 
-    monkeypatch.setattr(os, "rename", late)
-    leases._bury(path, "theirs")
-    assert lease_in(path).token == "another's" and [p.name for p in tmp_path.iterdir()] == [".lease-k"]
-
-
-def test_only_one_of_many_takes_an_abandoned_lease(tmp_path: Path) -> None:
+def test_who_dies_while_removing_a_lease_leaves_it_to_the_next(tmp_path: Path) -> None:
     elsewhere(tmp_path, age=YEAR)
-    inside, most = [0], [0]
+    elsewhere(tmp_path, "k.theirs", age=YEAR)  # what it held on the removal
+    with held(tmp_path, "k") as hold:
+        assert hold.ours
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_while_one_removes_a_lease_the_others_wait(tmp_path: Path) -> None:
+    path, guard = elsewhere(tmp_path, age=YEAR), elsewhere(tmp_path, "k.theirs")
+    for beat in (None, lease_in(path).beat):
+        leases._bury(path, "theirs", beat)
+        assert path.exists() and guard.exists()
+
+
+def test_a_lease_is_given_back_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with held(tmp_path, "k"):
+        monkeypatch.setattr(os, "write", full)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_only_one_of_many_takes_an_abandoned_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    elsewhere(tmp_path, age=YEAR)
+    inside, most, real, chance = [0], [0], read_lease, random.Random(seed)
+
+    def slowly(path: Path) -> Lease | None:
+        """Much happens between a look and what follows from it."""
+        lease = real(path)
+        time.sleep(chance.random() * 0.03)
+        return lease
 
     def run() -> None:
         with held(tmp_path, "k"):
             inside[0] += 1
             most[0] = max(most[0], inside[0])
-            time.sleep(0.02)
+            time.sleep(0.01)
             inside[0] -= 1
 
-    threads = [threading.Thread(target=run) for _ in range(8)]
+    monkeypatch.setattr(leases, "read_lease", slowly)
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(timeout=20)
+    assert not any(thread.is_alive() for thread in threads)
     assert most == [1] and list(tmp_path.iterdir()) == []
 
 

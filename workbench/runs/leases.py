@@ -1,6 +1,6 @@
 """One process at a time on one computation, on any machine that shares the folder: a lease file with a heartbeat.
 
-The file is made with `O_EXCL`, so one process gets it, and taken from a dead holder by a rename, so one process does.
+The file is made with `O_EXCL`, so one process gets it, and removed by one process at a time, whoever it belonged to.
 Whether a holder on this machine works is asked of the system, by process and start of it. Of one elsewhere only the
 heartbeat tells. Its age is taken by the clock of the file system, and as clocks jump, a lease that looks too old, or
 younger than now, is also watched for some beats by a clock that cannot be set.
@@ -170,7 +170,7 @@ def sweep(place: Path, own: str = "", remove: bool = True, patient: bool = False
             shutil.rmtree(path, ignore_errors=True) if remove else None
     gone = [lease for lease in leases if lease and _over(lease, patient)]
     for lease in gone if remove else []:
-        _bury(lease.path, lease.token)
+        _bury(lease.path, lease.token, lease.beat)
     return sorted([*stale, *(lease.path for lease in gone)])
 
 
@@ -190,7 +190,7 @@ def _take(path: Path, token: str) -> Lease | None:
                 continue
             if other.look() != "gone":
                 return other
-            _bury(path, other.token)
+            _bury(path, other.token, other.beat)
             continue
         try:
             os.write(handle, json.dumps(content).encode())
@@ -202,21 +202,33 @@ def _take(path: Path, token: str) -> Lease | None:
         return None
 
 
-def _bury(path: Path, token: str) -> None:
-    """Removes one lease, and no other that somebody took in the meantime."""
-    if (lease := read_lease(path)) is None or lease.token != token:
-        return
-    grave = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+def _bury(path: Path, token: str, beat: float | None = None) -> None:
+    """Removes one lease, and no other that somebody took in the meantime.
+
+    Whoever removes it holds a lease on that, `<lease>.<token>`: so between the look and the removal nobody else does,
+    and nobody can take the name. Its holder may die too; then it is abandoned as any other one.
+
+    Args:
+        path: The lease file.
+        token: The lease's token.
+        beat: For a lease that was found abandoned, its last heartbeat: if it beats again, it stays.
+    """
+    guard, guarded = path.with_name(f"{path.name}.{token[:8]}"), True
     try:
-        os.rename(path, grave)
-    except FileNotFoundError:
-        return
-    moved = read_lease(grave)
-    if moved and moved.token != token:  # taken between the look and the rename: put it back
-        with suppress(OSError):
-            os.link(grave, path)
-    grave.unlink(missing_ok=True)
-    _seen.pop(grave, None)
+        if _take(guard, uuid.uuid4().hex) is not None:
+            time.sleep(POLL / 10)
+            return
+    except OSError:  # a full disk: its own lease a process gives back without that
+        if beat is not None:
+            raise
+        guarded = False
+    lease = read_lease(path)
+    if lease and lease.token == token and beat in (None, lease.beat):
+        path.unlink(missing_ok=True)
+    if guarded:
+        guard.unlink(missing_ok=True)
+    for gone in (path, guard):
+        _seen.pop(gone, None)
 
 
 def _beat(path: Path, token: str, stop: threading.Event) -> None:
