@@ -11,10 +11,10 @@ class InputError(ValueError):
         return [f"{type(self).__name__}: {self}"]
 
 
-def unknown(kind: str, name: object, known: list[str]) -> InputError:
-    """An `InputError` for a name nobody knows, with the nearest known one."""
+def unknown(kind: str, name: object, known: list[str], where: str = "") -> InputError:
+    """An `InputError` for a name nobody knows, with the nearest known one; `where` goes on as " of x.csv" does."""
     from difflib import get_close_matches
 
     near = get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+    return InputError(f"Unknown {kind} {name!r}{where}.{hint} Known: {', '.join(known)}.")

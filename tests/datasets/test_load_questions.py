@@ -91,7 +91,7 @@ def test_damaged_and_missing_data_say_what_to_do(own, cache):
         ({"source": "truthfulqa"}, "Unknown benchmark 'truthfulqa'. Did you mean 'truthful_qa'?"),
         ({"source": "hub:bbq_lite"}, "Unknown benchmark 'hub:bbq_lite'"),
         ({"source": "bbq_lite", "subset": "Religious"}, "Did you mean 'Religion'?"),
-        ({"source": "piqa", "subset": "x"}, "Unknown subset of 'piqa' 'x'"),
+        ({"source": "piqa", "subset": "x"}, "Unknown subset 'x' of 'piqa'"),
         ({"source": "piqa", "revision": "abc"}, "a revision goes with 'hub:...' alone"),
     ],
 )

@@ -168,7 +168,7 @@ def test_microdata_without_a_valid_answer_or_column_is_refused(tmp_path):
         load_microdata(tmp_path / "wvs.csv", {"Q1": [1, 2]})
     with pytest.raises(InputError, match="negative or missing weight"):
         load_microdata(tmp_path / "wvs.csv", {"Q1": [1, 2]}, weight="W")
-    with pytest.raises(InputError, match=r"Unknown column of wvs.csv 'Q2'"):
+    with pytest.raises(InputError, match=r"Unknown column 'Q2' of wvs.csv"):
         load_microdata(tmp_path / "wvs.csv", {"Q2": [1, 2]})
 
 

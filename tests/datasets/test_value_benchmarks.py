@@ -196,7 +196,7 @@ def test_subpop_stands_in_the_order_of_its_ordinals():
     (item,) = found.instrument.items
     assert item.scale == ("Not safe", "Rather safe", "Very safe") and item.positions == (1.0, 2.5, 3.0)
     assert found.shares[found.shares.group == "A"]["share"].tolist() == pytest.approx([0.2, 0.3, 0.5])
-    with pytest.raises(InputError, match="Unknown attribute of subpop 'AGE'"):
+    with pytest.raises(InputError, match="Unknown attribute 'AGE' of subpop"):
         load_subpop("AGE", records=PANEL)
     tied = load_subpop("PARTY", records=[{**each, "ordinal": [1, 1, 2]} for each in PANEL])
     assert not tied.instrument.items[0].ordinal and tied.instrument.items[0].positions == ()
@@ -218,5 +218,5 @@ def test_opinion_qa_weighs_and_splits_refusals_off(tmp_path):
     assert found.dropped == {"not asked, or fewer than two options": 1}
     a = found.shares[found.shares.group == "A"]
     assert a["share"].tolist() == [0.25, 0.75] and a[["n_used", "n_dropped"]].iloc[0].tolist() == [2, 1]
-    with pytest.raises(InputError, match=r"Unknown column of responses.csv 'AGE'"):
+    with pytest.raises(InputError, match=r"Unknown column 'AGE' of responses.csv"):
         load_opinion_qa(tmp_path, "AGE")

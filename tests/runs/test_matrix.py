@@ -63,7 +63,7 @@ def test_what_the_user_sets_varies_no_more(study: Path) -> None:
         ("{seed: 3}", "the matrix gives 'seed' no list of values; write seed: [value, ...]"),
         ("{seed: []}", "no list of values"),
         ("{include: [3]}", "'include' of the matrix must be a list of mappings"),
-        ("{sed: [1]}", "Unknown parameter in the matrix of study 'toy' 'sed'. Did you mean 'seed'?"),
+        ("{sed: [1]}", "Unknown parameter 'sed' in the matrix of study 'toy'. Did you mean 'seed'?"),
         ("{seed: [x]}", "Parameter 'seed' must be int, not 'x'"),
         ("{seed: [1], exclude: [{seed: 1}]}", "excludes all its cells"),
     ],

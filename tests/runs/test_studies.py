@@ -49,7 +49,7 @@ def test_the_key_tells_computations_apart_and_the_id_sorts_by_time() -> None:
     ("call", "said"),
     [
         (("toi",), "Unknown study 'toi'. Did you mean 'toy'?"),
-        (("toy", "quik"), "Unknown profile of study 'toy' 'quik'. Did you mean 'quick'?"),
+        (("toy", "quik"), "Unknown profile 'quik' of study 'toy'. Did you mean 'quick'?"),
         (("toy", "quick", {"nam": "x"}), "Unknown parameter 'nam'. Did you mean 'name'?"),
         (("toy", "quick", None, "frst"), "Unknown notebook 'frst'. Did you mean 'first'?"),
     ],
@@ -58,6 +58,13 @@ def test_unknown_names_come_with_the_nearest(call: tuple[str, ...], said: str) -
     with pytest.raises(InputError) as caught:
         plan(*call)  # type: ignore[arg-type]
     assert str(caught.value).startswith(said)
+
+
+def test_a_study_is_known_by_its_file_too(study: Path, tmp_path: Path) -> None:
+    assert load_study("studies/toy.yaml") == load_study(str(study.resolve())) == load_study("toy")
+    other = tmp_path / "elsewhere" / "toy.yaml"
+    with pytest.raises(InputError, match="Unknown study"):
+        load_study(str(other))
 
 
 def test_every_violation_of_every_notebook_is_told_at_once() -> None:
@@ -86,5 +93,5 @@ def test_a_malformed_study_is_one_sentence(study: Path, content: str, said: str)
 
 def test_a_profile_cannot_name_what_no_notebook_declares(study: Path) -> None:
     study.write_text("notebooks: [first]\nprofiles: {default: {nn: 3}}\n")
-    with pytest.raises(InputError, match="Unknown parameter in profile 'default' of study 'toy' 'nn'"):
+    with pytest.raises(InputError, match="Unknown parameter 'nn' in profile 'default' of study 'toy'"):
         plan("toy")

@@ -165,7 +165,7 @@ def _read(
 ) -> tuple[list[Item], Origin]:
     subset = subset or benchmark.subsets[0]
     if subset not in benchmark.subsets:
-        raise unknown(f"subset of {benchmark.name!r}", subset, [part or "None" for part in benchmark.subsets])
+        raise unknown("subset", subset, [part or "None" for part in benchmark.subsets], f" of {benchmark.name!r}")
     records, digest = benchmark.place.read(benchmark.name, subset, revision)
     items: dict[str, Item] = {}
     for record in records:

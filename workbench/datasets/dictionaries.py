@@ -106,7 +106,7 @@ def read_task(source: str | os.PathLike[str], dictionary: str | os.PathLike[str]
         raise InputError(f"{where} holds the tasks {', '.join(content['tasks'])}; name one with task=.")
     name = name or next(iter(content["tasks"]))
     if name not in content["tasks"]:
-        raise unknown(f"task of {where}", name, list(content["tasks"]))
+        raise unknown("task", name, list(content["tasks"]), f" of {where}")
     settings = content["tasks"][name]
     _check_task(settings, f"Task {name!r} of {where}")
     return Task(name, tuple(_column(each, content["columns"], where) for each in settings["features"]), settings)
@@ -117,7 +117,7 @@ def _check_task(settings: Any, which: str) -> None:
     if not isinstance(settings, dict):
         raise InputError(f"{which} needs the keys {', '.join(NEEDED)}.")
     if strange := sorted(map(str, set(settings) - {*NEEDED, *OPTIONAL})):
-        raise unknown(f"key of {which[0].lower() + which[1:]}", strange[0], [*NEEDED, *OPTIONAL])
+        raise unknown("key", strange[0], [*NEEDED, *OPTIONAL], f" of {which[0].lower() + which[1:]}")
     if missing := [key for key in NEEDED if key not in settings]:
         raise InputError(f"{which} lacks {', '.join(missing)}.")
     target, choices, group = settings["target"], settings["choices"], settings.get("group")
@@ -135,12 +135,12 @@ def _check_task(settings: Any, which: str) -> None:
 
 def _column(name: str, columns: Mapping[str, Any], where: str) -> Column:
     if name not in columns:
-        raise unknown(f"column of {where}", name, list(columns))
+        raise unknown("column", name, list(columns), f" of {where}")
     keys, said = ["says", "unit", "values", "missing"], columns[name]
     if not isinstance(said, dict) or not isinstance(said.get("values", {}), dict):
         raise InputError(f"Column {name!r} of {where} needs keys of {', '.join(keys)}; `values` is code: text.")
     if strange := sorted(map(str, set(said) - set(keys))):
-        raise unknown(f"key of column {name!r} in {where}", strange[0], keys)
+        raise unknown("key", strange[0], keys, f" of column {name!r} in {where}")
     said = dict(said)
     values = {code(key): str(text) for key, text in said.pop("values", {}).items()}
     return Column(name, said.pop("says", name), values=values, **said)

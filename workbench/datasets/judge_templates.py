@@ -115,7 +115,7 @@ def _check(template: Template) -> None:
     found = re.findall(r"\{(\w+)\}", template.prompt)
     for name in found:
         if name not in PLACEHOLDERS:
-            raise unknown(f"placeholder in template {template.name!r}", name, list(PLACEHOLDERS))
+            raise unknown("placeholder", name, list(PLACEHOLDERS), f" in template {template.name!r}")
     for name in NEEDED[template.kind]:
         if name not in found:
             raise InputError(f"Template {template.name!r} is {template.kind} and needs the placeholder {{{name}}}.")

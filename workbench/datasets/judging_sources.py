@@ -212,7 +212,7 @@ def _source_cases(
     digests = []
     for part in parts:
         if part not in source.subsets:
-            raise unknown(f"subset of {name!r}", part, [*source.subsets, "all"])
+            raise unknown("subset", part, [*source.subsets, "all"], f" of {name!r}")
         place = source.place
         if isinstance(place, Hub):
             place = replace(place, split=place.split.format(subset=part))

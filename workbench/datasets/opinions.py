@@ -108,7 +108,7 @@ def load_subpop(
     """
     found = list(records if records is not None else SUBPOP.read("subpop", "", None)[0])
     if attribute not in (known := {str(record["attribute"]) for record in found}):
-        raise unknown("attribute of subpop", attribute, sorted(known))
+        raise unknown("attribute", attribute, sorted(known), " of subpop")
     dropped: Counter[str] = Counter()
     items: dict[str, SurveyItem] = {}
     rows: list[dict[str, object]] = []

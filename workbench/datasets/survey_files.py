@@ -173,7 +173,7 @@ def load_shares(path: str | Path, instrument: Instrument, renormalise: bool = Fa
     rows = []
     for row in table.to_dict("records"):
         if str(row["item"]) not in items:
-            raise unknown(f"item in {file_path.name}", row["item"], list(items))
+            raise unknown("item", row["item"], list(items), f" in {file_path.name}")
         level = _level(items[str(row["item"])], row["option"], file_path.name)
         share = float(row["share"])
         rows.append({"item": str(row["item"]), "group": str(row["group"]), "level": level, "share": share})
@@ -249,7 +249,7 @@ def _microdata(path: Path, columns: Sequence[str], weight: str | None) -> pd.Dat
     data = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
     for column in [*columns, *([weight] if weight else [])]:
         if column not in data.columns:
-            raise unknown(f"column of {path.name}", column, [str(name) for name in data.columns[:40]])
+            raise unknown("column", column, [str(name) for name in data.columns[:40]], f" of {path.name}")
     if weight and not (data[weight] >= 0).all():
         raise InputError(f"Column {weight!r} of {path.name} holds a negative or missing weight; mend it first.")
     return data

@@ -89,7 +89,7 @@ def load_table(
     rows, origin = _rows(source, chosen)
     for name in chosen.needed:
         if name not in rows.columns:
-            raise unknown(f"column (task {chosen.name!r} needs it)", name, [str(column) for column in rows.columns])
+            raise unknown("column", name, [str(column) for column in rows.columns], f" (task {chosen.name!r} needs it)")
     rows = _kept(rows, chosen)
     for column in chosen.columns:
         for row, value in rows[column.name].drop_duplicates().items():

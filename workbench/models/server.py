@@ -208,7 +208,7 @@ def _options(query: str) -> dict[str, Any]:
         if name not in kinds and SECRET.search(name):
             raise InputError(f"An address holds no key; put it into the environment variable {KEY_VARIABLE}.")
         if name not in kinds:
-            raise unknown("option of a model's address", name, list(kinds))
+            raise unknown("option", name, list(kinds), " of a model's address")
         try:
             found[name] = kinds[name](unquote(text))
         except ValueError:

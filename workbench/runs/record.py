@@ -226,7 +226,7 @@ class Run(_Part):
         from workbench.errors import unknown
 
         if self.folder is None or name not in [t.name for t in self.tables]:
-            raise unknown(f"table of run {self.run_id}", name, [t.name for t in self.tables])
+            raise unknown("table", name, [t.name for t in self.tables], f" of run {self.run_id}")
         file = self.folder / "tables" / f"{name}.parquet"
         expected = self.files.get(f"tables/{name}.parquet")
         if not file.exists() or (expected and sha256_of(file) != expected):

@@ -81,13 +81,15 @@ def study_names() -> list[str]:
 
 
 def load_study(name: str) -> Study:
-    """The study of this name.
+    """The study of this name; `studies/<name>.yaml`, as a shell completes it, is that name too.
 
     Raises:
         InputError: If there is none, or its file is malformed.
     """
     import yaml
 
+    if name.endswith(".yaml") and Path(name).resolve().parent == (root() / "studies").resolve():
+        name = Path(name).stem
     if name not in study_names():
         raise unknown("study", name, [*study_names(), "all"])
     path = root() / "studies" / f"{name}.yaml"
@@ -177,11 +179,11 @@ def plan(
 def _cells(study: Study, profile: str, given: set[str], declared: dict[str, list[Parameter]]) -> list[dict[str, Any]]:
     """The cells of a profile's matrix, its names checked."""
     if profile not in study.profiles:
-        raise unknown(f"profile of study {study.name!r}", profile, list(study.profiles))
+        raise unknown("profile", profile, list(study.profiles), f" of study {study.name!r}")
     matrix = study.matrices[profile]
     known = sorted({p.name for parameters in declared.values() for p in parameters})
     if strange := [name for name in matrix.names if name not in known]:
-        raise unknown(f"parameter in the matrix of study {study.name!r}", strange[0], known)
+        raise unknown("parameter", strange[0], known, f" in the matrix of study {study.name!r}")
     cells = matrix.cells(given)
     if not cells:
         raise InputError(f"The matrix of study {study.name!r} excludes all its cells; leave one.")
@@ -222,6 +224,6 @@ def _profile_values(study: Study, profile: str, notebook: str, declared: dict[st
     values = study.profiles[profile]
     known = {p.name for parameters in declared.values() for p in parameters}
     if strange := [name for name in values if name not in known | set(study.notebooks)]:
-        raise unknown(f"parameter in profile {profile!r} of study {study.name!r}", strange[0], sorted(known))
+        raise unknown("parameter", strange[0], sorted(known), f" in profile {profile!r} of study {study.name!r}")
     own = {p.name for p in declared[notebook]}
     return {name: value for name, value in values.items() if name in own} | (values.get(notebook) or {})

@@ -197,7 +197,7 @@ def _settings(
     valid = {f.name for f in fields(config) if f.init} - {"output_dir"}
     for name in params:
         if name not in valid | set(made.own):
-            raise unknown(f"parameter of {algorithm!r}", name, sorted(valid | set(made.own)))
+            raise unknown("parameter", name, sorted(valid | set(made.own)), f" of {algorithm!r}")
     settings = {
         "use_cpu": model.device == "cpu",
         "bf16": model.dtype == "bfloat16",

@@ -200,7 +200,7 @@ def _matched(found: pd.DataFrame, factor: str, first: Any, second: Any, factors:
     sides = [found.loc[found[factor] == level, [*keys, *kept]] for level in (first, second)]
     for level, side in zip((first, second), sides):
         if side.empty:
-            raise unknown(f"level of {factor}", level, [str(name) for name in dict.fromkeys(found[factor])])
+            raise unknown("level", level, [str(name) for name in dict.fromkeys(found[factor])], f" of {factor}")
     both = sides[0].merge(sides[1], on=keys, suffixes=("_0", "_1"))
     if both.empty:
         raise InputError(f"No two questions differ in {factor!r} alone ({first!r} and {second!r}); ask such pairs.")
