@@ -149,7 +149,7 @@ def item_table(frame: pd.DataFrame, metrics: list[str] | None, name: str | Seque
         if column not in frame:
             raise unknown("column", column, [str(each) for each in frame.columns])
     apart = {"benchmark", *names, *first}
-    metrics = metrics or [column for column in frame.select_dtypes(["number", "bool"]) if column not in apart]
+    metrics = metrics or [str(column) for column in frame.select_dtypes(["number", "bool"]) if column not in apart]
     keys = ["benchmark"] if "benchmark" in frame else []
     rows = frame.assign(question_id=frame[names].astype(str).agg(" · ".join, axis=1))
     try:
