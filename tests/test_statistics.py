@@ -11,6 +11,7 @@ from workbench.statistics import (
     Finding,
     adjusted,
     bootstrap,
+    estimate,
     finding,
     findings_table,
     interval,
@@ -345,3 +346,13 @@ def test_a_wilson_interval_under_clusters_has_the_clustered_width():
     alone = interval(right, method="wilson")
     assert copied["high"] <= 1 and copied["low"] == pytest.approx(alone["low"], abs=0.06)
     assert interval(np.repeat(right, 4), method="wilson")["low"] > copied["low"] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("values", "why"), [([0.4] * 9, "no variation: no interval"), ([0.4], "one value: no interval")]
+)
+def test_a_bootstrap_without_variation_has_no_interval_and_says_why(values, why):
+    found = bootstrap(np.mean, values, draws=50)
+    assert found["note"] == why and np.isnan([found["low"], found["high"], found["se"]]).all()
+    assert estimate(found) == "0.4 no interval" and "cannot be told from chance" in versus(found, 0.25)
+    assert estimate(bootstrap(np.mean, [0.0, 1.0], draws=50)) == "0.5 [0, 1]"

@@ -14,6 +14,8 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from workbench.errors import InputError
+
 CACHE_VARIABLE = "WORKBENCH_CACHE"
 RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
 """Variable that tells a notebook in which folder its run is made."""
@@ -57,6 +59,21 @@ def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) 
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(notes)
+
+
+def opened(place: str) -> tuple[Any, str]:
+    """The fsspec file system a folder or a URL is in, and the path there.
+
+    Raises:
+        InputError: If there is no such kind of store, or its package is not installed.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        files, top = url_to_fs(place)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"Cannot open {place}: {error}.") from error
+    return files, top.rstrip("/")
 
 
 def _umask() -> int:

@@ -123,6 +123,15 @@ def test_runs_that_cannot_be_compared_are_refused_with_the_reason(tmp_path: Path
             compare(base, other)
     with pytest.raises(InputError, match="one run only"):
         compare(base)
+    told = a_run(tmp_path, 8, None, facts={"no_items": "it is one number"})
+    with pytest.raises(InputError, match="toy/first cannot be compared question by question: it is one number"):
+        compare(told, base)
+
+
+def test_questions_of_one_name_and_two_texts_are_refused(tmp_path: Path) -> None:
+    one = items(0).assign(question="Why?")
+    with pytest.raises(InputError, match=r"60 questions go by the same name and have other texts.*'q000'"):
+        compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, one.assign(question="Who?")))
 
 
 def test_it_is_kept_like_a_run_with_report_and_place_in_the_gallery(tmp_path: Path) -> None:

@@ -106,8 +106,37 @@ def test_outside_a_run_all_is_shown_and_nothing_written(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     run = current_run()
     assert run.folder is None
-    assert "<table>" in run.table("t", FRAME)._repr_html_()
+    assert "<table" in run.table("t", FRAME)._repr_html_()
     assert run.figure("f", line([1]), "A dot").svg.startswith('<svg role="img"')
     run.note(seed=1)
     run.headline("Score", 1.0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_items_are_one_row_a_question_whatever_they_come_from(run: CurrentRun, tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"case": ["a", "a", "b"], "pair": [1, 2, 1], "right": [True, False, True], "x": [1, np.nan, 3]}
+    )
+    kept = run.items(frame.assign(question=["A?", "A?", "B?"], cluster=[7, 7, 8]), ["right", "x"], "case").frame
+    wanted = {
+        "question_id": ["a", "b"],
+        "cluster": [7, 8],
+        "question": ["A?", "B?"],
+        "right": [0.5, 1.0],
+        "x": [1, 3.0],
+    }
+    assert kept.to_dict("list") == wanted and read_notes(tmp_path)["tables"][0]["name"] == "items"
+    outside = CurrentRun(None)
+    named = outside.items(frame.assign(benchmark="toy"), name=["case", "pair"]).frame
+    assert list(named) == ["benchmark", "question_id", "right", "x"] and list(named["question_id"])[1] == "a · 2"
+    indexed = pd.DataFrame({"y": [1.0]}, pd.Index(["p"], name="item"))
+    assert list(outside.items(indexed, name="item").frame) == ["question_id", "y"]
+    with pytest.raises(InputError, match=r"Unknown column 'rihgt'.*right"):
+        outside.items(frame, ["rihgt"], "case")
+    with pytest.raises(InputError, match="A metric of the items is no number"):
+        outside.items(frame, ["case"], "pair")
+
+
+def test_why_there_are_no_items_is_a_fact(run: CurrentRun, tmp_path: Path) -> None:
+    run.no_items("it is one number")
+    assert read_notes(tmp_path)["facts"]["no_items"] == "it is one number"

@@ -87,5 +87,5 @@ def test_a_record_on_the_store_that_cannot_be_read_is_a_line_of_status(
 
 
 def test_an_unknown_store_is_one_sentence(quick: Execute) -> None:
-    with pytest.raises(InputError, match="Cannot open --outputs nostore://x"):
+    with pytest.raises(InputError, match="Cannot open nostore://x"):
         quick(outputs="nostore://x")

@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 Outputs = Annotated[
     str | None,
-    typer.Option("--outputs", help="Folder of all results, or an fsspec URL.  [default: outputs]", show_default=False),
+    typer.Option("--outputs", help="Folder of all results, or an fsspec URL.", show_default="outputs"),
 ]
 
 

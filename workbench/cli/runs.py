@@ -6,11 +6,12 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, partial, wraps
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -33,26 +34,52 @@ Given = Annotated[
 GivenFile = Annotated[
     Path | None, typer.Option("--parameters", "-f", help="A YAML file of parameters; -p goes over it.")
 ]
+Planned: TypeAlias = "list[PlannedRun]"
 EXIT_CODES = {"ok": 0, "failed": 1, "died": 137, "timed_out": 124, "cancelled": 130}
 MISTAKE = 2
 SHOWN = 10
 """Runs that have ended and that `status` lists."""
 
 
-@app.command()
-def plan(
+def _plan(
     study: StudyName,
     profile: Profile = "default",
     notebook: NotebookName = None,
     parameters: Given = None,
     file: GivenFile = None,
-    outputs: Outputs = None,
-) -> None:
+) -> Planned:
+    """What a user asks for, planned and checked."""
+    from workbench.runs import plan as plan_runs
+
+    given: dict[str, Any] = _from_file(file) if file else {}
+    for item in parameters or []:
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"-p {item!r} gives no parameter; write it as -p name=value.")
+        given[name.strip()] = value
+    return plan_runs(study, profile, given, notebook, Path.cwd())
+
+
+def planning(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of `_plan` before its own, and hands it the plan they make."""
+    options, own = (signature(of, eval_str=True).parameters for of in (_plan, command))
+
+    @wraps(command, assigned=("__name__", "__doc__"))
+    def planned(**values: Any) -> None:
+        asked = {name: values.pop(name) for name in options}
+        command(_plan(**asked), **values)
+
+    planned.__signature__ = Signature([*options.values(), *list(own.values())[1:]])  # type: ignore[attr-defined]
+    return planned
+
+
+@app.command()
+@planning
+def plan(every: Planned, outputs: Outputs = None) -> None:
     """Show what `run` would execute, with every parameter checked, what is there already and what it may take."""
     from workbench.runs.forecast import forecast, recent
 
     home, read_once = home_of(outputs), cache(recent)
-    every = _plan(study, profile, parameters, notebook, file)
     forecasts = [forecast(planned, home, read_once) for planned in every]
     for planned, expected in zip(every, forecasts):
         cell = ", ".join(f"{name}={value!r}" for name, value in planned.cell.items())
@@ -68,12 +95,9 @@ def plan(
 
 
 @app.command()
+@planning
 def run(
-    study: StudyName,
-    profile: Profile = "default",
-    notebook: NotebookName = None,
-    parameters: Given = None,
-    file: GivenFile = None,
+    every: Planned,
     outputs: Outputs = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes a notebook may take.", min=0.001)] = None,
     again: Annotated[bool, typer.Option("--again", help="Run also what went well before.")] = False,
@@ -92,7 +116,6 @@ def run(
         raise InputError("--fresh changes nothing with --on, where every cell has a process of its own; leave it out.")
     signal.signal(signal.SIGTERM, _interrupt)
     seconds = timeout * 60 if timeout else None
-    every = _plan(study, profile, parameters, notebook, file)
     home = home_of(outputs)
     ways = _on(on, every, outputs, seconds, again, gpus) if on else _here(every, outputs, seconds, again, fresh)
     elsewhere = on is not None and isinstance(outputs_of(outputs), str)  # the runs are not on this machine
@@ -214,20 +237,6 @@ def exit_code(runs: Sequence[Run | Ended]) -> int:
         return MISTAKE
     worst = ("cancelled", "died", "timed_out", "failed")
     return next((EXIT_CODES[end] for end in worst if any(run.status == end for run in runs)), 0)
-
-
-def _plan(
-    study: str, profile: str, parameters: list[str] | None, notebook: str | None, file: Path | None
-) -> list[PlannedRun]:
-    from workbench.runs import plan as plan_runs
-
-    given: dict[str, Any] = _from_file(file) if file else {}
-    for item in parameters or []:
-        name, equals, value = item.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"-p {item!r} gives no parameter; write it as -p name=value.")
-        given[name.strip()] = value
-    return plan_runs(study, profile, given, notebook, Path.cwd())
 
 
 def _from_file(file: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from workbench.errors import InputError
 from workbench.extraction.store import AnswerStore
-from workbench.files import cache_folder
+from workbench.files import cache_folder, opened
 
 ENDING = ".sqlite"
 
@@ -52,7 +52,7 @@ def merge_stores(source: str) -> Iterator[Merged]:
     Raises:
         InputError: If there is no store, or one cannot be read.
     """
-    files, top = _open(source)
+    files, top = opened(source)
     try:
         names = [top] if top.endswith(ENDING) else sorted(files.glob(f"{top}/**/*{ENDING}"))
     except Exception as error:  # stores have no common base for what they raise
@@ -105,7 +105,7 @@ def export_stores(target: str) -> list[str]:
     stores = sorted((cache_folder() / "answers").glob(f"*{ENDING}"))
     if not stores:
         raise InputError(f"There are no answers in {cache_folder()} yet.")
-    files, top = _open(target)
+    files, top = opened(target)
     copied = []
     for path in stores:
         name = f"{top}/{platform.node()}/{path.name}"
@@ -134,17 +134,6 @@ def _at_hand(files: Any, name: str) -> Iterator[Path]:
         except Exception as error:
             raise InputError(f"Cannot read {name}: {_reason(error)}.") from error
         yield path
-
-
-def _open(place: str) -> tuple[Any, str]:
-    """The file system a place is in, and its path there."""
-    from fsspec.core import url_to_fs
-
-    try:
-        files, top = url_to_fs(place)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"Cannot open {place}: {error}.") from error
-    return files, top.rstrip("/")
 
 
 def _reason(error: Exception) -> str:

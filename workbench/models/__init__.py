@@ -19,7 +19,6 @@ TRAINED_FROM = "finished"
 """File in a checkpoint trained here that holds the fingerprint of the model it was trained from."""
 DEVICE = re.compile(r"cpu|mps|auto|cuda(:\d+)?")
 _KERNEL = re.compile(r'"_?attn_implementation[^"]*"\s*:\s*"[^"]*/')
-_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
 def names() -> list[str]:
@@ -136,7 +135,7 @@ def _refuse_unless_hub_id(base: str, is_file: bool) -> None:
     if base.endswith(".gguf"):
         if not is_file:
             raise InputError(f"There is no GGUF file {base!r}; check the path.")
-    elif base.startswith((".", "/", "~")) or not _HUB_ID.match(base.partition("@")[0]):
+    elif base.startswith((".", "/", "~")) or not server.HUB_ID.fullmatch(base.partition("@")[0]):
         if "/" not in base:
             raise unknown("model", base, [*names(), "a hub id `owner/name[@revision]`", "a folder", "a .gguf file"])
         raise InputError(f"There is no model folder {base!r}; check the path, or give a hub id `owner/name`.")

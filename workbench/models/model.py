@@ -129,5 +129,6 @@ class Model:
         return f"<Model {self.name} ({self.dtype} on {self.device}, {self.fingerprint[:12]})>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in self.facts().items() if v)
+        cell = "<td style='text-align: left'>"
+        rows = "".join(f"<tr><th>{k}</th>{cell}{html.escape(v)}</td></tr>" for k, v in self.facts().items() if v)
         return f"<table>{rows}</table>"

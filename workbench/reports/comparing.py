@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
 from workbench.runs.display import ShownTable
+from workbench.runs.folder import ITEMS, NO_ITEMS
 from workbench.runs.record import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ITEMS = "items"
-"""Name of the table in which a notebook keeps one row a question: keys, maybe `cluster`, and metrics."""
 KEYS = ("benchmark", "question_id")
 NO_METRICS = ("cluster", "chance", "uniform")
 """Columns that belong to the item and not to the model."""
@@ -47,6 +46,17 @@ class Comparison:
         return f"{', '.join(self.labels[1:])} against {self.labels[0]}"
 
     @property
+    def differences_shown(self) -> pd.DataFrame:
+        """`differences` as they are shown: without `run` where there is one beside the baseline only."""
+        return self.differences.drop(columns="run") if len(self.runs) == 2 else self.differences
+
+    @property
+    def flips_shown(self) -> pd.DataFrame:
+        """`flips` as they are shown: the question first and its name last."""
+        names = [TEXT, *(["run"] if len(self.runs) > 2 else []), "benchmark", "metric", "baseline_value", "run_value"]
+        return self.flips[[name for name in [*names, "question_id"] if name in self.flips]]
+
+    @property
     def flipped(self) -> str:
         """How many answers changed, for each 0/1 metric."""
         counts = self.flips["metric"].value_counts(sort=False)
@@ -65,13 +75,12 @@ class Comparison:
         )
 
     def __repr__(self) -> str:
-        table = self.differences.drop(columns="run") if len(self.runs) == 2 else self.differences
-        shown = table.to_string(index=False, na_rep="–", float_format="{:.3g}".format)
+        shown = self.differences_shown.to_string(index=False, na_rep="–", float_format="{:.3g}".format)
         return f"{self.name}: run minus baseline, paired by question\n{shown}\n{self.flipped}"
 
     def _repr_html_(self) -> str:
-        differences = ShownTable(self.differences, f"{self.name}: run minus baseline, paired by question")
-        return differences._repr_html_() + ShownTable(self.flips, self.flipped)._repr_html_()
+        differences = ShownTable(self.differences_shown, f"{self.name}: run minus baseline, paired by question")
+        return differences._repr_html_() + ShownTable(self.flips_shown, self.flipped)._repr_html_()
 
 
 def compare(baseline: Run | str | Path, *others: Run | str | Path, outputs: Path | None = None) -> Comparison:
@@ -124,9 +133,11 @@ def _check(runs: list[Run]) -> None:
     for run in runs:
         if run.status != "ok":
             raise InputError(f"Run {run.run_id} did not go well ({run.status}); compare runs that did.")
+        if why := run.facts.get(NO_ITEMS):
+            raise InputError(f"Runs of {run.name} cannot be compared question by question: {why}.")
         if ITEMS not in [table.name for table in run.tables]:
             raise InputError(
-                f"Run {run.run_id} kept no table {ITEMS!r}, one row a question; compare runs of a notebook that does."
+                f"Run {run.run_id} kept no table {ITEMS!r}, one row a question; let its notebook call run.items."
             )
 
 
@@ -154,6 +165,7 @@ def _differences(
     """Run minus baseline for each metric."""
     from workbench.statistics import paired
 
+    _check_texts(items, first, runs)
     cluster = "cluster" if "cluster" in items and items["cluster"].duplicated().any() else None
     try:
         found = paired(items, first, metrics, on=_keys(items), cluster=cluster)
@@ -167,6 +179,20 @@ def _differences(
     ).rename(columns={"mean": "difference", "mean_a": "run_mean", "mean_b": "baseline_mean"})[
         ["run", "metric", "baseline_mean", "run_mean", "difference", "low", "high", "n", "p", "test"]
     ]
+
+
+def _check_texts(items: pd.DataFrame, first: pd.DataFrame, runs: tuple[Run, Run]) -> None:
+    """Refuses questions that go by the same name and are not the same: another sample, or an edited file."""
+    if TEXT in items and TEXT in first:
+        keys = _keys(items)
+        both = first[[*keys, TEXT]].merge(items[[*keys, TEXT]], on=keys, suffixes=("", " of run"))
+        other = both[both[TEXT] != both[f"{TEXT} of run"]]
+        if len(other):
+            item = tuple(other[keys].iloc[0])
+            raise InputError(
+                f"Runs {runs[1].run_id} and {runs[0].run_id} cannot be compared: {len(other)} questions go by the same "
+                f"name and have other texts, {item} among them; compare runs on the same sample."
+            )
 
 
 def _flips(items: pd.DataFrame, first: pd.DataFrame, metrics: list[str], label: str) -> pd.DataFrame:

@@ -12,7 +12,6 @@ from workbench.runs.listing import run_folders
 from workbench.runs.record import SCHEMA_VERSION, intact
 
 HERE = Path(__file__).parent
-SHOWN_PARAMETERS = 4
 
 
 def write_gallery(outputs: Path) -> Path:
@@ -86,7 +85,7 @@ def _content(content: dict[str, Any], path: str) -> dict[str, Any]:
         "model": _model(content),
         "headline": _headline(content["headline"]),
         "figure": {"path": f"{path}/figures/{figures[0]['name']}.svg", "alt": figures[0]["alt"]} if figures else None,
-        "parameters": ", ".join(f"{k}={_short(v)}" for k, v in list(content["parameters_given"].items())),
+        "parameters": ", ".join(f"{k}={_short(v)}" for k, v in content["parameters_given"].items() if k != "model"),
         "problem": f"{cell}{failure['name']}: {failure['message']}"[:300] if failure else "",
     }
 

@@ -79,7 +79,9 @@ def _write_notebook(comparison: Comparison, staging: Path, names: list[str]) -> 
         new_markdown_cell("## Differences"),
         new_code_cell("comparison.differences", outputs=[_output(_differences(run, comparison))]),
         new_markdown_cell("## Flipped questions"),
-        new_code_cell("comparison.flips", outputs=[_output(run.table("flips", comparison.flips, comparison.flipped))]),
+        new_code_cell(
+            "comparison.flips", outputs=[_output(run.table("flips", comparison.flips_shown, comparison.flipped))]
+        ),
     ]
     if (figure := comparison.draw()) is not None:
         alt = f"Differences of each metric with their 95% intervals: {comparison.name}."
@@ -96,7 +98,7 @@ def _changed(run: CurrentRun, comparison: Comparison) -> ShownTable:
 
 
 def _differences(run: CurrentRun, comparison: Comparison) -> ShownTable:
-    return run.table("differences", comparison.differences, "Run minus baseline, paired by question")
+    return run.table("differences", comparison.differences_shown, "Run minus baseline, paired by question")
 
 
 def _literal(text: str) -> str:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 50
 LARGEST_SVG = 700_000
+LEFT = "<style>table.words :is(td, th):not(.num) { text-align: left }</style>"
+"""JupyterLab sets every cell to the right; reports have their own style and leave this out."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -43,7 +45,7 @@ class ShownTable:
         whole = f"; {self.file} has them all" if self.file else ""
         more = f"<p>The first {len(frame)} of {len(self.frame)} rows{whole}.</p>" if hidden else ""
         caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        table = f"{LEFT}<table class='words'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         return f"<figure>{caption}{table}{more}</figure>"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -27,6 +26,7 @@ from workbench.runs.staging import (
     NOTEBOOK,
     PATCH,
     PROGRESS,
+    OnCell,
     make_staging,
     place_of,
     write_progress,
@@ -36,8 +36,6 @@ from workbench.runs.studies import PlannedRun
 
 if TYPE_CHECKING:
     from workbench.runs.resident import Kernel
-
-OnCell = Callable[[int, int], None]
 
 
 def execute(

@@ -7,12 +7,12 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InputError
+from workbench.errors import InputError, unknown
 from workbench.files import NOTES, RUN_FOLDER, note_down, written_whole
 from workbench.runs.display import ShownFigure, ShownTable, draw, with_index
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.runs.record import Headline
+
+ITEMS = "items"
+"""Name of the table by which runs of a notebook are compared."""
+NO_ITEMS = "no_items"
+"""Name of the fact that says why there is none."""
 
 
 def current_run() -> CurrentRun:
@@ -53,6 +58,27 @@ class CurrentRun:
                 with_index(frame).to_csv(path, index=False)
             self._append("table", {"name": name, "caption": caption, "rows": len(frame)})
         return ShownTable(frame, caption, f"tables/{name}.csv" if parquet else "")
+
+    def items(
+        self, frame: pd.DataFrame, metrics: Sequence[str] | None = None, name: str | Sequence[str] = "question_id"
+    ) -> ShownTable:
+        """Keeps the table `items`, by which `compare` pairs runs of this notebook: one row a question.
+
+        Args:
+            frame: One row a question, or several, which are averaged. Its columns `benchmark`, `cluster` (of questions
+                that belong together) and `question` (the text) are kept where there are any.
+            metrics: Columns of numbers or truths; None for every one that is none of the others.
+            name: Columns that name a question together, beside `benchmark`.
+
+        Raises:
+            InputError: If a column is missing, or a metric is no number.
+        """
+        kept = item_table(with_index(frame), None if metrics is None else list(metrics), name)
+        return self.table(ITEMS, kept, "One row a question, for comparing runs")
+
+    def no_items(self, why: str) -> None:
+        """Says why runs of this notebook cannot be compared question by question; `compare` says it on."""
+        self.note(**{NO_ITEMS: why})
 
     def figure(self, name: str, figure: Any, alt: str) -> ShownFigure:
         """Keeps a figure as `figures/<name>.svg` and `.png`, and closes it.
@@ -114,6 +140,25 @@ class CurrentRun:
     def _append(self, kind: str, content: dict[str, Any], **more: Any) -> None:
         if self.folder is not None:
             note_down(self.folder, kind, content, **more)
+
+
+def item_table(frame: pd.DataFrame, metrics: list[str] | None, name: str | Sequence[str]) -> pd.DataFrame:
+    """The table that `CurrentRun.items` keeps."""
+    names, first = [name] if isinstance(name, str) else list(name), ("cluster", "question")
+    for column in [*names, *(metrics or [])]:
+        if column not in frame:
+            raise unknown("column", column, [str(each) for each in frame.columns])
+    apart = {"benchmark", *names, *first}
+    metrics = metrics or [str(column) for column in frame.select_dtypes(["number", "bool"]) if column not in apart]
+    keys = ["benchmark"] if "benchmark" in frame else []
+    rows = frame.assign(question_id=frame[names].astype(str).agg(" · ".join, axis=1))
+    try:
+        rows = rows.astype(dict.fromkeys(metrics, float))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"A metric of the items is no number: {error}.") from error
+    about = {column: "first" for column in first if column in rows}
+    groups = rows.groupby([*keys, "question_id"], sort=False)
+    return groups.agg(about | dict.fromkeys(metrics, "mean")).reset_index()
 
 
 def read_notes(folder: Path) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 from workbench.errors import InputError
 from workbench.runs.parameters import Parameter, check, read_parameters, type_of
 
+TEXT_WIDTH = "40em"
+"""Of a field for text: lists of names are long."""
+
 
 class ParametersForm:
     """A form with a field for every parameter; `values` reads it, checked like the command line."""
@@ -79,6 +82,7 @@ def _field(parameter: Parameter) -> Any:
     import ipywidgets as widgets
 
     kind, look = type_of(parameter.annotation), {"description": parameter.name, "style": {"description_width": "10em"}}
+    wide = {**look, "layout": widgets.Layout(width=TEXT_WIDTH)}
     if kind is bool:
         return widgets.Checkbox(value=parameter.default, **look)
     if get_origin(kind) is Literal:
@@ -87,4 +91,4 @@ def _field(parameter: Parameter) -> Any:
         return widgets.IntText(value=parameter.default, **look)
     default = parameter.default
     text = default if isinstance(default, str) else "none" if default is None else json.dumps(default)
-    return widgets.Text(value=text, placeholder=parameter.annotation, **look)
+    return widgets.Text(value=text, placeholder=parameter.annotation, **wide)

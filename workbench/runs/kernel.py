@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from workbench.files import written_whole
 from workbench.runs.outcome import Vitals
 from workbench.runs.resident import Kernel, Loan
-from workbench.runs.staging import BALLAST
+from workbench.runs.staging import BALLAST, OnCell
 from workbench.runs.tidying import tidy
 
 logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters its own reader cannot parse
-OnCell = Callable[[int, int], None]
 
 
 class _TrueMarks(NotebookExecutionManager):  # type: ignore[misc]  # papermill is untyped

@@ -248,7 +248,8 @@ class Run(_Part):
             "figures": ", ".join(f.name for f in self.figures),
             "folder": self.folder,
         }
-        rows = "".join(f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in lines.items() if v)
+        cell = "<td style='text-align: left'>"
+        rows = "".join(f"<tr><th>{k}</th>{cell}{html.escape(str(v))}</td></tr>" for k, v in lines.items() if v)
         return f"<p><b>{html.escape(self.name)}</b> {html.escape(self.run_id)}</p><table>{rows}</table>"
 
 

@@ -10,10 +10,9 @@ import hashlib
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from workbench.errors import InputError
-from workbench.files import cache_folder
+from workbench.files import cache_folder, opened
 from workbench.runs.record import Run, load_run, read_run
 
 
@@ -26,13 +25,13 @@ def working_copy(outputs: Path | str) -> Path:
     """The folder on this machine where results are made."""
     if not is_url(outputs):
         return Path(outputs)
-    _store(str(outputs))
+    opened(str(outputs))
     return cache_folder() / "outputs" / hashlib.sha256(str(outputs).encode()).hexdigest()[:16]
 
 
 def push(run: Run, home: Path, url: str, gallery: bool) -> None:
     """Copies a complete run to the store unless it is there, its record last; then `latest` and a gallery just made."""
-    store, top = _store(url)
+    store, top = opened(url)
     assert run.folder is not None
     target = f"{top}/{run.study}/{run.notebook}"
     files = sorted(path for path in run.folder.rglob("*") if path.is_file() and path.name != "run.json")
@@ -56,7 +55,7 @@ def push(run: Run, home: Path, url: str, gallery: bool) -> None:
 
 def pull(place: Path, key: str, url: str) -> Run | None:
     """Brings a run with this key that went well from the store into the working copy; None if it has none."""
-    store, top = _store(url)
+    store, top = opened(url)
     study, notebook = place.parent.name, place.name
     try:
         records = sorted(store.glob(f"{top}/{study}/{notebook}/*-{key}/run.json"), reverse=True)
@@ -79,7 +78,7 @@ def pull(place: Path, key: str, url: str) -> Run | None:
 
 def newest(url: str, count: int) -> list[tuple[str, Run | InputError]]:
     """The last runs on the store, the newest first: each one's name and its record, or why that cannot be read."""
-    store, top = _store(url)
+    store, top = opened(url)
     try:
         records = sorted(store.glob(f"{top}/*/*/*/run.json"), key=lambda name: name.split("/")[-2], reverse=True)
         contents = [(record.rpartition("/")[0], store.cat_file(record)) for record in records[:count]]
@@ -93,14 +92,3 @@ def _record(content: bytes, folder: str) -> Run | InputError:
         return read_run(content, folder)
     except InputError as error:
         return error
-
-
-def _store(url: str) -> tuple[Any, str]:
-    """The file system of a URL and the path in it."""
-    from fsspec.core import url_to_fs
-
-    try:
-        store, top = url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"Cannot open --outputs {url}: {error}.") from error
-    return store, top.rstrip("/")

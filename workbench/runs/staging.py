@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ PROGRESS = ".progress.json"
 BALLAST = ".ballast"
 """A file that only keeps room on the disk, for recording a run that fills it."""
 BALLAST_BYTES = 2_000_000
+OnCell = Callable[[int, int], None]
+"""Told of code cells done and their total."""
 
 
 @contextmanager

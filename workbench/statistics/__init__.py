@@ -1,7 +1,7 @@
 """Intervals, paired comparisons and verdicts, over scipy and statsmodels."""
 
 from workbench.statistics.comparisons import adjusted, mcnemar_p, paired, sign_flip_p
-from workbench.statistics.findings import Finding, finding, findings_table, verdict, versus
+from workbench.statistics.findings import Finding, estimate, finding, findings_table, verdict, versus
 from workbench.statistics.intervals import bootstrap, clusters, interval, summarise, wilson
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "adjusted",
     "bootstrap",
     "clusters",
+    "estimate",
     "finding",
     "findings_table",
     "interval",

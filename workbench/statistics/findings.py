@@ -74,9 +74,13 @@ def versus(row: Mapping[str, Any] | pd.Series, baseline: float, name: str = "cha
     """
     side = _side(float(row["low"]), float(row["high"]), baseline)
     said = f"{side} {name}" if side else f"cannot be told from {name}"
-    ends = f"[{_shown(row['low'])}, {_shown(row['high'])}]"
-    shown = "no interval" if math.isnan(float(row["low"])) else ends
-    return f"{said} ({_shown(row['mean'])} {shown} against {_shown(baseline)})"
+    return f"{said} ({estimate(row)} against {_shown(baseline)})"
+
+
+def estimate(row: Mapping[str, Any] | pd.Series) -> str:
+    """A number with its interval in words: "0.43 [0.35, 0.51]", or "0.43 no interval"."""
+    ends = "no interval" if math.isnan(float(row["low"])) else f"[{_shown(row['low'])}, {_shown(row['high'])}]"
+    return f"{_shown(row['mean'])} {ends}"
 
 
 def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:

@@ -122,7 +122,7 @@ def bootstrap(
 
     Centred, the draws are shifted so that their mean is the estimate: resampling pushes a calibration error upwards,
     and its plain percentile interval can miss its own estimate. Draws in which the statistic is undefined are left out
-    and counted in the note.
+    and counted in the note. Where all draws are equal there is no interval, as in `interval`.
     """
     columns = [np.asarray(sample, np.float64) for sample in samples]
     if not columns or not len(columns[0]) or len({len(column) for column in columns}) > 1:
@@ -136,7 +136,12 @@ def bootstrap(
         chosen = np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
         found[draw] = statistic(*(column[chosen] for column in columns))
     defined = found[np.isfinite(found)]
-    enough = len(defined) > 1 and len(members) > 1
+    notes = [f"undefined in {draws - len(defined)} of {draws} draws"] if len(defined) < draws else []
+    if len(members) == 1:
+        notes.append(f"one {'value' if clusters is None else 'cluster'}: no interval")
+    elif len(defined) and np.allclose(defined, defined[0], rtol=1e-12, atol=1e-12):
+        notes.append("no variation: no interval")
+    enough = len(defined) > 1 and "no interval" not in "".join(notes)
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if enough else (np.nan, np.nan)
     estimate = float(statistic(*columns))
     if centred and enough:
@@ -147,7 +152,7 @@ def bootstrap(
         **{"low": float(low), "high": float(high)},
         **{"n": len(columns[0]), "n_undefined": 0, "n_clusters": np.nan if clusters is None else len(members)},
         "method": "bootstrap",
-        "note": f"undefined in {draws - len(defined)} of {draws} draws" if len(defined) < draws else "",
+        "note": "; ".join(notes),
     }
 
 

@@ -89,10 +89,7 @@ def length_bias(table: pd.DataFrame, q: float = 0.0, draws: int = 499, seed: int
             return float("nan")
         return float(denoise(both[longer == 1].mean(), q) - denoise(both[longer == 0].mean(), q))
 
-    found = bootstrap(difference, used["both"], used["better_longer"], clusters=used["case"], draws=draws, seed=seed)
-    if found["low"] == found["high"]:
-        return {**found, "se": np.nan, "low": np.nan, "high": np.nan, "note": "no variation: no interval"}
-    return found
+    return bootstrap(difference, used["both"], used["better_longer"], clusters=used["case"], draws=draws, seed=seed)
 
 
 def denoise(accuracy: ArrayLike, q: ArrayLike, noise: Noise = "flip_model") -> Floats:
