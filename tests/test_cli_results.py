@@ -80,3 +80,15 @@ def test_the_gallery_and_cleaning_and_status_of_many_runs(
     assert len(list(Path("many").glob("*/*/2*"))) == 2
     assert call("clean", "--outputs", "many") == 0 and "Nothing to remove." in capsys.readouterr().out
     assert call("status", "--outputs", "nowhere") == 0 and "No runs in nowhere." in capsys.readouterr().out
+
+
+def test_a_disk_that_refuses_is_one_sentence(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(path: Path, *more: object, **options: object) -> str:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "write_text", refuses)
+    assert call("gallery", "--outputs", str(tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert "Read-only file system; free it for writing, or name another place." in said and said.count("\n") == 1

@@ -135,3 +135,11 @@ def test_no_machine_path_or_weights_are_committed():
 def test_files_stay_within_a_few_hundred_lines():
     long = {p.name: n for p in (ROOT / "workbench").rglob("*.py") if (n := len(p.read_text().splitlines())) > 400}
     assert long == {}
+
+
+def test_a_clone_beside_a_script_does_not_hide_the_package(tmp_path: Path) -> None:
+    (tmp_path / "workbench").symlink_to(ROOT)
+    said = subprocess.run(
+        [sys.executable, "-c", "import workbench; print(workbench.ask)"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "function ask" in said.stdout, said.stderr

@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from records import write_runs
 
@@ -23,6 +24,16 @@ def test_failures_stand_first_then_the_newest_with_interval_figure_and_text_esca
     assert "x=&lt;b&gt;é" in page and "<b>é" not in page
     assert 'src="judges/bias/20260101T120000.000Z-00000000/figures/key.svg" alt="A &lt;key&gt; figure"' in page
     assert policy(script("gallery"), "'self' file: data:").replace("'", "&#39;") in page
+
+
+def test_a_failure_that_was_mended_is_no_news(tmp_path: Path) -> None:
+    fourth = write_runs(tmp_path, 5)[3]
+    later: dict[str, Any] = {"run_id": fourth.run_id.replace("2026", "2027"), "status": "ok", "failure": None}
+    folder = tmp_path / fourth.name / later["run_id"]
+    folder.mkdir()
+    (folder / "run.json").write_text(fourth.model_copy(update=later).sealed())
+    states = re.findall(r'<article [^>]*data-status="(\w+)"', write_gallery(tmp_path).read_text(encoding="utf-8"))
+    assert states == ["ok", "ok", "died", "ok", "ok", "ok"]
 
 
 def test_the_same_runs_give_the_same_bytes_wherever_they_lie(tmp_path: Path) -> None:

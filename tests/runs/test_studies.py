@@ -60,11 +60,29 @@ def test_unknown_names_come_with_the_nearest(call: tuple[str, ...], said: str) -
     assert str(caught.value).startswith(said)
 
 
-def test_a_study_is_known_by_its_file_too(study: Path, tmp_path: Path) -> None:
-    assert load_study("studies/toy.yaml") == load_study(str(study.resolve())) == load_study("toy")
-    other = tmp_path / "elsewhere" / "toy.yaml"
-    with pytest.raises(InputError, match="Unknown study"):
-        load_study(str(other))
+def test_a_study_of_ones_own_takes_notebooks_of_others(study: Path, tmp_path: Path) -> None:
+    """Its runs are the notebooks' own, so what they have computed is not computed again."""
+    own = tmp_path / "elsewhere" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text(
+        "notebooks: [toy/first, toy/third]\nprofiles: {default: {toy/first: {n: 1}}}\nmatrix: {seed: [0, 1]}\n"
+    )
+    planned = plan(str(own))
+    assert [(p.name, p.cell) for p in planned] == [
+        ("toy/first", {}),
+        ("toy/third", {"seed": 0}),
+        ("toy/third", {"seed": 1}),
+    ]
+    assert planned[0].key == plan("toy", given={"n": 1}, notebook="first")[0].key
+    assert plan(str(own), notebook="toy/first")[0].key == plan(str(own), notebook="first")[0].key == planned[0].key
+    assert load_study("studies/toy.yaml") == load_study("toy")
+    with pytest.raises(
+        InputError, match=r"There is no study file elsewhere/his.yaml; check the path, or name one of toy"
+    ):
+        plan("elsewhere/his.yaml")
+    own.write_text("notebooks: [toi/first]\nprofiles: {default: }\n")
+    with pytest.raises(InputError, match=r"There is no notebook .*toi/first.ipynb"):
+        plan(str(own))
 
 
 def test_every_violation_of_every_notebook_is_told_at_once() -> None:

@@ -115,13 +115,16 @@ def test_stopped_by_hand_it_is_cancelled_and_leaves_no_process(tmp_path: Path, n
     heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job ignores it
     command = [sys.executable, "-c", f"{heeds}; from workbench.cli import main; main()", "run", "toy"]
     environment = {**os.environ, "WORKBENCH_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
     while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
         assert process.poll() is None
         time.sleep(0.05)
+    time.sleep(0.5)
     process.send_signal(number)
-    out, _ = process.communicate(timeout=30)
-    assert process.returncode == 130 and "toy/slow: cancelled" in out
+    out, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and "toy/slow: cancelled" in out and "Traceback" not in said
     record = json.loads(next(tmp_path.glob("outputs/toy/slow/2*/run.json")).read_text())
     assert (record["status"], record["failure"]["cell"]) == ("cancelled", 2)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.runs.cluster import Ended
     from workbench.runs.leases import Lease
 
-StudyName = Annotated[str, typer.Argument(help="A study, or 'all'.", metavar="STUDY")]
+StudyName = Annotated[str, typer.Argument(help="A study, a study file of your own, or 'all'.", metavar="STUDY")]
 Profile = Annotated[str, typer.Option("--profile", help="The study's parameter set.")]
 NotebookName = Annotated[str | None, typer.Option("--notebook", help="Only this notebook of the study.")]
 Given = Annotated[

@@ -139,8 +139,7 @@ def find(name: str) -> Benchmark:
     """
     found = EMBEDDED.get(name) or HUB.get(name) or HUB.get(f"hub:{name}")
     if found is None:
-        known = [*EMBEDDED, *(key for key in HUB if key.removeprefix("hub:") not in EMBEDDED)]
-        raise unknown("benchmark", name, [*known, "or the path of a .csv or .jsonl file"])
+        raise unknown("benchmark", name, [*EMBEDDED, *HUB, "or the path of a .csv or .jsonl file"])
     return found
 
 

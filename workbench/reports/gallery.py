@@ -17,11 +17,12 @@ HERE = Path(__file__).parent
 def write_gallery(outputs: Path) -> Path:
     """Writes `index.html` into the outputs folder; the same runs give the same bytes.
 
-    Runs that did not go well stand first, then the newest. A folder whose record cannot be read is listed with the
-    reason.
+    Runs that did not go well stand first, unless the same run went well later, then the newest. A folder whose record
+    cannot be read is listed with the reason.
     """
     cards = sorted((_card(folder) for folder in run_folders(outputs)), key=lambda card: card["run_id"], reverse=True)
-    cards.sort(key=lambda card: card["status"] == "ok")
+    done = {_same(card): card["run_id"] for card in reversed(cards) if card["status"] == "ok"}
+    cards.sort(key=lambda card: card["status"] == "ok" or done.get(_same(card), "") > card["run_id"])
     page = _render(cards)
     outputs.mkdir(parents=True, exist_ok=True)
     with written_whole(outputs / "index.html") as path:
@@ -45,6 +46,11 @@ def _render(cards: list[dict[str, Any]]) -> str:
         script=source,
         policy=policy(source, pictures="'self' file: data:"),
     )
+
+
+def _same(card: dict[str, Any]) -> tuple[str, str, str]:
+    """Notebook and key: equal for a run and its repetition."""
+    return card["study"], card["notebook"], card["run_id"].rpartition("-")[2]
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
+from asyncio import AbstractEventLoop
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
+from nbclient.exceptions import DeadKernelError
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 
 from workbench.files import written_whole
@@ -112,8 +115,16 @@ def _run_cell(client: NotebookClient, marks: NotebookExecutionManager, index: in
     try:
         client.execute_cell(cell, index)
         marks.cell_complete(cell, index)
-    except BaseException:  # its own error, the kernel's end, a signal, or a disk too full to save it
+    except BaseException as stopped:  # its own error, the kernel's end, a signal, or a disk too full to save it
+        if isinstance(stopped, KeyboardInterrupt):
+            ensure_event_loop().set_exception_handler(_unless_dead)
         marks.cell_exception(cell, index)
         with suppress(OSError):
             marks.cell_complete(cell, index)
         raise
+
+
+def _unless_dead(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Leaves unsaid what nobody waits for any more: that the kernel of a stopped cell has ended."""
+    if not isinstance(context.get("exception"), DeadKernelError):
+        loop.default_exception_handler(context)

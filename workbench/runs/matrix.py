@@ -65,7 +65,8 @@ def read_matrix(content: Any, path: Path) -> Matrix:
         raise InputError(f"{path}: 'matrix' must be a mapping of parameters to lists of values.")
     for name, values in content.items():
         if not isinstance(values, list) or not values:
-            raise InputError(f"{path}: the matrix gives {name!r} no list of values; write {name}: [value, ...].")
+            what, entry = ("cells", "{parameter: value}") if name in RESERVED else ("values", "value")
+            raise InputError(f"{path}: the matrix gives {name!r} no list of {what}; write {name}: [{entry}, ...].")
         if name in RESERVED and not all(isinstance(cell, dict) and cell for cell in values):
             raise InputError(f"{path}: {name!r} of the matrix must be a list of mappings of parameters to values.")
     axes = {str(name): values for name, values in content.items() if name not in RESERVED}

@@ -19,12 +19,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A file `studies/<name>.yaml`."""
+    """A file `studies/<name>.yaml`, or a user's own one anywhere."""
 
     name: str
     """The file's name without its ending."""
     notebooks: dict[str, Path]
-    """Notebook name -> file, in the order they run."""
+    """Notebook as the file names it, `name` or `study/name` -> its file, in the order they run."""
     profiles: dict[str, dict[str, Any]]
     """Profile -> parameter -> value, for every notebook that declares it; under a notebook's name, for that one."""
     matrices: dict[str, Matrix]
@@ -38,7 +38,7 @@ class PlannedRun:
     """One notebook with checked parameters, ready to execute."""
 
     study: str
-    """Name of the study."""
+    """The study the notebook belongs to."""
     notebook: str
     """Name of the notebook."""
     path: Path
@@ -81,18 +81,18 @@ def study_names() -> list[str]:
 
 
 def load_study(name: str) -> Study:
-    """The study of this name; `studies/<name>.yaml`, as a shell completes it, is that name too.
+    """A study by its name, or by its file, which may lie anywhere and take its notebooks from several studies.
 
     Raises:
         InputError: If there is none, or its file is malformed.
     """
     import yaml
 
-    if name.endswith(".yaml") and Path(name).resolve().parent == (root() / "studies").resolve():
-        name = Path(name).stem
-    if name not in study_names():
-        raise unknown("study", name, [*study_names(), "all"])
-    path = root() / "studies" / f"{name}.yaml"
+    if name not in study_names() and not name.endswith((".yaml", ".yml")):
+        raise unknown("study", name, [*study_names(), "all", "a .yaml file of your own"])
+    path = Path(name) if name not in study_names() else root() / "studies" / f"{name}.yaml"
+    if not path.is_file():
+        raise InputError(f"There is no study file {path}; check the path, or name one of {', '.join(study_names())}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
@@ -105,11 +105,12 @@ def load_study(name: str) -> Study:
     needs = gpus if isinstance(gpus, dict) else dict.fromkeys(notebooks, gpus)
     if set(needs) - set(notebooks) or not all(type(n) in (int, float) and n >= 0 for n in needs.values()):
         raise InputError(f"{path}: 'gpus' must be a number, or a mapping of notebooks to numbers.")
-    files = {n: root() / "notebooks" / name / f"{n}.ipynb" for n in notebooks}
+    files = {n: root() / "notebooks" / (n if "/" in n else f"{path.stem}/{n}") for n in notebooks}
+    files = {n: file.with_name(f"{file.name}.ipynb") for n, file in files.items()}
     shared = read_matrix(content["matrix"], path) if "matrix" in content else Matrix({})
     own = {profile: values.pop("matrix", None) for profile, values in profiles.items()}
     matrices = {p: read_matrix(m, path) if m is not None else shared for p, m in own.items()}
-    return Study(name, files, profiles, matrices, needs)
+    return Study(path.stem, files, profiles, matrices, needs)
 
 
 def _parts(content: Any, path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
@@ -138,11 +139,11 @@ def plan(
     """What a call would run, with every parameter checked and no kernel started.
 
     Args:
-        study: A study's name, or `all`.
+        study: A study's name, a study file, or `all`.
         profile: One of the study's parameter sets.
         given: Parameter -> value, over the profile's and the matrix's, for every chosen notebook that declares it;
             text is read by the declared type, as on the command line.
-        notebook: Only this notebook of the study.
+        notebook: Only this notebook of the study, named with or without the study it belongs to.
         here: Folder that relative paths in `given` start from; None for the checkout.
 
     Returns:
@@ -152,7 +153,7 @@ def plan(
         InputError: For an unknown study, profile, notebook or parameter, or unfit values.
     """
     studies = [load_study(name) for name in (study_names() if study == "all" else [study])]
-    chosen = [(s, name) for s in studies for name in s.notebooks if notebook in (None, name)]
+    chosen = [(s, name) for s in studies for name in s.notebooks if notebook in (None, name, name.rpartition("/")[2])]
     if not chosen:
         raise unknown("notebook", notebook, [name for s in studies for name in s.notebooks])
     declared = {s.name: {n: read_parameters(path) for n, path in s.notebooks.items()} for s in studies}
@@ -201,7 +202,8 @@ def _planned(
 ) -> PlannedRun:
     """One notebook's run: what profile, matrix and user give it, the rest by default."""
     path, parameters = study.notebooks[notebook], declared[notebook]
-    names, where = {p.name for p in parameters}, f"notebook {study.name}/{notebook}"
+    home, stem = path.parent.name, path.stem
+    names, where = {p.name for p in parameters}, f"notebook {home}/{stem}"
     place = {name: value for name, value in cell.items() if name in names}
     own = {name: value for name, value in given.items() if name in names}
     checked = check(parameters, _profile_values(study, profile, notebook, declared) | place | own, where)
@@ -209,9 +211,9 @@ def _planned(
         checked |= {name: from_here(checked[name], here) for name in own}
     check_names(parameters, checked, root())
     default = {p.name: p.default for p in parameters if p.name not in checked}
-    key = key_of(path, f"{study.name}/{notebook}", checked | default, root())
+    key = key_of(path, f"{home}/{stem}", checked | default, root())
     gpus = study.gpus.get(notebook, 0)
-    return PlannedRun(study.name, notebook, path, profile, checked, default, key, run_id_of(key), place, gpus)
+    return PlannedRun(home, stem, path, profile, checked, default, key, run_id_of(key), place, gpus)
 
 
 def run_id_of(key: str) -> str:
