@@ -167,7 +167,9 @@ def plain(text: str) -> str:
 
 
 def short(value: object) -> str:
-    """A value as text, long hexadecimal digests cut to their beginning; the record has them whole."""
+    """A value as text, floats to six digits and long digests to their beginning; the record has them whole."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b", r"\1…", str(value))
 
 
