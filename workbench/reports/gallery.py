@@ -109,5 +109,7 @@ def _headline(headline: dict[str, Any] | None) -> dict[str, str] | None:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        value = ", ".join(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
