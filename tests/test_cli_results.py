@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,13 +83,21 @@ def test_the_gallery_and_cleaning_and_status_of_many_runs(
     assert call("status", "--outputs", "nowhere") == 0 and "No runs in nowhere." in capsys.readouterr().out
 
 
-def test_a_disk_that_refuses_is_one_sentence(
-    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", [["gallery"], ["clean", "--yes"]])
+def test_results_that_cannot_be_written_are_one_sentence(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    def refuses(path: Path, *more: object, **options: object) -> str:
-        raise OSError(30, "Read-only file system", str(path))
+    write_runs(tmp_path / "many", 12, figures=False, parameters_given={})
 
-    monkeypatch.setattr(Path, "write_text", refuses)
-    assert call("gallery", "--outputs", str(tmp_path)) == 2
-    said = capsys.readouterr().err
-    assert "Read-only file system; free it for writing, or name another place." in said and said.count("\n") == 1
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "many")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert call(*command, "--outputs", "many") == 2
+    assert "Cannot write results to" in (err := capsys.readouterr().err) and err.count("\n") == 1
+
+
+def test_a_file_in_place_of_the_outputs_is_one_sentence(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("plain").touch()
+    assert call("gallery", "--outputs", "plain") == 2
+    assert "Cannot write results to plain: plain: File exists" in capsys.readouterr().err

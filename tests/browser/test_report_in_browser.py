@@ -100,6 +100,20 @@ def test_light_dark_and_print(page: Page, run: Run) -> None:
     assert colours == {"light": "rgb(253, 252, 250)", "dark": "rgb(22, 23, 26)"}
 
 
+@pytest.mark.parametrize("width", [360, 800, 1000, 1200, 1600, 2400])
+def test_a_wide_table_takes_the_margin_and_the_page_never_scrolls_sideways(page: Page, run: Run, width: int) -> None:
+    page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    try:
+        page.open(address(run))
+        right = "document.querySelector({}).getBoundingClientRect().right"
+        table, text = (page.run(right.format(repr(name))) for name in (".scroll", "header"))
+        whole = page.run("document.body.scrollWidth")
+        assert whole <= width and table <= width
+        assert table > text + 50 if width >= 1000 else table == pytest.approx(text, abs=50)
+    finally:
+        page.call("Emulation.clearDeviceMetricsOverride")
+
+
 def test_it_is_printed_as_pdf(run: Run) -> None:
     assert run.folder is not None
     content = print_pdf(run.folder / "report.html").read_bytes()

@@ -28,15 +28,8 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        sentence = str(error)
-    except OSError as error:
-        if not error.filename:
-            raise
-        sentence = f"{error.filename}: {error.strerror}; free it for writing, or name another place."
-    else:
-        return
-    print(f"workbench: {sentence}", file=sys.stderr)
-    sys.exit(2)
+        print(f"workbench: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 @app.callback(invoke_without_command=True)

@@ -25,14 +25,16 @@ def report(
     """Write a run's report again."""
     from workbench.reports import write_report
     from workbench.runs.listing import find_run
+    from workbench.runs.staging import writing
 
     folder = find_run(run, home_of(outputs)).folder
     assert folder is not None
-    print(page := write_report(folder))
-    if pdf:
-        from workbench.reports.browser import print_pdf
+    with writing(folder):
+        print(page := write_report(folder))
+        if pdf:
+            from workbench.reports.browser import print_pdf
 
-        print(print_pdf(page))
+            print(print_pdf(page))
 
 
 @app.command()
@@ -43,10 +45,12 @@ def compare(
     """Compare runs of one notebook, paired by question, and keep that as a report."""
     from workbench.reports import compare as compare_runs
     from workbench.reports import keep_comparison
+    from workbench.runs.staging import writing
 
     home = home_of(outputs)
     comparison = compare_runs(runs[0], *runs[1:], outputs=home)
-    kept = keep_comparison(comparison, home)
+    with writing(home):
+        kept = keep_comparison(comparison, home)
     print(comparison)
     print(f"\nReport:   {kept.folder}/report.html")
 
@@ -55,8 +59,10 @@ def compare(
 def gallery(outputs: Outputs = None) -> None:
     """Write the gallery of all runs again."""
     from workbench.reports import write_gallery
+    from workbench.runs.staging import writing
 
-    print(write_gallery(home_of(outputs)))
+    with writing(home := home_of(outputs)):
+        print(write_gallery(home))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

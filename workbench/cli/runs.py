@@ -160,6 +160,7 @@ def clean(
     """List runs that newer ones replace, and what killed processes left; remove them with --yes."""
     from workbench.reports import write_gallery
     from workbench.runs.cleaning import removable, remove
+    from workbench.runs.staging import writing
 
     home = home_of(outputs)
     found = removable(home)
@@ -168,8 +169,9 @@ def clean(
     if not found:
         print("Nothing to remove.")
     elif yes:
-        remove(found)
-        write_gallery(home)
+        with writing(home):
+            remove(found)
+            write_gallery(home)
         print(f"Removed {len(found)}.")
     else:
         print(f"{len(found)} could be removed; do it with --yes.")

@@ -235,7 +235,8 @@ def _labels(runs: list[Run]) -> list[str]:
 
 
 def _told(name: str, value: Any, names: list[str]) -> str:
-    return str(value) if names == ["model"] else f"{name}={value}"
+    shown = "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    return shown if names == ["model"] else f"{name}={shown}"
 
 
 def _changed(runs: list[Run], labels: list[str]) -> pd.DataFrame:

@@ -17,12 +17,17 @@ HERE = Path(__file__).parent
 def write_gallery(outputs: Path) -> Path:
     """Writes `index.html` into the outputs folder; the same runs give the same bytes.
 
-    Runs that did not go well stand first, unless the same run went well later, then the newest. A folder whose record
-    cannot be read is listed with the reason.
+    Runs that did not go well stand first, unless one with the same parameters has since, then the newest. A folder
+    whose record cannot be read is listed with the reason.
     """
     cards = sorted((_card(folder) for folder in run_folders(outputs)), key=lambda card: card["run_id"], reverse=True)
-    done = {_same(card): card["run_id"] for card in reversed(cards) if card["status"] == "ok"}
-    cards.sort(key=lambda card: card["status"] == "ok" or done.get(_same(card), "") > card["run_id"])
+    good: dict[str, str] = {}
+    for card in cards:
+        if card["status"] == "ok":
+            good.setdefault(card["same"], card["run_id"])
+    for card in cards:
+        card["mended"] = card["run_id"] < good.get(card["same"], "")
+    cards.sort(key=lambda card: card["status"] == "ok" or card["mended"])
     page = _render(cards)
     outputs.mkdir(parents=True, exist_ok=True)
     with written_whole(outputs / "index.html") as path:
@@ -48,11 +53,6 @@ def _render(cards: list[dict[str, Any]]) -> str:
     )
 
 
-def _same(card: dict[str, Any]) -> tuple[str, str, str]:
-    """Notebook and key: equal for a run and its repetition."""
-    return card["study"], card["notebook"], card["run_id"].rpartition("-")[2]
-
-
 def _card(folder: Path) -> dict[str, Any]:
     """What the gallery shows of a run, read without checking every field so that thousands take seconds."""
     path = f"{folder.parent.parent.name}/{folder.parent.name}/{folder.name}"
@@ -61,6 +61,7 @@ def _card(folder: Path) -> dict[str, Any]:
         "notebook": folder.parent.name,
         "run_id": folder.name,
         "status": "unreadable",
+        "same": path,
         "path": path,
         "date": "",
         "model": "",
@@ -87,6 +88,7 @@ def _content(content: dict[str, Any], path: str) -> dict[str, Any]:
         "study": content["study"],
         "notebook": content["notebook"],
         "status": content["status"],
+        "same": json.dumps([path.rpartition("/")[0], _values(content)], sort_keys=True),
         "date": content["started"][:16].replace("T", " "),
         "model": _model(content),
         "headline": _headline(content["headline"]),
@@ -99,8 +101,12 @@ def _content(content: dict[str, Any], path: str) -> dict[str, Any]:
 def _model(content: dict[str, Any]) -> str:
     """The model a run used, as it noted it or as its parameters name it."""
     noted = content.get("facts", {}).get("model")
-    parameters = content["parameters_default"] | content["parameters_given"]
+    parameters = _values(content)
     return str(noted.get("model", "")) if isinstance(noted, dict) else str(noted or parameters.get("model") or "")
+
+
+def _values(content: dict[str, Any]) -> dict[str, Any]:
+    return {**content["parameters_default"], **content["parameters_given"]}
 
 
 def _headline(headline: dict[str, Any] | None) -> dict[str, str] | None:
@@ -115,5 +121,7 @@ def _headline(headline: dict[str, Any] | None) -> dict[str, str] | None:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        value = ", ".join(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
