@@ -114,6 +114,13 @@ def opened(page: Page, path: str) -> None:
     page.run("jupyterapp.shell.activateById(opened.id)")
 
 
+def test_it_opens_on_the_notebooks(page: Page, address: str) -> None:
+    page.open(address)
+    until(lambda: "/lab/tree/notebooks" in page.run("location.href"))
+    until(lambda: page.run("typeof jupyterapp !== 'undefined' && jupyterapp.restored.then(() => true)"))
+    until(lambda: "hallucination" in page.run("document.querySelector('.jp-DirListing-content').innerText"))
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS)
 def test_every_notebook_opens(lab: Page, path: str) -> None:
     opened(lab, path)
@@ -165,7 +172,7 @@ def test_run_all_finishes_and_what_is_saved_is_clean(
     most = 240 if changes else HOURS * 3600
     until(lambda: (state := lab.run(STATE))["errors"] or state["ran"] == state["all"], most)
     assert lab.run(STATE)["errors"] == []
-    assert lab.run("document.querySelectorAll('.jp-OutputArea-output table, .jp-OutputArea-output svg').length") > 3
+    assert lab.run("document.querySelectorAll('.jp-OutputArea-output table, .jp-OutputArea-output svg').length") > 0
     shown = json.dumps(lab.run(f"[...{CELLS}].flatMap(cell => cell.toJSON().outputs ?? [])"))
     assert DEBRIS.findall(shown) == []  # so plain JupyterLab would save none either
     lab.run("opened.context.save().then(() => 0)")
