@@ -35,6 +35,9 @@ MACHINE = re.compile(r"(?<![\w.~>/-])/(?:tmp|home|root|Users|var|opt|usr)/")
 """The beginning of a path of a machine; not one under `.`, `~` or `<python>`, which stand for its folders."""
 DEBRIS = re.compile(r"widget-view|\d(?:it|tok)/s|\d%\||reading answers \d")
 CELLS = "opened.content.model.cells"
+RESTORED = """typeof jupyterapp !== 'undefined'
+  && (jupyterapp.restored.then(() => { window.wasRestored = true; }), window.wasRestored === true)"""
+"""No promise is waited for: one of a page that loads itself anew would never come."""
 LONG = """\
 import time
 from workbench.extraction import progress
@@ -103,7 +106,7 @@ def _answers(url: str) -> bool:
 @pytest.fixture
 def lab(page: Page, address: str) -> Iterator[Page]:
     page.open(f"{address}lab/tree/notebooks?reset")
-    until(lambda: page.run("typeof jupyterapp !== 'undefined' && jupyterapp.restored.then(() => true)"))
+    until(lambda: page.run(RESTORED))
     yield page
     page.run("jupyterapp.serviceManager.sessions.shutdownAll().then(() => 0)")
 
@@ -117,7 +120,7 @@ def opened(page: Page, path: str) -> None:
 def test_it_opens_on_the_notebooks(page: Page, address: str) -> None:
     page.open(address)
     until(lambda: "/lab/tree/notebooks" in page.run("location.href"))
-    until(lambda: page.run("typeof jupyterapp !== 'undefined' && jupyterapp.restored.then(() => true)"))
+    until(lambda: page.run(RESTORED))
     until(lambda: "hallucination" in page.run("document.querySelector('.jp-DirListing-content').innerText"))
 
 
