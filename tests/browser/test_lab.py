@@ -35,6 +35,9 @@ MACHINE = re.compile(r"(?<![\w.~>/-])/(?:tmp|home|root|Users|var|opt|usr)/")
 """The beginning of a path of a machine; not one under `.`, `~` or `<python>`, which stand for its folders."""
 DEBRIS = re.compile(r"widget-view|\d(?:it|tok)/s|\d%\||reading answers \d")
 CELLS = "opened.content.model.cells"
+RESTORED = """typeof jupyterapp !== 'undefined'
+  && (jupyterapp.restored.then(() => { window.wasRestored = true; }), window.wasRestored === true)"""
+"""No promise is waited for: one of a page that loads itself anew would never come."""
 LONG = """\
 import time
 from workbench.extraction import progress
@@ -103,7 +106,7 @@ def _answers(url: str) -> bool:
 @pytest.fixture
 def lab(page: Page, address: str) -> Iterator[Page]:
     page.open(f"{address}lab/tree/notebooks?reset")
-    until(lambda: page.run("typeof jupyterapp !== 'undefined' && jupyterapp.restored.then(() => true)"))
+    until(lambda: page.run(RESTORED))
     yield page
     page.run("jupyterapp.serviceManager.sessions.shutdownAll().then(() => 0)")
 
@@ -112,6 +115,13 @@ def opened(page: Page, path: str) -> None:
     open_it = f"jupyterapp.commands.execute('docmanager:open', {{path: {path!r}}})"
     page.run(f"{open_it}.then(widget => {{ window.opened = widget; return widget.context.ready; }}).then(() => 0)")
     page.run("jupyterapp.shell.activateById(opened.id)")
+
+
+def test_it_opens_on_the_notebooks(page: Page, address: str) -> None:
+    page.open(address)
+    until(lambda: "/lab/tree/notebooks" in page.run("location.href"))
+    until(lambda: page.run(RESTORED))
+    until(lambda: "hallucination" in page.run("document.querySelector('.jp-DirListing-content').innerText"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS)
@@ -165,7 +175,7 @@ def test_run_all_finishes_and_what_is_saved_is_clean(
     most = 240 if changes else HOURS * 3600
     until(lambda: (state := lab.run(STATE))["errors"] or state["ran"] == state["all"], most)
     assert lab.run(STATE)["errors"] == []
-    assert lab.run("document.querySelectorAll('.jp-OutputArea-output table, .jp-OutputArea-output svg').length") > 3
+    assert lab.run("document.querySelectorAll('.jp-OutputArea-output table, .jp-OutputArea-output svg').length") > 0
     shown = json.dumps(lab.run(f"[...{CELLS}].flatMap(cell => cell.toJSON().outputs ?? [])"))
     assert DEBRIS.findall(shown) == []  # so plain JupyterLab would save none either
     lab.run("opened.context.save().then(() => 0)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from records import assert_comparable
 
 from workbench.runs import execute, plan
 
@@ -48,6 +49,7 @@ def executed(tmp_path_factory):
 def test_the_notebook_runs_and_gives_verdicts(executed, notebook):
     run = executed(notebook)
     assert run.status == "ok", run.failure
+    assert_comparable(run)
     verdicts = run.table("what_holds")["verdict"]
     assert len(verdicts) >= 4 and set(verdicts) <= {"holds", "does not hold", "cannot tell"}
     assert run.headline.n > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from records import assert_comparable
 
 from workbench.runs import execute, plan
 
@@ -22,6 +23,7 @@ def runs(tmp_path_factory):
 def test_the_notebook_runs_and_leaves_a_report(runs, notebook):
     run = runs[notebook]
     assert run.status == "ok", run.failure
+    assert_comparable(run)
     assert run.facts["model"]["model"] == "smollm2-135m-instruct"
     assert (run.folder / "report.html").stat().st_size < 2_000_000
     assert run.headline.n == 12 and run.headline.low < run.headline.value < run.headline.high

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from records import assert_comparable
 
 from workbench.runs import execute, plan
 
@@ -45,6 +46,7 @@ def test_the_notebook_runs_and_leaves_a_report(notebook, outputs):
     (planned,) = plan("hallucination", "quick", SMALL[notebook], notebook=notebook)
     run = execute(planned, outputs)
     assert run.status == "ok", run.failure
+    assert_comparable(run)
     assert run.facts["model"]["model"] == "smollm2-135m-instruct"
     assert (run.folder / "report.html").stat().st_size < 2_500_000
     assert run.headline is not None and run.headline.n > 0

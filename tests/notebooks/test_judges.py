@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import unescape
 
 import pytest
+from records import assert_comparable
 
 from workbench.runs import execute, plan
 
@@ -23,6 +24,7 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path):
     (planned,) = plan("judges", "quick", SMALL[notebook], notebook=notebook)
     run = execute(planned, tmp_path)
     assert run.status == "ok", run.failure
+    assert_comparable(run)
     report = (run.folder / "report.html").read_text()
     assert len(report) < 3_000_000
     assert "<figcaption>Findings tested on this run" in report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from records import assert_comparable
 
 from workbench.runs import execute, plan
 
@@ -29,6 +30,7 @@ def test_the_notebook_runs_and_leaves_a_report(notebook, tmp_path):
     (planned,) = plan("value_drift", "quick", SMALL[notebook], notebook=notebook)
     run = execute(planned, tmp_path)
     assert run.status == "ok", run.failure
+    assert_comparable(run)
     assert (run.folder / "report.html").stat().st_size < 2_000_000
     assert set(run.table("what_holds")["verdict"]) <= {"holds", "does not hold", "cannot tell"}
     assert (run.headline is None) == (notebook == "released_checkpoints")
