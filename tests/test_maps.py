@@ -31,7 +31,11 @@ def test_stacked_shares_fill_the_whole():
 
 
 def test_slopes_need_one_name_per_line():
-    assert len(maps.slopes([0.1, 0.2], [0.3, 0.1], ["a", "b"], ("x", "y"), "score").axes[0].lines) == 3
+    wide = maps.slopes([0.1, 0.2], [0.3, 0.1], ["a", "b"], ("x", "y"), "score").axes[0]
+    drawn = [line.get_ydata() for line in wide.lines if len(line.get_ydata())]
+    assert len(drawn) == 3 and wide.get_ylim()[0] < 0 < 1 < wide.get_ylim()[1]
+    near = maps.slopes([0.5, 0.51], [0.5, 0.49], ["a", "b"], ("x", "y"), "score").axes[0]
+    assert 0.45 < near.get_ylim()[0] < 0.49 and "shows a part" in near.get_ylabel()
     apart, close = (
         maps.slopes([0.1, 0.2], ends, ["a", "b"], ("x", "y"), "score").axes[0] for ends in ([0.3, 0.1], [0.3, 0.31])
     )

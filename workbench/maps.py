@@ -101,16 +101,20 @@ def country_map(
     return figure
 
 
-def stacked_shares(table: pd.DataFrame, xlabel: str = "share of the variance", title: str = "") -> Figure:
-    """Parts of a whole as stacked bars, one line per row of the table."""
+def stacked_shares(
+    table: pd.DataFrame, xlabel: str = "share of the variance", title: str = "", ordered: bool = False
+) -> Figure:
+    """Parts of a whole as stacked bars, one line per row of the table; colours run from end to end if `ordered`."""
     import matplotlib.pyplot as plt
 
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 1.3 + 0.32 * len(table)), layout="constrained")
-        left = np.zeros(len(table))
-        for number, name in enumerate(table.columns):
+        left, ends = np.zeros(len(table)), plt.get_cmap("PuOr")
+        steps = [PALETTE[i % len(PALETTE)] for i in range(table.shape[1])]
+        colours = [ends(at) for at in np.linspace(0.1, 0.9, table.shape[1])] if ordered else steps
+        for colour, name in zip(colours, table.columns):
             values = table[name].to_numpy(np.float64)
-            axes.barh(range(len(table)), values, left=left, color=PALETTE[number % len(PALETTE)], label=str(name))
+            axes.barh(range(len(table)), values, left=left, color=colour, label=str(name))
             left += values
         axes.set_yticks(range(len(table)), [str(name) for name in table.index])
         axes.invert_yaxis()
@@ -126,14 +130,17 @@ def slopes(
 ) -> Figure:
     """One line per name from its score in one format to its score in another; level lines would be stability.
 
-    Up to eight lines are named at their end, if they end apart.
+    Up to eight lines are named at their end, if they end apart. Where all stay within 0.1 of one half, the axis shows
+    that part alone and says so.
     """
     import matplotlib.pyplot as plt
 
     one, two = np.asarray(before, np.float64), np.asarray(after, np.float64)
     if one.shape != two.shape or len(one) != len(names):
         raise InputError(f"There are {len(one)} scores before, {len(two)} after and {len(names)} names.")
-    named = len(names) <= 8 and bool((np.diff(np.sort(two)) > 0.03).all())  # else the names would hide each other
+    furthest = float(np.nanmax(np.abs(np.concatenate([one, two]) - 0.5), initial=1e-3))
+    reach = 1.25 * furthest if furthest < 0.1 else 0.52
+    named = len(names) <= 8 and bool((np.diff(np.sort(two)) > 0.06 * reach).all())  # else the names would hide each other
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
         for y0, y1, name in zip(one, two, names):
@@ -144,7 +151,11 @@ def slopes(
                 axes.annotate(name, (1, y1), (5, 0), textcoords="offset points", size=7.5, va="center", color=GREY)
         axes.axhline(0.5, **REFERENCE)
         axes.set_xticks([0, 1], list(ends))
-        axes.set(xlim=(-0.15, 1.45 if named else 1.15), ylim=(-0.02, 1.02), ylabel=ylabel, title=title)
+        for colour, says in ((PALETTE[1], "rises"), (PALETTE[0], "falls, or is level")):
+            axes.plot([], [], marker="o", ms=3.5, lw=1.1, color=colour, label=says)
+        about = ylabel if reach == 0.52 else f"{ylabel}; the axis shows a part"
+        axes.set(xlim=(-0.15, 1.45 if named else 1.15), ylim=(0.5 - reach, 0.5 + reach), ylabel=about, title=title)
+        figure.legend(loc="outside lower center", ncols=2)
         axes.grid(axis="y")
         plt.close(figure)
     return figure

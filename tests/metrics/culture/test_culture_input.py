@@ -202,6 +202,38 @@ def test_split_half_tells_a_profile_from_noise():
     assert stable["spearman_brown"] == pytest.approx(2 * r / (1 + r))
 
 
+def test_many_clusterings_are_those_of_the_library():
+    from sklearn.cluster import KMeans
+
+    from workbench.datasets.survey_files import DIMENSIONS, country_scores
+    from workbench.metrics.culture.clusters import many_ari, many_kmeans
+
+    rng = np.random.default_rng(0)
+    one, two = rng.integers(0, 3, (40, 9)), rng.integers(0, 4, (40, 9))
+    assert many_ari(one, two) == pytest.approx([culture.ari(a, b) for a, b in zip(one, two)])
+    assert many_ari(one[:1] * 0, one[:1] * 0).tolist() == [1.0]
+    scores = country_scores()[list(DIMENSIONS)].to_numpy()
+    z = (scores - scores.mean(axis=0)) / scores.std(axis=0)
+    sets = z.reshape(3, 8, 6)
+    theirs = [KMeans(3, n_init=50, random_state=0).fit_predict(points) for points in sets]
+    assert many_ari(many_kmeans(sets, 3, n_init=50), np.array(theirs)).tolist() == [1.0] * 3
+    assert set(many_kmeans(np.zeros((1, 5, 2)), 3)[0]) == {0}  # five times one point
+
+
+def test_clusters_are_tested_against_noise_of_their_shape():
+    rng = np.random.default_rng(1)
+    noise = culture.noise_curves(8, 6, draws=200)
+    linked = np.repeat([[0.0], [4.0], [9.0], [9.1]], 2, axis=0) + rng.normal(0, 0.1, (8, 6))
+    found, loose = (culture.against_noise(culture.ari_curve(x), noise) for x in (linked, rng.normal(size=(8, 6))))
+    assert (found["p"] == 1 / 201).all() and (found["excess_low"] > 0).all()
+    assert (loose["p"] > 0.05).all() and (loose["excess_low"] < 0).all()
+    assert found["excess"].tolist() == pytest.approx((found["ari"] - found["mean"]).tolist())
+    ps = [culture.against_noise(culture.ari_curve(rng.normal(size=(8, 6))), noise)["p"].iloc[2] for _ in range(40)]
+    assert 0.3 < np.mean(ps) < 0.7  # under the null p is even
+    with pytest.raises(InputError, match="same shape as the curve"):
+        culture.against_noise(culture.ari_curve(linked), culture.noise_curves(8, 4, draws=2))
+
+
 def test_mantel_splits_of_one_factor_agree():
     rng = np.random.default_rng(0)
     factor = rng.normal(size=(30, 1))

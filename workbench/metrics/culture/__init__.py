@@ -37,12 +37,13 @@ from workbench.metrics.culture.dimensions import (
     vsm13,
 )
 from workbench.metrics.culture.extrapolability import (
+    against_noise,
     ari,
     ari_curve,
     dimension_impact,
     mantel_null,
     mantel_splits,
-    noise_band,
+    noise_curves,
     split_half,
 )
 from workbench.metrics.culture.free_text import (
@@ -94,6 +95,7 @@ __all__ = [
     "Steering",
     "ValuesMap",
     "VarianceShares",
+    "against_noise",
     "agreement",
     "alignment_matrix",
     "alignments",
@@ -129,7 +131,7 @@ __all__ = [
     "mantel_null",
     "mantel_splits",
     "mean_tau_test",
-    "noise_band",
+    "noise_curves",
     "open_closed_disparity",
     "order_flip",
     "paired_shares",
