@@ -140,7 +140,8 @@ def slopes(
         raise InputError(f"There are {len(one)} scores before, {len(two)} after and {len(names)} names.")
     furthest = float(np.nanmax(np.abs(np.concatenate([one, two]) - 0.5), initial=1e-3))
     reach = 1.25 * furthest if furthest < 0.1 else 0.52
-    named = len(names) <= 8 and bool((np.diff(np.sort(two)) > 0.06 * reach).all())  # else the names would hide each other
+    apart = bool((np.diff(np.sort(two)) > 0.06 * reach).all())
+    named = len(names) <= 8 and apart  # else the names would hide each other
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
         for y0, y1, name in zip(one, two, names):

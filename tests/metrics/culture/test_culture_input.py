@@ -258,6 +258,39 @@ def test_bbq_scores_from_probabilities():
     assert found["p_unknown"].tolist() == pytest.approx([0.2, 0.2])
 
 
+def test_bbq_by_region_tells_accuracy_abstention_and_bias_apart():
+    right = {"ambiguous": [1.0, 0.0, 0.0, 0.0], "disambiguated": [1.0, 1.0, 1.0, 0.0]}
+    says_unknown = {"ambiguous": [1.0, 0.0, 0.0, 0.0], "disambiguated": [0.0, 0.0, 0.0, 1.0]}
+    rows = [
+        {
+            "region": region,
+            "condition": each,
+            "template": f"t{i}",
+            "accuracy": right[each][i],
+            "abstains": says_unknown[each][i],
+            "p_correct": 0.5,
+            "p_unknown": 0.1,
+            "bias": sign * (0.1 + i / 100),
+            "chosen_bias": np.nan if says_unknown[each][i] else sign,
+        }
+        for region, sign in (("North", 1.0), ("South", -1.0))
+        for each in right
+        for i in range(4)
+    ]
+    found = culture.bbq_summary(pd.DataFrame(rows), ["region", "condition"]).set_index(
+        ["region", "condition", "metric"]
+    )
+    mean = found["mean"].unstack("metric")
+    assert mean.loc[("North", "ambiguous"), ["accuracy", "abstains"]].tolist() == [0.25, 0.25]
+    assert mean.loc[("North", "disambiguated"), ["accuracy", "abstains"]].tolist() == [0.75, 0.25]
+    assert mean.loc["South", "bias"].tolist() == pytest.approx([-0.115, -0.115])
+    shares = found[found.index.get_level_values("metric").isin(["accuracy", "abstains"])]
+    assert (shares["low"] > 0).all() and (shares["high"] < 1).all() and (shares["n_clusters"] == 4).all()
+    assert found.loc[("North", "ambiguous", "chosen_bias"), ["n", "n_undefined"]].tolist() == [3, 1]
+    with pytest.raises(InputError, match="'condition' among the groups"):
+        culture.bbq_summary(pd.DataFrame(rows), ["region"])
+
+
 def test_stereoset_scores():
     rows = [("i0", "stereotype", -1.0), ("i0", "anti-stereotype", -2.0), ("i0", "unrelated", -3.0)]
     rows += [("i1", "stereotype", -2.0), ("i1", "anti-stereotype", -2.0), ("i1", "unrelated", -1.0)]

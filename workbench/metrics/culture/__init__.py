@@ -20,6 +20,7 @@ from workbench.metrics.culture.alignment import (
 from workbench.metrics.culture.bias import (
     bbq_bias,
     bbq_scores,
+    bbq_summary,
     constant_answers,
     icat,
     label_scores,
@@ -106,6 +107,7 @@ __all__ = [
     "baselines",
     "bbq_bias",
     "bbq_scores",
+    "bbq_summary",
     "best_context",
     "check_orientation",
     "choice_preference",

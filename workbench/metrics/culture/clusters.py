@@ -26,7 +26,7 @@ def many_kmeans(points: Floats, k: int, n_init: int = 10, seed: int = 0) -> Ints
         n_init: Starts per set; the one with the least squared distance within clusters is kept.
         seed: Of the starts.
     """
-    sets, n, d = points.shape
+    sets, n, _ = points.shape
     x = np.repeat(points, n_init, axis=0)
     centres = _spread_starts(x, k, np.random.default_rng(seed))
     labels, moving = np.full(x.shape[:2], -1), np.arange(len(x))
@@ -66,7 +66,7 @@ def _distances(x: Floats, centres: Floats) -> Floats:
 
 
 def _spread_starts(x: Floats, k: int, rng: np.random.Generator) -> Floats:
-    """k points of each set, `[sets, k, d]`: each the best of a few drawn in proportion to the squared distance left."""
+    """Starts of each set, `[sets, k, d]`: the best of a few points drawn in proportion to the squared distance left."""
     sets, n, d = x.shape
     chosen, rows = np.empty((sets, k, d)), np.arange(sets)[:, None]
     left = np.ones((sets, n))

@@ -78,9 +78,9 @@ def against_noise(curve: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
         noise: Made by `noise_curves` for the same shape and k.
 
     Returns:
-        One row per size: `ari`, `mean` of the noise with `low` and `high` (2.5 and 97.5 percentiles over draws), `excess`
-        (ari less that mean) with `excess_low` and `excess_high` (ari less `high` and less `low`), one-sided Monte-Carlo
-        `p` = (1 + draws as high) / (1 + draws), `n` and `draws`.
+        One row per size: `ari`, `mean` of the noise with `low` and `high` (2.5 and 97.5 percentiles over draws),
+        `excess` (ari less that mean) with `excess_low` and `excess_high` (ari less `high` and less `low`), one-sided
+        Monte-Carlo `p` = (1 + draws as high) / (1 + draws), `n` and `draws`.
     """
     rows = []
     for size, part in curve.groupby("size"):
