@@ -8,15 +8,12 @@ import pytest
 
 from workbench.datasets import surveys
 from workbench.datasets.planted_respondents import holds_opinion, planted_answers, synthetic_shares
+from workbench.datasets.populations import check_personas, load_microdata, load_shares, load_values_survey
 from workbench.datasets.survey_files import (
-    check_personas,
     country_scores,
     load_instrument,
     load_ipip,
-    load_microdata,
     load_personas,
-    load_shares,
-    load_values_survey,
     load_vsm,
     own_format,
     personas,

@@ -65,6 +65,33 @@ def test_planted_respondents_are_found_in_the_notebook(executed):
     assert planted["planted: first slot"]["direction: ascending to descending"] == pytest.approx(1)
 
 
+def test_other_models_are_held_against_the_first(executed, tmp_path):
+    other = tmp_path / "other"
+    tiny.network(context=4096, seed=1).save_pretrained(other)
+    tiny.byte_tokenizer().save_pretrained(other)
+    run = executed("robustness", {**SMALL["robustness"], "other_models": [str(other)]})
+    assert run.status == "ok", run.failure
+    assert run.table("models")["model"].nunique() == 2 and len(run.table("signs")) == 3
+    (claim,) = run.table("what_holds").query("claim.str.contains('same way')").to_dict("records")
+    assert claim["n"] == 3 and 0 <= claim["low"] <= claim["high"] <= 1
+
+
+def test_clusters_are_tested_against_noise_in_the_notebook(executed):
+    run = executed("robustness")
+    found = run.table("ari_curve")
+    assert set(found["size"]) == {1, 2, 3, 4, 5} and (found["draws"] == 499).all() and (found["p"] >= 1 / 500).all()
+    claim = run.table("what_holds").query("claim.str.startswith('Half of the dimensions')").iloc[0]
+    half = found[(found["size"] == 3) & (found["profile"] == "the model's personas")].iloc[0]
+    assert f"p = {half['p']:.3f}" in claim["claim"] and claim["low"] == pytest.approx(half["excess_low"])
+
+
+def test_a_map_needs_the_six_dimensions(executed, tmp_path):
+    run = executed(
+        "cultural_map", {"instrument": write_survey(tmp_path, COUNTRIES)["instrument"], "countries": COUNTRIES}
+    )
+    assert run.status == "failed" and "the map needs items on PDI" in run.failure.message
+
+
 def write_survey(tmp_path, groups):
     items = tmp_path / "mine.csv"
     items.write_text(ITEMS, encoding="utf-8")

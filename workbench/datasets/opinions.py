@@ -15,7 +15,7 @@ from workbench.datasets.bigbench import BIGBENCH, TASKS
 from workbench.datasets.hub import Hub
 from workbench.datasets.items import Record
 from workbench.datasets.packaged import Packaged
-from workbench.datasets.survey_files import check_shares, load_microdata
+from workbench.datasets.populations import check_shares, load_microdata
 from workbench.datasets.surveys import Instrument, SurveyItem
 from workbench.errors import InputError, unknown
 
