@@ -154,6 +154,15 @@ def test_a_base_model_and_moral_items_have_their_tables(executed, tmp_path):
     assert worlds[worlds["metric"] == "diversity"]["mean"].between(0, 1).all()
 
 
+def test_a_survey_of_two_groups_runs(executed, tmp_path):
+    groups = ["Women", "Men"]
+    (tmp_path / "personas.csv").write_text("name,text\nWomen,You are a woman.\nMen,You are a man.\n", encoding="utf-8")
+    given = {**write_survey(tmp_path, groups), "personas_file": str(tmp_path / "personas.csv"), "more_scales": False}
+    run = executed("robustness", given)
+    assert run.status == "ok", run.failure
+    assert len(run.table("personas")) == 2
+
+
 def test_groups_without_personas_still_have_an_alignment(executed, tmp_path):
     given = {**write_survey(tmp_path, ["North", "South"]), "n_emotions": 6, "open_items": 0, "topics": 1}
     run = executed("opinion_distributions", given)
