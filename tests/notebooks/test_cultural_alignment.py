@@ -111,6 +111,7 @@ def test_a_users_survey_with_peoples_answers_runs(executed, tmp_path):
     run = executed("robustness", given)
     assert run.status == "ok", run.failure
     assert run.facts["instrument"]["name"] == "mine"
+    assert run.facts["prompts"]["chat"] and len(run.facts["prompts"]["sha256"]) == 64
     assert set(run.table("variance")["n_countries"]) == {4}
 
 
