@@ -42,3 +42,11 @@ def test_slopes_need_one_name_per_line():
     assert [text.get_text() for text in apart.texts] == ["a", "b"] and not close.texts
     with pytest.raises(InputError, match="3 names"):
         maps.slopes([0.1], [0.2], NAMES, ("x", "y"), "score")
+
+
+def test_a_wide_matrix_names_no_columns_and_keeps_its_ends():
+    wide = pd.DataFrame(0.5, ["a", "b"], range(31))
+    axes = maps.matrix(wide, "p", ends=(0, 1), xlabel="31 questions").axes[0]
+    assert not axes.texts and not len(axes.get_xticks()) and axes.get_xlabel() == "31 questions"
+    assert axes.images[0].get_clim() == (0, 1)
+    assert len(maps.matrix(wide.iloc[:, :30], "p").axes[0].texts) == 60

@@ -17,10 +17,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MOST_NAMED = 30
+"""Columns of a matrix that can be named."""
+
+
 def matrix(
-    table: pd.DataFrame, label: str, centre: float | None = None, title: str = "", mark_diagonal: bool = False
+    table: pd.DataFrame,
+    label: str,
+    centre: float | None = None,
+    title: str = "",
+    mark_diagonal: bool = False,
+    ends: tuple[float, float] | None = None,
+    xlabel: str = "",
 ) -> Figure:
     """A matrix of numbers, its rows and columns named, each cell with its value.
+
+    Beyond `MOST_NAMED` columns there is no room for values or their names; then `xlabel` says what columns are.
 
     Args:
         table: Rows by columns.
@@ -28,6 +40,8 @@ def matrix(
         centre: Value at the middle of a diverging scale; None for a sequential one.
         title: Headline.
         mark_diagonal: Frame the cells whose row and column have one name.
+        ends: Ends of a sequential scale; None for those of the numbers.
+        xlabel: What the columns are.
     """
     import matplotlib.pyplot as plt
 
@@ -38,16 +52,20 @@ def matrix(
         height = 1.4 + 0.34 * len(table)
         figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
         if centre is None:
-            image = axes.imshow(values, cmap="cividis", aspect="auto")
+            least, most = ends or (None, None)
+            image = axes.imshow(values, cmap="cividis", vmin=least, vmax=most, aspect="auto")
         else:
             reach = float(np.nanmax(np.abs(values - centre))) or 1.0
             image = axes.imshow(values, cmap="RdBu_r", vmin=centre - reach, vmax=centre + reach, aspect="auto")
-        axes.set_xticks(range(table.shape[1]), [str(name) for name in table.columns], rotation=40, ha="right")
+        named = table.shape[1] <= MOST_NAMED
+        columns = [str(name) for name in table.columns] if named else []
+        axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
+        axes.set_xlabel(xlabel)
         axes.set_yticks(range(table.shape[0]), [str(name) for name in table.index])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         for (row, column), value in np.ndenumerate(values):
-            if not np.isnan(value):
+            if named and not np.isnan(value):
                 r, g, b, _ = image.cmap(image.norm(value))
                 ink = "black" if 0.3 * r + 0.59 * g + 0.11 * b > 0.55 else "white"
                 axes.text(column, row, f"{value:.2f}", ha="center", va="center", size=7.5, color=ink)
