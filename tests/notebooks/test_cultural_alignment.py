@@ -69,7 +69,7 @@ def test_other_models_are_held_against_the_first(executed, tmp_path):
     other = tmp_path / "other"
     tiny.network(context=4096, seed=1).save_pretrained(other)
     tiny.byte_tokenizer().save_pretrained(other)
-    run = executed("robustness", {**SMALL["robustness"], "other_models": [str(other)]})
+    run = executed("robustness", {**SMALL["robustness"], "more_scales": True, "other_models": [str(other)]})
     assert run.status == "ok", run.failure
     assert run.table("models")["model"].nunique() == 2 and len(run.table("signs")) == 3
     (claim,) = run.table("what_holds").query("claim.str.contains('same way')").to_dict("records")
