@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import InputError
 from workbench.figures import GREY, MARKERS, PALETTE, REFERENCE, STYLE, WIDTH
@@ -148,8 +149,8 @@ def slopes(
 ) -> Figure:
     """One line per name from its score in one format to its score in another; level lines would be stability.
 
-    Up to eight lines are named at their end, if they end apart. Where all stay within 0.1 of one half, the axis shows
-    that part alone and says so.
+    Up to eight lines are named at their end, names that would overlap moved apart. Where all stay within 0.1 of one
+    half, the axis shows that part alone and says so.
     """
     import matplotlib.pyplot as plt
 
@@ -158,19 +159,21 @@ def slopes(
         raise InputError(f"There are {len(one)} scores before, {len(two)} after and {len(names)} names.")
     furthest = float(np.nanmax(np.abs(np.concatenate([one, two]) - 0.5), initial=1e-3))
     reach = 1.25 * furthest if furthest < 0.1 else 0.52
-    apart = bool((np.diff(np.sort(two)) > 0.06 * reach).all())
-    named = len(names) <= 8 and apart  # else the names would hide each other
+    named, heights = len(names) <= 8, _apart(two, 0.09 * reach)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
-        for y0, y1, name in zip(one, two, names):
+        for y0, y1, height, name in zip(one, two, heights, names):
             rises = y1 > y0
             colour = PALETTE[1] if rises else PALETTE[0]
             axes.plot([0, 1], [y0, y1], marker="o", ms=3.5, lw=1.1, alpha=0.75, color=colour)
             if named:
-                axes.annotate(name, (1, y1), (5, 0), textcoords="offset points", size=7.5, va="center", color=GREY)
+                axes.annotate(name, (1.02, height), size=7.5, va="center", color=GREY)
         axes.axhline(0.5, **REFERENCE)
         axes.set_xticks([0, 1], list(ends))
-        for colour, says in ((PALETTE[1], "rises"), (PALETTE[0], "falls, or is level")):
+        looks = ((PALETTE[1], "rises", two > one), (PALETTE[0], "falls, or is level", ~(two > one)))
+        for colour, says, lines in looks:
+            if not lines.any():
+                continue
             axes.plot([], [], marker="o", ms=3.5, lw=1.1, color=colour, label=says)
         about = ylabel if reach == 0.52 else f"{ylabel}; the axis shows a part"
         axes.set(xlim=(-0.15, 1.45 if named else 1.15), ylim=(0.5 - reach, 0.5 + reach), ylabel=about, title=title)
@@ -178,6 +181,14 @@ def slopes(
         axes.grid(axis="y")
         plt.close(figure)
     return figure
+
+
+def _apart(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
+    """The heights with each at least a gap above the one below it."""
+    order, moved = np.argsort(heights, kind="stable"), np.array(heights, np.float64)
+    for below, above in pairwise(order):
+        moved[above] = max(moved[above], moved[below] + gap)
+    return moved
 
 
 def _draw_personas(axes: Axes, points: pd.DataFrame, origin: Sequence[float] | None, reach: float) -> None:

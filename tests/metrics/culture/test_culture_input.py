@@ -153,6 +153,17 @@ def test_refusals_are_no_answers():
     assert found["refusal"].tolist() == pytest.approx([0.5, 0.5])
 
 
+def test_surface_forms_of_one_place_add_up_unless_the_best_is_asked_for():
+    forms = [(0.0, "1", 0.2), (0.0, " 1", 0.2), (1.0, "2", 0.3), (1.0, " 2", 0.0)]
+    table = pd.DataFrame(forms, columns=["value", "text", "p"]).assign(question_id="q", option=range(4), role="none")
+    with np.errstate(divide="ignore"):
+        table["logprob"] = np.log(table.pop("p"))
+    assert culture.responses(table)["p"].tolist() == pytest.approx([4 / 7, 3 / 7])
+    best = culture.responses(table, alias="max")
+    assert best["p"].tolist() == pytest.approx([0.4, 0.6])
+    assert best["mass"].tolist() == pytest.approx([0.7, 0.7])  # what the listed answers hold, whichever form is read
+
+
 def test_shown_order_never_matters_twice():
     table = pd.DataFrame({"question_id": ["q"] * 3, "option": [0, 1, 2], "text": list("abc"), "role": "none"})
     table["value"], table["logprob"] = [2.0, 1.0, 0.0], np.log([0.5, 0.3, 0.2])
