@@ -164,6 +164,28 @@ def test_a_survey_of_two_groups_runs(executed, tmp_path):
     assert len(run.table("personas")) == 2
 
 
+def test_real_people_of_several_countries_are_held_against_the_west(executed, tmp_path):
+    wave = tmp_path / "human_resp" / "American_Trends_Panel_W1"
+    wave.mkdir(parents=True)
+    keys, options = [f"Q{i}_W1" for i in range(3)], ["Good", "Fair", "Bad", "Refused"]
+    info = [
+        {"key": k, "question": f"How is {k}?", "references": str(options), "option_ordinal": "[3, 2, 1]"} for k in keys
+    ]
+    pd.DataFrame(info).to_csv(wave / "info.csv")
+    people = [
+        {"COUNTRY": group, "WEIGHT_W1": 1.0, **{k: options[(person + i) % 4] for i, k in enumerate(keys)}}
+        for group in ("Germany", "France", "Japan", "Kenya")
+        for person in range(8)
+    ]
+    pd.DataFrame(people).to_csv(wave / "responses.csv", index=False)
+    given = {**SMALL["opinion_distributions"], "open_items": 0, "topics": 1, "opinion_sets": [f"{tmp_path}:COUNTRY"]}
+    run = executed("opinion_distributions", given)
+    assert run.status == "ok", run.failure
+    assert set(run.table("groups").index) == {"Germany", "France", "Japan", "Kenya"}
+    (claim,) = run.table("what_holds").query("claim.str.startswith('North America')").to_dict("records")
+    assert claim["n"] == 3 and claim["estimate"] == pytest.approx(0)  # all countries answered alike
+
+
 def test_groups_without_personas_still_have_an_alignment(executed, tmp_path):
     given = {**write_survey(tmp_path, ["North", "South"]), "n_emotions": 6, "open_items": 0, "topics": 1}
     run = executed("opinion_distributions", given)
