@@ -179,6 +179,13 @@ def test_map_is_oriented_and_places_new_points():
     x[:, 1] = -x[:, 0] + rng.normal(0, 3, 30)
     found = culture.culture_map(x)
     assert found.loadings[0, 1] > 0 and found.loadings[1, 4] > 0
+    turned = culture.culture_map(100 - x)  # the same axes, whichever way the decomposition finds them
+    assert turned.loadings == pytest.approx(found.loadings)
+    order = np.random.default_rng(1).permutation(30)
+    for some in (x[order[:20]], x[order[10:]], x * [1, 1, 3, 1, 1, 1], -x[order[:15]]):
+        each = culture.culture_map(some)
+        assert each.loadings[0, 1] > 0 and each.loadings[1, 4] > 0
+    assert culture.culture_map(x, up=(0, 4)).loadings[0, 1] < 0  # another pole, another direction
     assert found.explained.sum() == pytest.approx(1)
     assert found.place(x).mean(axis=0) == pytest.approx([0, 0], abs=1e-9)
 
@@ -322,6 +329,7 @@ def test_mean_tau_agrees_with_rank_agreement_and_shuffles():
     reference = rng.normal(size=(8, 6))
     found = culture.mean_tau_test(reference + rng.normal(0, 0.2, (8, 6)), reference)
     assert found["p"] < 0.01 and found["null_low"] < 0 < found["null_high"] < found["mean_tau"]
+    assert culture.mean_tau_test(reference, reference, draws=99)["p"] == 1 / 100  # never 0
     model = np.round(rng.normal(size=(8, 6)))  # with ties
     taus = [culture.rank_agreement(model[:, d], reference[:, d])["tau"] for d in range(6)]
     assert culture.mean_tau_test(model, reference, draws=9)["mean_tau"] == pytest.approx(np.mean(taus))

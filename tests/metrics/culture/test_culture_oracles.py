@@ -259,6 +259,11 @@ def test_kogut_singh_on_the_full_reference(a, b, distance):
     assert found == pytest.approx(distance, rel=1e-3)
 
 
+def test_kogut_singh_takes_the_sample_variance_of_its_reference():
+    reference = [(0.0, 10.0), (2.0, 30.0)]  # sample variances 2 and 200
+    assert culture.kogut_singh(*reference, reference=reference) == pytest.approx((4 / 2 + 400 / 200) / 2)
+
+
 def test_inglehart_welzel_constants():
     assert culture.rescale((1, 1))[0] == pytest.approx([1.848, 1.51])
     assert culture.rescale((1, 1), "tao_2024")[0] == pytest.approx([2.19, 1.60])
