@@ -309,6 +309,12 @@ def test_bbq_by_region_tells_accuracy_abstention_and_bias_apart():
         culture.bbq_summary(pd.DataFrame(rows), ["region"])
 
 
+def test_either_meaningful_sentence_counts_against_the_unrelated_one():
+    rows = [("i0", "stereotype", -1.0), ("i0", "anti-stereotype", -3.0), ("i0", "unrelated", -2.0)]
+    table = pd.DataFrame(rows, columns=["item", "kind", "logprob"]).assign(n_tokens=1, target="x")
+    assert culture.stereoset_scores(table)["related"].tolist() == [0.5]
+
+
 def test_stereoset_scores():
     rows = [("i0", "stereotype", -1.0), ("i0", "anti-stereotype", -2.0), ("i0", "unrelated", -3.0)]
     rows += [("i1", "stereotype", -2.0), ("i1", "anti-stereotype", -2.0), ("i1", "unrelated", -1.0)]

@@ -113,6 +113,13 @@ def test_steering_gain_margin_top1():
     assert found.mrr == pytest.approx((1 + 1 + 1 / 2) / 3)
 
 
+def test_ties_share_the_nearest_country():
+    found = culture.steer(np.full((4, 4), 0.5), draws=20)
+    assert found.top1 == found.chance == 0.25 and found.p_top1 == 1
+    half = culture.steer([[0.8, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]], draws=20)
+    assert half.top1 == pytest.approx((1 / 2 + 1) / 3) and half.personas["rank"].tolist() == [1.5, 1, 2.5]
+
+
 def test_collapse_beside_ranks():
     humans, personas = [(0, 0), (1, 0), (0, 1)], [(0.5, 0.5), (0.6, 0.5), (0.5, 0.6)]
     assert culture.collapse(personas, humans) == pytest.approx(0.1)
