@@ -31,10 +31,24 @@ def test_stacked_shares_fill_the_whole():
 
 
 def test_slopes_need_one_name_per_line():
-    assert len(maps.slopes([0.1, 0.2], [0.3, 0.1], ["a", "b"], ("x", "y"), "score").axes[0].lines) == 3
+    wide = maps.slopes([0.1, 0.2], [0.3, 0.1], ["a", "b"], ("x", "y"), "score").axes[0]
+    drawn = [line.get_ydata() for line in wide.lines if len(line.get_ydata())]
+    assert len(drawn) == 3 and wide.get_ylim()[0] < 0 < 1 < wide.get_ylim()[1]
+    near = maps.slopes([0.5, 0.51], [0.5, 0.49], ["a", "b"], ("x", "y"), "score").axes[0]
+    assert 0.45 < near.get_ylim()[0] < 0.49 and "shows a part" in near.get_ylabel()
     apart, close = (
         maps.slopes([0.1, 0.2], ends, ["a", "b"], ("x", "y"), "score").axes[0] for ends in ([0.3, 0.1], [0.3, 0.31])
     )
-    assert [text.get_text() for text in apart.texts] == ["a", "b"] and not close.texts
+    assert [text.get_text() for text in apart.texts] == ["a", "b"] == [text.get_text() for text in close.texts]
+    low, high = (text.xy[1] for text in close.texts)
+    assert low == 0.3 and high - low > 0.04  # names that would overlap are moved apart
     with pytest.raises(InputError, match="3 names"):
         maps.slopes([0.1], [0.2], NAMES, ("x", "y"), "score")
+
+
+def test_a_wide_matrix_names_no_columns_and_keeps_its_ends():
+    wide = pd.DataFrame(0.5, ["a", "b"], range(31))
+    axes = maps.matrix(wide, "p", ends=(0, 1), xlabel="31 questions").axes[0]
+    assert not axes.texts and not len(axes.get_xticks()) and axes.get_xlabel() == "31 questions"
+    assert axes.images[0].get_clim() == (0, 1)
+    assert len(maps.matrix(wide.iloc[:, :30], "p").axes[0].texts) == 60

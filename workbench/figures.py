@@ -130,6 +130,8 @@ def curves(
         axes.grid()
         axes.set(xlabel=xlabel or x, ylabel=ylabel or value, title=title)
         axes.margins(x=0.02)
+        if pd.api.types.is_integer_dtype(table[x]):
+            axes.locator_params(axis="x", integer=True)
         if by or baseline is not None:
             _legend_below(figure, axes, by, baseline_name)
     return figure

@@ -8,20 +8,17 @@ import pytest
 
 from workbench.datasets import surveys
 from workbench.datasets.planted_respondents import holds_opinion, planted_answers, synthetic_shares
+from workbench.datasets.populations import check_personas, load_microdata, load_shares, load_values_survey
 from workbench.datasets.survey_files import (
-    check_personas,
     country_scores,
     load_instrument,
     load_ipip,
-    load_microdata,
     load_personas,
-    load_shares,
-    load_values_survey,
     load_vsm,
     own_format,
     personas,
 )
-from workbench.datasets.surveys import NOBODY, Format, SurveyItem, formats, survey_questions
+from workbench.datasets.surveys import NOBODY, Format, SurveyItem, formats, prompt_digest, survey_questions
 from workbench.errors import InputError
 from workbench.metrics import culture
 
@@ -64,6 +61,15 @@ def test_values_follow_the_scale_whatever_is_shown(form):
         assert shown == (surveys.REFUSAL if option.value is None else base[int(option.value)])
     listed_places = [base.index(text) for _, text in listed if text in base]
     assert listed_places == sorted(listed_places, reverse=form.direction == "descending")
+
+
+def test_the_digest_of_prompts_changes_with_anything_that_is_shown():
+    items = load_instrument().head(1)
+    base = prompt_digest(survey_questions(items))
+    assert base == prompt_digest(survey_questions(items)) and len(base) == 64
+    others = [survey_questions(items, Format(direction="descending")), survey_questions(items, chat=False)]
+    others += [survey_questions(items, personas=personas(["Japan"])), list(survey_questions(items))[::-1]]
+    assert base not in {prompt_digest(each) for each in others}
 
 
 def test_prompts_share_their_beginning():

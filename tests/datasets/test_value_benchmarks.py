@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from workbench.datasets.hub import Hub
 from workbench.datasets.opinions import load_global_opinions, load_opinion_qa, load_opinions, load_subpop
 from workbench.datasets.planted_respondents import planted_answers
 from workbench.datasets.value_benchmarks import BENCHMARKS, CONTEXTS, load_choices
@@ -167,9 +168,15 @@ def test_global_opinions_are_parsed_without_dont_knows():
     assert found.dropped == {"shares do not fit the options": 1, "fewer than two opinions, or one twice": 1}
 
 
-def test_opinions_are_named_by_one_text():
-    with pytest.raises(InputError, match="pass revision=<its full commit>"):
-        load_opinions("global_opinions")
+def test_opinions_are_named_by_one_text(monkeypatch):
+    monkeypatch.setattr(
+        Hub, "read", lambda hub, name, subset, revision: (GLOBAL, f"{hub.id}@{revision or hub.revision}")
+    )
+    assert (
+        len(load_opinions("global_opinions").instrument)
+        == len(load_opinions("global_opinions@" + "0" * 40).instrument)
+        == 1
+    )
     with pytest.raises(InputError, match="names no opinions"):
         load_opinions("subpop")
     with pytest.raises(InputError, match="American_Trends_Panel_W"):

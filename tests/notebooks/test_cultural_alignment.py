@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+import tiny
 from records import assert_comparable
 
 from workbench.runs import execute, plan
@@ -12,7 +13,13 @@ pytestmark = [pytest.mark.notebook, pytest.mark.model]
 COUNTRIES = ["U.S.A.", "China", "Japan", "Sweden"]
 SMALL = {
     "robustness": {"per_dimension": 2, "countries": COUNTRIES, "more_scales": False},
-    "opinion_distributions": {"per_dimension": 2, "countries": COUNTRIES, "n_emotions": 6, "open_items": 1},
+    "opinion_distributions": {
+        "per_dimension": 2,
+        "countries": COUNTRIES,
+        "n_emotions": 6,
+        "open_items": 2,
+        "topics": 2,
+    },
     "national_bias": {"n": 12, "n_sentences": 12},
     "cultural_map": {"per_dimension": 2, "countries": COUNTRIES},
 }
@@ -27,8 +34,6 @@ ITEMS = "id,text,key,dimension,opposite\n" + "".join(
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    import tiny
-
     done, model = {}, tmp_path_factory.mktemp("model")
     tiny.network(context=4096).save_pretrained(model)
     tiny.byte_tokenizer().save_pretrained(model)
@@ -62,6 +67,33 @@ def test_planted_respondents_are_found_in_the_notebook(executed):
     assert planted["planted: first slot"]["direction: ascending to descending"] == pytest.approx(1)
 
 
+def test_other_models_are_held_against_the_first(executed, tmp_path):
+    other = tmp_path / "other"
+    tiny.network(context=4096, seed=1).save_pretrained(other)
+    tiny.byte_tokenizer().save_pretrained(other)
+    run = executed("robustness", {**SMALL["robustness"], "more_scales": True, "other_models": [str(other)]})
+    assert run.status == "ok", run.failure
+    assert run.table("models")["model"].nunique() == 2 and len(run.table("signs")) == 3
+    (claim,) = run.table("what_holds").query("claim.str.contains('same way')").to_dict("records")
+    assert claim["n"] == 3 and 0 <= claim["low"] <= claim["high"] <= 1
+
+
+def test_clusters_are_tested_against_noise_in_the_notebook(executed):
+    run = executed("robustness")
+    found = run.table("ari_curve")
+    assert set(found["size"]) == {1, 2, 3, 4, 5} and (found["draws"] == 499).all() and (found["p"] >= 1 / 500).all()
+    claim = run.table("what_holds").query("claim.str.startswith('Half of the dimensions')").iloc[0]
+    half = found[(found["size"] == 3) & (found["profile"] == "the model's personas")].iloc[0]
+    assert f"p = {half['p']:.3f}" in claim["claim"] and claim["low"] == pytest.approx(half["excess_low"])
+
+
+def test_a_map_needs_the_six_dimensions(executed, tmp_path):
+    run = executed(
+        "cultural_map", {"instrument": write_survey(tmp_path, COUNTRIES)["instrument"], "countries": COUNTRIES}
+    )
+    assert run.status == "failed" and "the map needs items on PDI" in run.failure.message
+
+
 def write_survey(tmp_path, groups):
     items = tmp_path / "mine.csv"
     items.write_text(ITEMS, encoding="utf-8")
@@ -81,6 +113,7 @@ def test_a_users_survey_with_peoples_answers_runs(executed, tmp_path):
     run = executed("robustness", given)
     assert run.status == "ok", run.failure
     assert run.facts["instrument"]["name"] == "mine"
+    assert run.facts["prompts"]["chat"] and len(run.facts["prompts"]["sha256"]) == 64
     assert set(run.table("variance")["n_countries"]) == {4}
 
 
@@ -91,7 +124,7 @@ def test_a_users_groups_have_personas_of_their_own(executed, tmp_path, notebook,
     (tmp_path / "personas.csv").write_text(f"name,text\n{texts}", encoding="utf-8")
     given = {**write_survey(tmp_path, groups), "personas_file": str(tmp_path / "personas.csv"), **more}
     if notebook == "opinion_distributions":
-        given |= {"n_emotions": 6, "open_items": 0}
+        given |= {"n_emotions": 6, "open_items": 0, "topics": 1}
     run = executed(notebook, given)
     assert run.status == "ok", run.failure
     table = run.table("alignment" if notebook == "robustness" else "personas")
@@ -99,8 +132,64 @@ def test_a_users_groups_have_personas_of_their_own(executed, tmp_path, notebook,
     assert table[groups].notna().all(axis=None)
 
 
+def test_a_base_model_and_moral_items_have_their_tables(executed, tmp_path):
+    scale = "none|hardly|little|some|much|most"
+    rows = "".join(f"{f}{i},Whether {f} counts {i}.,{f},{scale}\n" for f in ("care", "loyalty") for i in (1, 2))
+    (tmp_path / "morals.csv").write_text(f"id,text,dimension,scale\n{rows}", encoding="utf-8")
+    base = tmp_path / "base"
+    tiny.network(context=4096, seed=1).save_pretrained(base)
+    tiny.byte_tokenizer().save_pretrained(base)
+    given = {
+        **SMALL["opinion_distributions"],
+        "open_items": 0,
+        "base_model": str(base),
+        "mfq": str(tmp_path / "morals.csv"),
+    }
+    run = executed("opinion_distributions", given)
+    assert run.status == "ok", run.failure
+    assert set(run.table("twins")["metric"]) == {"similarity", "mass", "p_max"}
+    assert run.table("what_holds")["claim"].str.startswith("Before post-training").sum() == 2
+    assert set(run.table("foundations")["persona"]) == {"none", "left", "right"}
+    assert set(run.table("foundations_gap")["dimension"]) == {"care", "loyalty"}
+    assert run.table("self_placement").loc["mean of both", ["left", "middle", "right"]].sum() == pytest.approx(1)
+    worlds = run.table("worlds")
+    assert set(worlds["condition"]) == {"plain", "plural", "listed", "agents", "agents, pooled"}
+    assert worlds[worlds["metric"] == "diversity"]["mean"].between(0, 1).all()
+
+
+def test_a_survey_of_two_groups_runs(executed, tmp_path):
+    groups = ["Women", "Men"]
+    (tmp_path / "personas.csv").write_text("name,text\nWomen,You are a woman.\nMen,You are a man.\n", encoding="utf-8")
+    given = {**write_survey(tmp_path, groups), "personas_file": str(tmp_path / "personas.csv"), "more_scales": False}
+    run = executed("robustness", given)
+    assert run.status == "ok", run.failure
+    assert len(run.table("personas")) == 2
+
+
+def test_real_people_of_several_countries_are_held_against_the_west(executed, tmp_path):
+    wave = tmp_path / "human_resp" / "American_Trends_Panel_W1"
+    wave.mkdir(parents=True)
+    keys, options = [f"Q{i}_W1" for i in range(3)], ["Good", "Fair", "Bad", "Refused"]
+    info = [
+        {"key": k, "question": f"How is {k}?", "references": str(options), "option_ordinal": "[3, 2, 1]"} for k in keys
+    ]
+    pd.DataFrame(info).to_csv(wave / "info.csv")
+    people = [
+        {"COUNTRY": group, "WEIGHT_W1": 1.0, **{k: options[(person + i) % 4] for i, k in enumerate(keys)}}
+        for group in ("Germany", "France", "Japan", "Kenya")
+        for person in range(8)
+    ]
+    pd.DataFrame(people).to_csv(wave / "responses.csv", index=False)
+    given = {**SMALL["opinion_distributions"], "open_items": 0, "topics": 1, "opinion_sets": [f"{tmp_path}:COUNTRY"]}
+    run = executed("opinion_distributions", given)
+    assert run.status == "ok", run.failure
+    assert set(run.table("groups").index) == {"Germany", "France", "Japan", "Kenya"}
+    (claim,) = run.table("what_holds").query("claim.str.startswith('North America')").to_dict("records")
+    assert claim["n"] == 3 and claim["estimate"] == pytest.approx(0)  # all countries answered alike
+
+
 def test_groups_without_personas_still_have_an_alignment(executed, tmp_path):
-    given = {**write_survey(tmp_path, ["North", "South"]), "n_emotions": 6, "open_items": 0}
+    given = {**write_survey(tmp_path, ["North", "South"]), "n_emotions": 6, "open_items": 0, "topics": 1}
     run = executed("opinion_distributions", given)
     assert run.status == "ok", run.failure
     assert list(run.table("personas").index) == ["no persona", "position only", "uniform answers", "people with people"]
@@ -118,20 +207,62 @@ def test_groups_without_personas_are_refused_before_anything_is_asked(executed, 
     assert run.status == "failed" and "personas_file=" in run.failure.message
 
 
-def test_a_benchmark_a_user_brings_climbs_its_ladder(executed, tmp_path):
-    stories = [
-        {
-            "Country": "nowhere",
-            "Value": f"Value {i}.",
-            "Rule-of-Thumb": f"Rule {i}.",
-            "Story": f"Story {i}.",
-            "Gold Label": g,
-        }
-        for i, g in enumerate(("yes", "no", "neutral"))
-    ]
-    pd.DataFrame(stories).to_csv(tmp_path / "stories.csv", index=False)
-    choices = [f"normad={tmp_path / 'stories.csv'}"]
+def test_every_value_benchmark_a_user_brings_is_asked(executed, tmp_path):
+    labels, values = ("yes", "no", "neutral"), ("Altruism", "Justice")
+    records = {
+        "normad": [
+            {"Country": "x", "Value": f"V {i}.", "Rule-of-Thumb": f"R {i}.", "Story": f"S {i}.", "Gold Label": label}
+            for i, label in enumerate(labels)
+        ],
+        "nurvalues": [{"Nursing_Value": v, "Alignment": i, "text_EN": f"Nurse {i}."} for i, v in enumerate(values)],
+        "cdeval": [
+            {"Dimension": d, "Domain": "work", "Question": f"Who, {d}?", "Option 1": "One.", "Option 2": "All."}
+            for d in ("PDI", "IDV")
+        ],
+        "cultural_bench": [
+            {
+                "prompt_question": f"What {k}?",
+                "answer": k,
+                "country": "x",
+                **{f"prompt_option_{o}": o * 3 for o in "abcd"},
+            }
+            for k in "AB"
+        ],
+        "pacifaist": [
+            {
+                "task_type": "multiple_choice",
+                "prompt": f"Which {k}?",
+                "choice_a": "Off.",
+                "choice_b": "On.",
+                "correct_choice": k,
+                "subcategory": "EP1",
+            }
+            for k in "AB"
+        ],
+    }
+    for name, rows in records.items():
+        pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+    choices = [f"{name}={tmp_path / name}.csv" for name in records]
     run = executed("national_bias", {"n": 12, "n_sentences": 12, "choices": choices})
     assert run.status == "ok", run.failure
     assert len(run.table("normad_labels")) == 5 and set(run.table("normad_labels")["n"]) == {3}
     assert any("normad" in claim for claim in run.table("what_holds")["claim"])
+    for name in records:
+        assert run.table(name)["mean"].between(0, 1).all()
+    assert run.table("pacifaist_constant")["best_constant"].unique().tolist() == [0.5]
+    assert set(run.table("cdeval_groups")["group"]) == {"PDI", "IDV"}
+
+
+def test_a_hub_set_is_read_at_the_commit_that_is_named_before_anything_else(executed, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    run = executed("national_bias", {"n": 12, "n_sentences": 12, "choices": ["cdeval@" + "a" * 40]})
+    assert run.status == "failed" and "Rykeryuhang/CDEval@aaaaaaaaaaaa" in run.failure.message
+    run = executed("national_bias", {"n": 12, "n_sentences": 12, "choices": ["cdeval"]})
+    assert "pass revision=" in run.failure.message or "@COMMIT" in run.failure.message
+    assert not run.tables
+
+
+def test_regions_show_accuracy_abstention_and_bias(executed):
+    regions = executed("national_bias").table("regions")
+    assert set(regions["metric"]) == {"accuracy", "abstains", "bias"}
+    assert set(regions["condition"]) <= {"ambiguous", "disambiguated"} and (regions["n"] > 0).all()

@@ -15,16 +15,22 @@ from workbench.datasets.bigbench import BIGBENCH, TASKS
 from workbench.datasets.hub import Hub
 from workbench.datasets.items import Record
 from workbench.datasets.packaged import Packaged
-from workbench.datasets.survey_files import check_shares, load_microdata
+from workbench.datasets.populations import check_shares, load_microdata
 from workbench.datasets.surveys import Instrument, SurveyItem
 from workbench.errors import InputError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-GLOBAL_OPINIONS = Hub("Anthropic/llm_global_opinions", "", "train")
+GLOBAL_OPINIONS = Hub("Anthropic/llm_global_opinions", "cb2880488749218abb81802a94c2c62ebfde2f35", "train")
 SUBPOP = Hub("jjssuh/subpop", "886d78a5cb55a576bd82b6724c46ae0f34a2ac3e", "train")
 EMOTIONS = Packaged(BIGBENCH, f"{TASKS}/emojis_emotion_prediction/task.json")
+WEST = (
+    *("United States", "U.S.A.", "Canada", "Britain", "Great Britain", "Germany", "France", "Netherlands", "Belgium"),
+    *("Switzerland", "Austria", "Ireland", "Denmark", "Sweden", "Norway", "Finland", "Iceland", "Italy", "Spain"),
+    "Portugal",
+)
+"""North America and Western Europe, as GlobalOpinionQA and the country table spell them."""
 NO_OPINION = re.compile(r"\b(don.?t know|no answer|refused|refuse|not asked|missing|prefer not)\b|\(vol", re.IGNORECASE)
 
 
@@ -41,14 +47,14 @@ class Opinions:
 
 
 def load_opinions(source: str, n: int | None = None, seed: int = 0) -> Opinions:
-    """Opinions by one text: global_opinions@COMMIT, subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE for OpinionQA's own files."""
+    """Opinions by one text: global_opinions[@COMMIT], subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE (OpinionQA's own files)."""
     name, _, revision = source.partition("@")
     if name == "global_opinions":
         return load_global_opinions(n, seed=seed, revision=revision or None)
     place, colon, attribute = source.rpartition(":")
     if not colon or not attribute:
         raise InputError(
-            f"{source!r} names no opinions; use global_opinions@COMMIT, subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE, with an "
+            f"{source!r} names no opinions; use global_opinions, subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE, with an "
             "attribute such as POLPARTY."
         )
     return load_subpop(attribute, n, seed) if place == "subpop" else load_opinion_qa(place, attribute, n, seed)
@@ -71,7 +77,7 @@ def load_global_opinions(
         n: Items, drawn with the seed; all for None.
         groups: Countries to keep, as the data set spells them ("(Current national sample)" and the like are cut off).
         seed: Of the draw.
-        revision: Commit on the hub; none was checked, so it must be given.
+        revision: Commit on the hub; None for the one that public code pins.
         records: The records, if they were read elsewhere; by default the hub is asked.
     """
     found = records if records is not None else GLOBAL_OPINIONS.read("global_opinions", "", revision)[0]

@@ -1,4 +1,4 @@
-"""Instruments, personas, country scores and people's answers: those written for the project, and a user's files."""
+"""Instruments, personas and country scores: those written for the project, and a user's files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.datasets.surveys import OWN, SCALES, Instrument, Persona, SurveyItem
 from workbench.errors import InputError, unknown
@@ -29,7 +29,6 @@ ACCURACY = {
 ACCURATE = 'How accurately does this describe you? "{}."'
 DIMENSIONS = ("PDI", "IDV", "MAS", "UAI", "LTO", "IVR")
 DEFAULT_PERSONAS = ("U.S.A.", "China", "Japan", "Germany", "Brazil", "India", "Sweden", "Russia")
-SUMS_WITHIN = 1e-6
 
 
 def load_instrument(source: str | Path = WBC24, licence: str = "the user's own") -> Instrument:
@@ -47,10 +46,20 @@ def load_instrument(source: str | Path = WBC24, licence: str = "the user's own")
     if str(source) == WBC24:
         return Instrument(WBC24, tuple(_written_items()), "Apache-2.0", WBC24_NOTE)
     path = Path(source).expanduser()
-    table = _csv(path, ["text"])
+    table = csv_table(path, ["text"])
     rows = table.to_dict("records")
     items = [_item({str(k): str(v) for k, v in row.items()}, i + 2, path.name) for i, row in enumerate(rows)]
     return Instrument(path.stem, tuple(items), licence)
+
+
+def check_dimensions(instrument: Instrument) -> None:
+    """Refuse an instrument whose dimensions are not the six with published country scores, which a map needs."""
+    mine = list(dict.fromkeys(item.dimension for item in instrument.items))
+    if set(mine) != set(DIMENSIONS):
+        raise InputError(
+            f"{instrument.name!r} has the dimensions {', '.join(mine[:8])}; the map needs items on "
+            f"{', '.join(DIMENSIONS)}. The notebooks robustness and opinion_distributions take any."
+        )
 
 
 def load_vsm(path: str | Path) -> Instrument:
@@ -99,12 +108,12 @@ def country_scores(path: str | Path | None = None) -> pd.DataFrame:
         with (WRITTEN / "countries.csv").open(encoding="utf-8") as file:
             return pd.read_csv(file).set_index("country")
     file_path = Path(path).expanduser()
-    table = _csv(file_path, [], ";").rename(columns=lambda name: str(name).strip().upper())
+    table = csv_table(file_path, [], ";").rename(columns=lambda name: str(name).strip().upper())
     table = table.rename(columns={"LTOWVS": "LTO"})
     if missing := [name for name in ("COUNTRY", *DIMENSIONS) if name not in table.columns]:
         raise InputError(f"{file_path.name} lacks the column {missing[0]!r}; it has {', '.join(table.columns)}.")
     found = table.set_index(table["COUNTRY"].str.strip().rename("country"))[list(DIMENSIONS)]
-    return found.replace({"#NULL!": None, "": None}).apply(_numbers, name=file_path.name)
+    return found.replace({"#NULL!": None, "": None}).apply(numbers, name=file_path.name)
 
 
 def personas(countries: Sequence[str] = DEFAULT_PERSONAS, wording: str = "native") -> list[Persona]:
@@ -129,155 +138,10 @@ def personas(countries: Sequence[str] = DEFAULT_PERSONAS, wording: str = "native
 def load_personas(path: str | Path) -> list[Persona]:
     """A user's personas: a CSV with the columns `name` (as the group is called in the shares) and `text`."""
     file_path = Path(path).expanduser()
-    table = _csv(file_path, ["name", "text"])
+    table = csv_table(file_path, ["name", "text"])
     if table["name"].duplicated().any() or (table[["name", "text"]] == "").any(axis=None):
         raise InputError(f"{file_path.name} has a persona twice, or one without a name or a text; mend that row.")
     return [Persona(name, text, "own") for name, text in zip(table["name"], table["text"])]
-
-
-def check_personas(names: Sequence[str], shares: pd.DataFrame) -> None:
-    """Refuse personas that stand for no group of the shares: steering compares each with its own.
-
-    Raises:
-        InputError: A name is no group, or there are fewer than two.
-    """
-    groups = list(dict.fromkeys(shares["group"]))
-    strange = [name for name in names if name not in groups]
-    if len(names) < 2 or strange:
-        what = f"Persona {strange[0]!r} is no group of the shares" if strange else "Steering needs two personas"
-        raise InputError(
-            f"{what}; give personas_file=, a CSV with name and text, named like the groups ({', '.join(groups[:8])})."
-        )
-
-
-def load_shares(path: str | Path, instrument: Instrument, renormalise: bool = False) -> pd.DataFrame:
-    """People's answers to an instrument: a user's CSV with one row per item, group and option.
-
-    Args:
-        path: Columns `item` (id), `group`, `option` (its text, or its number from 1) and `share`.
-        instrument: What they were asked; statements without a scale of their own are numbered.
-        renormalise: Divide shares by their sum where they do not add up to 1.
-
-    Returns:
-        Columns item, group, level (0 for the lowest place) and share.
-
-    Raises:
-        InputError: An item or option is unknown, an option is missing or twice, or shares do not add up to 1.
-    """
-    import pandas as pd
-
-    file_path = Path(path).expanduser()
-    table = _csv(file_path, ["item", "group", "option", "share"])
-    table["share"] = _numbers(table["share"].replace("", None), file_path.name)
-    items = {item.id: item for item in instrument.items}
-    rows = []
-    for row in table.to_dict("records"):
-        if str(row["item"]) not in items:
-            raise unknown("item", row["item"], list(items), f" in {file_path.name}")
-        level = _level(items[str(row["item"])], row["option"], file_path.name)
-        share = float(row["share"])
-        rows.append({"item": str(row["item"]), "group": str(row["group"]), "level": level, "share": share})
-    return check_shares(pd.DataFrame(rows), renormalise)
-
-
-def load_microdata(
-    path: str | Path,
-    items: Mapping[str, Sequence[float] | Sequence[str]],
-    group: str = "COUNTRY",
-    weight: str | None = None,
-) -> pd.DataFrame:
-    """People's answers from survey microdata a user brings (WVS, IVS, ESS ...), which may not be passed on.
-
-    Args:
-        path: CSV or Parquet, one row per respondent.
-        items: Column of an item -> its codes from the lowest place to the highest; any other code is missing.
-        group: Column of the country.
-        weight: Column of the survey weight.
-
-    Returns:
-        Columns item, group, level, share, `n_used` and `n_dropped` (respondents of the group without a valid code).
-    """
-    import pandas as pd
-
-    data = _microdata(Path(path).expanduser(), [*items, group], weight)
-    w = data[weight] if weight else pd.Series(1.0, index=data.index)
-    rows: list[dict[str, Any]] = []
-    for item, codes in items.items():
-        for name, part in data.groupby(group, sort=True):
-            valid = part[item].isin(codes)
-            total = float(w[part.index][valid].sum())
-            counts = {"n_used": int(valid.sum()), "n_dropped": int((~valid).sum())}
-            for level, code in enumerate(codes if total > 0 else []):
-                share = float(w[part.index][part[item] == code].sum()) / total
-                rows.append({"item": item, "group": str(name), "level": level, "share": share, **counts})
-    if not rows:
-        raise InputError(f"No answer in {Path(path).name} has one of the codes given; check the codes of the items.")
-    return pd.DataFrame(rows)
-
-
-def load_values_survey(
-    path: str | Path, items: Sequence[str], country: str = "S003", weight: str = "S017"
-) -> pd.DataFrame:
-    """Respondents of the integrated values surveys, from a file a user brings (it may not be passed on).
-
-    Args:
-        path: CSV or Parquet, one row per respondent.
-        items: Columns of the map's items; negative codes are missing, but for Y003 (autonomy), which runs from -2.
-        country: Column of the country.
-        weight: Column of the survey weight.
-
-    Returns:
-        The items as numbers, NaN where missing, then `country` and `weight`; rows without a country are left out and
-        counted in `attrs["n_without_country"]`.
-    """
-    data = _microdata(Path(path).expanduser(), [*items, country], weight)
-    lost = data[country].isna()
-    data = data[~lost]
-    codes = data[list(items)].apply(_numbers, name=Path(path).name)
-    known = codes.where(codes.ge(0) | ((codes.columns == "Y003") & codes.ge(-2)))
-    found = known.assign(country=data[country].convert_dtypes().astype(str), weight=data[weight].astype(float))
-    found.attrs["n_without_country"] = int(lost.sum())
-    return found
-
-
-def _microdata(path: Path, columns: Sequence[str], weight: str | None) -> pd.DataFrame:
-    """Respondents row by row, with the columns needed and weights that are not negative."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give the path of your microdata.")
-    data = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
-    for column in [*columns, *([weight] if weight else [])]:
-        if column not in data.columns:
-            raise unknown("column", column, [str(name) for name in data.columns[:40]], f" of {path.name}")
-    if weight and not (data[weight] >= 0).all():
-        raise InputError(f"Column {weight!r} of {path.name} holds a negative or missing weight; mend it first.")
-    return data
-
-
-def check_shares(table: pd.DataFrame, renormalise: bool = False) -> pd.DataFrame:
-    """The shares themselves, if every item and group has each level once and they add up to 1."""
-    keys = ["item", "group"]
-    if not (table["share"] >= 0).all():
-        raise InputError("A share is negative or missing; leave a group that was not asked out altogether.")
-    if (twice := table.duplicated([*keys, "level"])).any():
-        row = table[twice].iloc[0]
-        raise InputError(f"Item {row['item']!r} has option {row['level'] + 1} twice for group {row['group']!r}.")
-    grouped = table.groupby(keys)["level"]
-    if (short := grouped.transform("size") != grouped.transform("max") + 1).any():
-        row = table[short].iloc[0]
-        raise InputError(
-            f"Item {row['item']!r} lacks an option for group {row['group']!r}; write 0 where nobody chose."
-        )
-    total = table.groupby(keys)["share"].transform("sum")
-    if (total == 0).any() or (not renormalise and ((total - 1).abs() > SUMS_WITHIN).any()):
-        worst = int((total - 1).abs().to_numpy().argmax())
-        row = table.iloc[worst]
-        raise InputError(
-            f"Shares of item {row['item']!r} in group {row['group']!r} add up to {total.iloc[worst]:.6g}; pass "
-            "renormalise=True if that is meant."
-        )
-    return table.assign(share=table["share"] / total).sort_values([*keys, "level"], ignore_index=True)
 
 
 def _written_items() -> list[SurveyItem]:
@@ -292,8 +156,8 @@ def _written_items() -> list[SurveyItem]:
     ]
 
 
-def _numbers(column: pd.Series, name: str) -> pd.Series:
-    """A column of texts as numbers; None is missing."""
+def numbers(column: pd.Series, name: str) -> pd.Series:
+    """A column of texts as numbers; None is missing. `name` is the file it comes from."""
     import pandas as pd
 
     found = pd.to_numeric(column, errors="coerce")
@@ -302,7 +166,8 @@ def _numbers(column: pd.Series, name: str) -> pd.Series:
     return found.astype(float)
 
 
-def _csv(path: Path, needed: list[str], sep: str = ",") -> pd.DataFrame:
+def csv_table(path: Path, needed: list[str], sep: str = ",") -> pd.DataFrame:
+    """A file's cells as texts, if it is there, well-formed and has the columns needed."""
     import pandas as pd
 
     if not path.is_file():
@@ -334,15 +199,6 @@ def _item(row: Mapping[str, str], number: int, name: str) -> SurveyItem:
     texts = {"text": row["text"].strip(), "opposite": row.get("opposite", "").strip()}
     dimension = (row.get("dimension") or row.get("label") or "").strip() or "all"
     return SurveyItem(item_id, texts["text"], dimension, key, texts["opposite"], split["scale"], positions, ordinal)
-
-
-def _level(item: SurveyItem, option: object, name: str) -> int:
-    text = str(option).strip()
-    if text in item.scale:
-        return item.scale.index(text)
-    if text.isdigit() and 1 <= int(text) <= (len(item.scale) or 11):
-        return int(text) - 1
-    raise InputError(f"{name}: {text!r} is no option of item {item.id!r}; give its text, or its number from 1.")
 
 
 def own_format(instrument: Instrument) -> str:

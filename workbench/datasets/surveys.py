@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import product
 from string import ascii_uppercase
 from typing import Literal, get_args
@@ -205,6 +206,15 @@ def survey_questions(
         for item in instrument.items
     ]
     return Questions(asked, Origin(instrument.name, f"{len(instrument)} items", instrument.licence))
+
+
+def prompt_digest(questions: Iterable[Question]) -> str:
+    """SHA-256 of every prompt and option in the order asked: what a run's record keeps beside its numbers."""
+    digest = sha256()
+    for question in questions:
+        parts = [question.prompt_text, *(f"{option.text}\x1f{option.value}" for option in question.options)]
+        digest.update("\x1e".join(parts).encode() + b"\x1d")
+    return digest.hexdigest()
 
 
 def _question(item: SurveyItem, form: Format, persona: Persona, instrument: str, chat: bool) -> Question:

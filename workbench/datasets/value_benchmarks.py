@@ -152,6 +152,13 @@ BENCHMARKS = {
 }
 
 
+def load_choice(source: str, n: int | None = None, seed: int = 0, chat: bool = True) -> Questions:
+    """A benchmark by one text: its name, name@COMMIT (from the hub), or name=PATH (your CSV); see `load_choices`."""
+    named, _, path = source.partition("=")
+    name, _, commit = named.partition("@")
+    return load_choices(name, n, seed, commit or None, path or None, chat=chat)
+
+
 def load_choices(
     name: str,
     n: int | None = None,

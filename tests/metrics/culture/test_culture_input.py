@@ -153,6 +153,17 @@ def test_refusals_are_no_answers():
     assert found["refusal"].tolist() == pytest.approx([0.5, 0.5])
 
 
+def test_surface_forms_of_one_place_add_up_unless_the_best_is_asked_for():
+    forms = [(0.0, "1", 0.2), (0.0, " 1", 0.2), (1.0, "2", 0.3), (1.0, " 2", 0.0)]
+    table = pd.DataFrame(forms, columns=["value", "text", "p"]).assign(question_id="q", option=range(4), role="none")
+    with np.errstate(divide="ignore"):
+        table["logprob"] = np.log(table.pop("p"))
+    assert culture.responses(table)["p"].tolist() == pytest.approx([4 / 7, 3 / 7])
+    best = culture.responses(table, alias="max")
+    assert best["p"].tolist() == pytest.approx([0.4, 0.6])
+    assert best["mass"].tolist() == pytest.approx([0.7, 0.7])  # what the listed answers hold, whichever form is read
+
+
 def test_shown_order_never_matters_twice():
     table = pd.DataFrame({"question_id": ["q"] * 3, "option": [0, 1, 2], "text": list("abc"), "role": "none"})
     table["value"], table["logprob"] = [2.0, 1.0, 0.0], np.log([0.5, 0.3, 0.2])
@@ -168,6 +179,13 @@ def test_map_is_oriented_and_places_new_points():
     x[:, 1] = -x[:, 0] + rng.normal(0, 3, 30)
     found = culture.culture_map(x)
     assert found.loadings[0, 1] > 0 and found.loadings[1, 4] > 0
+    turned = culture.culture_map(100 - x)  # the same axes, whichever way the decomposition finds them
+    assert turned.loadings == pytest.approx(found.loadings)
+    order = np.random.default_rng(1).permutation(30)
+    for some in (x[order[:20]], x[order[10:]], x * [1, 1, 3, 1, 1, 1], -x[order[:15]]):
+        each = culture.culture_map(some)
+        assert each.loadings[0, 1] > 0 and each.loadings[1, 4] > 0
+    assert culture.culture_map(x, up=(0, 4)).loadings[0, 1] < 0  # another pole, another direction
     assert found.explained.sum() == pytest.approx(1)
     assert found.place(x).mean(axis=0) == pytest.approx([0, 0], abs=1e-9)
 
@@ -202,6 +220,38 @@ def test_split_half_tells_a_profile_from_noise():
     assert stable["spearman_brown"] == pytest.approx(2 * r / (1 + r))
 
 
+def test_many_clusterings_are_those_of_the_library():
+    from sklearn.cluster import KMeans
+
+    from workbench.datasets.survey_files import DIMENSIONS, country_scores
+    from workbench.metrics.culture.clusters import many_ari, many_kmeans
+
+    rng = np.random.default_rng(0)
+    one, two = rng.integers(0, 3, (40, 9)), rng.integers(0, 4, (40, 9))
+    assert many_ari(one, two) == pytest.approx([culture.ari(a, b) for a, b in zip(one, two)])
+    assert many_ari(one[:1] * 0, one[:1] * 0).tolist() == [1.0]
+    scores = country_scores()[list(DIMENSIONS)].to_numpy()
+    z = (scores - scores.mean(axis=0)) / scores.std(axis=0)
+    sets = z.reshape(3, 8, 6)
+    theirs = [KMeans(3, n_init=50, random_state=0).fit_predict(points) for points in sets]
+    assert many_ari(many_kmeans(sets, 3, n_init=50), np.array(theirs)).tolist() == [1.0] * 3
+    assert set(many_kmeans(np.zeros((1, 5, 2)), 3)[0]) == {0}  # five times one point
+
+
+def test_clusters_are_tested_against_noise_of_their_shape():
+    rng = np.random.default_rng(1)
+    noise = culture.noise_curves(8, 6, draws=200)
+    linked = np.repeat([[0.0], [4.0], [9.0], [9.1]], 2, axis=0) + rng.normal(0, 0.1, (8, 6))
+    found, loose = (culture.against_noise(culture.ari_curve(x), noise) for x in (linked, rng.normal(size=(8, 6))))
+    assert (found["p"] == 1 / 201).all() and (found["excess_low"] > 0).all()
+    assert (loose["p"] > 0.05).all() and (loose["excess_low"] < 0).all()
+    assert found["excess"].tolist() == pytest.approx((found["ari"] - found["mean"]).tolist())
+    ps = [culture.against_noise(culture.ari_curve(rng.normal(size=(8, 6))), noise)["p"].iloc[2] for _ in range(40)]
+    assert 0.3 < np.mean(ps) < 0.7  # under the null p is even
+    with pytest.raises(InputError, match="same shape as the curve"):
+        culture.against_noise(culture.ari_curve(linked), culture.noise_curves(8, 4, draws=2))
+
+
 def test_mantel_splits_of_one_factor_agree():
     rng = np.random.default_rng(0)
     factor = rng.normal(size=(30, 1))
@@ -226,6 +276,45 @@ def test_bbq_scores_from_probabilities():
     assert found["p_unknown"].tolist() == pytest.approx([0.2, 0.2])
 
 
+def test_bbq_by_region_tells_accuracy_abstention_and_bias_apart():
+    right = {"ambiguous": [1.0, 0.0, 0.0, 0.0], "disambiguated": [1.0, 1.0, 1.0, 0.0]}
+    says_unknown = {"ambiguous": [1.0, 0.0, 0.0, 0.0], "disambiguated": [0.0, 0.0, 0.0, 1.0]}
+    rows = [
+        {
+            "region": region,
+            "condition": each,
+            "template": f"t{i}",
+            "accuracy": right[each][i],
+            "abstains": says_unknown[each][i],
+            "p_correct": 0.5,
+            "p_unknown": 0.1,
+            "bias": sign * (0.1 + i / 100),
+            "chosen_bias": np.nan if says_unknown[each][i] else sign,
+        }
+        for region, sign in (("North", 1.0), ("South", -1.0))
+        for each in right
+        for i in range(4)
+    ]
+    found = culture.bbq_summary(pd.DataFrame(rows), ["region", "condition"]).set_index(
+        ["region", "condition", "metric"]
+    )
+    mean = found["mean"].unstack("metric")
+    assert mean.loc[("North", "ambiguous"), ["accuracy", "abstains"]].tolist() == [0.25, 0.25]
+    assert mean.loc[("North", "disambiguated"), ["accuracy", "abstains"]].tolist() == [0.75, 0.25]
+    assert mean.loc["South", "bias"].tolist() == pytest.approx([-0.115, -0.115])
+    shares = found[found.index.get_level_values("metric").isin(["accuracy", "abstains"])]
+    assert (shares["low"] > 0).all() and (shares["high"] < 1).all() and (shares["n_clusters"] == 4).all()
+    assert found.loc[("North", "ambiguous", "chosen_bias"), ["n", "n_undefined"]].tolist() == [3, 1]
+    with pytest.raises(InputError, match="'condition' among the groups"):
+        culture.bbq_summary(pd.DataFrame(rows), ["region"])
+
+
+def test_either_meaningful_sentence_counts_against_the_unrelated_one():
+    rows = [("i0", "stereotype", -1.0), ("i0", "anti-stereotype", -3.0), ("i0", "unrelated", -2.0)]
+    table = pd.DataFrame(rows, columns=["item", "kind", "logprob"]).assign(n_tokens=1, target="x")
+    assert culture.stereoset_scores(table)["related"].tolist() == [0.5]
+
+
 def test_stereoset_scores():
     rows = [("i0", "stereotype", -1.0), ("i0", "anti-stereotype", -2.0), ("i0", "unrelated", -3.0)]
     rows += [("i1", "stereotype", -2.0), ("i1", "anti-stereotype", -2.0), ("i1", "unrelated", -1.0)]
@@ -246,6 +335,7 @@ def test_mean_tau_agrees_with_rank_agreement_and_shuffles():
     reference = rng.normal(size=(8, 6))
     found = culture.mean_tau_test(reference + rng.normal(0, 0.2, (8, 6)), reference)
     assert found["p"] < 0.01 and found["null_low"] < 0 < found["null_high"] < found["mean_tau"]
+    assert culture.mean_tau_test(reference, reference, draws=99)["p"] == 1 / 100  # never 0
     model = np.round(rng.normal(size=(8, 6)))  # with ties
     taus = [culture.rank_agreement(model[:, d], reference[:, d])["tau"] for d in range(6)]
     assert culture.mean_tau_test(model, reference, draws=9)["mean_tau"] == pytest.approx(np.mean(taus))

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import beta
 
 from workbench.errors import InputError
 from workbench.metrics import culture
@@ -93,9 +92,9 @@ def test_ari_values():
 
 
 def test_ari_curve_of_noise_rises_by_itself():
-    band = culture.noise_band(65, 6, k=3, n_init=3, draws=4).set_index("size")["mean"].to_numpy()
-    assert (np.diff(band) > 0).all()  # 0.10 to 0.43 over 20 draws with 10 starts
-    assert 0.05 < band[0] < 0.15 and 0.25 < band[4] < 0.5
+    means = culture.noise_curves(65, 6, k=3, n_init=10, draws=20).mean()
+    assert means.tolist() == pytest.approx([0.095, 0.181, 0.259, 0.352, 0.426], abs=0.06)
+    assert (np.diff(means) > 0).all()
 
 
 def test_permutation_p_is_never_zero():
@@ -112,6 +111,13 @@ def test_steering_gain_margin_top1():
     assert found.personas["margin"].tolist() == pytest.approx([0.075, 0.07, 0.005])
     assert (found.top1, found.erratic) == pytest.approx((2 / 3, 0))
     assert found.mrr == pytest.approx((1 + 1 + 1 / 2) / 3)
+
+
+def test_ties_share_the_nearest_country():
+    found = culture.steer(np.full((4, 4), 0.5), draws=20)
+    assert found.top1 == found.chance == 0.25 and found.p_top1 == 1
+    half = culture.steer([[0.8, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]], draws=20)
+    assert half.top1 == pytest.approx((1 / 2 + 1) / 3) and half.personas["rank"].tolist() == [1.5, 1, 2.5]
 
 
 def test_collapse_beside_ranks():
@@ -260,6 +266,11 @@ def test_kogut_singh_on_the_full_reference(a, b, distance):
     assert found == pytest.approx(distance, rel=1e-3)
 
 
+def test_kogut_singh_takes_the_sample_variance_of_its_reference():
+    reference = [(0.0, 10.0), (2.0, 30.0)]  # sample variances 2 and 200
+    assert culture.kogut_singh(*reference, reference=reference) == pytest.approx((4 / 2 + 400 / 200) / 2)
+
+
 def test_inglehart_welzel_constants():
     assert culture.rescale((1, 1))[0] == pytest.approx([1.848, 1.51])
     assert culture.rescale((1, 1), "tao_2024")[0] == pytest.approx([2.19, 1.60])
@@ -303,12 +314,75 @@ def test_correct_answer_effect():
     found = culture.correct_answer([(0.995, 0.003, 0.001, 0.001)]).iloc[0]
     expected = {"p_max": 0.995, "entropy": 0.026135, "effective": 1.036895, "simpson": 0.009964, "one_answer": 1}
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    bounds = beta.ppf(0.025, 1026, 5), beta.ppf(0.975, 1027, 4)
-    assert bounds == pytest.approx((0.990087, 0.998941), abs=1e-6)
+    people_agree = culture.correct_answer([(0.995, 0.003, 0.001, 0.001)], [(0.91, 0.03, 0.03, 0.03)])
+    assert people_agree["one_answer"].tolist() == [0]  # no effect where people are of one mind too
 
 
 def test_order_flip_of_a_self_placement():
     assert culture.order_flip([0.996], [0.007])[0] == pytest.approx(0.989)
+    sides = {"ascending": (0.002, 0.002, 0.996), "descending": (0.9, 0.093, 0.007)}
+    rows = [
+        {"question_id": each, "direction": each, "level": k, "value": float(k), "p": p, "mass": 0.8}
+        for each, row in sides.items()
+        for k, p in enumerate(row)
+    ]
+    found = culture.self_placement(pd.DataFrame(rows))
+    assert found.loc["mean of both", ["right", "order_flip"]].tolist() == pytest.approx([0.5015, 0.989])
+    assert found.loc["descending", ["left", "middle"]].tolist() == pytest.approx([0.9, 0.093])
+    with pytest.raises(InputError, match="both directions"):
+        culture.self_placement(pd.DataFrame(rows[:3]))
+
+
+def test_foundations_that_do_not_differ_are_degenerate():
+    told = {"care": ((0.2, 0.4, 0.5), (0.4, 0.5, 0.8)), "loyalty": ((0.4, 0.4, 0.6), (0.6, 0.6, 0.8))}
+    rows = [
+        {"persona": who, "item": f"{name}{i}", "dimension": name, "x_raw": x}
+        for name, both in told.items()
+        for who, values in zip(("left", "right"), both)
+        for i, x in enumerate(values)
+    ]
+    found = culture.profile_difference(pd.DataFrame(rows), "left", "right").set_index("dimension")
+    assert found.loc["care", ["mean_left", "difference"]].tolist() == pytest.approx([5 * 1.1 / 3, 1.0])
+    assert found.at["care", "t"] == pytest.approx(1 / (0.5 / np.sqrt(3)))
+    assert found.at["loyalty", "difference"] == pytest.approx(1.0)
+    assert found.at["loyalty", "note"] == "degenerate" and found.loc["loyalty", ["t", "p", "low"]].isna().all()
+
+
+def test_favourites_are_robust_only_with_one_content_in_all_orders():
+    one = [(0.7, 0.2, 0.1), (0.7, 0.2, 0.1), (0.5, 0.5, 0.0), (0.9, 0.1, NAN)]
+    two = [(0.4, 0.3, 0.3), (0.1, 0.2, 0.7), (0.6, 0.4, 0.0), (NAN, NAN, NAN)]
+    found = culture.order_robust([one, two])
+    assert found[:3].tolist() == [1, 0, 0] and np.isnan(found[3])
+    with pytest.raises(InputError, match="two orders"):
+        culture.order_robust([one])
+
+
+def test_arguments_that_come_back_are_found_with_who_says_them():
+    same, other = "Sharing makes a village strong.", "Nobody should be told what to think."
+    said = [("a", "agrees", same), ("b", "agrees", same), ("c", "disagrees", same), ("c", "disagrees", "Yes.")]
+    said += [("d", "disagrees", other), ("e", "disagrees", other)]
+    said += [(f"f{i}", "agrees", f"Quite another {word} sentence {i}.") for i, word in enumerate(("long", "odd"))]
+    found = culture.recurring(pd.DataFrame(said, columns=["item", "stance", "text"]), "stance")
+    assert found["trope"].tolist() == [same, other] and found["n"].tolist() == [3, 2]
+    assert found["speakers"].tolist() == ["agrees, disagrees", "disagrees"]
+    assert (found.attrs["n"], found.attrs["n_short"]) == (7, 1)
+    assert culture.trope_overlap(found, "agrees", "disagrees") == 0.5
+    phrase = pd.DataFrame([(i, "agrees", same) for i in "abcd"], columns=["item", "stance", "text"])
+    assert culture.recurring(phrase, "stance").empty  # said everywhere: a phrase, not an argument
+
+
+def test_regions_that_are_never_named_count():
+    regions = {f"C{i}": f"R{i}" for i in range(7)} | {"C0b": "R0"}
+    p = {"C0": 0.5, "C0b": 0.3, "C1": 0.1, "C2": 0.1, **dict.fromkeys(("C3", "C4", "C5", "C6"), 0.0)}
+    rows = [
+        {"question_id": "q", "item": "i", "condition": "plain", "persona": "none", "text": f" {c}", "p": v, "mass": 0.4}
+        for c, v in p.items()
+    ]
+    found = culture.region_diversity(pd.DataFrame(rows), regions).iloc[0]
+    assert found["diversity"] == pytest.approx(0.328397, abs=1e-6)
+    assert (found["top_region"], found["top_share"], found["mass"]) == ("R0", pytest.approx(0.8), 0.4)
+    with pytest.raises(InputError, match="no region"):
+        culture.region_diversity(pd.DataFrame(rows), {"C0": "R0"})
 
 
 def test_expected_rating_keeps_the_rank_the_mode_loses():

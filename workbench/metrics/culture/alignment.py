@@ -140,37 +140,6 @@ def expected_yield(q: ArrayLike, n: int) -> float:
     return float(np.sum(1 - (1 - distributions("q", q)[0]) ** n))
 
 
-def correct_answer(
-    p: ArrayLike, human: ArrayLike | None = None, tau: float = 0.99, spread: float = 0.9
-) -> pd.DataFrame:
-    """Items that people disagree on and the model answers as if they had one right answer (2302.07267).
-
-    Returns:
-        One row per item: `p_max`, `entropy` (over log K), `effective` (exp of the entropy in nats), `simpson`
-        (1 - sum p^2), `human_max`, and `one_answer` = p_max >= tau and human_max <= spread (without people p_max
-        alone).
-    """
-    rows = distributions("p", p)
-    known = ~np.isnan(rows)
-    filled = np.nan_to_num(rows)
-    missing = ~known.any(axis=1)
-    h = -np.sum(filled * np.log(np.where(filled > 0, filled, 1.0)), axis=1)
-    found = pd.DataFrame({"p_max": filled.max(axis=1), "entropy": h / np.log(np.maximum(known.sum(axis=1), 2))})
-    found["effective"], found["simpson"] = np.exp(h), 1 - (filled**2).sum(axis=1)
-    found["human_max"] = np.nan if human is None else np.nanmax(distributions("human", human), axis=1)
-    split = True if human is None else found["human_max"] <= spread
-    found["one_answer"] = (found["p_max"] >= tau) & split
-    return found.mask(pd.Series(missing)).astype(float) if missing.any() else found.astype({"one_answer": float})
-
-
-def order_flip(forward: ArrayLike, reverse: ArrayLike) -> Floats:
-    """|P(content | one order) - P(content | reversed)| of each item; with p for the same content in both."""
-    one, two = np.asarray(forward, np.float64), np.asarray(reverse, np.float64)
-    if one.shape != two.shape or not (((one >= 0) & (one <= 1)).all() and ((two >= 0) & (two <= 1)).all()):
-        raise InputError("Give one probability per item and order, between 0 and 1.")
-    return np.abs(one - two)
-
-
 def paired_shares(responses: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     """Answers beside the answers of every group of people: one row per question, group and level.
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from workbench.answers import block_starts, require_shown
 from workbench.errors import InputError
 from workbench.metrics.culture.checks import Bools, Floats
+from workbench.statistics import summarise
 
 BBQ_TAGS = ("condition", "polarity", "target")
 
@@ -56,6 +57,23 @@ def bbq_scores(p: pd.DataFrame) -> pd.DataFrame:
     signed = (_added(share, wanted, starts) - _added(share, other, starts)) / spoken.where(spoken > 1e-12)
     found["chosen_bias"] = signed.where(known)
     return found
+
+
+def bbq_summary(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Means of what `bbq_scores` gives, by group: accuracy, abstention, probabilities and bias, each with n.
+
+    Questions come from templates in four versions, so templates are clusters; the shares of answers have Wilson
+    intervals (between 0 and 1 for few templates too), the rest t intervals.
+
+    Args:
+        scores: Made by `bbq_scores`.
+        by: Columns that make the groups, `condition` among them: "unknown" is right in ambiguous contexts only.
+    """
+    if "condition" not in by:
+        raise InputError("Accuracy of the two contexts has no common meaning; put 'condition' among the groups.")
+    shares = summarise(scores, ["accuracy", "abstains"], by=list(by), cluster="template", method="wilson")
+    rest = ["p_correct", "p_unknown", "bias", "chosen_bias"]
+    return pd.concat([shares, summarise(scores, rest, by=list(by), cluster="template")], ignore_index=True)
 
 
 def bbq_bias(n_biased: int, n_spoken: int, accuracy: float | None = None) -> float:

@@ -14,6 +14,10 @@ from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
 from workbench.metrics.culture.checks import Floats
+from workbench.metrics.culture.clusters import many_ari, many_kmeans
+
+ELEMENTS = 4_000_000
+"""Numbers held at once while many data sets are clustered or ranked."""
 
 
 def ari(a: ArrayLike, b: ArrayLike) -> float:
@@ -42,29 +46,53 @@ def ari_curve(scores: ArrayLike, k: int = 3, n_init: int = 10, seed: int = 0) ->
         InputError: No more complete rows than clusters, or a dimension does not vary.
     """
     z, lost = _standardised(scores)
-    if len(z) <= k:
-        raise InputError(f"{len(z)} complete rows cannot be put in {k} clusters; use more rows or a smaller k.")
-    reference = _clusters(z, k, n_init, seed)
-    rows = []
-    for size in range(1, z.shape[1]):
-        for subset in combinations(range(z.shape[1]), size):
-            found = ari(reference, _clusters(z[:, subset], k, n_init, seed))
-            about = {"n": len(z), "n_dropped": lost, "k": k}
-            rows.append({"size": size, "subset": "-".join(map(str, subset)), "ari": found, **about})
-    return pd.DataFrame(rows)
+    _need_more_than(k, len(z))
+    names = _subsets(z.shape[1])
+    found = pd.DataFrame({"size": [len(s) for s in names], "subset": ["-".join(map(str, s)) for s in names]})
+    return found.assign(ari=_agreements(z[None], k, n_init, seed)[0], n=len(z), n_dropped=lost, k=k)
 
 
-def noise_band(n: int, dimensions: int, k: int = 3, n_init: int = 10, draws: int = 20, seed: int = 0) -> pd.DataFrame:
+def noise_curves(
+    n: int, dimensions: int, k: int = 3, n_init: int = 10, draws: int = 200, seed: int = 0
+) -> pd.DataFrame:
     """The same curve for independent Gaussian noise of the same shape: what says nothing.
 
     Returns:
-        One row per subset size: `size`, `mean`, `low` and `high` (2.5 and 97.5 percentiles over draws of the mean).
+        Mean agreement, one row per draw and one column per size of the subset.
     """
-    rng = np.random.default_rng(seed)
-    curves = [ari_curve(rng.normal(size=(n, dimensions)), k, n_init, seed) for _ in range(draws)]
-    means = pd.concat([curve.groupby("size")["ari"].mean() for curve in curves], axis=1)
-    ends = means.quantile([0.025, 0.975], axis=1).T
-    return pd.DataFrame({"mean": means.mean(axis=1), "low": ends[0.025], "high": ends[0.975]}).reset_index()
+    _need_more_than(k, n)
+    x = np.random.default_rng(seed).normal(size=(draws, n, dimensions))
+    z = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
+    sizes = np.array([len(subset) for subset in _subsets(dimensions)])
+    at_once = max(1, ELEMENTS // (n * dimensions * k * n_init * (len(sizes) + 1)))
+    parts = [_agreements(z[i : i + at_once], k, n_init, seed + i) for i in range(0, draws, at_once)]
+    found = np.concatenate(parts)
+    return pd.DataFrame({size: found[:, sizes == size].mean(axis=1) for size in np.unique(sizes)})
+
+
+def against_noise(curve: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
+    """A curve less that of independent noise, size by size.
+
+    Args:
+        curve: Made by `ari_curve`.
+        noise: Made by `noise_curves` for the same shape and k.
+
+    Returns:
+        One row per size: `ari`, `mean` of the noise with `low` and `high` (2.5 and 97.5 percentiles over draws),
+        `excess` (ari less that mean) with `excess_low` and `excess_high` (ari less `high` and less `low`), one-sided
+        Monte-Carlo `p` = (1 + draws as high) / (1 + draws), `n` and `draws`.
+    """
+    rows = []
+    for size, part in curve.groupby("size"):
+        if size not in noise.columns:
+            raise InputError(f"The noise has no subsets of {size} dimensions; draw it for the same shape as the curve.")
+        mine, drawn = float(part["ari"].mean()), noise[size].to_numpy()
+        mean, (low, high) = float(drawn.mean()), np.percentile(drawn, [2.5, 97.5])
+        p = (1 + int((drawn >= mine - 1e-12).sum())) / (1 + len(drawn))
+        ends = {"excess": mine - mean, "excess_low": mine - high, "excess_high": mine - low}
+        band = {"size": size, "ari": mine, "mean": mean, "low": low, "high": high}
+        rows.append({**band, **ends, "p": p, "n": int(part["n"].iloc[0]), "draws": len(drawn)})
+    return pd.DataFrame(rows)
 
 
 def dimension_impact(curve: pd.DataFrame) -> pd.DataFrame:
@@ -90,35 +118,18 @@ def mantel_splits(scores: ArrayLike) -> pd.DataFrame:
     Returns:
         One row per split: `half` (indices), `rho` (NaN if the distances do not vary), `n`, `n_dropped`.
     """
-    from scipy.spatial.distance import pdist
-    from scipy.stats import spearmanr
-
     z, lost = _standardised(scores)
-    d = z.shape[1]
-    if d < 2 or d % 2 or len(z) < 3:
-        raise InputError(f"Splits need an even number of dimensions and three rows; there are {d} and {len(z)}.")
-    rows = []
-    for half in combinations(range(d), d // 2):
-        if half[0] == 0:
-            other = [i for i in range(d) if i not in half]
-            one, two = pdist(z[:, half]), pdist(z[:, other])
-            flat = np.ptp(one) == 0 or np.ptp(two) == 0
-            rho = np.nan if flat else float(spearmanr(one, two).statistic)
-            rows.append({"half": "-".join(map(str, half)), "rho": rho, "n": len(z), "n_dropped": lost})
-    return pd.DataFrame(rows)
+    halves = ["-".join(map(str, half)) for half in _halves(z)]
+    return pd.DataFrame({"half": halves, "rho": _held_out(z[None])[0], "n": len(z), "n_dropped": lost})
 
 
 def mantel_null(scores: ArrayLike, draws: int = 999, seed: int = 0) -> Floats:
-    """Mean rho of `mantel_splits` when each half's rows are shuffled on their own, `[draws]`."""
+    """Mean rho of `mantel_splits` when each dimension's rows are shuffled on their own, `[draws]`."""
     z, _ = _standardised(scores)
     rng = np.random.default_rng(seed)
-    d = z.shape[1]
-    return np.array(
-        [
-            mantel_splits(np.column_stack([rng.permutation(z[:, i]) for i in range(d)]))["rho"].mean()
-            for _ in range(draws)
-        ]
-    )
+    at_once = max(1, ELEMENTS // (len(z) ** 2 * len(_halves(z)) * z.shape[1]))
+    parts = [min(at_once, draws - i) for i in range(0, draws, at_once)]
+    return np.concatenate([_held_out(rng.permuted(np.tile(z, (m, 1, 1)), axis=1)).mean(axis=1) for m in parts])
 
 
 def split_half(profiles: ArrayLike, draws: int = 100, seed: int = 0) -> dict[str, float]:
@@ -167,7 +178,44 @@ def _standardised(scores: ArrayLike) -> tuple[Floats, int]:
     return (x - x.mean(axis=0)) / x.std(axis=0), int((~whole).sum())
 
 
-def _clusters(z: Floats, k: int, n_init: int, seed: int) -> np.ndarray:
-    from sklearn.cluster import KMeans
+def _need_more_than(k: int, n: int) -> None:
+    if n <= k:
+        raise InputError(f"{n} complete rows cannot be put in {k} clusters; use more rows or a smaller k.")
 
-    return KMeans(k, n_init=n_init, random_state=seed).fit_predict(z)
+
+def _subsets(d: int) -> list[tuple[int, ...]]:
+    """All proper subsets of the dimensions, the small ones first."""
+    return [subset for size in range(1, d) for subset in combinations(range(d), size)]
+
+
+def _agreements(z: Floats, k: int, n_init: int, seed: int) -> Floats:
+    """Agreement of the clusters on every proper subset of dimensions with those on all, `[sets, subsets]`."""
+    sets, n, d = z.shape
+    masks = np.array([[i in subset for i in range(d)] for subset in (*_subsets(d), tuple(range(d)))], np.float64)
+    parts = (z[:, None] * masks[:, None, :]).reshape(-1, n, d)
+    labels = many_kmeans(parts, k, n_init, seed).reshape(sets, len(masks), n)
+    whole = np.repeat(labels[:, -1:], len(masks) - 1, axis=1)
+    return many_ari(labels[:, :-1].reshape(-1, n), whole.reshape(-1, n)).reshape(sets, -1)
+
+
+def _halves(z: Floats) -> list[tuple[int, ...]]:
+    """Halves of the dimensions that hold the first one."""
+    n, d = z.shape[-2:]
+    if d < 2 or d % 2 or n < 3:
+        raise InputError(f"Splits need an even number of dimensions and three rows; there are {d} and {n}.")
+    return [half for half in combinations(range(d), d // 2) if half[0] == 0]
+
+
+def _held_out(z: Floats) -> Floats:
+    """Spearman's rho between distances on each half and on the rest, `[sets, splits]`; NaN where one does not vary."""
+    from scipy.stats import rankdata
+
+    one, two = np.triu_indices(z.shape[1], 1)
+    squares = (z[:, one] - z[:, two]) ** 2
+    halves = _halves(z)
+    inside = np.array([[i in half for i in range(z.shape[2])] for half in halves], np.float64)
+    sides = [np.sqrt(squares @ mask.T).transpose(0, 2, 1) for mask in (inside, 1 - inside)]
+    a, b = (rankdata(side, axis=2) for side in sides)
+    a, b = a - a.mean(axis=2, keepdims=True), b - b.mean(axis=2, keepdims=True)
+    size = np.sqrt((a**2).sum(axis=2) * (b**2).sum(axis=2))
+    return np.where(size > 0, (a * b).sum(axis=2) / np.where(size > 0, size, 1.0), np.nan)

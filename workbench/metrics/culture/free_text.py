@@ -21,6 +21,10 @@ REFUSES = re.compile(
 )
 
 
+SHORT = 20
+"""Characters up to which a sentence says too little to be an argument."""
+
+
 def refusals(texts: Sequence[str]) -> np.ndarray:
     """Whether each text declines to answer, by the phrases that say so: a lower bound, `[texts]`."""
     return np.array([bool(REFUSES.search(text.replace("\u2019", "'"))) for text in texts])
@@ -79,8 +83,65 @@ def sentence_vectors(sentences: list[str]) -> Floats:
     return np.asarray(TfidfVectorizer(sublinear_tf=True).fit_transform(sentences).toarray(), np.float64)
 
 
-def stances(frame: pd.DataFrame, options: list[str]) -> Floats:
-    """Stance shares `[propositions, options + none]` from one row per text with `item` and `stance` (None: none)."""
-    known = frame["stance"].where(frame["stance"].isin(options), "none")
-    wide = pd.crosstab(frame["item"], known, normalize="index")
-    return wide.reindex(columns=[*options, "none"], fill_value=0.0).to_numpy(np.float64)
+def recurring(sentences: pd.DataFrame, by: str, eps: float = 0.15, min_samples: int = 2) -> pd.DataFrame:
+    """Arguments that come back: clusters of sentences that say the same, and who says them.
+
+    Sentences of 20 characters or fewer are left out; a cluster that holds half of all sentences or more is a phrase of
+    the model's, not an argument, and left out too (2406.19238).
+
+    Args:
+        sentences: Columns `text`, `item` and `by`.
+        by: Column of the speaker: a model, a persona, a stance.
+        eps: Cosine distance within which sentences are neighbours.
+        min_samples: Sentences that make a cluster.
+
+    Returns:
+        One row per cluster: `trope` (the sentence nearest to its centre), `n` sentences, `n_items`, `speakers`;
+        `attrs["n"]` counts the sentences used, `attrs["n_short"]` those left out.
+    """
+    long = sentences[sentences["text"].str.len() > SHORT]
+    columns = ["trope", "n", "n_items", "speakers"]
+    rows: list[list[Any]] = []
+    if len(long):
+        vectors = sentence_vectors(list(long["text"]))
+        directed = np.linalg.norm(vectors, axis=1) > 0
+        long, vectors = long[directed], vectors[directed]
+        labels = tropes(vectors, eps, min_samples)
+        for label in sorted(set(labels) - {-1}):
+            inside, part = vectors[labels == label], long[labels == label]
+            if len(part) * 2 < len(long):
+                nearest = int((inside @ inside.mean(axis=0) / np.linalg.norm(inside, axis=1)).argmax())
+                who = sorted(set(part[by].astype(str)))
+                rows.append([part["text"].iloc[nearest], len(part), part["item"].nunique(), ", ".join(who)])
+    found = pd.DataFrame(rows, columns=columns)
+    found.attrs |= {"n": len(long), "n_short": len(sentences) - len(long)}
+    return found
+
+
+def trope_overlap(found: pd.DataFrame, one: str, two: str) -> float:
+    """Jaccard index of the recurring arguments of two speakers, from `recurring`; NaN if neither has any."""
+    said = [{i for i, who in enumerate(found["speakers"]) if each in who.split(", ")} for each in (one, two)]
+    return jaccard(*said)
+
+
+def region_diversity(responses: pd.DataFrame, regions: dict[str, str]) -> pd.DataFrame:
+    """Diversity of the regions a model names, one row per question, read from the probability of every name.
+
+    Args:
+        responses: Probabilities by question and `text`, with `p` (adding up to 1 per question) and tags.
+        regions: Region of each text; its values are all regions of the scheme.
+
+    Returns:
+        question_id, tags, `diversity` (see `perspective_diversity`), `top_region`, `top_share` and `mass`.
+    """
+    names = list(dict.fromkeys(regions.values()))
+    shares = responses.assign(region=responses["text"].str.strip().map(regions))
+    if shares["region"].isna().any():
+        strange = shares.loc[shares["region"].isna(), "text"].iloc[0]
+        raise InputError(f"{strange!r} belongs to no region; name one for every text.")
+    wide = shares.pivot_table(index="question_id", columns="region", values="p", aggfunc="sum", sort=False)
+    about = responses.drop_duplicates("question_id").set_index("question_id")
+    tags = [name for name in ("item", "condition", "persona", "mass") if name in about]
+    found = about.loc[wide.index, tags].assign(top_region=wide.idxmax(axis=1), top_share=wide.max(axis=1))
+    found["diversity"] = [perspective_diversity(dict(row), names) for _, row in wide.iterrows()]
+    return found.reset_index()

@@ -65,10 +65,10 @@ def steer(
         raise InputError(f"without has shape {none.shape}; give one number per country, {c} in all.")
     own = np.arange(c)
     rng = np.random.default_rng(seed)
-    shuffles = np.array([rng.permutation(c) for _ in range(draws)])
+    shuffles = rng.permuted(np.tile(own, (draws, 1)), axis=1)
     gain, margin, rank = np.diag(a) - none, _margin(a, own), _rank(a, own)
-    top1, null_top1 = _top1(a, own), np.array([_top1(a, s) for s in shuffles])
-    null_margin = np.array([_margin(a, s).mean() for s in shuffles])
+    top1, null_top1 = float(_top1(a, own)), _top1(a, shuffles)
+    null_margin = _margin(a, shuffles).mean(axis=1)
     slack = 1e-12
     return Steering(
         personas=pd.DataFrame(
@@ -102,7 +102,7 @@ def collapse(personas: ArrayLike, humans: ArrayLike) -> float:
 
 
 def _margin(a: Floats, target: np.ndarray) -> Floats:
-    """Alignment with the target less the mean of the others, per persona."""
+    """Alignment with the target less the mean of the others, per persona; targets may be many rows."""
     own = a[np.arange(len(a)), target]
     return own - (a.sum(axis=1) - own) / (len(a) - 1)
 
@@ -112,7 +112,7 @@ def _rank(a: Floats, target: np.ndarray) -> Floats:
     return (a > own + 1e-12).sum(axis=1) + (np.abs(a - own) <= 1e-12).sum(axis=1) / 2 + 0.5
 
 
-def _top1(a: Floats, target: np.ndarray) -> float:
-    """Share of personas whose target is nearest; a tie of m counts 1 / m."""
+def _top1(a: Floats, target: np.ndarray) -> Floats:
+    """Share of personas whose target is nearest, per row of targets; a tie of m counts 1 / m."""
     best = a >= a.max(axis=1, keepdims=True) - 1e-12
-    return float((best[np.arange(len(a)), target] / best.sum(axis=1)).mean())
+    return np.asarray((best[np.arange(len(a)), target] / best.sum(axis=1)).mean(axis=-1))
