@@ -173,6 +173,30 @@ def checked_rows(algorithm: str, data: Sequence[Row]) -> list[dict[str, Any]]:
     return rows
 
 
+def rows_for(algorithm: str, pairs: Sequence[Row]) -> list[dict[str, Any]]:
+    """Preference pairs in the columns of an algorithm.
+
+    Algorithms for pairs take them as they are; kto takes each answer by itself with its label, rloo and grpo the
+    prompts alone, and sft, as a control, the preferred answers.
+
+    Raises:
+        InputError: Unknown algorithm, one that trains no policy, or a pair without a column.
+    """
+    columns = algorithm_named(algorithm).columns
+    if algorithm == "reward":
+        raise InputError("'reward' trains no policy, whose stances could be read; set reward_model instead.")
+    rows = checked_rows("dpo", pairs)
+    if columns == PAIRS:
+        return rows
+    if "label" in columns:
+        sides = [(row, side) for row in rows for side in PAIRS[1:]]
+        return [{"prompt": r["prompt"], "completion": r[side], "label": side == "chosen"} for r, side in sides]
+    return [
+        {"prompt": row["prompt"], "completion": row["chosen"]} if len(columns) > 1 else {"prompt": row["prompt"]}
+        for row in rows
+    ]
+
+
 def valid_parameters(algorithm: str) -> list[str]:
     """What `params` may name for an algorithm."""
     made = algorithm_named(algorithm)
@@ -185,6 +209,10 @@ def _classes(made: Algorithm) -> tuple[Any, Any]:
     import huggingface_hub.constants
 
     huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+    from trl.trainer import utils
+
+    if hasattr(utils, "_use_triton"):  # else TRL reads the head of prompts too on the CPU, and throws it away
+        utils._use_triton = lambda device: True
     module, _, stem = made.trainer.partition(":")
     found = import_module(module)
     return getattr(found, f"{stem}Trainer"), getattr(found, f"{stem}Config")
