@@ -130,6 +130,8 @@ def curves(
         axes.grid()
         axes.set(xlabel=xlabel or x, ylabel=ylabel or value, title=title)
         axes.margins(x=0.02)
+        if (table[x] % 1 == 0).all():
+            axes.xaxis.get_major_locator().set_params(integer=True)
         if by or baseline is not None:
             _legend_below(figure, axes, by, baseline_name)
     return figure

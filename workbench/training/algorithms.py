@@ -118,7 +118,10 @@ def make_trainer(
     if "cpo" in made.trainer and not tokenizer.chat_template and _starts_bare(tokenizer):
         tokenizer.bos_token = None  # else this trainer begins every text with it
     settings = _settings(algorithm, made, model, rows, dict(params or {}), config_class)
-    config = config_class(**{"seed": seed, "data_seed": seed} | settings, output_dir=str(folder))
+    try:
+        config = config_class(**{"seed": seed, "data_seed": seed} | settings, output_dir=str(folder))
+    except ValueError as error:
+        raise InputError(f"TRL cannot train {algorithm!r} with these parameters: {error}") from error
     more = _references(algorithm, made, model, lora, reward, config)
     if lora is not None:
         more["peft_config"] = _adapters(made, lora)
@@ -152,6 +155,8 @@ def _check_room(given: int, left: int, config: Any) -> None:
 
 def algorithm_named(name: str) -> Algorithm:
     """The algorithm of this name."""
+    if name == "ppo":
+        raise InputError("TRL has no PPO; rloo and grpo stand in for it, with a reward function and a KL term.")
     if name not in ALGORITHMS:
         raise unknown("algorithm", name, sorted(ALGORITHMS))
     return ALGORITHMS[name]

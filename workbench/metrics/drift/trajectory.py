@@ -148,8 +148,9 @@ def drift_report(
 ) -> pd.DataFrame:
     """Magnitude, time, monotonicity and evidence of drift for every run, topic and stance.
 
-    Magnitude is the change from the first to the last step, paired by prompt. p is that of a t test over prompts;
-    `p_holm` adjusts it over the topics of a run and stance. Times carry a percentile interval over resampled prompts.
+    Magnitude is the change from the first to the last step, paired by prompt, its interval cut at -1 and 1. p is of
+    a t test over prompts; `p_holm` adjusts it over the topics of a run and stance. Times carry a percentile interval
+    over resampled prompts.
 
     Args:
         table: A stance table; rows of a run in the order of training.
@@ -216,9 +217,10 @@ def _drift(wide: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
 
 
 def _mean_change(changes: Floats) -> dict[str, Any]:
-    """Mean change with its interval; none where every prompt changed alike, as a change of 0 or 1 is no proportion."""
+    """Mean change with its interval, cut at -1 and 1; none where all changed alike, as 0 or 1 here is no proportion."""
     found = dict(interval(changes))
-    return found | {"low": np.nan, "high": np.nan} if found["method"] == "wilson" else found
+    ends = (np.nan, np.nan) if found["method"] == "wilson" else np.clip([found["low"], found["high"]], -1, 1)
+    return found | dict(zip(("low", "high"), map(float, ends)))
 
 
 def _time(steps: Floats, values: Floats, rule: Rule) -> dict[str, Any]:
