@@ -15,7 +15,7 @@ from workbench.metrics.drift.stance import STANCES, check_stances, prompt_means
 from workbench.statistics import adjusted, interval
 
 Rule = Literal["ci", "fraction"]
-RULES = ("ci", "fraction")
+RULES: tuple[Rule, ...] = ("ci", "fraction")
 Z = 1.959963984540054
 FRACTION = 0.95
 """Share of the whole drift after which the rule `fraction` calls it done."""
@@ -183,7 +183,7 @@ def drift_magnitude(table: pd.DataFrame, start: int, end: int) -> pd.DataFrame:
             wide = prompt_means(part, stance)
             if missing := [step for step in (start, end) if step not in wide.index]:
                 raise unknown("step", missing[0], [str(step) for step in wide.index])
-            found = _mean_change((wide.loc[end] - wide.loc[start]).to_numpy())
+            found = _mean_change(np.subtract(*wide.loc[[end, start]].to_numpy(np.float64)))
             kept = {name: found[name] for name in ("mean", "low", "high", "n")}
             rows.append({"run": run, "topic": topic, "stance": stance, **kept})
     return pd.DataFrame(rows)
