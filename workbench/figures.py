@@ -130,7 +130,7 @@ def curves(
         axes.grid()
         axes.set(xlabel=xlabel or x, ylabel=ylabel or value, title=title)
         axes.margins(x=0.02)
-        if pd.api.types.is_integer_dtype(table[x]):
+        if pd.api.types.is_numeric_dtype(table[x]) and (table[x] % 1 == 0).all():
             axes.locator_params(axis="x", integer=True)
         if by or baseline is not None:
             _legend_below(figure, axes, by, baseline_name)

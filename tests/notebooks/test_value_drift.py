@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import tiny
 from records import assert_comparable
 
 from workbench.runs import execute, plan
@@ -12,7 +15,7 @@ SMALL = {
     "post_training": {
         "per_topic": 1,
         "arms": ["support"],
-        "optimisers": ["dpo"],
+        "algorithms": ["dpo"],
         "sft_saves": [0, 1],
         "preference_saves": [0, 1],
         "batch": 1,
@@ -34,3 +37,37 @@ def test_the_notebook_runs_and_leaves_a_report(notebook, tmp_path):
     assert (run.folder / "report.html").stat().st_size < 2_000_000
     assert set(run.table("what_holds")["verdict"]) <= {"holds", "does not hold", "cannot tell"}
     assert (run.headline is None) == (notebook == "released_checkpoints")
+
+
+def test_every_algorithm_and_a_judge_run_in_post_training(tmp_path):
+    """On two tiny networks without any skill: the judge is said to be one, and no finding is decided by it."""
+    pairs = tmp_path / "mine.jsonl"
+    row = {"prompt": "Should it open?", "chosen": "Yes, it should.", "rejected": "No, never."}
+    pairs.write_text("".join(json.dumps(row) + "\n" for _ in range(3)))
+    for seed, name in enumerate(("model", "judge")):
+        tiny.network(seed=seed).save_pretrained(tmp_path / name)
+        tiny.byte_tokenizer().save_pretrained(tmp_path / name)
+    settings = SMALL["post_training"] | {
+        "model": str(tmp_path / "model"),
+        "judge": str(tmp_path / "judge"),
+        "samples": 2,
+        "max_new_tokens": 4,
+        "sampled_tokens": 4,
+        "batch": 2,
+        "algorithms": ["dpo", "simpo", "kto", "rloo", "grpo", "sft"],
+        "more_pairs": [str(pairs)],
+        "judged_pairs": 4,
+    }
+    (planned,) = plan("value_drift", "quick", settings, notebook="post_training")
+    run = execute(planned, tmp_path / "out")
+    assert run.status == "ok", run.failure
+    judge = run.table("judge").set_index(["stance", "metric"]).loc[("all", "right")]
+    assert judge["against_chance"].startswith("cannot be told from chance")
+    assert set(run.table("what_holds")["verdict"]) == {"cannot tell"}
+    gaps = run.table("value_gap").query("metric == 'tv'").set_index(["pairs", "stances"])
+    assert gaps.loc[("gap", "as written"), "mean"] == 1 and gaps.loc[("no gap", "as written"), "mean"] == 0
+    assert gaps.loc[(str(pairs), "judge, not told from chance"), "n"] == 3
+    moved = run.table("preference_drift")["run"]
+    assert {name.split(", ")[0] for name in moved} == set(settings["algorithms"])
+    assert run.table("training_log").query("run == 'rloo, gap'")["reward"].notna().all()
+    assert "implicit, dpo and brevity" in set(run.table("joined_rewards")["reward"])

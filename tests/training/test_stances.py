@@ -14,6 +14,7 @@ import tiny  # noqa: E402
 import workbench as wb  # noqa: E402
 from workbench import training  # noqa: E402
 from workbench.datasets.value_drift import CONTENT_FREE, stance_questions, value_prompts  # noqa: E402
+from workbench.errors import InputError  # noqa: E402
 from workbench.metrics import drift  # noqa: E402
 from workbench.training import probes  # noqa: E402
 
@@ -87,3 +88,22 @@ def test_an_empty_answer_is_counted_and_never_neutral(model, judge, monkeypatch)
 def test_nothing_said_at_all_is_no_stance(judge):
     said = pd.DataFrame([{"topic": "work", "prompt_id": "a", "sample": 0, "question": "Is it?", "text": "  "}])
     assert training.judged_stances(judge, said)[list(drift.stance.PARTS)].isna().all(axis=None)
+
+
+def test_gaps_of_pairs_are_those_of_the_judges_readings(judge):
+    """Also where one answer stands on both sides, and no gap is left."""
+    pairs = [
+        {"prompt": "Is it?", "chosen": "Yes, surely.", "rejected": "No."},
+        {"prompt": "Or not?", "chosen": "Both.", "rejected": "Both."},
+    ]
+    said = [
+        {"topic": side, "prompt_id": f"{i}/{side}", "sample": 0, "question": pair["prompt"], "text": pair[side]}
+        for side in ("chosen", "rejected")
+        for i, pair in enumerate(pairs)
+    ]
+    read = training.judged_stances(judge, pd.DataFrame(said))[list(drift.stance.PARTS)].to_numpy()
+    found = training.judged_gaps(judge, pairs)
+    pd.testing.assert_frame_equal(found, drift.value_gap(read[:2], read[2:]))
+    assert found.loc[0, "tv"] > 0 == found.loc[1, "tv"]
+    with pytest.raises(InputError, match="lacks the column 'rejected'"):
+        training.judged_gaps(judge, [{"prompt": "a", "chosen": "b"}])

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.model
@@ -25,7 +26,7 @@ trl = pytest.importorskip("trl")
 import tiny  # noqa: E402
 
 import workbench as wb  # noqa: E402
-from workbench.datasets.value_drift import displacement_pairs, stance_questions, value_prompts  # noqa: E402
+from workbench.datasets.value_drift import LABELS, displacement_pairs, stance_questions, value_prompts  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
 from workbench.extraction import progress  # noqa: E402
 from workbench.metrics import drift  # noqa: E402
@@ -279,21 +280,19 @@ def test_scaling_an_adapter_interpolates_from_the_base(model, tmp_path):
     assert shift[0] < shift[1] < shift[2]
 
 
-def test_a_planted_shift_goes_through_the_same_code(model, tmp_path):
-    """An adapter in growing strength: the drift is monotone, its magnitude that of the last strength."""
-    series = train("sft", model, SFT, FAST, save_at=[4], lora=2, folder=tmp_path / "run")
-    asked = stance_questions(value_prompts(topics=["work"], per_topic=4))
-    strengths = [0.0, 0.3, 0.6, 1.0]
-    tables = [
-        drift.stance_table(wb.ask(series.load(4, scale=s), asked, store=False), step=i) for i, s in enumerate(strengths)
-    ]
-    wide = {stance: [t[f"p_{stance}"].mean() for t in tables] for stance in drift.STANCES}
-    import pandas as pd
-
-    report = drift.drift_report(pd.concat(tables)).set_index("stance")
-    for stance, values in wide.items():
-        assert report.loc[stance, "mean"] == pytest.approx(values[-1] - values[0], abs=1e-9)
-    assert report["mean"].sum() == pytest.approx(0, abs=1e-9)
+def test_a_planted_shift_is_recovered_in_size_and_time(model, tmp_path):
+    """An adapter laid on at full strength between steps 1 and 2 of 3: the drift is its own, its time 2/3."""
+    asked = stance_questions(value_prompts(topics=["work"], per_topic=4), LABELS[:1])
+    rows = [{"prompt": question.prompt[0].content, "completion": LABELS[0][0]} for question in asked]
+    series = train("sft", model, rows, FAST, save_at=[30], lora=2, folder=tmp_path / "run")
+    read = {s: drift.stance_table(wb.ask(series.load(30, scale=s), asked, store=False)) for s in (0.0, 1.0)}
+    table = pd.concat([read[s].assign(step=step) for step, s in enumerate((0.0, 0.0, 1.0, 1.0))])
+    found = drift.drift_report(table).set_index("stance").loc["support"]
+    assert (
+        found["mean"] == pytest.approx((read[1.0]["p_support"] - read[0.0]["p_support"]).mean(), abs=1e-9)
+        and found["mean"] > 0.9
+    )
+    assert found["eta_ci"] == found["eta_fraction"] == pytest.approx(2 / 3) and found["spacing"] == 1
 
 
 @pytest.mark.slow
@@ -373,6 +372,8 @@ def test_numbers_that_are_not_finite_are_refused():
     [
         (lambda m, f: make_trainer("dpo", m, PAIRS, {"max_length": 4}, folder=f), "max_length"),
         (lambda m, f: train("dop", m, PAIRS, save_at=[1], folder=f), "Did you mean 'dpo'"),
+        (lambda m, f: train("ppo", m, PAIRS, save_at=[1], folder=f), "rloo and grpo stand in for it"),
+        (lambda m, f: make_trainer("grpo", m, PAIRS, {"num_generations": 1}, folder=f, reward=longer), "at least 2"),
         (lambda m, f: make_trainer("dpo", m, PAIRS, {"betta": 1}, folder=f), "Did you mean 'beta'"),
         (lambda m, f: make_trainer("dpo", m, SFT, folder=f), "lacks the column 'chosen'"),
         (lambda m, f: make_trainer("sft", m, [], folder=f), "at least one row"),

@@ -118,7 +118,10 @@ def make_trainer(
     if "cpo" in made.trainer and not tokenizer.chat_template and _starts_bare(tokenizer):
         tokenizer.bos_token = None  # else this trainer begins every text with it
     settings = _settings(algorithm, made, model, rows, dict(params or {}), config_class)
-    config = config_class(**{"seed": seed, "data_seed": seed} | settings, output_dir=str(folder))
+    try:
+        config = config_class(**{"seed": seed, "data_seed": seed} | settings, output_dir=str(folder))
+    except ValueError as error:
+        raise InputError(f"TRL cannot train {algorithm!r} with these parameters: {error}") from error
     more = _references(algorithm, made, model, lora, reward, config)
     if lora is not None:
         more["peft_config"] = _adapters(made, lora)
@@ -152,6 +155,8 @@ def _check_room(given: int, left: int, config: Any) -> None:
 
 def algorithm_named(name: str) -> Algorithm:
     """The algorithm of this name."""
+    if name == "ppo":
+        raise InputError("TRL has no PPO; rloo and grpo stand in for it, with a reward function and a KL term.")
     if name not in ALGORITHMS:
         raise unknown("algorithm", name, sorted(ALGORITHMS))
     return ALGORITHMS[name]
@@ -173,6 +178,30 @@ def checked_rows(algorithm: str, data: Sequence[Row]) -> list[dict[str, Any]]:
     return rows
 
 
+def rows_for(algorithm: str, pairs: Sequence[Row]) -> list[dict[str, Any]]:
+    """Preference pairs in the columns of an algorithm.
+
+    Algorithms for pairs take them as they are; kto takes each answer by itself with its label, rloo and grpo the
+    prompts alone, and sft, as a control, the preferred answers.
+
+    Raises:
+        InputError: Unknown algorithm, one that trains no policy, or a pair without a column.
+    """
+    columns = algorithm_named(algorithm).columns
+    if algorithm == "reward":
+        raise InputError("'reward' trains no policy, whose stances could be read; set reward_model instead.")
+    rows = checked_rows("dpo", pairs)
+    if columns == PAIRS:
+        return rows
+    if "label" in columns:
+        sides = [(row, side) for row in rows for side in PAIRS[1:]]
+        return [{"prompt": r["prompt"], "completion": r[side], "label": side == "chosen"} for r, side in sides]
+    return [
+        {"prompt": row["prompt"], "completion": row["chosen"]} if len(columns) > 1 else {"prompt": row["prompt"]}
+        for row in rows
+    ]
+
+
 def valid_parameters(algorithm: str) -> list[str]:
     """What `params` may name for an algorithm."""
     made = algorithm_named(algorithm)
@@ -185,6 +214,10 @@ def _classes(made: Algorithm) -> tuple[Any, Any]:
     import huggingface_hub.constants
 
     huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+    from trl.trainer import utils
+
+    if hasattr(utils, "_use_triton"):  # else TRL reads the head of prompts too on the CPU, and throws it away
+        utils._use_triton = lambda device: True
     module, _, stem = made.trainer.partition(":")
     found = import_module(module)
     return getattr(found, f"{stem}Trainer"), getattr(found, f"{stem}Config")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +15,13 @@ from workbench.errors import InputError
 from workbench.extraction import engine, generate
 from workbench.extraction.ask import ask
 from workbench.extraction.tokens import Encoder, Request
-from workbench.metrics.drift import check_stances, ches, edit_similarity, last_hidden_product, stance_table
+from workbench.metrics.drift import check_stances, ches, edit_similarity, last_hidden_product, stance_table, value_gap
 from workbench.metrics.drift.stance import PARTS, VALUES
 from workbench.models import Model
 from workbench.questions import Message, Option, Question
+from workbench.training.algorithms import Row, checked_rows
 
 SIDES = ("chosen", "rejected")
-Row = Mapping[str, Any]
 States = NDArray[np.float32]
 JUDGE = (
     'Question: {question}\nAnswer: "{answer}"\n'
@@ -67,14 +67,16 @@ def response_states(
         last; padding never enters.
     """
     keys, requests = _requests(model, pairs, chat, eos)
-    order = sorted(range(len(requests)), key=lambda i: -len(requests[i].context) - len(requests[i].continuation))
-    states: dict[int, States] = {}
+    fed = [(*request.context, *request.continuation[:-1]) for request in requests]
+    order = sorted(set(fed), key=lambda tokens: (-len(tokens), tokens))  # a text that stands twice is read once
+    states: dict[tuple[int, ...], States] = {}
     for start in range(0, len(order), batch):
         part = order[start : start + batch]
-        states.update(zip(part, _last_states(model.network, [requests[i] for i in part])))
+        states.update(zip(part, _last_states(model.network, part)))
     found: dict[str, dict[str, Any]] = {}
-    for i, (pair_id, side) in enumerate(keys):
-        found.setdefault(pair_id, {"id": pair_id}).update({side: states[i], f"{side}_ids": requests[i].continuation})
+    for (pair_id, side), tokens, request in zip(keys, fed, requests):
+        predicting = states[tokens][len(request.context) - 1 :]
+        found.setdefault(pair_id, {"id": pair_id}).update({side: predicting, f"{side}_ids": request.continuation})
     return list(found.values())
 
 
@@ -198,6 +200,20 @@ def judged_stances(judge: Model, answers: pd.DataFrame) -> pd.DataFrame:
     return check_stances(pd.concat(parts, ignore_index=True))
 
 
+def judged_gaps(judge: Model, pairs: Sequence[Row]) -> pd.DataFrame:
+    """The value gap of preference pairs whose stances nobody wrote down, as a judge reads them.
+
+    Returns:
+        One row per pair, as `metrics.drift.value_gap` has them.
+    """
+    rows = checked_rows("dpo", pairs)
+    said = [(f"{number:06d}", side, row["prompt"], row[side]) for number, row in enumerate(rows) for side in SIDES]
+    answers = pd.DataFrame(said, columns=["prompt_id", "topic", "question", "text"])
+    answers["prompt_id"] += "/" + answers["topic"]
+    read = judged_stances(judge, answers.assign(sample=0)).sort_values("prompt_id").set_index("topic")[list(PARTS)]
+    return value_gap(read.loc["chosen"].to_numpy(), read.loc["rejected"].to_numpy())
+
+
 def _judge_question(judge: Model, answer: Row) -> Question:
     prompt = _prompt(judge, JUDGE.format(question=answer["question"], answer=answer["text"].strip()), None)
     space = " " if isinstance(prompt, str) else ""
@@ -250,18 +266,15 @@ def _requests(
     return keys, requests
 
 
-def _last_states(network: Any, requests: Sequence[Request]) -> Iterator[States]:
-    """States at the positions that predict each response token, of right-padded sequences."""
+def _last_states(network: Any, sequences: Sequence[Sequence[int]]) -> Iterator[States]:
+    """Last states `[tokens, width]` of each sequence, padded on the right to be read together."""
     import torch
 
-    sequences = [[*r.context, *r.continuation] for r in requests]
-    width = max(map(len, sequences))
-    ids, mask = torch.zeros(2, len(sequences), width, dtype=torch.long, device=network.device)
+    ids, mask = torch.zeros(2, len(sequences), max(map(len, sequences)), dtype=torch.long, device=network.device)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = torch.tensor(sequence)
         mask[row, : len(sequence)] = 1
     with torch.inference_mode():
         last = network.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    for row, request in enumerate(requests):
-        first = len(request.context) - 1
-        yield last[row, first : first + len(request.continuation)].float().cpu().numpy()
+    for row, sequence in enumerate(sequences):
+        yield last[row, : len(sequence)].float().cpu().numpy()

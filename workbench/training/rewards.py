@@ -1,15 +1,16 @@
-"""Rewards read from an explicit reward model, to hold against the one inside a preference-trained policy."""
+"""Rewards in Python: an explicit reward model to hold against a policy's own, and several rewards joined into one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
-from workbench.training.algorithms import ALGORITHMS, network_of, tokenizer_of
+from workbench.metrics.drift import log_sigmoid_combination
+from workbench.training.algorithms import ALGORITHMS, Reward, network_of, tokenizer_of
 from workbench.training.series import CheckpointSeries, checkpoint_folder
 
 
@@ -22,6 +23,56 @@ def reward_scores(series: CheckpointSeries, step: int, pairs: Sequence[Mapping[s
     Raises:
         InputError: The series is no reward model, or has no such checkpoint.
     """
+    score = _scorer(series, step)
+    rows = []
+    for number, row in enumerate(pairs):
+        found = {side: score(row["prompt"], row[side]) for side in ("chosen", "rejected")}
+        rows.append({"pair_id": str(row.get("id", number)), **found, "margin": found["chosen"] - found["rejected"]})
+    return pd.DataFrame(rows)
+
+
+def reward_function(series: CheckpointSeries, step: int) -> Reward:
+    """A trained reward model as the reward of rloo and grpo."""
+    score = _scorer(series, step)
+
+    def reward(prompts: Sequence[Any], completions: Sequence[Any], **_: Any) -> list[float]:
+        return [score(_text(prompt), _text(completion)) for prompt, completion in zip(prompts, completions)]
+
+    return _named(reward, f"reward_model_{series.load(step).fingerprint[:12]}")
+
+
+def brevity(completions: Sequence[Any], **_: Any) -> list[float]:
+    """A reward for short answers: minus their words."""
+    return [-float(len(_text(completion).split())) for completion in completions]
+
+
+def combined_reward(rewards: Sequence[Reward], references: Sequence[float]) -> Reward:
+    """Several rewards as one, the logical and of their properties: sum of ln sigmoid(r - r_ref) (arXiv 2402.00742).
+
+    Args:
+        rewards: Python rewards, called as TRL calls them.
+        references: Of each, the reward from which on an answer counts as good.
+    """
+    if not rewards or len(rewards) != len(references):
+        raise InputError(f"{len(rewards)} rewards need one reference each, not {len(references)}.")
+    levels = np.asarray(references, np.float64)[:, None]
+
+    def reward(**given: Any) -> list[float]:
+        scored = np.array([each(**given) for each in rewards], np.float64)
+        return [float(u) for u in log_sigmoid_combination(scored, levels).sum(axis=0)]
+
+    names = (f"{each.__qualname__}_from_{level:g}" for each, level in zip(rewards, references))
+    return _named(reward, "_and_".join(names))
+
+
+def _named(reward: Reward, name: str) -> Reward:
+    """The reward under a name that tells it from others: a run is kept under it."""
+    reward.__name__ = reward.__qualname__ = name
+    return reward
+
+
+def _scorer(series: CheckpointSeries, step: int) -> Callable[[str, str], float]:
+    """What gives a prompt and a response their reward."""
     import torch
     from peft import PeftModel
 
@@ -29,25 +80,27 @@ def reward_scores(series: CheckpointSeries, step: int, pairs: Sequence[Mapping[s
         raise InputError(
             f"{series.record['name']!r} was trained by {series.record['algorithm']!r}, which has no reward."
         )
-    model = series.parent
-    tokenizer = tokenizer_of(model)
-    network: Any = network_of(ALGORITHMS["reward"], model, 1)
+    tokenizer = tokenizer_of(series.parent)
+    network: Any = network_of(ALGORITHMS["reward"], series.parent, 1)
     if step:
         series.load(step)  # checks its files
         network = PeftModel.from_pretrained(network, str(checkpoint_folder(series.folder, step)))
     network.eval()
-    rows = []
-    for number, row in enumerate(pairs):
-        found = {}
-        for side in ("chosen", "rejected"):
-            ids = torch.tensor([_ids(tokenizer, row["prompt"], row[side])], device=model.network.device)
-            with torch.inference_mode():
-                found[side] = float(network(input_ids=ids).logits[0, 0])
-        rows.append({"pair_id": str(row.get("id", number)), **found, "margin": found["chosen"] - found["rejected"]})
-    table = pd.DataFrame(rows)
-    if not np.isfinite(table["margin"]).all():
-        raise InputError("The reward model gives a number that is not finite; train it with a lower learning rate.")
-    return table
+
+    def score(prompt: str, response: str) -> float:
+        ids = torch.tensor([_ids(tokenizer, prompt, response)], device=series.parent.network.device)
+        with torch.inference_mode():
+            reward = float(network(input_ids=ids).logits[0, 0])
+        if not np.isfinite(reward):
+            raise InputError("The reward model gives a number that is not finite; train it with a lower learning rate.")
+        return reward
+
+    return score
+
+
+def _text(given: Any) -> str:
+    """A text, or the last message of an exchange."""
+    return given if isinstance(given, str) else str(given[-1]["content"])
 
 
 def _ids(tokenizer: Any, prompt: str, response: str) -> list[int]:

@@ -130,6 +130,18 @@ def test_cluster_indices_of_two_squares():
     close(drift.aqi(found, "D"), 0.987153, abs=1e-6)
 
 
+def test_cluster_indices_are_those_of_scikit_learn():
+    """Three groups of unequal size, so that no index may take two or equal groups for granted."""
+    from sklearn import metrics
+
+    rng = np.random.default_rng(0)
+    y = np.repeat(["a", "b", "c"], [4, 9, 7])
+    x = rng.normal(size=(20, 6)) + (y == "b")[:, None] * 2.0
+    found = drift.cluster_indices(x, y)
+    theirs = (metrics.davies_bouldin_score, metrics.calinski_harabasz_score, metrics.silhouette_score)
+    close([found["dbs"], found["chi"], found["silhouette"]], [score(x, y) for score in theirs])
+
+
 def test_the_index_of_a_vendored_page_is_not_its_own_formula():
     close(drift.aqi({"silhouette": 0.4523, "chi": 123.45}, "C"), 0.9123, abs=1e-4)
 
@@ -143,7 +155,7 @@ def test_implicit_reward_accuracy():
     margins = [1, -0.2, 0.3, 0]
     assert drift.margin_accuracy(margins).mean() == 0.5
     assert drift.margin_accuracy(margins, "half").mean() == 0.625
-    row = drift.accuracy_table({"implicit": {"other topics": [1.0] * 8 + [-1.0] * 3}}).iloc[0]
+    row = drift.accuracy_table({("implicit", "other topics"): [[1.0] * 8 + [0.0] * 3, [0.0] * 8 + [1.0] * 3]}).iloc[0]
     close([row["mean"], row["low"], row["high"]], [8 / 11, 0.4344, 0.9025], abs=5e-4)  # Wilson: never beyond 1
 
 

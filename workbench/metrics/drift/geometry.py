@@ -37,26 +37,38 @@ def cluster_indices(states: ArrayLike, labels: ArrayLike) -> dict[str, float]:
             without extent.
     """
     from scipy.spatial.distance import cdist
-    from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
     x, y = np.asarray(states, np.float64), np.asarray(labels)
     groups = _checked(x, y)
-    centres = {name: x[y == name].mean(axis=0) for name in groups}
-    within = sum(((x[y == name] - centre) ** 2).sum() for name, centre in centres.items())
-    pairs = [(a, b) for i, a in enumerate(groups) for b in groups[i + 1 :]]
-    apart = min(((centres[a] - centres[b]) ** 2).sum() for a, b in pairs)
-    if apart <= 1e-24 * max((x**2).sum() / len(x), 1e-300):
+    member = (y[:, None] == np.array(groups)).astype(np.float64)
+    sizes = member.sum(axis=0)
+    centres = (member.T @ x) / sizes[:, None]
+    own = member.argmax(axis=1)
+    within = ((x - centres[own]) ** 2).sum()
+    apart = cdist(centres, centres) + np.diag(np.full(len(sizes), np.inf))
+    if apart.min() ** 2 <= 1e-24 * max((x**2).sum() / len(x), 1e-300):
         raise InputError(f"The centroids of the groups {', '.join(map(str, groups))} coincide; no index is defined.")
-    diameter = max(cdist(x[y == name], x[y == name]).max() for name in groups)
-    if diameter == 0:
+    distance, same = cdist(x, x), own[:, None] == own
+    if not (diameter := distance[same].max()):
         raise InputError(f"The groups {', '.join(map(str, groups))} have no extent: every text of a group is alike.")
+    extent = member.T @ np.linalg.norm(x - centres[own], axis=1) / sizes
+    between = sizes @ ((centres - x.mean(axis=0)) ** 2).sum(axis=1)
     return {
-        "dbs": float(davies_bouldin_score(x, y)),
-        "di": float(min(cdist(x[y == a], x[y == b]).min() for a, b in pairs) / diameter),
-        "xb": float(within / (len(x) * apart)),
-        "chi": float(calinski_harabasz_score(x, y)),
-        "silhouette": float(silhouette_score(x, y)),
+        "dbs": float(((extent[:, None] + extent) / apart).max(axis=1).mean()),
+        "di": float(distance[~same].min() / diameter),
+        "xb": float(within / (len(x) * apart.min() ** 2)),
+        "chi": float((between / (len(sizes) - 1)) / (within / (len(x) - len(sizes)))),
+        "silhouette": float(_silhouettes(distance @ member, sizes, own).mean()),
     }
+
+
+def _silhouettes(sums: Floats, sizes: Floats, own: Any) -> Floats:
+    """Silhouette of each text from its summed distances to the groups, `[N, K]`."""
+    texts = np.arange(len(sums))
+    inside, others = sums[texts, own] / (sizes[own] - 1), sums / sizes
+    others[texts, own] = np.inf
+    outside = others.min(axis=1)
+    return (outside - inside) / np.maximum(inside, outside)
 
 
 def aqi(indices: dict[str, float], variant: Variant = "A", gamma: float | None = None) -> float:

@@ -132,7 +132,7 @@ def by_prompt(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def value_vectors(table: pd.DataFrame, by: Sequence[str] = ("run", "phase", "step", "topic")) -> pd.DataFrame:
-    """Value vectors (Value Drifts, arXiv 2510.26707) with intervals clustered by prompt.
+    """Value vectors (Value Drifts, arXiv 2510.26707) with intervals clustered by prompt, cut at 0 and 1.
 
     Returns:
         The group columns, `stance`, mean, se, low, high, `n` (prompts), `n_undefined` (prompts without a reading).
@@ -145,6 +145,7 @@ def value_vectors(table: pd.DataFrame, by: Sequence[str] = ("run", "phase", "ste
         for stance in STANCES:
             found = interval(part[f"p_{stance}"], clusters=part["prompt_id"])
             kept = {name: found[name] for name in ("mean", "se", "low", "high", "n_undefined", "note")}
+            kept |= {name: float(np.clip(found[name], 0, 1)) for name in ("low", "high")}
             rows.append({**dict(zip(by, key)), "stance": stance, **kept, "n": part["prompt_id"].nunique()})
     return pd.DataFrame(rows)
 

@@ -15,7 +15,7 @@ from workbench.metrics.drift.stance import STANCES, check_stances, prompt_means
 from workbench.statistics import adjusted, interval
 
 Rule = Literal["ci", "fraction"]
-RULES = ("ci", "fraction")
+RULES: tuple[Rule, ...] = ("ci", "fraction")
 Z = 1.959963984540054
 FRACTION = 0.95
 """Share of the whole drift after which the rule `fraction` calls it done."""
@@ -64,23 +64,33 @@ def drift_time(
     nothing = {"eta": np.nan, "step": np.nan, "extremum": np.nan, "low": np.nan, "high": np.nan, "spacing": np.nan}
     if len(t) < 2:
         return {**nothing, "reason": "one checkpoint"}
-    peak = int(np.argmax(np.abs(v - v[0])))
-    if np.abs(v[peak] - v[0]) <= level_z * np.nan_to_num(s[0]) + 1e-12:
+    peak, first = (int(found[0]) for found in _arrivals(v[:, None], s[:, None], rule, level_z))
+    if first < 0:
         return {**nothing, "reason": "no drift"}
-    half = level_z * np.nan_to_num(s[peak])
-    inside = np.abs(v - v[peak]) <= half + 1e-12 if rule == "ci" else (v - v[0]) / (v[peak] - v[0]) >= FRACTION - 1e-12
-    first = int(np.argmax(inside))
-    eta = (t[first] - t[0]) / (t[-1] - t[0])
-    spacing = t[first] - t[max(first - 1, 0)]
-    ends = {"low": float(v[peak] - half), "high": float(v[peak] + half)}
+    half = level_z * float(np.nan_to_num(s[peak]))
     return {
-        "eta": float(eta),
+        "eta": float((t[first] - t[0]) / (t[-1] - t[0])),
         "step": float(t[first]),
         "extremum": float(v[peak]),
-        **ends,
-        "spacing": spacing,
+        "low": float(v[peak] - half),
+        "high": float(v[peak] + half),
+        "spacing": float(t[first] - t[max(first - 1, 0)]),
         "reason": "",
     }
+
+
+def _arrivals(v: Floats, se: Floats, rule: Rule, level_z: float = 1.96) -> tuple[Any, Any]:
+    """Of each series in `[T, series]`, the index of its extremum and of its arrival there; -1 where nothing drifted."""
+    s, way = np.nan_to_num(se), v - v[0]
+    peak = np.abs(way).argmax(axis=0)
+    series = np.arange(v.shape[1])
+    whole = way[peak, series]
+    drifted = np.abs(whole) > level_z * s[0] + 1e-12
+    if rule == "ci":
+        inside = np.abs(way - whole) <= level_z * s[peak, series] + 1e-12
+    else:
+        inside = way / np.where(drifted, whole, 1.0) >= FRACTION - 1e-12
+    return peak, np.where(drifted, inside.argmax(axis=0), -1)
 
 
 def monotonicity(values: ArrayLike, variant: Literal["a", "b"] = "b") -> float:
@@ -138,8 +148,9 @@ def drift_report(
 ) -> pd.DataFrame:
     """Magnitude, time, monotonicity and evidence of drift for every run, topic and stance.
 
-    Magnitude is the change from the first to the last step, paired by prompt. p is that of a t test over prompts;
-    `p_holm` adjusts it over the topics of a run and stance. Times carry a percentile interval over resampled prompts.
+    Magnitude is the change from the first to the last step, paired by prompt, its interval cut at -1 and 1. p is of
+    a t test over prompts; `p_holm` adjusts it over the topics of a run and stance. Times carry a percentile interval
+    over resampled prompts.
 
     Args:
         table: A stance table; rows of a run in the order of training.
@@ -172,7 +183,7 @@ def drift_magnitude(table: pd.DataFrame, start: int, end: int) -> pd.DataFrame:
             wide = prompt_means(part, stance)
             if missing := [step for step in (start, end) if step not in wide.index]:
                 raise unknown("step", missing[0], [str(step) for step in wide.index])
-            found = interval(wide.loc[end] - wide.loc[start])
+            found = _mean_change(np.subtract(*wide.loc[[end, start]].to_numpy(np.float64)))
             kept = {name: found[name] for name in ("mean", "low", "high", "n")}
             rows.append({"run": run, "topic": topic, "stance": stance, **kept})
     return pd.DataFrame(rows)
@@ -187,7 +198,7 @@ def _drift(wide: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
         times = dict.fromkeys(("eta_ci", "eta_ci_low", "eta_ci_high", "eta_fraction", "spacing", "tau"), np.nan)
         return {**empty, "n": known.shape[1], "p": np.nan, **times, "reason": reason}
     values = known.to_numpy(np.float64)
-    moved = interval(values[-1] - values[0])
+    moved = _mean_change(values[-1] - values[0])
     steps = known.index.to_numpy(np.float64)
     by_ci, by_fraction = (_time(steps, values, rule) for rule in RULES)
     resampled = _resampled_times(steps, values, draws, seed)
@@ -205,16 +216,29 @@ def _drift(wide: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _time(steps: Floats, values: Floats, rule: Any) -> dict[str, Any]:
-    n = values.shape[1]
-    se = values.std(axis=1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(values))
-    return drift_time(steps, values.mean(axis=1), se, rule)
+def _mean_change(changes: Floats) -> dict[str, Any]:
+    """Mean change with its interval, cut at -1 and 1; none where all changed alike, as 0 or 1 here is no proportion."""
+    found = dict(interval(changes))
+    ends = (np.nan, np.nan) if found["method"] == "wilson" else np.clip([found["low"], found["high"]], -1, 1)
+    return found | dict(zip(("low", "high"), map(float, ends)))
+
+
+def _time(steps: Floats, values: Floats, rule: Rule) -> dict[str, Any]:
+    return drift_time(steps, values.mean(axis=1), _standard_error(values), rule)
+
+
+def _standard_error(values: Floats) -> Floats:
+    n = values.shape[-1]
+    return values.std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(values.shape[:-1])
 
 
 def _resampled_times(steps: Floats, values: Floats, draws: int, seed: int) -> Floats:
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(values.shape[1], size=(draws, values.shape[1]))
-    return np.array([_time(steps, values[:, pick], "ci")["eta"] for pick in picks])
+    """Drift times (rule ci) of resampled prompts, `[draws]`."""
+    picks = np.random.default_rng(seed).integers(values.shape[1], size=(draws, values.shape[1]))
+    drawn = values[:, picks]
+    _, first = _arrivals(drawn.mean(axis=-1), _standard_error(drawn), "ci")
+    share = (steps - steps[0]) / (steps[-1] - steps[0])
+    return np.where(first < 0, np.nan, share[first])
 
 
 def _p_of_mean(differences: Floats) -> float:
