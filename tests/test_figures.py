@@ -72,6 +72,22 @@ def test_each_line_has_its_own_baseline():
     assert sorted({float(mark[0, 0]) for mark in marks}) == [-0.3, 0.0]
 
 
+def test_dots_of_a_line_have_their_own_baselines():
+    table = ROWS.assign(own=[0.1, 0.2, 0.3, 0.3])
+    axes = figures.intervals(table, "benchmark", by="normalisation", baseline="own").axes[0]
+    marks = next(c for c in axes.collections if c.get_label() == "chance").get_segments()
+    dots = [line.get_xydata() for line in axes.lines if line.get_marker() in ("o", "s")]
+    heights = sorted(float(y) for xy in dots for y in xy[:, 1])
+    assert sorted(float(mark[:, 1].mean()) for mark in marks) == pytest.approx(heights)
+    assert [float(mark[0, 0]) for mark in marks] == [0.1, 0.2, 0.3, 0.3]
+
+
+def test_whole_numbers_have_whole_ticks():
+    axes = figures.curves(pd.DataFrame({"x": [1, 2, 3], "mean": 0.5, "low": 0.4, "high": 0.6}), "x").axes[0]
+    inside = [tick for tick in axes.get_xticks() if 1 <= tick <= 3]
+    assert inside == [1, 2, 3]
+
+
 def test_the_first_label_is_on_top():
     axes = figures.intervals(ROWS, "benchmark").axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["A long name of a benchmark", "PIQA"]
@@ -90,6 +106,18 @@ def test_lines_of_the_simplex_have_equal_dcs():
 
 def test_corners_of_the_simplex():
     np.testing.assert_allclose(figures._place([1, 0, 0], [0, 1, 0], [0, 0, 1]), [[1, 0], [0, 0], [0.5, 0.75**0.5]])
+
+
+def test_a_region_is_drawn_inside_the_triangle_and_clear_of_the_words():
+    silent = pd.DataFrame({"p_correct": [0, 0.3, 0, 0], "p_wrong": [0.01, 0, 0, 0.02]})
+    axes = figures.simplex(silent.assign(p_abstain=1 - silent.sum(axis=1))).axes[0]
+    region = axes.lines[-1]
+    outline = region.get_clip_path().get_fully_transformed_path()
+    corners = axes.transData.transform(figures._place([0, 1, 0], [1, 0, 0], [0, 0, 1]))
+    assert outline.vertices[:3] == pytest.approx(corners)
+    assert region.get_ydata().max() > 0.75**0.5  # it would leave the triangle
+    words = next(text for text in axes.texts if "abstention" in text.get_text())
+    assert words.get_position()[1] >= 10
 
 
 def test_the_confidence_region_covers_as_stated():

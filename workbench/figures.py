@@ -69,7 +69,8 @@ def intervals(
         low: See `value`.
         high: See `value`.
         by: Column whose values share a line in different colours.
-        baseline: A number for all, or the column that holds each line's own; `baseline_name` in the legend.
+        baseline: A number for all, or the column that holds each line's own, or each dot's where the dots of a line
+            differ in it; `baseline_name` in the legend.
         xlabel: What is measured, with its unit.
         title: Headline.
         baseline_name: See `baseline`.
@@ -87,8 +88,7 @@ def intervals(
             _bars(axes, "x", y, part[low], part[high], ecolor=_colour(number), elinewidth=1.6, capsize=0, zorder=3)
             axes.plot(part[value], y, ls="", ms=5, color=_colour(number), zorder=3, **look)
         if isinstance(baseline, str):
-            middle = np.array([lines.index(each) for each in names])
-            axes.vlines(table[baseline], middle - 0.4, middle + 0.4, label=baseline_name, **REFERENCE)
+            _draw_baselines(axes, table[baseline], names, lines, groups, step, baseline_name)
         elif baseline is not None:
             axes.axvline(baseline, label=baseline_name, **REFERENCE)
         axes.set_yticks(range(len(lines)), lines)
@@ -131,7 +131,7 @@ def curves(
         axes.set(xlabel=xlabel or x, ylabel=ylabel or value, title=title)
         axes.margins(x=0.02)
         if pd.api.types.is_numeric_dtype(table[x]) and (table[x] % 1 == 0).all():
-            axes.locator_params(axis="x", integer=True)
+            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         if by or baseline is not None:
             _legend_below(figure, axes, by, baseline_name)
     return figure
@@ -225,8 +225,8 @@ def _draw_triangle(axes: Axes) -> None:
         _write(axes, f"{level:+.1f}".replace("-", "−") if level else "0", line[-1], (0, -6), "center", "top", GREY)
     _write(axes, "wrong\n(DCS −1)", _place(0, 1, 0), (-8, 0), "right", "center")
     _write(axes, "correct\n(DCS +1)", _place(1, 0, 0), (8, 0), "left", "center")
-    _write(axes, "abstention (DCS 0)", _place(0, 0, 1), (0, 6), "center", "bottom")
-    note = "grey lines: equal DCS · small marks: questions · large marks: means with 95% region"
+    _write(axes, "abstention (DCS 0)", _place(0, 0, 1), (0, 12), "center", "bottom")
+    note = "grey lines: equal DCS · small marks: questions · large marks: means with 95% region, as far as it is inside"
     _write(axes, note, _place(0.5, 0.5, 0), (0, -24), "center", "top", GREY)
     axes.set(aspect="equal", xlim=(-0.1, 1.1), ylim=(-0.11, 0.93))
     axes.axis("off")
@@ -239,7 +239,8 @@ def _write(axes: Axes, text: str, at: Any, shift: tuple[int, int], ha: Any, va: 
 
 
 def _draw_region(axes: Axes, xy: NDArray[np.float64], colour: str) -> None:
-    """Hotelling's 95% confidence region of a mean point; none for fewer than three points."""
+    """Hotelling's 95% confidence region of a mean point, its part inside the triangle; none for fewer than three."""
+    from matplotlib.patches import Polygon
     from scipy.special import fdtri
 
     n = len(xy)
@@ -249,7 +250,8 @@ def _draw_region(axes: Axes, xy: NDArray[np.float64], colour: str) -> None:
     values, vectors = np.linalg.eigh(np.cov(xy.T))
     turn = np.linspace(0, 2 * np.pi, 100)
     circle = np.vstack([np.cos(turn), np.sin(turn)]) * np.sqrt(np.maximum(values, 0))[:, None]
-    axes.plot(*(xy.mean(axis=0)[:, None] + radius * vectors @ circle), color=colour, lw=1.6, zorder=5)
+    (line,) = axes.plot(*(xy.mean(axis=0)[:, None] + radius * vectors @ circle), color=colour, lw=1.6, zorder=5)
+    line.set_clip_path(Polygon(_place([0, 1, 0], [1, 0, 0], [0, 0, 1]), transform=axes.transData))
 
 
 def _place(correct: Any, wrong: Any, abstain: Any) -> NDArray[np.float64]:
@@ -266,6 +268,24 @@ def _bars(axes: Axes, along: str, at: Any, low: Any, high: Any, **look: Any) -> 
         axes.errorbar(middle, at, xerr=half, fmt="none", **look)
     else:
         axes.errorbar(at, middle, yerr=half, fmt="none", **look)
+
+
+def _draw_baselines(
+    axes: Axes,
+    values: pd.Series,
+    names: pd.Series,
+    lines: list[str],
+    groups: Mapping[str, NDArray[np.bool_]],
+    step: float,
+    label: str,
+) -> None:
+    """A reference mark through each line, or through each dot where the dots of a line have their own."""
+    middle, half = np.array([lines.index(each) for each in names], np.float64), 0.4
+    if len(groups) > 1 and (values.groupby(names.to_numpy()).agg(np.ptp) > 1e-12).any():
+        for number, rows in enumerate(groups.values()):
+            middle[rows] += (number - (len(groups) - 1) / 2) * step
+        half = step / 2
+    axes.vlines(values, middle - half, middle + half, label=label, **REFERENCE)
 
 
 def _band(axes: Axes, x: Any, y: Any, low: Any, high: Any, number: int, label: str, marker: str) -> None:

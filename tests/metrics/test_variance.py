@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,38 @@ def test_O_60_seed_report():
     assert found.monotonicity == pytest.approx(0.933333, abs=1e-6)
     assert found.snr == pytest.approx(27.059019, abs=1e-6)
     assert variance.seed_report(SCORES, chance=25).snr_above_chance == pytest.approx((41 + 1 / 3 - 25) / 1.527525, 1e-6)
+
+
+def test_a_spread_of_rounding_errors_is_none():
+    found = variance.seed_report([[0.1 + 0.2], [0.3], [0.3]], chance=0.25)
+    assert found.seed_sd == 0 and np.isnan(found.snr_above_chance) and "agree exactly" in found.notes["snr"]
+
+
+def test_numbers_of_readings_have_intervals_over_questions():
+    """Two benchmarks of 20 questions, read in two ways by three readers each: 40 units, however many rows."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"benchmark": b, "reading": kind, "reader": f"{kind} {r}", "question_id": f"q{q}", "right": right}
+        for b in "ab"
+        for kind, shift in (("cloze", 0.0), ("letters", 0.35))
+        for r in range(3)
+        for q, right in enumerate((rng.random(20) < 0.3 + shift * (r - 0.5)).astype(float))
+    ]
+    items = pd.DataFrame(rows)
+    found = variance.over_questions(items, lambda t: variance.reader_sd(t["letters"]) - variance.reader_sd(t["cloze"]))
+    means = items.groupby(["benchmark", "reading", "reader"])["right"].mean()
+    spread = means.groupby(["benchmark", "reading"]).std().unstack()
+    assert found["mean"] == pytest.approx((spread["letters"] - spread["cloze"]).mean())
+    assert found["n"] == 40 and found["low"] < found["mean"] < found["high"]
+
+
+def test_the_gain_of_pairing_is_that_of_the_paired_error():
+    a, b = np.array([[1, 1, 0, 0, 1, 0], [1, 1, 0, 0, 0, 0]], float)
+    errors = [interval(a - b)["se"], np.hypot(interval(a)["se"], interval(b)["se"])]
+    assert variance.pairing_gain([a, b]) == pytest.approx(errors[0] - errors[1]) and errors[0] < errors[1]
+    assert variance.half_width_gap([a, b]) == pytest.approx(
+        1.96 * np.std([0.5, 1 / 3], ddof=1) - 1.96 * 0.5 / 6**0.5, abs=1e-4
+    )
 
 
 def test_O_61_analytic_and_bootstrap_intervals():

@@ -13,6 +13,7 @@ from workbench.metrics.calibration import adaptive_ece, auroc, brier, ece
 from workbench.metrics.checks import Floats, fractions, mask
 from workbench.metrics.risk_scores import risk_bias, score_bias
 from workbench.statistics import bootstrap, wilson
+from workbench.statistics.intervals import SHARE
 
 METRICS: dict[str, Callable[[Floats, Floats], float]] = {
     "auroc": auroc,
@@ -26,7 +27,7 @@ METRICS: dict[str, Callable[[Floats, Floats], float]] = {
 }
 """Of scores and labels; accuracy at 0.5."""
 RESAMPLED_UPWARDS = ("ece", "ece_equal_mass")
-"""Metrics that resampling pushes upwards; their intervals are centred on the estimate."""
+"""Metrics that resampling pushes upwards; their intervals are centred on the estimate and cut at 0 and 1."""
 
 
 def risk_report(
@@ -42,9 +43,9 @@ def risk_report(
         seed: Of them.
 
     Returns:
-        metric, mean, se, low, high, n, note (AUROC is NaN with one outcome only), and `baseline`: chance for the AUROC,
-        the constant base rate for Brier score and accuracy, 0 for biases and spread, and for calibration errors the
-        mean of `draws` samples of outcomes that come exactly as often as the scores say.
+        metric, mean, se, low, high, n, note (AUROC is NaN with one outcome only and for a constant score), and
+        `baseline`: chance for the AUROC, the constant base rate for Brier score and accuracy, 0 for biases and spread,
+        and for calibration errors the mean of `draws` samples of outcomes that come exactly as often as the scores say.
     """
     s, y = fractions(scores=scores, labels=labels)
     rate = y.mean()
@@ -53,9 +54,13 @@ def risk_report(
     rows = []
     for name in names:
         upwards = name in RESAMPLED_UPWARDS
-        found = bootstrap(METRICS[name], s, y, draws=draws, seed=seed, centred=upwards)
+        found = bootstrap(
+            METRICS[name], s, y, draws=draws, seed=seed, centred=upwards, bounds=SHARE if upwards else None
+        )
         note = "one outcome only" if name == "auroc" and not 0 < rate < 1 else found["note"]
-        found["low"] = max(found["low"], 0.0) if upwards else found["low"]
+        if name == "auroc" and np.ptp(s) == 0:
+            found |= dict.fromkeys(("mean", "se", "low", "high"), np.nan)
+            note = "a constant score ranks nobody"
         honest = [METRICS[name](s, coin) for coin in coins.astype(float)] if upwards else [baselines.get(name, 0.0)]
         rows.append({"metric": name, **found, "note": note, "baseline": float(np.mean(honest))})
     return pd.DataFrame(rows)
@@ -145,7 +150,10 @@ def group_gaps(
 
 
 def supervised_scores(features: pd.DataFrame, labels: ArrayLike, folds: int = 5, seed: int = 0) -> pd.DataFrame:
-    """Out-of-fold scores of supervised baselines on the same rows.
+    """Out-of-fold scores of supervised baselines on the same rows, and the base rate of all of them.
+
+    The base rate is one constant: rates of the folds' training rows would differ, each lower where its own fold is
+    higher, and so rank the rows the wrong way round.
 
     Args:
         features: One row per item; columns of text are categories.
@@ -179,9 +187,7 @@ def supervised_scores(features: pd.DataFrame, labels: ArrayLike, folds: int = 5,
         ),
     }
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    found = {"base_rate": np.full(len(y), np.nan)}
-    for train, test in split.split(features, y):
-        found["base_rate"][test] = y[train].mean()
+    found = {"base_rate": np.full(len(y), y.mean())}
     for name, (scaler, model) in models.items():
         columns = make_column_transformer((scaler, numbers), (categories, others))
         fitted = cross_val_predict(make_pipeline(columns, model), features, y, cv=split, method="predict_proba")

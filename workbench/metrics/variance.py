@@ -8,8 +8,9 @@ checkpoint, also with the chance level taken off the mean.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,10 @@ from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
 from workbench.metrics.checks import Floats, fractions
+from workbench.statistics import jackknife
+
+ROUNDING = 1e-9
+"""A spread smaller than this share of the scores is none: equal means that were added up in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ def seed_report(scores: ArrayLike, chance: float = 0.0) -> SeedReport:
         sd = table.std(axis=0, ddof=1)
     else:
         sd, notes["seed_sd"] = np.full(checkpoints, np.nan), "one seed has no spread"
+    if seeds > 1:
+        sd[sd <= ROUNDING * np.abs(table).max(axis=0)] = 0.0
     if seeds > 1 and sd[-1] == 0:
         notes["snr"] = "the seeds agree exactly: no noise to compare with"
     tau = np.array([_tau(row) for row in table])
@@ -91,6 +98,50 @@ def analytic_half_width(accuracy: float, n: int, level: float = 0.95) -> float:
     if n < 1:
         raise InputError("n must be at least 1.")
     return float(ndtri((1 + level) / 2) * np.sqrt(p[0] * (1 - p[0]) / n))
+
+
+def reader_sd(right: ArrayLike) -> float:
+    """Standard deviation over readers (ddof 1) of their means over questions, `[readers, questions]`."""
+    return float(_table("right", right).mean(axis=1).std(ddof=1))
+
+
+def half_width_gap(right: ArrayLike) -> float:
+    """1.96 standard deviations over readers less the normal half width of the first reader's mean."""
+    table = _table("right", right)
+    return 1.96 * reader_sd(table) - analytic_half_width(float(table[0].mean()), table.shape[1])
+
+
+def pairing_gain(right: ArrayLike) -> float:
+    """Standard error of the difference of the first two readers: paired by question, less that of two samples."""
+    a, b = _table("right", right)[:2]
+    paired, alone = (a - b).std(ddof=1), np.hypot(a.std(ddof=1), b.std(ddof=1))
+    return float((paired - alone) / np.sqrt(len(a)))
+
+
+def over_questions(
+    items: pd.DataFrame, of: Callable[[dict[str, Floats]], float], column: str = "right"
+) -> dict[str, Any]:
+    """A number of each benchmark's readings, averaged over benchmarks, with an interval over their questions.
+
+    Args:
+        items: One row per benchmark, reading, reader and question, with the columns of these names, question_id, and
+            the score.
+        of: The number, from the scores `[readers, questions]` of each reading.
+        column: The score.
+
+    Returns:
+        Keys of `statistics.jackknife`: one question is left out at a time, from all readings of its benchmark.
+    """
+    wide = items.pivot(index=["reading", "reader"], columns=["benchmark", "question_id"], values=column)
+    wide = wide.dropna(axis="columns")
+    tables = {str(name): wide.loc[name].to_numpy(np.float64) for name in dict.fromkeys(wide.index.get_level_values(0))}
+    codes = pd.factorize(wide.columns.get_level_values("benchmark"))[0]
+
+    def mean(kept: Floats) -> float:
+        rows = [kept[codes[kept.astype(int)] == code].astype(int) for code in range(codes.max() + 1)]
+        return float(np.mean([of({name: table[:, part] for name, table in tables.items()}) for part in rows]))
+
+    return jackknife(mean, np.arange(len(codes)))
 
 
 def item_analysis(correct: ArrayLike) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """Intervals, paired comparisons and verdicts, over scipy and statsmodels."""
 
 from workbench.statistics.comparisons import adjusted, mcnemar_p, paired, sign_flip_p
-from workbench.statistics.findings import Finding, estimate, finding, findings_table, verdict, versus
-from workbench.statistics.intervals import bootstrap, clusters, interval, summarise, wilson
+from workbench.statistics.findings import Finding, estimate, finding, findings_table, units, verdict, versus
+from workbench.statistics.intervals import clusters, interval, summarise, wilson
+from workbench.statistics.resampling import bootstrap, jackknife
 
 __all__ = [
     "Finding",
@@ -13,10 +14,12 @@ __all__ = [
     "finding",
     "findings_table",
     "interval",
+    "jackknife",
     "mcnemar_p",
     "paired",
     "sign_flip_p",
     "summarise",
+    "units",
     "verdict",
     "versus",
     "wilson",

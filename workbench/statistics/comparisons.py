@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,7 +10,19 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.errors import InputError, unknown
-from workbench.statistics.intervals import Floats, grouped, interval, listed, need, numbers
+from workbench.statistics.intervals import (
+    NO_VARIATION,
+    SHARE,
+    Bounds,
+    Floats,
+    Interval,
+    grouped,
+    interval,
+    listed,
+    need,
+    numbers,
+    wilson,
+)
 
 EXACT_SIGN_FLIPS = 16
 """Up to this many pairs (or clusters) the sign-flip test lists all patterns."""
@@ -27,10 +39,13 @@ def paired(
     level: float = 0.95,
     draws: int = 9999,
     seed: int = 0,
+    bounds: Bounds | Mapping[str, Bounds] | None = None,
 ) -> pd.DataFrame:
     """Two models, or two readings, on the same items: `a - b` item by item.
 
-    Where no item differs the interval is that of a share of 0 of n, to either side.
+    Where no item of a metric with a known range differs, no more than a share of items that has the Wilson interval of
+    0 of n differs at all, and the interval is that share of the range to either side. Booleans have the range (0, 1),
+    and so has a column that holds 0 and 1 and nothing else; another without `bounds` has no interval then.
 
     Args:
         a: One row per item with `on` and the columns.
@@ -43,6 +58,7 @@ def paired(
         level: Coverage of the interval.
         draws: Bootstrap samples and, beyond 16 pairs or clusters that differ, random sign patterns.
         seed: Of both.
+        bounds: The range of the metrics, of all or by name; a difference has twice its width, see `summarise`.
 
     Returns:
         The columns of `summarise`, where `mean` is the mean difference, then `mean_a`, `mean_b`, `p_permutation`
@@ -56,15 +72,18 @@ def paired(
     need(b, [*keys, *names])
     _check_same_items(a, b, keys)
     other = b[[*keys, *names]].rename(columns={name: f"{name} of b" for name in names})
+    known = bounds if isinstance(bounds, Mapping) else dict.fromkeys(names, bounds)
     rows = []
     for key, part in grouped(a.merge(other, on=keys), groups):
         clusters = part[cluster].to_numpy() if cluster else None
         for name in names:
             one, two = numbers(part, name), numbers(part, f"{name} of b")
             used = ~np.isnan(one - two)
-            found = interval(one - two, clusters, method, level, draws, seed)
-            if found["method"] == "wilson" and found["mean"] == 0:
-                found["low"] = -found["high"]
+            ends = known.get(name) or (SHARE if _holds_0_and_1(part[[name, f"{name} of b"]]) else None)
+            width = ends[1] - ends[0] if ends else np.nan
+            found = interval(one - two, clusters, method, level, draws, seed, (-width, width) if ends else None)
+            if ends and found["mean"] == 0 and found["note"] == NO_VARIATION:
+                found |= _nothing_differs(found, width, level)
             rows.append({**key, "metric": name, **found, **_tests(one, two, used, clusters, draws, seed)})
     return pd.DataFrame(rows)
 
@@ -118,6 +137,19 @@ def adjusted(p: ArrayLike, method: Literal["holm", "fdr_bh"] = "holm") -> Floats
 
         values[known] = multipletests(values[known], method=method)[1]
     return values
+
+
+def _holds_0_and_1(values: pd.DataFrame) -> bool:
+    """Whether both columns are booleans, or hold 0 and 1 and nothing else."""
+    kinds = {dtype.kind for dtype in values.dtypes}
+    found = np.unique(values.to_numpy(np.float64, na_value=np.nan))
+    return kinds == {"b"} or found[~np.isnan(found)].tolist() == [0.0, 1.0]
+
+
+def _nothing_differs(found: Interval, width: float, level: float) -> Interval:
+    n = found["n"] if np.isnan(found["n_clusters"]) else found["n_clusters"]
+    most = float(wilson(0, n, level)[1]) * width
+    return {"low": -most, "high": most, "method": "wilson", "note": "no item differs: Wilson interval of 0 of n"}
 
 
 def _tests(

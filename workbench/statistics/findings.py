@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
 
 Verdict = Literal["holds", "does not hold", "cannot tell"]
 Direction = Literal["above", "below"]
+FEWEST_UNITS = 6
+"""Independent units a verdict needs: with five, a two-sided sign test cannot fall below 0.05 (2 / 2^5 = 0.06)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,8 @@ class Finding:
     """What was found before, in one sentence."""
     source: str
     """Paper or page that claims it."""
-    verdict: Verdict
-    """What this run says of it."""
+    verdict: str
+    """What this run says of it: a `Verdict`, or "cannot tell: only 3 units"."""
     estimate: float
     """The number the verdict rests on."""
     low: float
@@ -33,6 +36,8 @@ class Finding:
     """Upper end of its interval."""
     n: int
     """Items behind it."""
+    units: int
+    """Independent units among them: clusters where items belong together, else the items."""
     rule: str
     """When the claim would hold."""
 
@@ -45,13 +50,22 @@ def finding(
     Args:
         claim: What was found before.
         source: Who claims it.
-        row: A row of `summarise` or `paired`: mean, low, high and n.
+        row: A row of `summarise` or `paired`: mean, low, high, n and, under clusters, n_clusters.
         expected: On which side of the baseline the claim puts the mean.
         baseline: What the interval must exclude.
     """
     mean, low, high = float(row["mean"]), float(row["low"]), float(row["high"])
-    rule = f"interval {expected} {_shown(baseline)}"
-    return Finding(claim, source, verdict(low, high, expected, baseline), mean, low, high, int(row["n"]), rule)
+    said = verdict(low, high, expected, baseline)
+    n = int(units(row))
+    told = f"cannot tell: {_few(n)}" if n < FEWEST_UNITS else said
+    rule = f"interval {expected} {_shown(baseline)}, at least {FEWEST_UNITS} units"
+    return Finding(claim, source, told, mean, low, high, int(row["n"]), n, rule)
+
+
+def units(row: Mapping[str, Any] | pd.Series) -> float:
+    """How many independent units are behind a row of `summarise`: its clusters, or its items where it has none."""
+    clusters = row.get("n_clusters", np.nan)
+    return float(row.get("n", np.nan)) if clusters is None or np.isnan(clusters) else float(clusters)
 
 
 def verdict(low: float, high: float, expected: Direction, baseline: float = 0.0) -> Verdict:
@@ -68,17 +82,21 @@ def versus(row: Mapping[str, Any] | pd.Series, baseline: float, name: str = "cha
     """One sentence on a mean and its baseline: "above chance (0.43 [0.35, 0.51] against 0.25)".
 
     Args:
-        row: A row of `summarise`: mean, low and high.
+        row: A row of `summarise`: mean, low, high, and n and n_clusters where it has them.
         baseline: The number to tell it from.
         name: What the baseline is called.
     """
-    side = _side(float(row["low"]), float(row["high"]), baseline)
+    side, n = _side(float(row["low"]), float(row["high"]), baseline), units(row)
     said = f"{side} {name}" if side else f"cannot be told from {name}"
+    if n < FEWEST_UNITS:
+        said = f"cannot be told from {name}: {_few(int(n))}"
     return f"{said} ({estimate(row)} against {_shown(baseline)})"
 
 
 def estimate(row: Mapping[str, Any] | pd.Series) -> str:
-    """A number with its interval in words: "0.43 [0.35, 0.51]", or "0.43 no interval"."""
+    """A number with its interval in words: "0.43 [0.35, 0.51]", "0.43 no interval", or "undefined"."""
+    if math.isnan(float(row["mean"])):
+        return "undefined"
     ends = "no interval" if math.isnan(float(row["low"])) else f"[{_shown(row['low'])}, {_shown(row['high'])}]"
     return f"{_shown(row['mean'])} {ends}"
 
@@ -89,8 +107,12 @@ def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
 
 
 def _shown(number: float) -> str:
-    """Three decimals, none of them without need."""
-    return f"{round(float(number), 3) + 0.0:g}"
+    """Three decimals, none of them without need, and the minus of a typeset table."""
+    return f"{round(float(number), 3) + 0.0:g}".replace("-", "−")
+
+
+def _few(n: int) -> str:
+    return f"only {n} unit{'s' * (n != 1)}"
 
 
 def _side(low: float, high: float, baseline: float) -> Direction | None:

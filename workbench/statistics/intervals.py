@@ -1,8 +1,8 @@
-"""Means with intervals: Student's t, Wilson and the bootstrap, over items or clusters of items."""
+"""Means with intervals: Student's t, its logit form, Wilson and the bootstrap, over items or clusters of items."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Method = Literal["t", "bootstrap", "wilson"]
 METHODS = ("t", "bootstrap", "wilson")
+Bounds = tuple[float, float]
+SHARE: Bounds = (0.0, 1.0)
+"""Range of probabilities and rates."""
+NO_VARIATION = "no variation: no interval"
 Interval = dict[str, Any]
 """Keys mean, se, low, high, n, n_undefined, n_clusters, method, note."""
 
@@ -29,6 +33,7 @@ def summarise(
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
+    bounds: Bounds | Mapping[str, Bounds] | None = None,
 ) -> pd.DataFrame:
     """Means with intervals, one row per group and metric.
 
@@ -47,27 +52,32 @@ def summarise(
         level: Coverage of the intervals.
         draws: Bootstrap samples.
         seed: Of the bootstrap.
+        bounds: The range values can lie in, of all metrics or by name: (0, 1) for probabilities. Student's interval is
+            then taken of the logit of the mean's place in the range (delta method; method "logit-t"), so it stays
+            inside; where all values lie at one end it is Wilson's. Booleans have the range (0, 1) by themselves.
 
     Returns:
-        The group columns, then metric, mean, se, low, high, n, n_undefined, n_clusters, method, note.
+        The group columns, then metric, mean, se, low, high, n, n_undefined, n_clusters, method (the one used), note.
 
     Raises:
-        InputError: A column is missing or not numeric, or the table is empty.
+        InputError: A column is missing or not numeric, a value lies outside its bounds, or the table is empty.
     """
     groups = listed(by)
     names = listed(columns) or _metric_columns(table, [*groups, *listed(cluster), *listed(macro)])
     need(table, [*names, *groups, *listed(cluster), *listed(macro)])
     if macro and method != "t":
         raise InputError("A macro mean has a t interval only; leave method at 't'.")
+    known = bounds if isinstance(bounds, Mapping) else dict.fromkeys(names, bounds)
+    ends = {name: known.get(name) or (SHARE if table[name].dtype.kind == "b" else None) for name in names}
     rows = []
     for key, part in grouped(table, groups):
         clusters = part[cluster] if cluster else None
         for name in names:
             values = numbers(part, name)
             if macro:
-                found = _macro_interval(values, part[macro], clusters, level)
+                found = _macro_interval(values, part[macro], clusters, level, ends[name])
             else:
-                found = interval(values, clusters, method, level, draws, seed)
+                found = interval(values, clusters, method, level, draws, seed, ends[name])
             rows.append({**key, "metric": name, **found})
     return pd.DataFrame(rows)
 
@@ -79,13 +89,19 @@ def interval(
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
+    bounds: Bounds | None = None,
 ) -> Interval:
     """Mean of one sample with its interval; see `summarise`.
 
-    Where all values are equal no spread can be estimated: 0/1 values then get a Wilson interval, others none.
+    Where all values are equal no spread can be estimated, and there is no interval; only where they all lie at one end
+    of their declared range (booleans, method "wilson", `bounds`) is there
+    Wilson's, the widest that values in a range can need.
     """
-    _check_settings(method, level)
+    check_settings(method, level)
     x, codes, n_undefined = _defined(values, clusters)
+    if bounds is None and (method == "wilson" or np.asarray(values).dtype.kind == "b"):
+        bounds = SHARE
+    x = x if bounds is None else _inside(x, bounds)
     n_groups = len(np.unique(codes))
     found: Interval = {
         "mean": float(x.mean()) if len(x) else np.nan,
@@ -95,65 +111,17 @@ def interval(
     }
     if not len(x):
         return {**found, "note": "no defined value"}
-    if method == "wilson":
-        return {**found, **_wilson(x, _effective(x, codes), level)}
+    if method == "wilson" and bounds:
+        return {**found, **_wilson(x, codes, level, bounds)}
     if n_groups == 1:
         return {**found, "note": f"one {'value' if clusters is None else 'cluster'}: no interval"}
-    if np.ptp(x) == 0 and x[0] in (0.0, 1.0):
-        return {**found, **_wilson(x, n_groups, level), "method": "wilson", "note": "no variation: Wilson interval"}
-    if np.ptp(x) == 0:
-        return {**found, "se": 0.0, "note": "no variation: no interval"}
+    if _constant(x):
+        if bounds and np.isclose(x[0], bounds, rtol=0, atol=1e-12).any():
+            return {**found, **_wilson(x, codes, level, bounds), "note": "no variation: Wilson interval"}
+        return {**found, "se": 0.0, "note": NO_VARIATION}
     if method == "bootstrap":
         return {**found, **_bootstrap_mean(x, codes, level, draws, seed)}
-    se = _standard_error(x, codes)
-    return {**found, "se": se, **_student(found["mean"], se, n_groups - 1, level)}
-
-
-def bootstrap(
-    statistic: Callable[..., float],
-    *samples: ArrayLike,
-    clusters: ArrayLike | None = None,
-    level: float = 0.95,
-    draws: int = 999,
-    seed: int = 0,
-    centred: bool = False,
-) -> Interval:
-    """Percentile interval of any statistic of one or more columns, resampling items or whole clusters.
-
-    Centred, the draws are shifted so that their mean is the estimate: resampling pushes a calibration error upwards,
-    and its plain percentile interval can miss its own estimate. Draws in which the statistic is undefined are left out
-    and counted in the note. Where all draws are equal there is no interval, as in `interval`.
-    """
-    columns = [np.asarray(sample, np.float64) for sample in samples]
-    if not columns or not len(columns[0]) or len({len(column) for column in columns}) > 1:
-        raise InputError("bootstrap needs at least one sample that is not empty, all of the same length.")
-    _check_settings("bootstrap", level)
-    codes = np.arange(len(columns[0])) if clusters is None else pd.factorize(np.asarray(clusters))[0]
-    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
-    rng = np.random.default_rng(seed)
-    found = np.empty(draws)
-    for draw in range(draws):
-        chosen = np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
-        found[draw] = statistic(*(column[chosen] for column in columns))
-    defined = found[np.isfinite(found)]
-    notes = [f"undefined in {draws - len(defined)} of {draws} draws"] if len(defined) < draws else []
-    if len(members) == 1:
-        notes.append(f"one {'value' if clusters is None else 'cluster'}: no interval")
-    elif len(defined) and np.allclose(defined, defined[0], rtol=1e-12, atol=1e-12):
-        notes.append("no variation: no interval")
-    enough = len(defined) > 1 and "no interval" not in "".join(notes)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if enough else (np.nan, np.nan)
-    estimate = float(statistic(*columns))
-    if centred and enough:
-        low, high = low + estimate - defined.mean(), high + estimate - defined.mean()
-    return {
-        "mean": estimate,
-        "se": float(defined.std(ddof=1)) if enough else np.nan,
-        **{"low": float(low), "high": float(high)},
-        **{"n": len(columns[0]), "n_undefined": 0, "n_clusters": np.nan if clusters is None else len(members)},
-        "method": "bootstrap",
-        "note": "; ".join(notes),
-    }
+    return {**found, **_student(found["mean"], _standard_error(x, codes), n_groups - 1, level, bounds)}
 
 
 def wilson(successes: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -214,7 +182,8 @@ def _metric_columns(table: pd.DataFrame, others: list[str]) -> list[str]:
     return names
 
 
-def _check_settings(method: str, level: float) -> None:
+def check_settings(method: str, level: float) -> None:
+    """Refuse an unknown method, or a level that is no share."""
     if method not in METHODS:
         raise unknown("method", method, list(METHODS))
     if not 0 < level < 1:
@@ -240,29 +209,58 @@ def _standard_error(x: Floats, codes: Ints) -> float:
     return float(np.sqrt(len(sums) / (len(sums) - 1) * np.sum(sums**2)) / len(x))
 
 
-def _student(mean: float, se: float, df: float, level: float) -> Interval:
-    from scipy.special import stdtrit
+def _student(mean: float, se: float, df: float, level: float, bounds: Bounds | None = None) -> Interval:
+    """Student's interval of a mean; between bounds that of logit((mean - a) / (b - a)), carried back."""
+    from scipy.special import expit, logit, stdtrit
 
     half = float(stdtrit(df, (1 + level) / 2)) * se
-    return {"low": mean - half, "high": mean + half}
+    if bounds is None:
+        return {"se": se, "low": mean - half, "high": mean + half}
+    start, width = bounds[0], bounds[1] - bounds[0]
+    share = (mean - start) / width
+    half /= width * share * (1 - share)
+    low, high = (start + width * float(expit(logit(share) + end)) for end in (-half, half))
+    return {"se": se, "low": low, "high": high, "method": "logit-t"}
+
+
+def _constant(x: Floats) -> bool:
+    """Whether all values are equal but for rounding."""
+    return bool(np.ptp(x) <= 1e-12 * np.abs(x).max())
+
+
+def _inside(x: Floats, bounds: Bounds) -> Floats:
+    """The values, which must lie within their bounds but for rounding."""
+    start, end = bounds
+    if not start < end:
+        raise InputError(f"bounds must be two numbers in order, not {bounds!r}.")
+    if len(x) and (x.min() < start - 1e-9 or x.max() > end + 1e-9):
+        raise InputError(
+            f"A value lies not between {start:g} and {end:g}: give the range the metric has as bounds, or none; "
+            "method 'wilson' needs values between 0 and 1."
+        )
+    return np.clip(x, start, end)
 
 
 def _effective(x: Floats, codes: Ints) -> float:
     """Independent items that would give a rate the error its clusters give it; the clusters where it does not vary."""
     groups = len(np.unique(codes))
-    if groups in (1, len(x)) or np.ptp(x) == 0:
+    if groups in (1, len(x)) or _constant(x):
         return groups
     error = _standard_error(x, codes)
     return float(np.clip(x.mean() * (1 - x.mean()) / error**2, 1, len(x))) if error else groups
 
 
-def _wilson(x: Floats, n: float, level: float) -> Interval:
-    """Wilson interval of a mean of values in [0, 1]: exact form for 0/1, wider than needed between."""
-    if x.min() < 0 or x.max() > 1:
-        raise InputError("A Wilson interval needs values between 0 and 1; use method 't' or 'bootstrap'.")
-    rate = float(x.mean())
+def _wilson(x: Floats, codes: Ints, level: float, bounds: Bounds) -> Interval:
+    """Wilson interval of a mean of values in a range: exact form for its ends, wider than needed between."""
+    start, width = bounds[0], bounds[1] - bounds[0]
+    n, rate = _effective((x - start) / width, codes), float((x.mean() - start) / width)
     low, high = wilson(rate * n, n, level)
-    return {"se": float(np.sqrt(rate * (1 - rate) / n)), "low": float(low), "high": float(high)}
+    return {
+        "se": float(width * np.sqrt(max(rate * (1 - rate), 0.0) / n)),
+        "low": start + width * float(low),
+        "high": start + width * float(high),
+        "method": "wilson",
+    }
 
 
 def _bootstrap_mean(x: Floats, codes: Ints, level: float, draws: int, seed: int) -> Interval:
@@ -284,14 +282,16 @@ def _bootstrap_mean(x: Floats, codes: Ints, level: float, draws: int, seed: int)
     return {"se": float(result.standard_error), "low": float(low), "high": float(high)}
 
 
-def _macro_interval(values: Floats, labels: pd.Series, clusters: pd.Series | None, level: float) -> Interval:
+def _macro_interval(
+    values: Floats, labels: pd.Series, clusters: pd.Series | None, level: float, bounds: Bounds | None
+) -> Interval:
     """Unweighted mean over groups taken as fixed."""
     if clusters is not None and (labels.groupby(clusters.to_numpy()).nunique() > 1).any():
         raise InputError("A cluster lies in several groups of the macro mean; name clusters apart in each group.")
     parts = []
     for rows in labels.reset_index(drop=True).groupby(labels.to_numpy(), sort=False, dropna=False).indices.values():
         parts.append(_defined(values[rows], None if clusters is None else clusters.to_numpy()[rows]))
-    parts = [part for part in parts if len(part[0])]
+    parts = [(x if bounds is None else _inside(x, bounds), codes, lost) for x, codes, lost in parts if len(x)]
     errors = np.array([_standard_error(x, c) if len(np.unique(c)) > 1 else np.nan for x, c, _ in parts])
     df = np.array([len(np.unique(c)) - 1 for _, c, _ in parts])
     n = sum(len(x) for x, _, _ in parts)
@@ -305,6 +305,6 @@ def _macro_interval(values: Floats, labels: pd.Series, clusters: pd.Series | Non
     if not parts or np.isnan(errors).any():
         return {**found, "note": f"{found['note']}; one of them has a single value: no interval"}
     if not errors.any():
-        return {**found, "note": f"{found['note']}; no variation: no interval"}
+        return {**found, "note": f"{found['note']}; {NO_VARIATION}"}
     pooled = float(np.sum(errors**2) ** 2 / np.sum(errors**4 / df))
-    return {**found, **_student(found["mean"], found["se"], pooled, level)}
+    return {**found, **_student(found["mean"], found["se"], pooled, level, bounds)}

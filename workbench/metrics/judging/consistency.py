@@ -18,6 +18,7 @@ from workbench.errors import InputError
 from workbench.metrics.judging.reads import Bools, Floats
 from workbench.metrics.judging.relations import sgn, upper
 from workbench.statistics import interval
+from workbench.statistics.intervals import SHARE
 
 LARGE = 30
 """Beyond as many candidates subsets are drawn, not listed."""
@@ -69,7 +70,7 @@ def conflict_ratio(scores: ArrayLike, relations: ArrayLike, delta: float = 0.0) 
         `chance` (CR of comparisons unrelated to the scores, with the same shares of ties) and `n_total`.
     """
     table = conflicts(scores, relations, delta)
-    found = interval(table["conflict"], table["case"], "bootstrap", draws=DRAWS)
+    found = interval(table["conflict"], table["case"], "bootstrap", draws=DRAWS, bounds=SHARE)
     parts = {name: float(table[name].mean()) for name in ("reversal", "score_tie_only", "pair_tie_only")}
     ties, score_ties = float(table["pair_tie"].mean()), float(table["score_tie"].mean())
     macro = float(table.groupby("case")["conflict"].mean().mean()) if len(table) else np.nan
@@ -95,7 +96,7 @@ def nontransitivity(
     """
     c = _relations(relations)
     table = subsets(c, k, max_subsets, seed)
-    found = interval(table["violates"], table["case"], "bootstrap", draws=DRAWS)
+    found = interval(table["violates"], table["case"], "bootstrap", draws=DRAWS, bounds=SHARE)
     pairs = upper(c)
     ties = float(np.mean(pairs[~np.isnan(pairs)] == 0)) if (~np.isnan(pairs)).any() else np.nan
     chance = chance_nontransitivity(k, ties) if k <= 5 and not np.isnan(ties) else np.nan

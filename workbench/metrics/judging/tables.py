@@ -200,7 +200,7 @@ def sign_accuracy(relations: Relations, human: ArrayLike) -> dict[str, object]:
     i, j = np.triu_indices(h.shape[1], 1)
     truth, said = np.sign(h[:, i] - h[:, j]), relations.sign[:, i, j]
     case, pair = np.nonzero(~np.isnan(said) & (np.abs(truth) == 1))
-    return interval((1 + said[case, pair] * truth[case, pair]) / 2, case, "bootstrap", draws=499)
+    return interval((1 + said[case, pair] * truth[case, pair]) / 2, case, "bootstrap", draws=499, bounds=(0, 1))
 
 
 def standing(table: pd.DataFrame) -> str:
