@@ -1,4 +1,4 @@
-"""Rewards in Python: pairs in the columns of every algorithm, a trained reward model, rewards joined into one."""
+"""Rewards in Python: columns and parameters of every algorithm, a trained reward model, rewards joined into one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ import tiny  # noqa: E402
 
 import workbench as wb  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
-from workbench.training import brevity, combined_reward, reward_function, reward_scores, rows_for, train  # noqa: E402
+from workbench.training import (  # noqa: E402
+    brevity,
+    combined_reward,
+    reward_function,
+    reward_scores,
+    rows_for,
+    train,
+    valid_parameters,
+)
 
 PAIRS = [{"prompt": f"Is {i} best?", "chosen": "I agree.", "rejected": "No, never again."} for i in range(2)]
 
@@ -50,6 +58,11 @@ def test_pairs_take_the_columns_of_an_algorithm():
         rows_for("dop", PAIRS)
     with pytest.raises(InputError, match="Row 0 lacks the column 'rejected'"):
         rows_for("kto", [{"prompt": "a", "chosen": "b"}])
+
+
+def test_valid_parameters_are_listed():
+    assert {"beta", "learning_rate", "sft_weight", "eta"} <= set(valid_parameters("dpo_sft"))
+    assert "sft_weight" not in valid_parameters("dpo")
 
 
 def test_a_combined_reward_is_the_sum_of_log_sigmoids():

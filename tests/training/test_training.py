@@ -42,7 +42,6 @@ from workbench.training import (  # noqa: E402
     response_tokens,
     reward_scores,
     train,
-    valid_parameters,
 )
 from workbench.training.algorithms import _check_room  # noqa: E402
 
@@ -141,6 +140,15 @@ def test_the_sft_term_is_a_token_mean_and_eta_is_converted(model, tmp_path):
     tokens = len(model.tokenizer("I agree.")["input_ids"]) + 1
     assert trainer.args.loss_type == ["sigmoid", "sft"]
     assert trainer.args.loss_weights == pytest.approx([1, 0.5 * 0.1 * tokens])
+
+
+def test_the_head_is_read_at_responses_alone(model, tmp_path, monkeypatch):
+    from trl.trainer import utils
+
+    read, apply = [], utils._ChunkedLogProbFunction.apply
+    monkeypatch.setattr(utils._ChunkedLogProbFunction, "apply", lambda h, *more: read.append(len(h)) or apply(h, *more))
+    train("dpo", model, PAIRS[:2], FAST, save_at=[1], lora=2, folder=tmp_path / "run")
+    assert read == [len(response_tokens(model, PAIRS[:2], eos=False))] * 2  # this template ends an answer with nothing
 
 
 def test_simpo_adds_no_likelihood_term(model, tmp_path):
@@ -390,11 +398,6 @@ def test_numbers_that_are_not_finite_are_refused():
 def test_bad_input_is_named(call, says, model, tmp_path):
     with pytest.raises(InputError, match=says):
         call(model, tmp_path / "none")
-
-
-def test_valid_parameters_are_listed():
-    assert {"beta", "learning_rate", "sft_weight", "eta"} <= set(valid_parameters("dpo_sft"))
-    assert "sft_weight" not in valid_parameters("dpo")
 
 
 def test_padded_states_are_those_of_each_text_alone(model):
