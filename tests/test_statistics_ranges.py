@@ -150,6 +150,8 @@ def test_the_jackknife_of_a_ratio_holds_its_estimate_and_covers():
 
 def test_the_jackknife_says_why_there_is_no_interval():
     assert jackknife(ratio, [0.3, 0.3, 0.4])["note"] == "undefined without 1 of 3 items: no interval"
+    ruled = jackknife(ratio, [0.3, 0.3001, 0.2999, 0.3, 0.7], link="asinh")
+    assert np.isnan(ruled["low"]) and ruled["note"] == "single items change it by whole factors: no interval"
     assert jackknife(ratio, [0.3, 0.3])["note"] == "undefined: no interval"
     assert jackknife(np.mean, [0.3])["note"] == "one value: no interval"
     assert jackknife(np.mean, [0.3, 0.3])["note"] == "no variation: no interval"

@@ -39,6 +39,17 @@ def test_the_scores_are_those_of_the_answers(runs):
     assert items["dcs"].to_numpy() == pytest.approx(items["p_correct"] ** 2 - items["p_wrong"] ** 2)
 
 
+def test_one_number_has_one_interval_inside_its_range(runs):
+    run = runs["distributional_correctness"]
+    one = run.table("scores_with_intervals").query("metric == 'accuracy'").set_index("benchmark")
+    two = run.table("normalisations").query("metric == 'accuracy' and normalisation == 'none'").set_index("benchmark")
+    ends = ["mean", "low", "high"]
+    assert one[ends].to_numpy() == pytest.approx(two.loc[one.index, ends].to_numpy())
+    assert set(one["method"]) == set(two["method"]) == {"wilson"}
+    shares = run.table("scores_with_intervals").query("metric in ['p_correct', 'p_wrong', 'p_abstain', 'mass']")
+    assert (shares["low"] >= 0).all() and (shares["high"] <= 1).all()
+
+
 def test_a_users_own_file_is_a_benchmark(tmp_path):
     mine = tmp_path / "my items.csv"
     mine.write_text(

@@ -36,6 +36,10 @@ SMALL = {
 }
 
 
+UNITS = {"benchmark_harmony": 12, "benchmark_variance": 12, "risk_scores": 30, "selective_answering": 24, "steering": 4}
+"""Independent units of the headline: questions, rows or items, however many readers, splits or settings read them."""
+
+
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
     return tmp_path_factory.mktemp("outputs")
@@ -49,8 +53,18 @@ def test_the_notebook_runs_and_leaves_a_report(notebook, outputs):
     assert_comparable(run)
     assert run.facts["model"]["model"] == "smollm2-135m-instruct"
     assert (run.folder / "report.html").stat().st_size < 2_500_000
-    assert run.headline is not None and run.headline.n > 0
+    assert run.headline is not None and run.headline.n == UNITS[notebook]
     assert set(run.table("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
+    if notebook == "benchmark_variance":
+        ratios = run.table("snr").dropna(subset=["low"])
+        assert ratios["mean"].between(ratios["low"], ratios["high"]).all() and (ratios["high"] < 1e4).all()
+    if notebook == "risk_scores":
+        constant = run.table("report").query("score == 'base rate'").set_index("metric")
+        assert constant["mean"].isna()["auroc"] and constant.loc["ece", "mean"] == 0
+    if notebook == "selective_answering":
+        assert {"share of the right answers that is released", "items"} <= set(run.table("release_summary"))
+    if notebook == "steering":
+        assert run.table("tokens")["tokens"].str.len().gt(0).all()
 
 
 def test_a_users_own_table_gets_risk_scores(tmp_path):

@@ -26,6 +26,8 @@ METRICS: dict[str, Callable[[Floats, Floats], float]] = {
     "score_sd": lambda s, y: float(s.std()),
 }
 """Of scores and labels; accuracy at 0.5."""
+ROUNDING = 1e-12
+"""What sums of rounding errors may leave of a bias of 0."""
 RESAMPLED_UPWARDS = ("ece", "ece_equal_mass")
 """Metrics that resampling pushes upwards; their intervals are centred on the estimate and cut at 0 and 1."""
 
@@ -57,6 +59,8 @@ def risk_report(
         found = bootstrap(
             METRICS[name], s, y, draws=draws, seed=seed, centred=upwards, bounds=SHARE if upwards else None
         )
+        if abs(found["mean"]) < ROUNDING:
+            found["mean"] = 0.0
         note = "one outcome only" if name == "auroc" and not 0 < rate < 1 else found["note"]
         if name == "auroc" and np.ptp(s) == 0:
             found |= dict.fromkeys(("mean", "se", "low", "high"), np.nan)

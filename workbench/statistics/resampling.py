@@ -13,6 +13,8 @@ from workbench.errors import InputError, unknown
 from workbench.statistics.intervals import NO_VARIATION, Bounds, Floats, Interval, check_settings
 
 LINKS = ("identity", "asinh")
+UNSTABLE = 1.0
+"""Standard error of asinh(statistic), a factor of e, beyond which single items rule it and no interval can be had."""
 
 
 def bootstrap(
@@ -85,7 +87,8 @@ def jackknife(
 
     For ratios with a small standard deviation below the line, which a bootstrap's repeated items distort: no item is
     ever repeated here. Link "asinh" takes the interval of asinh(statistic), a logarithm for large numbers of either
-    sign. Where a number is undefined without one of the items there is no interval.
+    sign. Where a number is undefined without one of the items, or the error on that scale exceeds `UNSTABLE`, there is
+    no interval.
     """
     if link not in LINKS:
         raise unknown("link", link, list(LINKS))
@@ -112,6 +115,8 @@ def jackknife(
     se = float(np.sqrt((n - 1) / n * np.sum((carried - carried.mean()) ** 2)))
     if se <= 1e-12 * max(1.0, abs(float(carry(estimate)))):
         return {**found, "note": NO_VARIATION}
+    if link == "asinh" and se > UNSTABLE:
+        return {**found, "note": "single items change it by whole factors: no interval"}
     from scipy.special import stdtrit
 
     half = float(stdtrit(n - 1, (1 + level) / 2)) * se
