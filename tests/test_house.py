@@ -143,3 +143,10 @@ def test_a_clone_beside_a_script_does_not_hide_the_package(tmp_path: Path) -> No
         [sys.executable, "-c", "import workbench; print(workbench.ask)"], cwd=tmp_path, capture_output=True, text=True
     )
     assert "function ask" in said.stdout, said.stderr
+
+
+def test_notebooks_use_no_name_that_is_not_there() -> None:
+    rules = "F821,F811,F841"
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", rules, str(ROOT / "notebooks")]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout

@@ -6,7 +6,18 @@ import pytest
 from scipy import stats
 
 from workbench.errors import InputError
-from workbench.statistics import bootstrap, finding, interval, jackknife, paired, summarise, units, versus, wilson
+from workbench.statistics import (
+    bootstrap,
+    finding,
+    interval,
+    jackknife,
+    paired,
+    summarise,
+    units,
+    verdict,
+    versus,
+    wilson,
+)
 
 SKEWED = [0.93, 0.99, 0.99, 0.999, 0.9999, 0.6]
 
@@ -157,3 +168,22 @@ def test_the_jackknife_says_why_there_is_no_interval():
     assert jackknife(np.mean, [0.3, 0.3])["note"] == "no variation: no interval"
     with pytest.raises(InputError, match="link"):
         jackknife(np.mean, [0.3, 0.4], link="log")
+
+
+def test_clusters_that_are_all_alike_give_no_certainty():
+    """A reader of position alone is right on one of two orders of every template."""
+    values, clusters = [1.0, 0.0] * 7, np.repeat(range(7), 2)
+    for method in ("t", "bootstrap"):
+        found = interval(values, clusters, method)
+        assert np.isnan(found["low"]) and found["note"] == "clusters do not vary: no interval"
+        assert finding("c", "s", found, "above", 1 / 3).verdict == "cannot tell"
+    found = interval(values, clusters, bounds=(0, 1))
+    low, high = wilson(3.5, 7)
+    assert (found["low"], found["high"]) == (pytest.approx(float(low)), pytest.approx(float(high)))
+
+
+def test_rounding_is_no_difference():
+    x = np.array([0.1 + 0.2, 0.7, 0.3, 0.6, 0.2, 0.9, 0.4])
+    found = interval(x - (x + 0.1 - 0.1) + 1e-17)
+    assert found["note"] == "no variation: no interval"
+    assert verdict(1e-17, 2e-17, "above") == "cannot tell"

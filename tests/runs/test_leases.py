@@ -120,6 +120,13 @@ def test_while_one_removes_a_lease_the_others_wait(tmp_path: Path) -> None:
         assert path.exists() and guard.exists()
 
 
+def test_a_lease_is_given_back_though_another_one_was_about_to_remove_it(tmp_path: Path) -> None:
+    with held(tmp_path, "k") as hold:
+        guard = elsewhere(tmp_path, f"k.{hold.token[:8]}")
+        threading.Timer(0.3, guard.unlink).start()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_lease_is_given_back_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -131,9 +131,10 @@ def over_questions(
 
     Returns:
         Keys of `statistics.jackknife`: one question is left out at a time, from all readings of its benchmark.
+        Questions that a reader or a reading lacks are left out altogether and counted in `n_undefined`.
     """
     wide = items.pivot(index=["reading", "reader"], columns=["benchmark", "question_id"], values=column)
-    wide = wide.dropna(axis="columns")
+    asked, wide = wide.shape[1], wide.dropna(axis="columns")
     tables = {str(name): wide.loc[name].to_numpy(np.float64) for name in dict.fromkeys(wide.index.get_level_values(0))}
     codes = pd.factorize(wide.columns.get_level_values("benchmark"))[0]
 
@@ -141,7 +142,7 @@ def over_questions(
         rows = [kept[codes[kept.astype(int)] == code].astype(int) for code in range(codes.max() + 1)]
         return float(np.mean([of({name: table[:, part] for name, table in tables.items()}) for part in rows]))
 
-    return jackknife(mean, np.arange(len(codes)))
+    return {**jackknife(mean, np.arange(len(codes))), "n_undefined": asked - len(codes)}
 
 
 def item_analysis(correct: ArrayLike) -> pd.DataFrame:

@@ -151,6 +151,8 @@ def item_table(frame: pd.DataFrame, metrics: list[str] | None, name: str | Seque
     apart = {"benchmark", *names, *first}
     metrics = metrics or [str(column) for column in frame.select_dtypes(["number", "bool"]) if column not in apart]
     keys = ["benchmark"] if "benchmark" in frame else []
+    if keys and frame["benchmark"].isna().any():
+        raise InputError("A row of the items has no benchmark; name it, or leave the column out.")
     rows = frame.assign(question_id=frame[names].astype(str).agg(" · ".join, axis=1))
     try:
         rows = rows.astype(dict.fromkeys(metrics, float))

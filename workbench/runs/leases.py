@@ -123,7 +123,8 @@ def held(place: Path, key: str, on_wait: OnWait = lambda lease: None) -> Iterato
     finally:
         stop.set()
         heart.join()
-        _bury(path, token)
+        while (lease := read_lease(path)) and lease.token == token:  # once, unless another one is about to
+            _bury(path, token)
 
 
 def read_lease(path: Path) -> Lease | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
+from workbench.statistics.intervals import ROUNDING
 
 Verdict = Literal["holds", "does not hold", "cannot tell"]
 Direction = Literal["above", "below"]
@@ -116,8 +117,8 @@ def _few(n: int) -> str:
 
 
 def _side(low: float, high: float, baseline: float) -> Direction | None:
-    if low > baseline:
+    if low > baseline + ROUNDING:
         return "above"
-    if high < baseline:
+    if high < baseline - ROUNDING:
         return "below"
     return None

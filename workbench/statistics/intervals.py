@@ -19,6 +19,8 @@ Bounds = tuple[float, float]
 SHARE: Bounds = (0.0, 1.0)
 """Range of probabilities and rates."""
 NO_VARIATION = "no variation: no interval"
+ROUNDING = 1e-12
+"""Differences this small, of numbers of the size of 1, are errors of rounding."""
 Interval = dict[str, Any]
 """Keys mean, se, low, high, n, n_undefined, n_clusters, method, note."""
 
@@ -93,8 +95,8 @@ def interval(
 ) -> Interval:
     """Mean of one sample with its interval; see `summarise`.
 
-    Where all values are equal no spread can be estimated, and there is no interval; only where they all lie at one end
-    of their declared range (booleans, method "wilson", `bounds`) is there
+    Where all values, or the means of all clusters, are equal no spread can be estimated, and there is no interval; only
+    where they have a range (booleans, method "wilson", `bounds`), and lie at an end of it or in clusters, is there
     Wilson's, the widest that values in a range can need.
     """
     check_settings(method, level)
@@ -119,9 +121,14 @@ def interval(
         if bounds and np.isclose(x[0], bounds, rtol=0, atol=1e-12).any():
             return {**found, **_wilson(x, codes, level, bounds), "note": "no variation: Wilson interval"}
         return {**found, "se": 0.0, "note": NO_VARIATION}
+    error = _standard_error(x, codes)
+    if error <= ROUNDING * max(1.0, np.abs(x).max()):  # items vary, clusters are all alike
+        if bounds:
+            return {**found, **_wilson(x, codes, level, bounds), "note": "clusters do not vary: Wilson interval"}
+        return {**found, "se": 0.0, "note": "clusters do not vary: no interval"}
     if method == "bootstrap":
         return {**found, **_bootstrap_mean(x, codes, level, draws, seed)}
-    return {**found, **_student(found["mean"], _standard_error(x, codes), n_groups - 1, level, bounds)}
+    return {**found, **_student(found["mean"], error, n_groups - 1, level, bounds)}
 
 
 def wilson(successes: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -225,7 +232,7 @@ def _student(mean: float, se: float, df: float, level: float, bounds: Bounds | N
 
 def _constant(x: Floats) -> bool:
     """Whether all values are equal but for rounding."""
-    return bool(np.ptp(x) <= 1e-12 * np.abs(x).max())
+    return bool(np.ptp(x) <= ROUNDING * max(1.0, np.abs(x).max()))
 
 
 def _inside(x: Floats, bounds: Bounds) -> Floats:
@@ -247,7 +254,7 @@ def _effective(x: Floats, codes: Ints) -> float:
     if groups in (1, len(x)) or _constant(x):
         return groups
     error = _standard_error(x, codes)
-    return float(np.clip(x.mean() * (1 - x.mean()) / error**2, 1, len(x))) if error else groups
+    return float(np.clip(x.mean() * (1 - x.mean()) / error**2, 1, len(x))) if error > ROUNDING else groups
 
 
 def _wilson(x: Floats, codes: Ints, level: float, bounds: Bounds) -> Interval:
@@ -304,7 +311,7 @@ def _macro_interval(
     }
     if not parts or np.isnan(errors).any():
         return {**found, "note": f"{found['note']}; one of them has a single value: no interval"}
-    if not errors.any():
+    if (errors <= ROUNDING).all():
         return {**found, "note": f"{found['note']}; {NO_VARIATION}"}
     pooled = float(np.sum(errors**2) ** 2 / np.sum(errors**4 / df))
     return {**found, **_student(found["mean"], found["se"], pooled, level, bounds)}

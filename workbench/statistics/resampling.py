@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import InputError, unknown
-from workbench.statistics.intervals import NO_VARIATION, Bounds, Floats, Interval, check_settings
+from workbench.statistics.intervals import NO_VARIATION, ROUNDING, Bounds, Floats, Interval, check_settings
 
 LINKS = ("identity", "asinh")
 UNSTABLE = 1.0
@@ -51,7 +51,7 @@ def bootstrap(
     low = high = np.nan
     if len(members) == 1:
         notes.append(_alone(clusters))
-    elif len(defined) > 1 and np.allclose(defined, defined[0], rtol=1e-12, atol=1e-12):
+    elif len(defined) > 1 and np.allclose(defined, defined[0], rtol=ROUNDING, atol=ROUNDING):
         notes.append(NO_VARIATION)
     elif lost > (1 - level) * draws:
         notes.append("too many: no interval")
@@ -64,7 +64,7 @@ def bootstrap(
                 notes.append(f"{name} end cut at {end:g}, the end of the range")
         if bounds:
             low, high = np.clip([low, high], *bounds)
-        if not low - 1e-12 <= estimate <= high + 1e-12:
+        if not low - ROUNDING <= estimate <= high + ROUNDING:
             low = high = np.nan
             notes.append("the estimate lies outside its percentile interval: no interval")
     return {
@@ -113,7 +113,7 @@ def jackknife(
     carry, back = (np.arcsinh, np.sinh) if link == "asinh" else (np.asarray, np.asarray)
     carried = carry(without)
     se = float(np.sqrt((n - 1) / n * np.sum((carried - carried.mean()) ** 2)))
-    if se <= 1e-12 * max(1.0, abs(float(carry(estimate)))):
+    if se <= ROUNDING * max(1.0, abs(float(carry(estimate)))):
         return {**found, "note": NO_VARIATION}
     if link == "asinh" and se > UNSTABLE:
         return {**found, "note": "single items change it by whole factors: no interval"}
