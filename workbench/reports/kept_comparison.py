@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 METHOD = (
     "Every difference is run minus baseline on the same questions. The interval is Student's *t* over questions, or "
     "over clusters where the notebook names them, at 95 %. *p* is the exact McNemar test for 0/1 metrics of "
-    "independent questions, else a sign-flip permutation; `p_holm` is adjusted over all rows."
+    "independent questions, else a sign-flip permutation; `p_holm` is adjusted over all rows. "
+    "Where interval and test part at the edge, as they can with few questions, believe the test."
 )
 
 
