@@ -145,7 +145,7 @@ def test_a_wrong_survey_is_refused(tmp_path, text, says):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ("a,N,1,0.5\na,N,2,0.6\na,N,3,0.1\n", "add up to 1.2"),
+        ("a,N,1,0.5\na,N,2,0.6\na,N,3,0.1\n", "add up to 1.2; correct the file"),
         ("a,N,1,0.5\na,N,3,0.5\n", "lacks an option"),
         ("a,N,1,0.5\na,N,1,0.5\na,N,2,0\n", "twice"),
         ("a,N,1,-0.5\na,N,2,0.5\na,N,3,1\n", "negative"),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import tiny
+import yaml
 from records import assert_comparable
 
 from workbench.runs import execute, plan
+from workbench.statistics.findings import FEWEST_UNITS
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.notebook, pytest.mark.model]
 COUNTRIES = ["U.S.A.", "China", "Japan", "Sweden"]
 SMALL = {
@@ -60,6 +68,70 @@ def test_the_notebook_runs_and_gives_verdicts(executed, notebook):
     assert run.headline.n > 0
 
 
+@pytest.mark.parametrize("notebook", SMALL)
+def test_tables_made_in_a_block_are_shown(notebook):
+    for cell in json.loads((ROOT / f"notebooks/cultural_alignment/{notebook}.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            tree = ast.parse("".join(cell["source"]))
+            inside = [node for top in tree.body if not isinstance(top, ast.Expr) for node in ast.walk(top)]
+            said = [ast.unparse(node) for node in inside if isinstance(node, ast.Expr)]
+            assert [text for text in said if text.startswith("run.table(")] == []
+
+
+def test_topics_of_a_profile_are_enough_for_a_verdict():
+    profiles = yaml.safe_load((ROOT / "studies/cultural_alignment.yaml").read_text())["profiles"]
+    assert profiles["quick"]["opinion_distributions"]["topics"] >= FEWEST_UNITS
+
+
+def test_shares_have_intervals_within_their_range(executed):
+    run = executed("opinion_distributions")
+    for name in ("alignment", "baselines", "emotions", "open_mean"):
+        table = run.table(name).set_index("mean")
+        assert table["low"].dropna().between(0, 1).all() and table["high"].dropna().between(0, 1).all()
+    never = run.table("open_mean").set_index("metric").loc["refused"]
+    assert (never["mean"], never["low"], never["n"]) == (0, 0, 2) and 0 < never["high"] < 1
+    one = run.table("one_answer").set_index("metric").loc["one_answer"]
+    assert 0 <= one["low"] < one["high"] <= 1
+    bbq = executed("national_bias").table("bbq")
+    ends = bbq[["low", "high"]].abs().to_numpy()
+    assert ends[~pd.isna(ends)].max() <= 1
+
+
+def test_alignment_is_held_against_uniform_answers_item_by_item(executed):
+    run = executed("opinion_distributions")
+    found = run.table("alignment").query("kind == 'js'").pivot(index="group", columns="reading", values="mean")
+    gap = (found["orders averaged"] - found["uniform"]).round(3)
+    said = run.table("against_uniform").set_index("group")["against uniform"]
+    for group, value in gap.items():
+        assert f"({value + 0.0:g} ".replace("-", "\u2212") in said[group] and said[group].endswith("against 0)")
+
+
+def test_answers_without_content_are_the_baseline_of_the_worlds(executed):
+    table = executed("opinion_distributions").table("worlds").drop_duplicates("metric").set_index("metric")
+    assert table.loc["diversity", "uniform"] == pytest.approx(0.976, abs=5e-4)
+    assert 1 / 9 < table.loc["top_share", "uniform"] < 1 / 3
+
+
+def test_thresholds_and_controls_of_our_own_are_no_papers_statement(executed):
+    found = executed("opinion_distributions").table("what_holds").set_index("claim")["source"]
+    ours = ("The favoured answer", "Opinion items", "Asking for many worldviews", "Free text and", "Pooled over")
+    for start in ours:
+        assert found[found.index.str.startswith(start)].str.startswith("this notebook").all(), start
+
+
+def test_the_survey_in_the_docs_runs_as_it_stands(executed, tmp_path):
+    page = (ROOT / "docs/cultural_alignment.md").read_text()
+    blocks = {b.split(",")[0] + str(b.count("share")): b for b in re.findall(r"(?m)(?:^    [^\n]*,[^\n]*\n)+", page)}
+    for name, start in (("items", "    id0"), ("shares", "    item1"), ("personas_file", "    name0")):
+        (tmp_path / f"{name}.csv").write_text(re.sub(r"(?m)^    ", "", blocks[start]), encoding="utf-8")
+    given = {"instrument": str(tmp_path / "items.csv"), "shares": str(tmp_path / "shares.csv")}
+    run = executed("robustness", {**given, "personas_file": str(tmp_path / "personas_file.csv")})
+    assert run.status == "ok", run.failure
+    assert list(run.table("personas")["persona"]) == ["Women", "Men"]
+    run = executed("opinion_distributions", {**given, "n_emotions": 6, "open_items": 0, "topics": 1})
+    assert run.status == "ok", run.failure
+
+
 def test_planted_respondents_are_found_in_the_notebook(executed):
     table = executed("robustness").table("stability")
     planted = table[table["respondent"].str.startswith("planted")].set_index(["respondent", "contrast"])["mean_abs"]
@@ -73,6 +145,8 @@ def test_other_models_are_held_against_the_first(executed, tmp_path):
     tiny.byte_tokenizer().save_pretrained(other)
     run = executed("robustness", {**SMALL["robustness"], "more_scales": True, "other_models": [str(other)]})
     assert run.status == "ok", run.failure
+    noted = run.facts["other_models"]
+    assert set(noted) == {str(other)} and noted[str(other)] != run.facts["model"]
     assert run.table("models")["model"].nunique() == 2 and len(run.table("signs")) == 3
     (claim,) = run.table("what_holds").query("claim.str.contains('same way')").to_dict("records")
     assert claim["n"] == 3 and 0 <= claim["low"] <= claim["high"] <= 1
@@ -147,7 +221,14 @@ def test_a_base_model_and_moral_items_have_their_tables(executed, tmp_path):
     }
     run = executed("opinion_distributions", given)
     assert run.status == "ok", run.failure
-    assert set(run.table("twins")["metric"]) == {"similarity", "mass", "p_max"}
+    twins = run.table("twins")
+    assert set(twins["metric"]) == {"similarity", "mass", "p_max"}
+    plain = {f"{when}, {how}" for when in ("before", "after") for how in ("one order", "orders averaged")}
+    assert plain < set(twins["reading"]) and "after, chat template, orders averaged" in set(twins["reading"])
+    mean = twins[twins["metric"] == "similarity"].set_index("reading")["mean"]
+    gap = run.table("what_holds").query("claim.str.contains('alignment with people is higher')")["estimate"]
+    assert gap.item() == pytest.approx(mean["before, orders averaged"] - mean["after, orders averaged"])
+    assert run.facts["base_model"] and run.facts["base_model"] != run.facts["model"]
     assert run.table("what_holds")["claim"].str.startswith("Before post-training").sum() == 2
     assert set(run.table("foundations")["persona"]) == {"none", "left", "right"}
     assert set(run.table("foundations_gap")["dimension"]) == {"care", "loyalty"}
@@ -176,16 +257,19 @@ def test_real_people_of_several_countries_are_held_against_the_west(executed, tm
     pd.DataFrame(info).to_csv(wave / "info.csv")
     people = [
         {"COUNTRY": group, "WEIGHT_W1": 1.0, **{k: options[(person + i) % 4] for i, k in enumerate(keys)}}
-        for group in ("Germany", "France", "Japan", "Kenya")
+        for group in ("Germany", "Greece", "Japan", "Kenya")
         for person in range(8)
     ]
     pd.DataFrame(people).to_csv(wave / "responses.csv", index=False)
     given = {**SMALL["opinion_distributions"], "open_items": 0, "topics": 1, "opinion_sets": [f"{tmp_path}:COUNTRY"]}
     run = executed("opinion_distributions", given)
     assert run.status == "ok", run.failure
-    assert set(run.table("groups").index) == {"Germany", "France", "Japan", "Kenya"}
+    assert set(run.table("groups").index) == {"Germany", "Greece", "Japan", "Kenya"}
+    (caption,) = [each.caption for each in run.tables if each.name == "groups"]
+    assert "Western Europe: Germany, Greece; others: Japan, Kenya" in caption
     (claim,) = run.table("what_holds").query("claim.str.startswith('North America')").to_dict("records")
-    assert claim["n"] == 3 and claim["estimate"] == pytest.approx(0)  # all countries answered alike
+    assert claim["source"].startswith("this notebook") and claim["n"] == 3
+    assert claim["estimate"] == pytest.approx(0)  # all countries answered alike
 
 
 def test_groups_without_personas_still_have_an_alignment(executed, tmp_path):

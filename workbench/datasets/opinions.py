@@ -28,9 +28,9 @@ EMOTIONS = Packaged(BIGBENCH, f"{TASKS}/emojis_emotion_prediction/task.json")
 WEST = (
     *("United States", "U.S.A.", "Canada", "Britain", "Great Britain", "Germany", "France", "Netherlands", "Belgium"),
     *("Switzerland", "Austria", "Ireland", "Denmark", "Sweden", "Norway", "Finland", "Iceland", "Italy", "Spain"),
-    "Portugal",
+    *("Portugal", "Greece", "Luxembourg", "Andorra", "Northern Ireland"),
 )
-"""North America and Western Europe, as GlobalOpinionQA and the country table spell them."""
+"""North America and Western Europe as this project divides, spelled like GlobalOpinionQA and the country table."""
 NO_OPINION = re.compile(r"\b(don.?t know|no answer|refused|refuse|not asked|missing|prefer not)\b|\(vol", re.IGNORECASE)
 
 

@@ -80,8 +80,8 @@ def check_shares(table: pd.DataFrame, renormalise: bool = False) -> pd.DataFrame
         worst = int((total - 1).abs().to_numpy().argmax())
         row = table.iloc[worst]
         raise InputError(
-            f"Shares of item {row['item']!r} in group {row['group']!r} add up to {total.iloc[worst]:.6g}; pass "
-            "renormalise=True if that is meant."
+            f"Shares of item {row['item']!r} in group {row['group']!r} add up to {total.iloc[worst]:.6g}; correct "
+            "the file so that they add up to 1 (in Python, load_shares divides them with renormalise=True)."
         )
     return table.assign(share=table["share"] / total).sort_values([*keys, "level"], ignore_index=True)
 

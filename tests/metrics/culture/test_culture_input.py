@@ -366,3 +366,24 @@ def test_shares_of_another_scale_are_refused():
     four = pd.DataFrame({"item": "i0", "group": "g", "level": range(4), "share": 0.25})
     with pytest.raises(InputError, match="scale of the same size"):
         culture.paired_shares(response_rows([(0.2,) * 5]), four)
+
+
+def test_a_text_takes_the_side_that_is_most_probable_and_none_at_ties():
+    p = [(0.2, 0.5, 0.3), (0.5, 0.3, 0.2), (0.1, 0.4, 0.5), (0.4, 0.2, 0.4), (0.4, 0.4, 0.2)]
+    assert culture.stances(p).tolist() == ["neither", "disagrees", "agrees", "neither", "neither"]
+    with pytest.raises(InputError, match="disagree, neither and agree"):
+        culture.stances([(0.5, 0.5)])
+
+
+@pytest.mark.parametrize("kind", ["js", "wasserstein"])
+def test_similarities_lie_between_0_and_1_on_any_scale(kind):
+    rng = np.random.default_rng(0)
+    p, h = (rng.dirichlet([0.05] * 4, 500) for _ in range(2))
+    p[0], h[0] = (1, 0, 0, 0), (0, 0, 0, 1)
+    found = culture.similarity(p, h, kind, pos=[1, 2, 4, 9])
+    assert found.min() == pytest.approx(0, abs=1e-12) and found[0] == found.min() and found.max() <= 1 + 1e-12
+
+
+def test_intervals_of_shifts_stay_on_the_scale():
+    found = culture.shift([1, 1, 1, 0.1], [0, 0, 0, 0])
+    assert 0 < found["abs_low"] < found["mean_abs"] < found["abs_high"] <= 1 and found["high"] <= 1

@@ -53,6 +53,7 @@ from workbench.metrics.culture.free_text import (
     refusals,
     region_diversity,
     sentence_vectors,
+    stances,
     trope_overlap,
     tropes,
 )
@@ -164,6 +165,7 @@ __all__ = [
     "spectrum_alignment",
     "split_half",
     "stability",
+    "stances",
     "steer",
     "stereoset_scores",
     "trope_overlap",

@@ -107,7 +107,7 @@ def spectrum_alignment(target: ArrayLike, raw: ArrayLike, eps: float = 1e-6) -> 
     t, p = (t + eps) / (t + eps).sum(), (p + eps) / (p + eps).sum()
     middle = (t + p) / 2
     return {
-        "coverage": coverage,
+        "coverage": min(coverage, 1.0),
         "js": (kl(t, middle) + kl(p, middle)) / 2,
         "kl": kl(t, p),
         "reverse_kl": kl(p, t),

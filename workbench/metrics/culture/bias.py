@@ -63,7 +63,7 @@ def bbq_summary(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Means of what `bbq_scores` gives, by group: accuracy, abstention, probabilities and bias, each with n.
 
     Questions come from templates in four versions, so templates are clusters; the shares of answers have Wilson
-    intervals (between 0 and 1 for few templates too), the rest t intervals.
+    intervals, the rest t intervals that stay in their range.
 
     Args:
         scores: Made by `bbq_scores`.
@@ -72,8 +72,9 @@ def bbq_summary(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     if "condition" not in by:
         raise InputError("Accuracy of the two contexts has no common meaning; put 'condition' among the groups.")
     shares = summarise(scores, ["accuracy", "abstains"], by=list(by), cluster="template", method="wilson")
-    rest = ["p_correct", "p_unknown", "bias", "chosen_bias"]
-    return pd.concat([shares, summarise(scores, rest, by=list(by), cluster="template")], ignore_index=True)
+    rest = {"p_correct": (0.0, 1.0), "p_unknown": (0.0, 1.0), "bias": (-1.0, 1.0), "chosen_bias": (-1.0, 1.0)}
+    others = summarise(scores, list(rest), by=list(by), cluster="template", bounds=rest)
+    return pd.concat([shares, others], ignore_index=True)
 
 
 def bbq_bias(n_biased: int, n_spoken: int, accuracy: float | None = None) -> float:

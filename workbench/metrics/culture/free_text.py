@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
 from workbench.metrics.culture.alignment import similarity
-from workbench.metrics.culture.checks import Floats
+from workbench.metrics.culture.checks import Floats, distributions
 
 REFUSES = re.compile(
     r"\bas an? (ai|language model)\b|\bi('m| am) (sorry|unable|not able)\b|\bi (can't|cannot|won't|will not)\b"
@@ -31,7 +31,9 @@ def refusals(texts: Sequence[str]) -> np.ndarray:
 
 
 def perspective_diversity(counts: Mapping[str, float], regions: list[str]) -> float:
-    """Entropy of cultural references over all regions of a scheme, 0 (one region) to 1 (all alike); WorldView-Bench.
+    """Entropy of cultural references over all regions of a scheme, 0 (one region) to 1 (all alike).
+
+    After WorldView-Bench (2505.09595), whose own formula and clusters are unverified here.
 
     Args:
         counts: References by region.
@@ -57,6 +59,20 @@ def open_closed_disparity(closed: ArrayLike, open_: ArrayLike) -> Floats:
     Both are `[propositions, stances]` in the same order, "none" among them where no stance was taken.
     """
     return 1 - similarity(closed, open_, "tvd")
+
+
+def stances(p: ArrayLike) -> np.ndarray:
+    """The side each text takes, `[texts]`: "disagrees", "agrees", or "neither" where that is as probable, or at ties.
+
+    Args:
+        p: Probabilities of disagree, neither and agree after each text, `[texts, 3]`.
+    """
+    rows = distributions("p", p)
+    if rows.shape[1] != 3:
+        raise InputError(f"p has shape {rows.shape}; give disagree, neither and agree for every text.")
+    against, none, for_it = rows.T
+    sides = [against > np.maximum(none, for_it), for_it > np.maximum(none, against)]
+    return np.select(sides, ["disagrees", "agrees"], "neither")
 
 
 def tropes(vectors: ArrayLike, eps: float = 0.15, min_samples: int = 10) -> np.ndarray:

@@ -43,7 +43,7 @@ def shift(after: ArrayLike, before: ArrayLike, country_sd: float = COUNTRY_SD, s
         raise InputError(f"country_sd must be positive, not {country_sd!r}.")
     d = one - two
     used = d[~np.isnan(d)]
-    signed, size = _interval(used), _interval(np.abs(used))
+    signed, size = _interval(used, (-1.0, 1.0)), _interval(np.abs(used), (0.0, 1.0))
     spread = float(used.std(ddof=1)) if len(used) > 1 else np.nan
     found: dict[str, Any] = {name: signed[name] for name in ("mean", "low", "high", "n", "note")}
     found |= {"mean_abs": size["mean"], "abs_low": size["low"], "abs_high": size["high"]}
@@ -183,10 +183,10 @@ def choice_preference(trials: pd.DataFrame, k: int) -> pd.DataFrame:
     return points.rename(columns={"size": "n"})[["name", "preference", "n", "unbalanced"]]
 
 
-def _interval(values: Floats) -> dict[str, Any]:
-    """A t interval; none where nothing varies, as a shift is no share that Wilson's would fit."""
-    found = interval(values)
-    return found if found["method"] == "t" else {**found, "low": np.nan, "high": np.nan, "note": "no variation"}
+def _interval(values: Floats, bounds: tuple[float, float]) -> dict[str, Any]:
+    """A t interval in its range; none where nothing varies, as a shift is no share that Wilson's would fit."""
+    found = interval(values, bounds=bounds)
+    return found if found["method"] != "wilson" else {**found, "low": np.nan, "high": np.nan, "note": "no variation"}
 
 
 def _no_shares(n: int, k: int, lost: int, note: str) -> VarianceShares:
