@@ -105,5 +105,6 @@ def test_gaps_of_pairs_are_those_of_the_judges_readings(judge):
     found = training.judged_gaps(judge, pairs)
     pd.testing.assert_frame_equal(found, drift.value_gap(read[:2], read[2:]))
     assert found.loc[0, "tv"] > 0 == found.loc[1, "tv"]
+    pd.testing.assert_frame_equal(training.judged_gaps(judge, pairs[:1]), found[:1])
     with pytest.raises(InputError, match="lacks the column 'rejected'"):
         training.judged_gaps(judge, [{"prompt": "a", "chosen": "b"}])

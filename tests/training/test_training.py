@@ -131,6 +131,44 @@ def test_the_loss_trl_takes_is_the_one_on_paper(name, tmp_path):
     assert abs(pair.delta) > 0.05 and said == pytest.approx(formula(pair), rel=1e-3)
 
 
+def test_the_head_is_read_at_responses_alone_and_only_in_a_step(model, tmp_path):
+    """TRL's switch is thrown while a step is made, changes no loss, and is put back."""
+    from trl.trainer import utils
+
+    params = FAST | {"max_steps": 1, "per_device_train_batch_size": 4}
+    trainer, before, seen = make_trainer("sft", model, SFT, params, folder=tmp_path, lora=2), utils._use_triton, []
+    plain = trainer.compute_loss
+
+    def spied(*args, **more):
+        seen.append(utils._use_triton(torch.device("cpu")))
+        return plain(*args, **more)
+
+    trainer.compute_loss = spied
+    batch = next(iter(trainer.get_train_dataloader()))
+    expected = trainer.compute_loss(trainer.model, batch).item()
+    trainer.train()
+    assert seen == [False, True] and utils._use_triton is before
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_unknown_switch_of_trl_is_left_alone(model, tmp_path, monkeypatch):
+    from trl.trainer import utils
+
+    monkeypatch.setattr(utils, "_use_triton", lambda device, dtype: False)
+    assert "training_step" not in vars(make_trainer("sft", model, SFT, FAST, folder=tmp_path, lora=2))
+
+
+def test_an_edited_reward_is_another_run(model, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path))
+    params = FAST | {"num_generations": 2, "max_completion_length": 4}
+    rewards = (
+        (lambda completions, **_: [1.0 for _ in completions]),
+        (lambda completions, **_: [2.0 for _ in completions]),
+    )
+    runs = [train("grpo", model, PAIRS * 2, params, save_at=[1], lora=2, reward=reward) for reward in rewards]
+    assert runs[0].record["reward"] == runs[1].record["reward"] and runs[0].folder != runs[1].folder
+
+
 def _sums(model, rows):
     return response_tokens(model, rows).groupby("response")["logprob"].sum()
 
@@ -408,6 +446,12 @@ def test_padded_states_are_those_of_each_text_alone(model):
         for side in ("chosen", "rejected"):
             assert found[side] == pytest.approx(alone[side], abs=2e-4)
             assert len(found[side]) == len(found[f"{side}_ids"])
+
+
+def test_states_keep_no_prompt_in_memory(model):
+    (found,) = response_states(model, PAIRS[:1])
+    for side in ("chosen", "rejected"):
+        assert found[side].base is None or found[side].base.nbytes == found[side].nbytes
 
 
 def test_ches_of_one_and_the_same_response_is_zero(model):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -136,6 +138,7 @@ def make_trainer(
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
+    _read_head_at_responses(trainer)
     _check_room(len(rows), len(trainer.train_dataset), config)
     return trainer
 
@@ -151,6 +154,28 @@ def _check_room(given: int, left: int, config: Any) -> None:
             f"{most} tokens.",
             stacklevel=3,
         )
+
+
+def _read_head_at_responses(trainer: Any) -> None:
+    """Read the head of the network at responses alone, while this trainer makes a step.
+
+    TRL does so on devices with Triton; elsewhere it reads prompts too and throws that away. Left alone where TRL's
+    switch is not the one known.
+    """
+    utils: Any = import_module("trl.trainer.utils")
+    known, step = getattr(utils, "_use_triton", None), trainer.training_step
+    if not inspect.isfunction(known) or list(inspect.signature(known).parameters) != ["device"]:
+        return
+
+    @wraps(step)
+    def training_step(*args: Any, **more: Any) -> Any:
+        before, utils._use_triton = utils._use_triton, lambda device: True
+        try:
+            return step(*args, **more)
+        finally:
+            utils._use_triton = before
+
+    trainer.training_step = training_step
 
 
 def algorithm_named(name: str) -> Algorithm:
@@ -214,10 +239,6 @@ def _classes(made: Algorithm) -> tuple[Any, Any]:
     import huggingface_hub.constants
 
     huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
-    from trl.trainer import utils
-
-    if hasattr(utils, "_use_triton"):  # else TRL reads the head of prompts too on the CPU, and throws it away
-        utils._use_triton = lambda device: True
     module, _, stem = made.trainer.partition(":")
     found = import_module(module)
     return getattr(found, f"{stem}Trainer"), getattr(found, f"{stem}Config")

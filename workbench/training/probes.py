@@ -75,7 +75,7 @@ def response_states(
         states.update(zip(part, _last_states(model.network, part)))
     found: dict[str, dict[str, Any]] = {}
     for (pair_id, side), tokens, request in zip(keys, fed, requests):
-        predicting = states[tokens][len(request.context) - 1 :]
+        predicting = states[tokens][len(request.context) - 1 :].copy()  # a view would keep the prompt's states too
         found.setdefault(pair_id, {"id": pair_id}).update({side: predicting, f"{side}_ids": request.continuation})
     return list(found.values())
 
@@ -211,7 +211,7 @@ def judged_gaps(judge: Model, pairs: Sequence[Row]) -> pd.DataFrame:
     answers = pd.DataFrame(said, columns=["prompt_id", "topic", "question", "text"])
     answers["prompt_id"] += "/" + answers["topic"]
     read = judged_stances(judge, answers.assign(sample=0)).sort_values("prompt_id").set_index("topic")[list(PARTS)]
-    return value_gap(read.loc["chosen"].to_numpy(), read.loc["rejected"].to_numpy())
+    return value_gap(*(read.loc[[side]].to_numpy() for side in SIDES))
 
 
 def _judge_question(judge: Model, answer: Row) -> Question:

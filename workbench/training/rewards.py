@@ -11,6 +11,7 @@ import pandas as pd
 from workbench.errors import InputError
 from workbench.metrics.drift import log_sigmoid_combination
 from workbench.training.algorithms import ALGORITHMS, Reward, network_of, tokenizer_of
+from workbench.training.keys import need_function
 from workbench.training.series import CheckpointSeries, checkpoint_folder
 
 
@@ -52,9 +53,14 @@ def combined_reward(rewards: Sequence[Reward], references: Sequence[float]) -> R
     Args:
         rewards: Python rewards, called as TRL calls them.
         references: Of each, the reward from which on an answer counts as good.
+
+    Raises:
+        InputError: Not one reference a reward, or a reward that is no function.
     """
     if not rewards or len(rewards) != len(references):
         raise InputError(f"{len(rewards)} rewards need one reference each, not {len(references)}.")
+    for each in rewards:
+        need_function(each)
     levels = np.asarray(references, np.float64)[:, None]
 
     def reward(**given: Any) -> list[float]:

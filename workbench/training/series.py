@@ -25,6 +25,7 @@ from workbench.files import cache_folder, written_whole
 from workbench.models import TRAINED_FROM, Model
 from workbench.models import fingerprint as fingerprints
 from workbench.training.algorithms import Reward, Row, algorithm_named, checked_rows, make_trainer
+from workbench.training.keys import reward_digest
 
 RECORD = "series.json"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
@@ -149,14 +150,14 @@ def train(
         save_at: Steps to keep, increasing; 0, the model itself, may stand first.
         lora: Rank of the adapters; None trains every weight.
         seed: Of everything random.
-        reward: Reward function of rloo and grpo; its name stands for it in the key.
+        reward: Reward function of rloo and grpo; its name and its code stand for it in the key.
         name: What to call the run.
         folder: Where to keep it; by default in the cache.
         show_progress: Whether a bar with the time left is shown when someone watches.
 
     Raises:
-        InputError: As `make_trainer`, or a model behind a server, saves that are no increasing positive steps, or a
-            disk that fills up.
+        InputError: As `make_trainer`, or a model behind a server, saves that are no increasing positive steps, a
+            reward that is no function, or a disk that fills up.
     """
     algorithm_named(algorithm)
     model.require_network()
@@ -176,6 +177,8 @@ def train(
         "seed": seed,
         "reward": getattr(reward, "__qualname__", None),
     }
+    if reward is not None:
+        facts["reward_code"] = reward_digest(reward)
     key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
     place = Path(folder) if folder else cache_folder() / "training" / key
     place.mkdir(parents=True, exist_ok=True)

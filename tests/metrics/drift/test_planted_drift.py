@@ -44,6 +44,24 @@ def test_a_planted_offset_is_recovered_in_size_and_time():
     assert still["mean"] == 0 and np.isnan(still["eta_ci"]) and still["reason"] == "no drift" and not still["drifted"]
 
 
+def test_intervals_stay_in_the_range_of_a_share_and_of_its_change():
+    """Prompts far apart: an interval on the line would end below 0 and above 1, where no end is cut."""
+    table = planted(0, 0.0)
+    odd = pd.factorize(table["prompt_id"])[0] % 2
+    parts = ["p_support", "p_neutral", "p_oppose"]
+    table[parts] = [[0.9, 0.1, 0.0] if i else [0.02, 0.98, 0.0] for i in odd]
+    vectors = drift.value_vectors(table)
+    some = vectors[vectors.stance != "oppose"]
+    assert ((some["low"] > 0) & (some["low"] < some["mean"]) & (some["mean"] < some["high"]) & (some["high"] < 1)).all()
+    none = vectors[vectors.stance == "oppose"]
+    assert (none["low"].abs() < 1e-9).all() and (none["high"] > 0.1).all()  # Wilson's of none out of a few
+    later = table.assign(step=1)
+    later[parts] = [[0.0, 0.02, 0.98] if i else [0.0, 1.0, 0.0] for i in odd]
+    moved = drift.drift_magnitude(pd.concat([table, later], ignore_index=True), 0, 1)
+    support = moved[moved.stance == "support"]
+    assert ((support["low"] > -1) & (support["high"] < 1) & (support["low"] < support["mean"])).all()
+
+
 def test_magnitude_between_two_steps():
     table = pd.concat([planted(0, 0.0), planted(4, 1.0), planted(8, 2.0)], ignore_index=True)
     found = drift.drift_magnitude(table, 4, 8).set_index(["topic", "stance"])["mean"]

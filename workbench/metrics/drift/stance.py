@@ -58,6 +58,7 @@ def stance_table(answers: pd.DataFrame, run: str = "", phase: str = "", step: in
     read = (p["text"] + " " + p["n_tokens"].astype(str)).groupby(p["question_id"]).agg("|".join).rename(READING)
     first = p[p["option"] == 0].set_index("question_id")
     table = first[["topic", "prompt_id", "sample", "mass"]].join([wide, read]).reset_index(drop=True)
+    table["mass"] = table["mass"].clip(upper=1.0)  # of labels that exclude each other: above 1 by rounding alone
     if (low := table["mass"] < LOW_MASS).any():
         warnings.warn(
             f"The stance labels hold less than {LOW_MASS:g} of the probability in {low.sum()} of {len(table)} "
@@ -132,7 +133,7 @@ def by_prompt(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def value_vectors(table: pd.DataFrame, by: Sequence[str] = ("run", "phase", "step", "topic")) -> pd.DataFrame:
-    """Value vectors (Value Drifts, arXiv 2510.26707) with intervals clustered by prompt, cut at 0 and 1.
+    """Value vectors (Value Drifts, arXiv 2510.26707) with intervals clustered by prompt, which stay within 0 and 1.
 
     Returns:
         The group columns, `stance`, mean, se, low, high, `n` (prompts), `n_undefined` (prompts without a reading).
@@ -143,9 +144,8 @@ def value_vectors(table: pd.DataFrame, by: Sequence[str] = ("run", "phase", "ste
     rows = []
     for key, part in prompts.groupby(list(by), sort=False):
         for stance in STANCES:
-            found = interval(part[f"p_{stance}"], clusters=part["prompt_id"])
+            found = interval(part[f"p_{stance}"].clip(0, 1), clusters=part["prompt_id"], bounds=(0, 1))
             kept = {name: found[name] for name in ("mean", "se", "low", "high", "n_undefined", "note")}
-            kept |= {name: float(np.clip(found[name], 0, 1)) for name in ("low", "high")}
             rows.append({**dict(zip(by, key)), "stance": stance, **kept, "n": part["prompt_id"].nunique()})
     return pd.DataFrame(rows)
 

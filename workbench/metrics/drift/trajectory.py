@@ -148,7 +148,7 @@ def drift_report(
 ) -> pd.DataFrame:
     """Magnitude, time, monotonicity and evidence of drift for every run, topic and stance.
 
-    Magnitude is the change from the first to the last step, paired by prompt, its interval cut at -1 and 1. p is of
+    Magnitude is the change from the first to the last step, paired by prompt, its interval within -1 and 1. p is of
     a t test over prompts; `p_holm` adjusts it over the topics of a run and stance. Times carry a percentile interval
     over resampled prompts.
 
@@ -217,10 +217,8 @@ def _drift(wide: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
 
 
 def _mean_change(changes: Floats) -> dict[str, Any]:
-    """Mean change with its interval, cut at -1 and 1; none where all changed alike, as 0 or 1 here is no proportion."""
-    found = dict(interval(changes))
-    ends = (np.nan, np.nan) if found["method"] == "wilson" else np.clip([found["low"], found["high"]], -1, 1)
-    return found | dict(zip(("low", "high"), map(float, ends)))
+    """Mean change of a probability with its interval, which stays within -1 and 1."""
+    return dict(interval(np.clip(changes, -1, 1), bounds=(-1, 1)))
 
 
 def _time(steps: Floats, values: Floats, rule: Rule) -> dict[str, Any]:
