@@ -146,7 +146,7 @@ def test_a_clone_beside_a_script_does_not_hide_the_package(tmp_path: Path) -> No
 
 
 def test_notebooks_use_no_name_that_is_not_there() -> None:
-    rules = "F821,F811,F841"
+    rules = "F821,F811,F841,F401"
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", rules, str(ROOT / "notebooks")]
     said = subprocess.run(command, capture_output=True, text=True)
     assert said.returncode == 0, said.stdout
