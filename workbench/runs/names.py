@@ -9,7 +9,7 @@ from typing import Any
 from workbench.errors import InputError
 from workbench.runs.parameters import Parameter
 
-MODELS = ("model", "models", "others", "reference", "judge", "checkpoints", "stages")
+MODELS = ("model", "models", "others", "other_models", "base_model", "reference", "judge", "checkpoints", "stages")
 BENCHMARKS = ("benchmarks", "benchmark")
 """Parameters that hold such names."""
 

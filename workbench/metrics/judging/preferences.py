@@ -120,11 +120,11 @@ def preference_regression(x: ArrayLike, y: ArrayLike, prior_scale: float = 0.1) 
     if len(features) < 5 * features.shape[1]:
         warnings.warn(f"{len(features)} pairs are few for {features.shape[1]} properties.", stacklevel=2)
     varies = features.any(axis=0)
-    both = np.concatenate(
-        [features, -features]
-    )  # an all-one outcome would leave one class; a mirrored pair says the same
+    both = np.concatenate([features, -features])  # one outcome alone would be one class; a mirrored pair says the same
     outcome, weight = np.concatenate([preferred, 1 - preferred]), np.full(2 * len(features), 0.5)
-    fit = LogisticRegression(l1_ratio=1.0, C=prior_scale, fit_intercept=False, solver="saga", max_iter=20000, tol=1e-8)
+    fit = LogisticRegression(
+        l1_ratio=1.0, C=prior_scale, fit_intercept=False, solver="liblinear", max_iter=20000, tol=1e-8, random_state=0
+    )
     fit.fit(both[:, varies], outcome, sample_weight=weight)
     found = np.full(features.shape[1], np.nan)
     found[varies] = fit.coef_[0]
