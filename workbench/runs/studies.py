@@ -105,8 +105,8 @@ def load_study(name: str) -> Study:
     needs = gpus if isinstance(gpus, dict) else dict.fromkeys(notebooks, gpus)
     if set(needs) - set(notebooks) or not all(type(n) in (int, float) and n >= 0 for n in needs.values()):
         raise InputError(f"{path}: 'gpus' must be a number, or a mapping of notebooks to numbers.")
-    files = {n: root() / "notebooks" / (n if "/" in n else f"{path.stem}/{n}") for n in notebooks}
-    files = {n: file.with_name(f"{file.name}.ipynb") for n, file in files.items()}
+    named = {n: n if "/" in n else f"{path.stem}/{n}" for n in notebooks}
+    files = {n: root() / "notebooks" / f"{full}.ipynb" for n, full in named.items()}
     shared = read_matrix(content["matrix"], path) if "matrix" in content else Matrix({})
     own = {profile: values.pop("matrix", None) for profile, values in profiles.items()}
     matrices = {p: read_matrix(m, path) if m is not None else shared for p, m in own.items()}
