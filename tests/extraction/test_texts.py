@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -163,3 +164,14 @@ def test_what_is_no_text_is_named(model):
         wb.score_texts(model, ["agree", " "])
     with pytest.raises(InputError, match=r"a list: \[1\]"):
         wb.hidden_states(model, TEXTS, layers=1)
+
+
+def test_a_column_of_a_table_and_a_generator_are_texts_too(model):
+    texts = ["the first text", "and one more"]
+    column = pd.Series(texts, index=[7, 9])
+    states = wb.hidden_states(model, texts)
+    assert np.array_equal(wb.hidden_states(model, column), states)
+    assert np.array_equal(wb.hidden_states(model, (text for text in texts)), states)
+    pd.testing.assert_frame_equal(wb.score_texts(model, column), wb.score_texts(model, texts))
+    settings = {"max_new_tokens": 3, "temperature": 0.0}
+    pd.testing.assert_frame_equal(wb.generate(model, column, **settings), wb.generate(model, texts, **settings))

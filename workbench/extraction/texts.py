@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ Prompt = str | tuple[Message, ...]
 
 
 def score_texts(
-    model: Model, texts: Sequence[str], *, stride: int | None = None, show_progress: bool = True
+    model: Model, texts: Iterable[str], *, stride: int | None = None, show_progress: bool = True
 ) -> pd.DataFrame:
     """The log-probability of whole texts.
 
@@ -45,7 +45,8 @@ def score_texts(
     if stride is not None and not 1 <= stride <= length:
         raise InputError(f"stride={stride!r} has to be from 1 to {length}, the model's context length.")
     encoder = Encoder(model.tokenizer, length if stride is None else sys.maxsize)
-    if empty := [i for i, text in enumerate(_some(texts)) if not str(text).strip()]:
+    texts = _some(texts)
+    if empty := [i for i, text in enumerate(texts) if not str(text).strip()]:
         raise InputError(f"Text {empty[0]} is empty; leave it out.")
     whole = [encoder.encode(Question("", (Option(text),)))[0] for text in texts]
     windows = [_windows(request, length, stride or length) for request in whole]
@@ -55,7 +56,7 @@ def score_texts(
         _check_finite(part, f"text {text[:40]!r}")
     return pd.DataFrame(
         {
-            "text": list(texts),
+            "text": texts,
             "logprob": [float(part.sum()) for part in scores],
             "n_tokens": [len(part) for part in scores],
             "tokens": [[model.tokenizer.decode([i]) for i in request.continuation] for request in whole],
@@ -66,7 +67,7 @@ def score_texts(
 
 def hidden_states(
     model: Model,
-    texts: Sequence[str],
+    texts: Iterable[str],
     *,
     layers: Sequence[int] = (-1,),
     pool: Literal["mean", "last", "none"] = "mean",
@@ -96,7 +97,8 @@ def hidden_states(
     depth = model.network.config.get_text_config().num_hidden_layers + 1
     if any(not -depth <= layer < depth for layer in layers):
         raise InputError(f"Layers {list(layers)} are not all there; {model.name!r} has 0 to {depth - 1}.")
-    encoded = Encoder(model.tokenizer, model.context_length).encode_texts(_some(texts))
+    texts = _some(texts)
+    encoded = Encoder(model.tokenizer, model.context_length).encode_texts(texts)
     for text, ids in zip(texts, encoded):
         if not 0 < len(ids) <= model.context_length:
             raise InputError(f"Text {text[:40]!r} has {len(ids)} tokens; the model takes 1 to {model.context_length}.")
@@ -115,7 +117,7 @@ def hidden_states(
 
 def generate(
     model: Model,
-    prompts: Sequence[Prompt],
+    prompts: Iterable[Prompt],
     *,
     max_new_tokens: int = 64,
     samples: int = 1,
@@ -223,13 +225,15 @@ def _check_finite(values: Any, of: str) -> None:
         )
 
 
-def _some(things: Sequence[Any]) -> list[Any]:
-    if not things or isinstance(things, str):
+def _some(things: Iterable[Any]) -> list[Any]:
+    """Texts as a list, also those of a table's column."""
+    given = [] if isinstance(things, str) else list(things)
+    if not given:
         raise InputError("Give a list of at least one text.")
-    for thing in things:
+    for thing in given:
         if not isinstance(thing, (str, tuple, list)):
             raise InputError(f"{thing!r} is no text.")
-    return list(things)
+    return given
 
 
 def _padded(sequences: Sequence[Sequence[int]], left: bool = False) -> tuple[Any, Any]:
