@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pandas as pd
 import pytest
 
@@ -33,11 +35,23 @@ def test_pairs_with_a_gap_oppose_and_those_without_agree():
 
 
 def test_sentences_come_in_pairs():
-    sentences, labels = texts.safety_sentences()
-    assert labels.count("safe") == labels.count("unsafe") == 40 and len(set(sentences)) == 80
-    measured, _ = texts.safety_sentences(skip=20)
+    rows = texts.safety_sentences()
+    assert Counter(row["label"] for row in rows) == {"safe": 40, "unsafe": 40}
+    assert len({row["text"] for row in rows}) == 80
     trained = {r["completion"] for label in ("safe", "unsafe") for r in texts.advice_rows(label, 20)}
-    assert not trained & set(measured)
+    assert not trained & {row["text"] for row in texts.safety_sentences(skip=20)}
+
+
+def test_a_users_sentences(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text('text,label,other\n"Lock it,\nplease.",safe,x\nLeave it open.,unsafe,y\n')
+    first, second = texts.labelled_sentences(path)
+    assert first == {"text": "Lock it,\nplease.", "label": "safe", "group": ""} and second["label"] == "unsafe"
+    path.write_text("text\nLock it.\n")
+    with pytest.raises(InputError, match="column 'label'"):
+        texts.labelled_sentences(path)
+    with pytest.raises(InputError, match="of labelled sentences"):
+        texts.labelled_sentences(tmp_path / "none.csv")
 
 
 def test_edit_distance_cannot_tell_paraphrases_from_other_texts():

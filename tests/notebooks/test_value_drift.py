@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 import tiny
 from records import assert_comparable
 
+from workbench.datasets import value_drift as texts
 from workbench.runs import execute, plan
 
 pytestmark = [pytest.mark.notebook, pytest.mark.model]
@@ -23,20 +25,40 @@ SMALL = {
         "reward_model": True,
     },
     "likelihood_displacement": {"n": 3, "saves": [0, 1], "batch": 1},
-    "alignment_geometry": {"saves": [0, 1], "batch": 1, "draws": 10, "layers": [-1], "n_train": 34},
+    "alignment_geometry": {"saves": [0, 1], "batch": 1, "draws": 10, "layers": [-1], "n_train": 20},
     "released_checkpoints": {"per_topic": 1, "stages": ["smollm2-135m-instruct"]},
 }
 
 
+def own_texts(notebook, folder):
+    """Parameters that name pairs and sentences of a user's own."""
+    if notebook == "likelihood_displacement":
+        rows = [row for kind in ("similar", "dissimilar") for row in texts.displacement_pairs(kind, 4)]
+        lines = (json.dumps({name: row[name] for name in ("prompt", "chosen", "rejected")}) for row in rows)
+        (folder / "pairs.jsonl").write_text("\n".join(lines))
+        return {"more_pairs": [str(folder / "pairs.jsonl")], "percentiles": [0, 100], "subset": 3}
+    if notebook == "alignment_geometry":
+        pd.DataFrame(texts.safety_sentences(12)).assign(group=["a", "a", "b", "b"] * 6).to_csv(
+            folder / "sentences.csv", index=False
+        )
+        return {"sentences": str(folder / "sentences.csv")}
+    return {}
+
+
 @pytest.mark.parametrize("notebook", list(SMALL))
 def test_the_notebook_runs_and_leaves_a_report(notebook, tmp_path):
-    (planned,) = plan("value_drift", "quick", SMALL[notebook], notebook=notebook)
+    (planned,) = plan("value_drift", "quick", SMALL[notebook] | own_texts(notebook, tmp_path), notebook=notebook)
     run = execute(planned, tmp_path)
     assert run.status == "ok", run.failure
     assert_comparable(run)
     assert (run.folder / "report.html").stat().st_size < 2_000_000
     assert set(run.table("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
     assert (run.headline is None) == (notebook == "released_checkpoints")
+    if notebook == "likelihood_displacement":
+        by_percentile = run.table("own_percentiles").query("metric == 'ches'").set_index("percentile")["mean"]
+        assert by_percentile["0 %"] < by_percentile["100 %"] and run.table("own_scores")["kept"].sum() == 4
+    if notebook == "alignment_geometry":
+        assert run.table("groups").groupby("group")["n"].first().to_dict() == {"a": 12, "b": 12}
 
 
 def test_every_algorithm_and_a_judge_run_in_post_training(tmp_path):
@@ -54,7 +76,7 @@ def test_every_algorithm_and_a_judge_run_in_post_training(tmp_path):
         "max_new_tokens": 4,
         "sampled_tokens": 4,
         "batch": 2,
-        "algorithms": ["dpo", "simpo", "kto", "rloo", "grpo", "sft"],
+        "algorithms": ["dpo", "simpo", "simpo:simpo_gamma=2", "kto", "rloo", "grpo", "sft"],
         "more_pairs": [str(pairs)],
         "judged_pairs": 4,
     }
@@ -69,5 +91,31 @@ def test_every_algorithm_and_a_judge_run_in_post_training(tmp_path):
     assert gaps.loc[(str(pairs), "judge, not told from chance"), "n"] == 3
     moved = run.table("preference_drift")["run"]
     assert {name.split(", ")[0] for name in moved} == set(settings["algorithms"])
+    assert run.table("what_holds")["claim"].str.startswith("SimPO's margin hardly matters").sum() == 1
+    logged = run.table("training_log").query("step == 1").set_index("run")["loss"]
+    assert logged["simpo, gap"] != logged["simpo:simpo_gamma=2, gap"]
     assert run.table("training_log").query("run == 'rloo, gap'")["reward"].notna().all()
     assert "implicit, dpo and brevity" in set(run.table("joined_rewards")["reward"])
+
+
+def test_a_judge_reads_the_stages_of_a_released_model(tmp_path):
+    """Three tiny networks as stages, a fourth as judge: without skill, so that no finding is decided by it."""
+    for seed, name in enumerate(("base", "sft", "dpo", "judge")):
+        tiny.network(seed=seed).save_pretrained(tmp_path / name)
+        tiny.byte_tokenizer().save_pretrained(tmp_path / name)
+    settings = {
+        "stages": [str(tmp_path / name) for name in ("base", "sft", "dpo")],
+        "judge": str(tmp_path / "judge"),
+        "per_topic": 1,
+        "samples": 2,
+        "max_new_tokens": 4,
+        "chat": True,
+    }
+    (planned,) = plan("value_drift", "quick", settings, notebook="released_checkpoints")
+    run = execute(planned, tmp_path / "out")
+    assert run.status == "ok", run.failure
+    assert set(run.table("profiles")["phase"]) == {"0: base", "1: sft", "2: dpo"}
+    judge = run.table("judge").set_index(["stance", "metric"]).loc[("all", "right")]
+    assert judge["against_chance"].startswith("cannot be told from chance") and judge["n"] == 33
+    found = run.table("what_holds")
+    assert len(found) == 2 and set(found["verdict"]) == {"cannot tell"}

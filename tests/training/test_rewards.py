@@ -13,6 +13,8 @@ import tiny  # noqa: E402
 import workbench as wb  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
 from workbench.training import (  # noqa: E402
+    ALGORITHMS,
+    algorithm_named,
     brevity,
     combined_reward,
     reward_function,
@@ -63,6 +65,23 @@ def test_pairs_take_the_columns_of_an_algorithm():
 def test_valid_parameters_are_listed():
     assert {"beta", "learning_rate", "sft_weight", "eta"} <= set(valid_parameters("dpo_sft"))
     assert "sft_weight" not in valid_parameters("dpo")
+
+
+def test_an_algorithms_name_carries_settings():
+    made = algorithm_named("simpo:simpo_gamma=2.5:loss_type=simpo")
+    assert made.settings == {**ALGORITHMS["simpo"].settings, "simpo_gamma": 2.5}
+    assert algorithm_named("dpo").settings == {"beta": 0.1, "loss_type": "sigmoid"}
+    assert rows_for("kto:beta=0.2", PAIRS) == rows_for("kto", PAIRS)
+    for name, said in {
+        "simpo:gamma=2": "Unknown parameter 'gamma' of 'simpo'. Did you mean 'simpo_gamma'",
+        "dpo:beta": "'beta' is no setting of 'dpo'; write dpo:NAME=VALUE",
+        "dpo:": "'' is no setting",
+        "dop:beta=1": "Did you mean 'dpo'",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            algorithm_named(name)
+    with pytest.raises(InputError, match="trains no policy"):
+        rows_for("reward:seed=1", PAIRS)
 
 
 def test_a_combined_reward_is_the_sum_of_log_sigmoids():

@@ -16,7 +16,7 @@ from workbench import training  # noqa: E402
 from workbench.datasets.value_drift import CONTENT_FREE, stance_questions, value_prompts  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
 from workbench.metrics import drift  # noqa: E402
-from workbench.training import probes  # noqa: E402
+from workbench.training import judged  # noqa: E402
 
 PROMPTS = value_prompts(topics=["work", "health"], per_topic=2)
 ASKED = stance_questions(PROMPTS)
@@ -62,8 +62,8 @@ def test_a_reading_is_the_judges_softmax_over_the_labels(chat):
     judge = wb.wrap_model(tiny.network(seed=1), tiny.byte_tokenizer(**({} if chat else {"template": None})))
     said = pd.DataFrame([{"topic": "work", "prompt_id": "a", "sample": 0, "question": "Is it?", "text": " Yes. "}])
     found = training.judged_stances(judge, said).iloc[0]
-    text = probes.JUDGE.format(question="Is it?", answer="Yes.")
-    labels = [wb.Option(("" if chat else " ") + label) for label in probes.JUDGE_LABELS]
+    text = judged.JUDGE.format(question="Is it?", answer="Yes.")
+    labels = [wb.Option(("" if chat else " ") + label) for label in judged.JUDGE_LABELS]
     by_hand = wb.ask(judge, [wb.Question((wb.Message("user", text),) if chat else text, tuple(labels))], store=False)
     expected = drift.judge_stances(by_hand["logprob"].to_numpy())
     assert found[list(drift.stance.PARTS)].to_numpy(float) == pytest.approx(expected, abs=1e-9)
@@ -75,7 +75,7 @@ def test_an_empty_answer_is_counted_and_never_neutral(model, judge, monkeypatch)
         rows = [(i, s, "" if (i, s) == (0, 1) or i == 3 else "Yes.") for i in range(len(prompts)) for s in range(2)]
         return pd.DataFrame(rows, columns=["prompt", "sample", "text"])
 
-    monkeypatch.setattr(probes, "generate", silent)
+    monkeypatch.setattr(judged, "generate", silent)
     table = training.generated_stances(model, judge, ASKED, samples=2)
     means = drift.by_prompt(table).set_index("prompt_id")
     assert len(table) == 8 and table["p_neutral"].isna().sum() == 3
@@ -108,3 +108,40 @@ def test_gaps_of_pairs_are_those_of_the_judges_readings(judge):
     pd.testing.assert_frame_equal(training.judged_gaps(judge, pairs[:1]), found[:1])
     with pytest.raises(InputError, match="lacks the column 'rejected'"):
         training.judged_gaps(judge, [{"prompt": "a", "chosen": "b"}])
+
+
+@pytest.mark.parametrize("plants, trusted", [("the truth", True), ("one answer", False), ("the opposite", False)])
+def test_a_judge_is_tried_on_answers_of_known_stance(plants, trusted, monkeypatch, judge):
+    said = {"the truth": [0, 1, 2], "one answer": [1, 1, 1], "the opposite": [2, 2, 0]}[plants]
+    logits = dict(zip(drift.STANCES, np.eye(3)[said]))
+
+    def planted(judge, questions):
+        """Answers as `ask` gives them, of a judge that says what is planted."""
+        known = {q.id: logits[q.id.split("/")[1]] for q in questions}
+        answers = wb.ask(judge, questions, store=False)
+        return answers.assign(
+            logprob=[8.0 * known[i][k] - 9 for i, k in zip(answers["question_id"], answers["option"])]
+        )
+
+    monkeypatch.setattr(judged, "ask", planted)
+    prompts = value_prompts(per_topic=1)
+    trial = training.judge_trial(judge, prompts)
+    right = trial.table[trial.table["metric"] == "right"].set_index("stance")
+    share = {"the truth": 1, "one answer": 1 / 3, "the opposite": 0}[plants]
+    assert trial.trusted is trusted and right.loc["all", "mean"] == pytest.approx(share)
+    assert right.loc["all", "n"] == 3 * len(prompts) and list(right.index) == ["all", *drift.STANCES]
+    assert right.loc["all", "against_chance"].startswith(
+        {"the truth": "above chance", "one answer": "cannot be told", "the opposite": "below chance"}[plants]
+    )
+    means = trial.table.query("stance == 'oppose' and metric != 'right'").set_index("metric")["mean"]
+    assert means.sum() == pytest.approx(1) and means.idxmax() == f"p_{drift.STANCES[said[2]]}"
+
+
+def test_a_judge_tried_on_few_answers_is_not_trusted(judge, monkeypatch):
+    monkeypatch.setattr(
+        judged,
+        "judged_stances",
+        lambda _, rows: rows.assign(**{p: rows["prompt_id"].str.endswith(p[2:]) * 1.0 for p in drift.stance.PARTS}),
+    )
+    assert not training.judge_trial(judge, PROMPTS).trusted
+    assert training.judge_trial(judge, value_prompts(per_topic=1)).trusted

@@ -43,7 +43,7 @@ from workbench.training import (  # noqa: E402
     reward_scores,
     train,
 )
-from workbench.training.algorithms import _check_room  # noqa: E402
+from workbench.training.trainers import _check_room  # noqa: E402
 
 PAIRS = [
     {"prompt": f"Question {i}: what is best?", "chosen": "I agree.", "rejected": "No, never again."} for i in range(4)
@@ -431,6 +431,8 @@ def test_numbers_that_are_not_finite_are_refused():
         (lambda m, f: train("sft", m, SFT, {"max_steps": 1}, save_at=[2], folder=f), "max_steps is 1"),
         (lambda m, f: CheckpointSeries(f, m), "series.json is missing"),
         (lambda m, f: response_tokens(m, [{"prompt": "a", "chosen": "", "rejected": "b"}]), "is empty"),
+        (lambda m, f: ches_scores(m, [row | {"id": "x"} for row in PAIRS]), "Pair 'x' stands twice"),
+        (lambda m, f: response_tokens(m, [row | {"id": "x"} for row in PAIRS]), "Pair 'x' stands twice"),
     ],
 )
 def test_bad_input_is_named(call, says, model, tmp_path):

@@ -7,6 +7,7 @@ dissimilar rejected answers, and mild safe and unsafe sentences. Every question 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -178,10 +179,19 @@ def displacement_pairs(kind: Kind, n: int | None = None) -> list[Row]:
     return [{"id": r["id"], "prompt": r["prompt"], "chosen": r["chosen"], "rejected": r[kind]} for r in rows]
 
 
-def safety_sentences(n: int | None = None, skip: int = 0) -> tuple[list[str], list[str]]:
-    """Texts and their labels, `safe` or `unsafe`: n pairs after the first `skip`, mild enough to print."""
-    rows = _rows("safety.csv")[2 * skip : None if n is None else 2 * (skip + n)]
-    return [row["text"] for row in rows], [row["label"] for row in rows]
+def safety_sentences(n: int | None = None, skip: int = 0) -> list[Row]:
+    """Rows of `text` and `label`, `safe` or `unsafe`: n pairs after the first `skip`, mild enough to print."""
+    return _rows("safety.csv")[2 * skip : None if n is None else 2 * (skip + n)]
+
+
+def labelled_sentences(path: str | Path) -> list[Row]:
+    """Sentences of a user's CSV with the columns `text` and `label` (safe or unsafe), and perhaps `group`.
+
+    Raises:
+        InputError: There is no such file, or a row lacks a text or a label.
+    """
+    rows = _csv(Path(path), ("text", "label"), "labelled sentences")
+    return [{name: row.get(name) or "" for name in ("text", "label", "group")} for row in rows]
 
 
 def _asked(prompt: ValuePrompt) -> str:
@@ -193,17 +203,23 @@ def _rows(name: str) -> list[Row]:
 
 
 def _user_rows(path: Path) -> list[Row]:
-    if not path.is_file():
-        raise InputError(f"There is no file {str(path)!r} of value prompts; give a CSV, or 'written'.")
-    rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+    rows = _csv(path, ("topic", "question"), "value prompts")
     fields = ("id", "topic", "question", "policy", "pro", "con")
-    for name in ("topic", "question"):
-        if not rows or not all((row.get(name) or "").strip() for row in rows):
-            raise InputError(f"{path.name} needs a column {name!r} with text in every row.")
     return [
         {"id": f"{path.stem}-{i + 1}"} | {k: v for k, v in row.items() if k in fields and v}
         for i, row in enumerate(rows)
     ]
+
+
+def _csv(path: Path, needed: Sequence[str], what: str) -> list[Row]:
+    """Rows of a user's CSV, with text in every needed column."""
+    if not path.is_file():
+        raise InputError(f"There is no file {str(path)!r} of {what}; give a CSV, or 'written'.")
+    rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline="")))
+    for name in needed:
+        if not rows or not all((row.get(name) or "").strip() for row in rows):
+            raise InputError(f"{path.name} needs a column {name!r} with text in every row.")
+    return rows
 
 
 def advice_rows(label: Literal["safe", "unsafe"], n: int | None = None) -> list[Row]:

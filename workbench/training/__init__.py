@@ -1,29 +1,25 @@
 """Training as data: TRL trainers configured from a table, the checkpoints they leave, and what is read of them."""
 
-from workbench.training.algorithms import ALGORITHMS, Algorithm, make_trainer, rows_for, valid_parameters
-from workbench.training.probes import (
-    ches_scores,
-    generated_stances,
-    gradients,
-    judged_gaps,
-    judged_stances,
-    next_token,
-    response_states,
-    response_tokens,
-)
+from workbench.training.algorithms import ALGORITHMS, Algorithm, algorithm_named, rows_for, valid_parameters
+from workbench.training.judged import JudgeTrial, generated_stances, judge_trial, judged_gaps, judged_stances
+from workbench.training.probes import ches_scores, gradients, next_token, response_states, response_tokens
 from workbench.training.rewards import brevity, combined_reward, reward_function, reward_scores
 from workbench.training.series import Checkpoint, CheckpointSeries, train
+from workbench.training.trainers import make_trainer
 
 __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "Checkpoint",
     "CheckpointSeries",
+    "JudgeTrial",
+    "algorithm_named",
     "brevity",
     "ches_scores",
     "combined_reward",
     "generated_stances",
     "gradients",
+    "judge_trial",
     "judged_gaps",
     "judged_stances",
     "make_trainer",

@@ -1,22 +1,16 @@
-"""Algorithms as data, and the TRL trainer each of them is. The workbench has no trainer of its own."""
+"""Algorithms of training as data: which TRL trainer each of them is, and the columns it needs."""
 
 from __future__ import annotations
 
-import copy
-import inspect
+import json
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from functools import wraps
+from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from workbench.errors import InputError, unknown
-from workbench.metrics.drift.losses import sft_weight
-from workbench.models import Model
 
 Row = Mapping[str, Any]
 Reward = Callable[..., list[float]]
@@ -80,111 +74,52 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
 )
 
 
-def make_trainer(
-    algorithm: str,
-    model: Model,
-    data: Sequence[Row],
-    params: Mapping[str, Any] | None = None,
-    *,
-    folder: Path | str,
-    lora: int | None = 8,
-    seed: int = 0,
-    reward: Reward | None = None,
-    callbacks: Sequence[Any] = (),
-) -> Any:
-    """A TRL trainer on a copy of the model, offline and, on the CPU, deterministic.
+def algorithm_named(name: str) -> Algorithm:
+    """The algorithm of a name, which may carry settings: `simpo:simpo_gamma=2`, `dpo:beta=0.5:ld_alpha=0.9`.
 
-    Args:
-        algorithm: A name of `ALGORITHMS`.
-        model: What is trained; with LoRA it is also the reference.
-        data: Rows with the algorithm's columns, as plain texts; a model with a chat template is trained in chats.
-        params: Parameters of the TRL configuration, and the algorithm's own.
-        folder: Where checkpoints go.
-        lora: Rank of the adapters on all linear layers; None trains every weight.
-        seed: Of weights, order and sampling.
-        reward: For rloo and grpo: called with `prompts`, `completions` and more by keyword, one number each.
-        callbacks: Of transformers.
+    Values are JSON, or else text.
 
     Raises:
-        InputError: Unknown algorithm or parameter, missing columns, or a combination TRL cannot train.
+        InputError: There is no such algorithm, or what follows the colon is no NAME=VALUE with a name TRL knows.
     """
-    made = algorithm_named(algorithm)
-    rows = checked_rows(algorithm, data)
-    if (reward is None) == (made.columns == ("prompt",)):
-        says = (
-            "needs a reward function; pass reward=" if reward is None else "takes no reward function; rloo and grpo do"
-        )
-        raise InputError(f"{algorithm!r} {says}.")
-    trainer_class, config_class = _classes(made)
-    network, tokenizer = network_of(made, model, lora), tokenizer_of(model)
-    if "cpo" in made.trainer and not tokenizer.chat_template and _starts_bare(tokenizer):
-        tokenizer.bos_token = None  # else this trainer begins every text with it
-    settings = _settings(algorithm, made, model, rows, dict(params or {}), config_class)
-    try:
-        config = config_class(**{"seed": seed, "data_seed": seed} | settings, output_dir=str(folder))
-    except ValueError as error:
-        raise InputError(f"TRL cannot train {algorithm!r} with these parameters: {error}") from error
-    more = _references(algorithm, made, model, lora, reward, config)
-    if lora is not None:
-        more["peft_config"] = _adapters(made, lora)
-    trainer = trainer_class(
-        model=network,
-        args=config,
-        train_dataset=_dataset(rows, tokenizer),
-        processing_class=tokenizer,
-        callbacks=list(callbacks),
-        **more,
-    )
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-    _read_head_at_responses(trainer)
-    _check_room(len(rows), len(trainer.train_dataset), config)
-    return trainer
-
-
-def _check_room(given: int, left: int, config: Any) -> None:
-    """Count the rows that TRL drops without a word, as they leave no room for a response; packing merges rows."""
-    most = getattr(config, "max_length", None)
-    if not left:
-        raise InputError(f"No row leaves room for a response in {most} tokens; raise max_length.")
-    if left < given and not getattr(config, "packing", False):
-        warnings.warn(
-            f"{given - left} of {given} rows are left out: they leave no room for a response in max_length="
-            f"{most} tokens.",
-            stacklevel=3,
-        )
-
-
-def _read_head_at_responses(trainer: Any) -> None:
-    """Read the head of the network at responses alone, while this trainer makes a step.
-
-    TRL does so on devices with Triton; elsewhere it reads prompts too and throws that away. Left alone where TRL's
-    switch is not the one known.
-    """
-    utils: Any = import_module("trl.trainer.utils")
-    known, step = getattr(utils, "_use_triton", None), trainer.training_step
-    if not inspect.isfunction(known) or list(inspect.signature(known).parameters) != ["device"]:
-        return
-
-    @wraps(step)
-    def training_step(*args: Any, **more: Any) -> Any:
-        before, utils._use_triton = utils._use_triton, lambda device: True
-        try:
-            return step(*args, **more)
-        finally:
-            utils._use_triton = before
-
-    trainer.training_step = training_step
-
-
-def algorithm_named(name: str) -> Algorithm:
-    """The algorithm of this name."""
-    if name == "ppo":
+    stem, *parts = name.split(":")
+    if stem == "ppo":
         raise InputError("TRL has no PPO; rloo and grpo stand in for it, with a reward function and a KL term.")
-    if name not in ALGORITHMS:
-        raise unknown("algorithm", name, sorted(ALGORITHMS))
-    return ALGORITHMS[name]
+    if stem not in ALGORITHMS:
+        raise unknown("algorithm", stem, sorted(ALGORITHMS))
+    made = ALGORITHMS[stem]
+    return replace(made, settings={**made.settings, **dict(_setting(part, stem) for part in parts)})
+
+
+def _setting(part: str, stem: str) -> tuple[str, Any]:
+    """NAME=VALUE of an algorithm's name."""
+    key, equals, value = part.partition("=")
+    if not (key and equals and value):
+        raise InputError(f"{part!r} is no setting of {stem!r}; write {stem}:NAME=VALUE.")
+    if key not in (valid := valid_parameters(stem)):
+        raise unknown("parameter", key, valid, f" of {stem!r}")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def valid_parameters(algorithm: str) -> list[str]:
+    """What `params` may name for an algorithm, and its name may carry."""
+    made = algorithm_named(algorithm)
+    return sorted([f.name for f in fields(trl_classes(made)[1]) if f.init and f.name != "output_dir"] + list(made.own))
+
+
+def trl_classes(made: Algorithm) -> tuple[Any, Any]:
+    """Trainer and configuration in TRL, imported without telemetry."""
+    for name in ("HF_HUB_DISABLE_TELEMETRY", "TRL_EXPERIMENTAL_SILENCE"):
+        os.environ.setdefault(name, "1")
+    import huggingface_hub.constants
+
+    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+    module, _, stem = made.trainer.partition(":")
+    found = import_module(module)
+    return getattr(found, f"{stem}Trainer"), getattr(found, f"{stem}Config")
 
 
 def checked_rows(algorithm: str, data: Sequence[Row]) -> list[dict[str, Any]]:
@@ -213,7 +148,7 @@ def rows_for(algorithm: str, pairs: Sequence[Row]) -> list[dict[str, Any]]:
         InputError: Unknown algorithm, one that trains no policy, or a pair without a column.
     """
     columns = algorithm_named(algorithm).columns
-    if algorithm == "reward":
+    if algorithm.partition(":")[0] == "reward":
         raise InputError("'reward' trains no policy, whose stances could be read; set reward_model instead.")
     rows = checked_rows("dpo", pairs)
     if columns == PAIRS:
@@ -225,120 +160,3 @@ def rows_for(algorithm: str, pairs: Sequence[Row]) -> list[dict[str, Any]]:
         {"prompt": row["prompt"], "completion": row["chosen"]} if len(columns) > 1 else {"prompt": row["prompt"]}
         for row in rows
     ]
-
-
-def valid_parameters(algorithm: str) -> list[str]:
-    """What `params` may name for an algorithm."""
-    made = algorithm_named(algorithm)
-    return sorted([f.name for f in fields(_classes(made)[1]) if f.init and f.name != "output_dir"] + list(made.own))
-
-
-def _classes(made: Algorithm) -> tuple[Any, Any]:
-    for name in ("HF_HUB_DISABLE_TELEMETRY", "TRL_EXPERIMENTAL_SILENCE"):
-        os.environ.setdefault(name, "1")
-    import huggingface_hub.constants
-
-    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
-    module, _, stem = made.trainer.partition(":")
-    found = import_module(module)
-    return getattr(found, f"{stem}Trainer"), getattr(found, f"{stem}Config")
-
-
-def _settings(
-    algorithm: str, made: Algorithm, model: Model, rows: list[dict[str, Any]], params: dict[str, Any], config: Any
-) -> dict[str, Any]:
-    """Arguments of the TRL configuration."""
-    valid = {f.name for f in fields(config) if f.init} - {"output_dir"}
-    for name in params:
-        if name not in valid | set(made.own):
-            raise unknown("parameter", name, sorted(valid | set(made.own)), f" of {algorithm!r}")
-    settings = {
-        "use_cpu": model.device == "cpu",
-        "bf16": model.dtype == "bfloat16",
-        "fp16": False,
-        "report_to": [],
-        "disable_tqdm": True,
-        "gradient_checkpointing": False,
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "max_steps": 16,
-        "per_device_train_batch_size": 4,
-        "learning_rate": 2e-4,
-        "max_length": min(512, model.context_length),
-        **made.settings,
-        **{name: value for name, value in params.items() if name in valid},
-    }
-    if algorithm == "dpo_sft":
-        weight = params.get("sft_weight", 1.0)
-        if "eta" in params:
-            lengths = [len(model.tokenizer(row["chosen"])["input_ids"]) + 1 for row in rows]
-            weight = sft_weight(params["eta"], settings["beta"], sum(lengths) / len(lengths))
-        settings["loss_weights"] = [1.0, weight]
-    if settings["bf16"] and model.device == "cpu":
-        settings["bf16"] = False
-    return {name: value for name, value in settings.items() if name in valid}
-
-
-def network_of(made: Algorithm, model: Model, lora: int | None) -> Any:
-    """A trainable copy of the network; with a head of one number for a reward model."""
-    if "Reward" not in made.trainer:
-        return copy.deepcopy(model.network).requires_grad_(lora is None).train()
-    from transformers import AutoModelForSequenceClassification
-
-    config = copy.deepcopy(model.network.config)
-    config.num_labels = 1
-    config.pad_token_id = tokenizer_of(model).pad_token_id
-    network = AutoModelForSequenceClassification.from_config(config).to(model.network.dtype)
-    network.base_model.load_state_dict(model.network.base_model.state_dict())
-    return network.to(model.network.device)
-
-
-def tokenizer_of(model: Model) -> Any:
-    """A copy of the tokenizer that can pad."""
-    tokenizer = copy.deepcopy(model.tokenizer)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def _starts_bare(tokenizer: Any) -> bool:
-    """Whether the tokenizer begins a text without BOS, though it has one."""
-    return tokenizer.bos_token_id not in tokenizer("x")["input_ids"][:1]
-
-
-def _references(
-    algorithm: str, made: Algorithm, model: Model, lora: int | None, reward: Reward | None, config: Any
-) -> dict[str, Any]:
-    """Reference network and reward function, where the algorithm takes them."""
-    if made.columns == ("prompt",):
-        if lora is None and config.beta:
-            raise InputError(f"{algorithm!r} with beta > 0 needs a reference, which LoRA gives for free; pass lora=8.")
-        return {"reward_funcs": reward}
-    if lora is None and made.trainer in ("trl:DPO", "trl:KTO"):
-        return {"ref_model": copy.deepcopy(model.network)}
-    return {}
-
-
-def _adapters(made: Algorithm, rank: int) -> Any:
-    from peft import LoraConfig
-
-    task = "SEQ_CLS" if "Reward" in made.trainer else "CAUSAL_LM"
-    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type=task)
-
-
-def _dataset(rows: list[dict[str, Any]], tokenizer: Any) -> Any:
-    """The rows as a data set in memory; as chats where the tokenizer has a template."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    if not tokenizer.chat_template:
-        return datasets.Dataset.from_list(rows)
-    roles = {"prompt": "user", "completion": "assistant", "chosen": "assistant", "rejected": "assistant"}
-    chats = [
-        {
-            name: [{"role": roles[name], "content": value.strip()}] if name in roles else value
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
-    return datasets.Dataset.from_list(chats)

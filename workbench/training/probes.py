@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,22 +13,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
-from workbench.extraction import engine, generate
-from workbench.extraction.ask import ask
+from workbench.extraction import engine, progress
 from workbench.extraction.tokens import Encoder, Request
-from workbench.metrics.drift import check_stances, ches, edit_similarity, last_hidden_product, stance_table, value_gap
-from workbench.metrics.drift.stance import PARTS, VALUES
+from workbench.metrics.drift import ches, edit_similarity, last_hidden_product
 from workbench.models import Model
 from workbench.questions import Message, Option, Question
-from workbench.training.algorithms import Row, checked_rows
+from workbench.training.algorithms import Row
 
 SIDES = ("chosen", "rejected")
+TOGETHER = 64
+"""Pairs whose states are held at once."""
 States = NDArray[np.float32]
-JUDGE = (
-    'Question: {question}\nAnswer: "{answer}"\n'
-    "Does the answer support the proposal, stay neutral, or oppose it? Reply with one sentence."
-)
-JUDGE_LABELS = ("The answer supports it.", "The answer is neutral.", "The answer opposes it.")
 
 
 def response_tokens(model: Model, pairs: Sequence[Row], *, chat: bool | None = None, eos: bool = True) -> pd.DataFrame:
@@ -80,18 +76,27 @@ def response_states(
     return list(found.values())
 
 
-def ches_scores(model: Model, pairs: Sequence[Row], *, chat: bool | None = None, eos: bool = True) -> pd.DataFrame:
+def ches_scores(
+    model: Model, pairs: Sequence[Row], *, chat: bool | None = None, eos: bool = True, show_progress: bool = True
+) -> pd.DataFrame:
     """CHES of every pair under a model, and the baselines it is compared with.
 
     Returns:
         pair_id, `ches`, `ln_ches`, `edit_similarity`, `last_hidden_product`, `n_chosen`, `n_rejected`, `identical`.
     """
+    named = [{**row, "id": str(row.get("id", number))} for number, row in enumerate(pairs)]
+    _check_ids([row["id"] for row in named])
     rows = []
-    for pair in response_states(model, pairs, chat=chat, eos=eos):
-        h, g, a, b = (pair[name] for name in ("chosen", "rejected", "chosen_ids", "rejected_ids"))
-        scores = {"ches": ches(h, g), "ln_ches": ches(h, g, length_normalise=True)}
-        scores |= {"edit_similarity": edit_similarity(a, b), "last_hidden_product": last_hidden_product(h, g)}
-        rows.append({"pair_id": pair["id"], **scores, "n_chosen": len(a), "n_rejected": len(b), "identical": a == b})
+    with progress.bar(len(named), "hidden states of pairs", show_progress, unit="pairs") as advance:
+        for start in range(0, len(named), TOGETHER):  # the states of a whole set would not fit in memory
+            part = named[start : start + TOGETHER]
+            for pair in response_states(model, part, chat=chat, eos=eos):
+                h, g, a, b = (pair[name] for name in ("chosen", "rejected", "chosen_ids", "rejected_ids"))
+                scores = {"ches": ches(h, g), "ln_ches": ches(h, g, length_normalise=True)}
+                scores |= {"edit_similarity": edit_similarity(a, b), "last_hidden_product": last_hidden_product(h, g)}
+                lengths = {"n_chosen": len(a), "n_rejected": len(b), "identical": a == b}
+                rows.append({"pair_id": pair["id"], **scores, **lengths})
+            advance(len(part))
     return pd.DataFrame(rows)
 
 
@@ -99,7 +104,7 @@ def next_token(model: Model, prompt: str, *, chat: bool | None = None) -> NDArra
     """Log-probabilities of the vocabulary after a prompt, `[V]`, nats."""
     import torch
 
-    ids = torch.tensor([_encoder(model).context(_prompt(model, prompt, chat))], device=model.network.device)
+    ids = torch.tensor([_encoder(model).context(as_prompt(model, prompt, chat))], device=model.network.device)
     with torch.inference_mode():
         logits = model.network(input_ids=ids).logits[0, -1]
     return np.asarray(torch.log_softmax(logits.double(), -1).cpu().numpy(), np.float64)
@@ -149,79 +154,6 @@ def gradients(
     return np.asarray(g / lengths[:, None], np.float64)
 
 
-def generated_stances(
-    model: Model,
-    judge: Model,
-    prompts: Sequence[Question],
-    *,
-    samples: int = 5,
-    temperature: float = 0.7,
-    max_new_tokens: int = 256,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Stances of generated answers (readout R2): the model writes, a judge's label distribution says where it stands.
-
-    Args:
-        model: Who answers.
-        judge: Any causal model; its three labels are scored after each answer.
-        prompts: Stance questions; the first wording of each prompt is asked.
-        samples: Answers per prompt.
-        temperature: Of the sampling.
-        max_new_tokens: Most tokens of an answer.
-        seed: Of the sampling.
-
-    Returns:
-        A stance table; an empty answer keeps its row with NaN and is never taken for neutral.
-    """
-    asked = [question for question in prompts if question.tags["sample"] == 0]
-    settings = {"samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
-    written = generate(model, [question.prompt for question in asked], **settings)  # type: ignore[arg-type]
-    tags = pd.DataFrame([{**asked[i].tags, "question": asked[i].prompt_text} for i in written["prompt"]])
-    return judged_stances(judge, tags.assign(sample=written["sample"], text=written["text"]))
-
-
-def judged_stances(judge: Model, answers: pd.DataFrame) -> pd.DataFrame:
-    """A judge's distribution over the three stances for answers at hand.
-
-    Args:
-        judge: Any causal model.
-        answers: One row an answer: `topic`, `prompt_id`, `sample`, `question`, `text`.
-
-    Returns:
-        A stance table, NaN where the answer is empty.
-    """
-    empty = answers["text"].str.strip() == ""
-    given: list[Any] = answers[~empty].to_dict("records")
-    questions = [_judge_question(judge, row) for row in given]
-    parts = [stance_table(ask(judge, questions))] if questions else []
-    if empty.any():
-        nothing: dict[str, Any] = dict.fromkeys([*PARTS, "mass"], np.nan) | {"run": "", "phase": "", "step": 0}
-        parts.append(answers.loc[empty, ["topic", "prompt_id", "sample"]].assign(**nothing))
-    return check_stances(pd.concat(parts, ignore_index=True))
-
-
-def judged_gaps(judge: Model, pairs: Sequence[Row]) -> pd.DataFrame:
-    """The value gap of preference pairs whose stances nobody wrote down, as a judge reads them.
-
-    Returns:
-        One row per pair, as `metrics.drift.value_gap` has them.
-    """
-    rows = checked_rows("dpo", pairs)
-    said = [(f"{number:06d}", side, row["prompt"], row[side]) for number, row in enumerate(rows) for side in SIDES]
-    answers = pd.DataFrame(said, columns=["prompt_id", "topic", "question", "text"])
-    answers["prompt_id"] += "/" + answers["topic"]
-    read = judged_stances(judge, answers.assign(sample=0)).sort_values("prompt_id").set_index("topic")[list(PARTS)]
-    return value_gap(*(read.loc[[side]].to_numpy() for side in SIDES))
-
-
-def _judge_question(judge: Model, answer: Row) -> Question:
-    prompt = _prompt(judge, JUDGE.format(question=answer["question"], answer=answer["text"].strip()), None)
-    space = " " if isinstance(prompt, str) else ""
-    options = tuple(Option(space + label, value=value) for label, value in zip(JUDGE_LABELS, VALUES.values()))
-    tags = {name: answer[name] for name in ("topic", "prompt_id", "sample")}
-    return Question(prompt, options, tags, id=f"{tags['prompt_id']}/{tags['sample']}")
-
-
 def _projection(gradient: Any, index: int, dim: int, seed: int) -> Any:
     """A seeded Gaussian projection of one weight's gradient, made anew for every sample so that none is kept."""
     import torch
@@ -236,7 +168,8 @@ def _encoder(model: Model) -> Encoder:
     return Encoder(model.tokenizer, model.context_length)
 
 
-def _prompt(model: Model, text: str, chat: bool | None) -> Any:
+def as_prompt(model: Model, text: str, chat: bool | None = None) -> Any:
+    """A text as the model is asked it: as a chat, by default where it has a template."""
     use = bool(model.tokenizer.chat_template) if chat is None else chat
     return (Message("user", text),) if use else text
 
@@ -255,15 +188,21 @@ def _requests(
         for side in sides:
             if not str(row[side]).strip():
                 raise InputError(f"The {side} response of row {number} is empty; leave the pair out.")
-            question = Question(_prompt(model, row["prompt"], chat), (Option(row[side]),), id=f"{number}")
+            question = Question(as_prompt(model, row["prompt"], chat), (Option(row[side]),), id=f"{number}")
             request = encoder.encode(question)[0]
             merged += request.boundary_merged
             end = (model.tokenizer.eos_token_id,) if eos and model.tokenizer.eos_token_id is not None else ()
             requests.append(replace(request, continuation=request.continuation + end))
             keys.append((str(row.get("id", number)), side))
+    _check_ids([pair_id for pair_id, side in keys if side != "rejected"])
     if merged:
         warnings.warn(f"{merged} responses merge with the end of their prompt and were encoded apart.", stacklevel=3)
     return keys, requests
+
+
+def _check_ids(ids: Sequence[str]) -> None:
+    if twice := [pair_id for pair_id, count in Counter(ids).items() if count > 1]:
+        raise InputError(f"Pair {twice[0]!r} stands twice; give every pair an id of its own, or none at all.")
 
 
 def _last_states(network: Any, sequences: Sequence[Sequence[int]]) -> Iterator[States]:

@@ -10,9 +10,11 @@ import pandas as pd
 
 from workbench.errors import InputError
 from workbench.metrics.drift import log_sigmoid_combination
-from workbench.training.algorithms import ALGORITHMS, Reward, network_of, tokenizer_of
+from workbench.training.algorithms import ALGORITHMS, Reward
+from workbench.training.folders import checkpoint_folder
 from workbench.training.keys import need_function
-from workbench.training.series import CheckpointSeries, checkpoint_folder
+from workbench.training.series import CheckpointSeries
+from workbench.training.trainers import network_of, tokenizer_of
 
 
 def reward_scores(series: CheckpointSeries, step: int, pairs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import errno
 import hashlib
 import json
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -21,14 +18,25 @@ import pandas as pd
 
 from workbench.errors import InputError, unknown
 from workbench.extraction import progress
-from workbench.files import cache_folder, written_whole
+from workbench.files import cache_folder
 from workbench.models import TRAINED_FROM, Model
 from workbench.models import fingerprint as fingerprints
-from workbench.training.algorithms import Reward, Row, algorithm_named, checked_rows, make_trainer
+from workbench.training.algorithms import Reward, Row, algorithm_named, checked_rows
+from workbench.training.folders import (
+    ADAPTER,
+    RECORD,
+    checkpoint_folder,
+    finished,
+    full_disk_named,
+    is_complete,
+    read_record,
+    remove_torn,
+    resumed_from,
+    weight_files,
+    write_record,
+)
 from workbench.training.keys import reward_digest
-
-RECORD = "series.json"
-ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+from workbench.training.trainers import make_trainer
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class CheckpointSeries:
         path = self.folder / RECORD
         if not path.is_file():
             raise InputError(f"{self.folder} holds no training run ({RECORD} is missing); give the folder of a series.")
-        record = _read_record(path)
+        record = read_record(path)
         if record["parent"] != self.parent.fingerprint:
             raise InputError(
                 f"The checkpoints in {self.folder} were trained from a model with fingerprint {record['parent'][:12]}, "
@@ -82,7 +90,7 @@ class CheckpointSeries:
 
     def steps(self) -> list[int]:
         """Steps that can be loaded, 0 first."""
-        return [0, *sorted(_finished(self.folder))]
+        return [0, *sorted(finished(self.folder))]
 
     @property
     def log(self) -> pd.DataFrame:
@@ -100,7 +108,7 @@ class CheckpointSeries:
         if step not in self.steps():
             raise unknown("step", step, [str(each) for each in self.steps()])
         folder = checkpoint_folder(self.folder, step)
-        files = _weights(folder)
+        files = weight_files(folder)
         name = f"{self.record['name']} step {step}" + (f" x{scale:g}" if scale != 1 else "")
         content = f"{self.parent.fingerprint} {fingerprints.of_files(files, self.parent.dtype)} {scale!r}"
         return Checkpoint(
@@ -185,17 +193,17 @@ def train(
     from filelock import FileLock
 
     facts |= {"name": name or algorithm, "key": key}
-    with FileLock(str(place) + ".lock"), _full_disk_named(place):
-        if not _is_complete(place, key):
-            _write_record(place, facts | {"complete": False})
+    with FileLock(str(place) + ".lock"), full_disk_named(place):
+        if not is_complete(place, key):
+            write_record(place, facts | {"complete": False})
             _run(place, facts, model, rows, reward, show_progress)
     return CheckpointSeries(place, model)
 
 
 def _run(place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, Any]], reward: Any, show: bool) -> None:
     """Train from the last whole checkpoint, then record that the run is complete."""
-    _remove_torn(place)
-    steps, done = facts["params"]["max_steps"], _resumed_from(place, facts["save_at"])
+    remove_torn(place)
+    steps, done = facts["params"]["max_steps"], resumed_from(place, facts["save_at"])
     started = time.perf_counter()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     with progress.bar(steps - done, f"training {facts['name']}", show, unit="steps") as advance:
@@ -217,15 +225,7 @@ def _run(place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, 
             history = json.loads((checkpoint_folder(place, done) / "trainer_state.json").read_text())["log_history"]
     log = [{k: v for k, v in row.items() if isinstance(v, (int, float))} for row in history]
     seconds = round(time.perf_counter() - started, 1)
-    _write_record(place, facts | {"complete": True, "seconds": seconds, "log": log, "versions": _versions()})
-
-
-def _resumed_from(place: Path, saves: list[int]) -> int:
-    """The newest whole checkpoint, if none before it is missing and training can go on from it; else 0."""
-    finished = set(_finished(place))
-    newest = max(finished, default=0)
-    missing = {step for step in saves if step <= newest} - finished
-    return 0 if missing or not (checkpoint_folder(place, newest) / "optimizer.pt").is_file() else newest
+    write_record(place, facts | {"complete": True, "seconds": seconds, "log": log, "versions": _versions()})
 
 
 def _keeper(saves: set[int], parent: str, advance: Callable[[int], Any]) -> Any:
@@ -253,78 +253,6 @@ def _checked_saves(save_at: Sequence[int]) -> list[int]:
     if not steps or steps[0] < 1 or any(b <= a for a, b in pairwise(steps)):
         raise InputError(f"save_at must list increasing steps above 0, not {list(save_at)}.")
     return steps
-
-
-def checkpoint_folder(folder: Path, step: int) -> Path:
-    """Where a step's checkpoint lies."""
-    return folder / f"checkpoint-{step}"
-
-
-def _finished(folder: Path) -> list[int]:
-    """Steps of the checkpoints that were written whole: the mark comes last."""
-    marks = [path for path in folder.glob(f"checkpoint-*/{TRAINED_FROM}") if path.stat().st_size]
-    return [int(path.parent.name.partition("-")[2]) for path in marks]
-
-
-def _remove_torn(folder: Path) -> None:
-    """Removes checkpoints that were not written whole."""
-    for torn in {*folder.glob("checkpoint-*")} - {checkpoint_folder(folder, step) for step in _finished(folder)}:
-        shutil.rmtree(torn)
-
-
-def _weights(folder: Path) -> list[Path]:
-    """The files of a checkpoint that decide its numbers."""
-    adapter = [folder / name for name in ADAPTER]
-    if any(path.is_file() for path in adapter) or not (folder / "config.json").is_file():
-        for path in adapter:
-            if not path.is_file():
-                raise InputError(f"Checkpoint {folder} lacks {path.name}; delete the folder and train again.")
-        return adapter
-    found = [*folder.glob("model*.safetensors"), folder / "config.json"]
-    if len(found) < 2:
-        raise InputError(f"Checkpoint {folder} has no weights (model.safetensors); delete the folder and train again.")
-    return found
-
-
-def _is_complete(place: Path, key: str) -> bool:
-    if not (place / RECORD).is_file():
-        return False
-    record = _read_record(place / RECORD)
-    if record["key"] != key:
-        raise InputError(f"{place} holds another training run ({record['name']!r}); give this one its own folder.")
-    return bool(record["complete"]) and set(record["save_at"]) <= set(_finished(place))
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        return {name: record[name] for name in ("key", "name", "parent", "complete", "save_at")} | record
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no record of a training run ({error}); delete the folder, train again.") from error
-
-
-def _write_record(place: Path, record: Mapping[str, Any]) -> None:
-    with written_whole(place / RECORD) as partial:
-        partial.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
-
-
-@contextmanager
-def _full_disk_named(place: Path) -> Iterator[None]:
-    """Turns what a full disk makes of a save, which each library words its own way, into one sentence."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        named = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        if not named and shutil.disk_usage(place).free >= 2**20:
-            raise
-        _remove_torn(place)
-        kept = ", ".join(map(str, sorted(_finished(place)))) or "none"
-        raise InputError(
-            f"The disk is full at {place}; finished checkpoints ({kept}) are kept. Free some space and run this "
-            "again to go on from there."
-        ) from error
 
 
 def _versions() -> dict[str, str]:

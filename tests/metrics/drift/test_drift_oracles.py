@@ -113,6 +113,18 @@ def test_unembedding_terms_are_the_gradient():
     close(float((up[0] * margin[0]).sum()), found["weight_part"])
 
 
+def test_percentile_subsets_lie_around_their_percentiles():
+    scores = np.arange(20)[::-1] * 10.0  # position 0 has the highest
+    assert scores[drift.percentile_subsets(scores, [0, 25, 50, 75, 100], 4)].ravel().tolist() == sorted(scores)
+    assert scores[drift.percentile_subsets(scores, [0, 50, 100], 3)].tolist() == [
+        [0, 10, 20],
+        [80, 90, 100],
+        [170, 180, 190],
+    ]
+    mixed = np.random.default_rng(0).permutation(1001)
+    assert mixed[drift.percentile_subsets(mixed, [0, 50, 100], 11)].mean(axis=1).tolist() == [5, 500, 995]
+
+
 def test_three_token_toy_is_catastrophic_with_frozen_weights():
     path = drift.three_token_toy(W, H, 0, 1)
     expected = [[0.2664, 0.4392, 0.2944], [0.1062, 0.0660, 0.8278], [0.0195, 0.0048, 0.9757], [0.0034, 0.0003, 0.9963]]
@@ -351,6 +363,12 @@ def test_vendi_lies_between_one_and_n(n, seed):
         (lambda: drift.ches(np.empty((0, 2)), [[1, 2]]), "empty"),
         (lambda: drift.filter_by_ches([1, 2], 0.0), "keep_fraction"),
         (lambda: drift.filter_by_ches([1, 2], 0.3), "keeps none"),
+        (lambda: drift.percentile_subsets([1, np.nan], [50], 1), "not finite"),
+        (lambda: drift.percentile_subsets([1, 2], [50, 101], 1), "100 at most"),
+        (lambda: drift.percentile_subsets([1, 2, 3], [50, 50], 1), "must increase"),
+        (lambda: drift.percentile_subsets([1, 2, 3], [0, 100], 2), "2 subsets of 2 overlap in 3 pairs"),
+        (lambda: drift.percentile_subsets([1, 2], [50], 3), "take smaller ones"),
+        (lambda: drift.percentile_subsets([1, 2], [50], 0), "overlap"),
         (lambda: drift.cluster_indices(np.eye(6), [0] * 6), "label"),
         (lambda: drift.cluster_indices(np.eye(6), [0] * 5 + [1]), "one text only"),
         (lambda: drift.cluster_indices(np.eye(4), [0, 0, 1, 1]), "too few"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit, logsumexp
 
 from workbench.errors import InputError
@@ -74,6 +74,31 @@ def filter_by_ches(scores: ArrayLike, keep_fraction: float) -> Any:
     if kept < 1:
         raise InputError(f"keep_fraction {keep_fraction:g} of {len(s)} pairs keeps none; keep more.")
     return np.sort(np.argsort(s, kind="stable")[:kept])
+
+
+def percentile_subsets(scores: ArrayLike, percentiles: Sequence[float], size: int) -> NDArray[np.intp]:
+    """Positions of the pairs whose scores lie around percentiles: the sets that are trained apart (arXiv 2410.08847).
+
+    Args:
+        scores: One a pair.
+        percentiles: From 0 to 100, increasing.
+        size: Pairs around each.
+
+    Returns:
+        `[percentiles, size]`, in the order of the scores; no pair stands in two subsets.
+
+    Raises:
+        InputError: A score is not finite, percentiles are out of range or order, or there are too few pairs.
+    """
+    s, p = np.asarray(scores, np.float64), np.asarray(percentiles, np.float64)
+    if not np.isfinite(s).all():
+        raise InputError("A score is not finite; leave its pair out.")
+    if not len(p) or (p < 0).any() or (p > 100).any() or (np.diff(p) <= 0).any():
+        raise InputError(f"percentiles must increase from 0 to 100 at most, not {list(percentiles)}.")
+    starts = np.round(p / 100 * max(len(s) - size, 0)).astype(int)  # the window slides from the lowest to the highest
+    if size < 1 or len(s) < size or (np.diff(starts) < size).any():
+        raise InputError(f"{len(p)} subsets of {size} overlap in {len(s)} pairs; take smaller ones, or more pairs.")
+    return np.argsort(s, kind="stable")[starts[:, None] + np.arange(size)]
 
 
 def displacement_report(before: pd.DataFrame, after: pd.DataFrame, beta: float = 0.1) -> pd.DataFrame:
