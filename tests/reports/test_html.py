@@ -162,6 +162,11 @@ def test_the_card_tells_title_status_parameters_and_headline() -> None:
         assert f'<a href="#{anchor}">{name}</a>' in page and f'<h2 id="{anchor}">{name}</h2>' in page
 
 
+@pytest.mark.parametrize("nothing", [[], {}])
+def test_nothing_is_said_to_be_none(nothing: Any) -> None:
+    assert "<dt>sets</dt><dd><i>none</i></dd>" in "".join(shown(facts={"sets": nothing}).split("\n"))
+
+
 def test_a_failure_has_a_banner_that_leads_to_its_cell() -> None:
     page = shown(status="died", failure=Failure(cell=1, name="DeadKernelError", message="Kernel died"))
     assert "The kernel died" in page
