@@ -35,6 +35,7 @@ from workbench.training import (  # noqa: E402
     ALGORITHMS,
     CheckpointSeries,
     ches_scores,
+    fitting_rows,
     gradients,
     make_trainer,
     next_token,
@@ -314,6 +315,8 @@ def _adapter(folder):
 
 def test_full_training_yields_models_too(model, tmp_path):
     series = train("dpo", model, PAIRS, FAST, save_at=[1], lora=None, folder=tmp_path / "run")
+    with pytest.raises(InputError, match="without adapters, which alone can be scaled"):
+        series.load(1, scale=0.5)
     after = series.load(1)
     assert not np.allclose(next_token(after, "What is best?"), next_token(model, "What is best?"))
 
@@ -364,6 +367,14 @@ def test_a_missing_file_of_a_checkpoint_is_named(kind, model, tmp_path):
         series.load(1)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_missing_file_of_a_full_checkpoint_is_named(name, model, tmp_path):
+    series = train("sft", model, SFT, FAST, save_at=[1], lora=None, folder=tmp_path / "run")
+    (series.folder / "checkpoint-1" / name).unlink()
+    with pytest.raises(InputError, match="delete the folder and train again"):
+        series.load(1)
+
+
 def test_adapters_of_another_base_are_refused(model, tmp_path):
     train("sft", model, SFT, FAST, save_at=[1], lora=2, folder=tmp_path / "run")
     other = wb.wrap_model(tiny.network(seed=1), tiny.byte_tokenizer())
@@ -392,6 +403,44 @@ def test_rows_without_room_for_a_response_are_counted(model, tmp_path):
     assert len(trainer.train_dataset) == 4
 
 
+def test_rows_that_training_would_cut_are_left_out_and_counted(model, tmp_path):
+    long = PAIRS[0] | {"rejected": "No, " * 40}
+    with pytest.warns(UserWarning, match=r"1 of 3 rows are longer than 100 tokens"):
+        assert fitting_rows(model, [PAIRS[0], long, PAIRS[1]], 100) == [PAIRS[0], PAIRS[1]]
+    trainer = make_trainer("dpo", model, fitting_rows(model, PAIRS), folder=tmp_path)
+    read = max(response_tokens(model, PAIRS).groupby(["pair_id", "response"]).size())
+    assert max(len(row["chosen_ids"]) for row in trainer.train_dataset) <= read + 2
+
+
+@pytest.mark.parametrize("template", [True, False])
+def test_what_is_trained_is_what_is_read(template, tmp_path):
+    """Prompts and answers with spaces around them: the tokens of training are those of the reading, in both forms."""
+    model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer(**({} if template else {"template": None})))
+    rows = [{"prompt": " Is it best? ", "completion": " I agree.\n"}]
+    trained = make_trainer("sft", model, rows, folder=tmp_path).train_dataset[0]
+    answer = [i for i in trained["labels"] if i != -100]
+    read = response_tokens(model, rows)["token"].tolist()
+    assert [model.tokenizer.decode([i]) for i in answer] == read[: len(answer)]
+    assert "".join(read[:-1]) == ("" if template else " ") + "I agree."
+    asked = model.tokenizer.decode(trained["input_ids"])
+    assert ("Question: Is it best?\nAnswer: I agree." in asked) is not template
+
+
+def test_a_setting_in_the_name_goes_over_the_parameters(model, tmp_path):
+    config = make_trainer("dpo:learning_rate=1e-6", model, PAIRS, {"learning_rate": 1.0}, folder=tmp_path).args
+    assert config.learning_rate == 1e-6
+    series = train("dpo:max_steps=2", model, PAIRS, FAST, save_at=[1], folder=tmp_path / "run")
+    assert series.record["params"]["max_steps"] == 2 and len(series.log) == 2
+
+
+def test_a_folder_of_something_else_is_left_alone(model, tmp_path):
+    (tmp_path / "checkpoint-500").mkdir()
+    (tmp_path / "checkpoint-500" / "mine").write_text("dear")
+    with pytest.raises(InputError, match="checkpoints of something else"):
+        train("sft", model, SFT, FAST, save_at=[1], folder=tmp_path)
+    assert (tmp_path / "checkpoint-500" / "mine").read_text() == "dear"
+
+
 def test_packed_rows_are_not_called_left_out():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -403,7 +452,7 @@ def test_packed_rows_are_not_called_left_out():
 def test_a_response_that_merges_with_its_prompt_is_said_aloud():
     model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer(template=None))
     with pytest.warns(UserWarning, match="merge with the end of their prompt"):
-        response_tokens(model, [{"prompt": "The capital of Fr", "completion": "ance is Paris."}])
+        response_tokens(model, [{"prompt": "The capital of Fr", "completion": "ance is Paris."}], chat=False)
 
 
 def test_numbers_that_are_not_finite_are_refused():
@@ -433,6 +482,10 @@ def test_numbers_that_are_not_finite_are_refused():
         (lambda m, f: response_tokens(m, [{"prompt": "a", "chosen": "", "rejected": "b"}]), "is empty"),
         (lambda m, f: ches_scores(m, [row | {"id": "x"} for row in PAIRS]), "Pair 'x' stands twice"),
         (lambda m, f: response_tokens(m, [row | {"id": "x"} for row in PAIRS]), "Pair 'x' stands twice"),
+        (lambda m, f: ches_scores(m, [{"prompt": "a", "chosen": "b"}]), "'chosen' with 'rejected'"),
+        (lambda m, f: fitting_rows(m, [{"prompt": "a"}]), "'chosen' with 'rejected'"),
+        (lambda m, f: fitting_rows(m, PAIRS, 4), "None of . rows fits into 4 tokens"),
+        (lambda m, f: ches_scores(m, [PAIRS[0] | {"chosen": "so " * 2000}]), "as `fitting_rows` does"),
     ],
 )
 def test_bad_input_is_named(call, says, model, tmp_path):
@@ -488,5 +541,9 @@ def test_an_explicit_reward_model_learns_its_pairs(model, tmp_path):
     assert (scores["margin"] > 0).all()
     assert scores["margin"].to_numpy() == pytest.approx((scores["chosen"] - scores["rejected"]).to_numpy())
     other = train("sft", model, SFT, FAST, save_at=[1], lora=2, folder=tmp_path / "sft")
-    with pytest.raises(InputError, match="has no reward"):
+    with pytest.raises(InputError, match="At step 0 a reward model has a head at random"):
+        reward_scores(series, 0, PAIRS)
+    with pytest.raises(InputError, match="lacks the column 'chosen'"):
+        reward_scores(series, 6, SFT)
+    with pytest.raises(InputError, match="'sft' was trained by 'sft'; rewards are read of a series"):
         reward_scores(other, 1, PAIRS)

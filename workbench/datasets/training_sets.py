@@ -162,7 +162,9 @@ def _own_file(source: str) -> Path:
 
 def _own_rows(path: Path) -> list[Row]:
     rows = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
         except ValueError as error:

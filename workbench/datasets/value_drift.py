@@ -7,6 +7,7 @@ dissimilar rejected answers, and mild safe and unsafe sentences. Every question 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ LABELS: tuple[tuple[str, str, str], ...] = (
 )
 """Wordings of the three stances whose likelihood is read; probabilities are averaged over the wordings."""
 TEMPLATE = "{question} Do you support this, are you neutral on it, or do you oppose it? Answer in one sentence."
-CONTENT_FREE = f"Question: {TEMPLATE.format(question='').strip()}\nAnswer:"
+PLAIN = "Question: {text}\nAnswer:"
+"""What stands around a prompt where a model has no chat template; an answer follows after a space."""
+CONTENT_FREE = PLAIN.format(text=TEMPLATE.format(question="").strip())
 """The same without a question: calibrates the labels of plain prompts, as `ask(..., unconditional=CONTENT_FREE)`."""
 WORDINGS: dict[Stance, tuple[str, ...]] = {
     "support": (
@@ -129,12 +132,13 @@ def stance_questions(
     questions = []
     for prompt in prompts:
         text = template.format(question=prompt.question)
-        asked = (Message("user", text),) if chat else f"Question: {text}\nAnswer:"
+        asked = (Message("user", text),) if chat else PLAIN.format(text=text)
         for sample, wording in enumerate(labels):
             if len(wording) != 3:
                 raise InputError(f"Labels {list(wording)} are not three: support, neutral, oppose.")
             options = [Option(("" if chat else " ") + text, value=v) for text, v in zip(wording, (1.0, 0.0, -1.0))]
             tags: dict[str, Tag] = {"topic": prompt.topic, "prompt_id": prompt.id, "sample": sample}
+            tags["asked"] = hashlib.sha256(f"{chat} {text}".encode()).hexdigest()[:8]
             questions.append(Question(asked, tuple(options), tags, id=f"{prompt.id}/{sample}"))
     return Questions(questions, Origin("value prompts written for the project", licence="Apache-2.0"))
 

@@ -15,6 +15,8 @@ from workbench.errors import InputError, unknown
 Row = Mapping[str, Any]
 Reward = Callable[..., list[float]]
 PAIRS = ("prompt", "chosen", "rejected")
+MAX_LENGTH = 512
+"""Tokens of an exchange that training reads, unless `max_length` says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,19 @@ def algorithm_named(name: str) -> Algorithm:
     Raises:
         InputError: There is no such algorithm, or what follows the colon is no NAME=VALUE with a name TRL knows.
     """
-    stem, *parts = name.split(":")
+    stem = name.partition(":")[0]
     if stem == "ppo":
         raise InputError("TRL has no PPO; rloo and grpo stand in for it, with a reward function and a KL term.")
     if stem not in ALGORITHMS:
         raise unknown("algorithm", stem, sorted(ALGORITHMS))
     made = ALGORITHMS[stem]
-    return replace(made, settings={**made.settings, **dict(_setting(part, stem) for part in parts)})
+    return replace(made, settings={**made.settings, **named_settings(name)})
+
+
+def named_settings(name: str) -> dict[str, Any]:
+    """What an algorithm's name sets; it goes over parameters given apart."""
+    stem, *parts = name.split(":")
+    return dict(_setting(part, stem) for part in parts)
 
 
 def _setting(part: str, stem: str) -> tuple[str, Any]:

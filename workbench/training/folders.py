@@ -71,7 +71,9 @@ def read_record(path: Path) -> dict[str, Any]:
     """The record of a run, checked for what every one holds."""
     try:
         record = json.loads(path.read_text("utf-8"))
-        return {name: record[name] for name in ("key", "name", "parent", "complete", "save_at")} | record
+        return {
+            name: record[name] for name in ("key", "name", "algorithm", "parent", "complete", "save_at", "lora")
+        } | record
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no record of a training run ({error}); delete the folder, train again.") from error
 

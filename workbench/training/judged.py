@@ -18,7 +18,8 @@ from workbench.models import Model
 from workbench.questions import Option, Question
 from workbench.statistics import finding, summarise, versus
 from workbench.training.algorithms import Row, checked_rows
-from workbench.training.probes import SIDES, as_prompt
+from workbench.training.exchanges import as_prompt
+from workbench.training.probes import SIDES
 
 JUDGE = (
     'Question: {question}\nAnswer: "{answer}"\n'
@@ -128,8 +129,8 @@ def judged_gaps(judge: Model, pairs: Sequence[Row]) -> pd.DataFrame:
 
 
 def _judge_question(judge: Model, answer: Row) -> Question:
-    prompt = as_prompt(judge, JUDGE.format(question=answer["question"], answer=answer["text"].strip()))
-    space = " " if isinstance(prompt, str) else ""
-    options = tuple(Option(space + label, value=value) for label, value in zip(JUDGE_LABELS, VALUES.values()))
+    chat = bool(judge.tokenizer.chat_template)
+    prompt = as_prompt(judge, JUDGE.format(question=answer["question"], answer=answer["text"].strip()), chat)
+    options = tuple(Option(" " * (not chat) + label, value=v) for label, v in zip(JUDGE_LABELS, VALUES.values()))
     tags = {name: answer[name] for name in ("topic", "prompt_id", "sample")}
     return Question(prompt, options, tags, id=f"{tags['prompt_id']}/{tags['sample']}")

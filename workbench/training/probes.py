@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,9 @@ from workbench.extraction import engine, progress
 from workbench.extraction.tokens import Encoder, Request
 from workbench.metrics.drift import ches, edit_similarity, last_hidden_product
 from workbench.models import Model
-from workbench.questions import Message, Option, Question
-from workbench.training.algorithms import Row
+from workbench.questions import Option, Question
+from workbench.training.algorithms import MAX_LENGTH, Row
+from workbench.training.exchanges import as_answer, as_prompt
 
 SIDES = ("chosen", "rejected")
 TOGETHER = 64
@@ -50,6 +52,25 @@ def response_tokens(model: Model, pairs: Sequence[Row], *, chat: bool | None = N
             text = model.tokenizer.decode([token])
             rows.append({"pair_id": pair_id, "response": side, "position": position, "token": text, "logprob": value})
     return pd.DataFrame(rows)
+
+
+def fitting_rows(model: Model, rows: Sequence[Row], most: int = MAX_LENGTH) -> list[Row]:
+    """Rows whose every response, with its prompt, has at most so many tokens, so that training reads the whole of it.
+
+    How many others there are is said in a warning.
+
+    Raises:
+        InputError: No row is left.
+    """
+    limit = min(most, model.context_length)
+    requests = [[_request(model, row, side, None, True) for side in _sides(i, row)] for i, row in enumerate(rows)]
+    lengths = [max(len(one.context) + len(one.continuation) for one in each) for each in requests]
+    kept = [row for row, length in zip(rows, lengths) if length <= limit]
+    if not kept:
+        raise InputError(f"None of {len(rows)} rows fits into {limit} tokens; give shorter ones.")
+    if len(kept) < len(rows):
+        warnings.warn(f"{len(rows) - len(kept)} of {len(rows)} rows are longer than {limit} tokens.", stacklevel=2)
+    return kept
 
 
 def response_states(
@@ -168,36 +189,46 @@ def _encoder(model: Model) -> Encoder:
     return Encoder(model.tokenizer, model.context_length)
 
 
-def as_prompt(model: Model, text: str, chat: bool | None = None) -> Any:
-    """A text as the model is asked it: as a chat, by default where it has a template."""
-    use = bool(model.tokenizer.chat_template) if chat is None else chat
-    return (Message("user", text),) if use else text
-
-
 def _requests(
     model: Model, rows: Sequence[Row], chat: bool | None, eos: bool
 ) -> tuple[list[tuple[str, str]], list[Request]]:
     """(pair id, side) and the request of every response, its end token appended."""
-    encoder = _encoder(model)
     keys, requests = [], []
     merged = 0
     for number, row in enumerate(rows):
-        sides = [side for side in (*SIDES, "completion") if side in row]
-        if "prompt" not in row or not sides:
-            raise InputError(f"Row {number} needs 'prompt' and 'chosen' with 'rejected', or 'completion'.")
-        for side in sides:
-            if not str(row[side]).strip():
-                raise InputError(f"The {side} response of row {number} is empty; leave the pair out.")
-            question = Question(as_prompt(model, row["prompt"], chat), (Option(row[side]),), id=f"{number}")
-            request = encoder.encode(question)[0]
+        for side in _sides(number, row):
+            request = _request(model, row, side, chat, eos)
+            if (length := len(request.context) + len(request.continuation)) > model.context_length:
+                raise InputError(
+                    f"Row {number} has {length} tokens with its {side} response and the model takes "
+                    f"{model.context_length}; leave it out, as `fitting_rows` does."
+                )
             merged += request.boundary_merged
-            end = (model.tokenizer.eos_token_id,) if eos and model.tokenizer.eos_token_id is not None else ()
-            requests.append(replace(request, continuation=request.continuation + end))
+            requests.append(request)
             keys.append((str(row.get("id", number)), side))
     _check_ids([pair_id for pair_id, side in keys if side != "rejected"])
     if merged:
         warnings.warn(f"{merged} responses merge with the end of their prompt and were encoded apart.", stacklevel=3)
     return keys, requests
+
+
+def _sides(number: int, row: Row) -> list[str]:
+    """The responses of a row: both of a pair, or one completion."""
+    sides = [side for side in (*SIDES, "completion") if side in row]
+    if "prompt" not in row or sides not in (list(SIDES), ["completion"]):
+        raise InputError(f"Row {number} needs 'prompt' and 'chosen' with 'rejected', or 'completion'.")
+    for side in sides:
+        if not str(row[side]).strip():
+            raise InputError(f"The {side} response of row {number} is empty; leave the pair out.")
+    return sides
+
+
+def _request(model: Model, row: Row, side: str, chat: bool | None, eos: bool) -> Request:
+    """The request of one response, of whatever length."""
+    question = Question(as_prompt(model, row["prompt"], chat), (Option(as_answer(model, row[side], chat)),))
+    request = Encoder(model.tokenizer, sys.maxsize).encode(question)[0]
+    end = (model.tokenizer.eos_token_id,) if eos and model.tokenizer.eos_token_id is not None else ()
+    return replace(request, continuation=request.continuation + end)
 
 
 def _check_ids(ids: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from workbench.errors import InputError
 from workbench.metrics.drift import log_sigmoid_combination
-from workbench.training.algorithms import ALGORITHMS, Reward
+from workbench.training.algorithms import ALGORITHMS, Reward, checked_rows
+from workbench.training.exchanges import as_trained
 from workbench.training.folders import checkpoint_folder
 from workbench.training.keys import need_function
 from workbench.training.series import CheckpointSeries
@@ -27,6 +28,7 @@ def reward_scores(series: CheckpointSeries, step: int, pairs: Sequence[Mapping[s
         InputError: The series is no reward model, or has no such checkpoint.
     """
     score = _scorer(series, step)
+    checked_rows("reward", pairs)
     rows = []
     for number, row in enumerate(pairs):
         found = {side: score(row["prompt"], row[side]) for side in ("chosen", "rejected")}
@@ -84,15 +86,17 @@ def _scorer(series: CheckpointSeries, step: int) -> Callable[[str, str], float]:
     import torch
     from peft import PeftModel
 
-    if series.record["algorithm"] != "reward":
+    if series.record["algorithm"].partition(":")[0] != "reward" or series.record["lora"] is None:
         raise InputError(
-            f"{series.record['name']!r} was trained by {series.record['algorithm']!r}, which has no reward."
+            f"{series.record['name']!r} was trained by {series.record['algorithm']!r}; rewards are read of a series "
+            "trained by 'reward' with adapters."
         )
+    if step == 0:
+        raise InputError("At step 0 a reward model has a head at random; read a later step.")
     tokenizer = tokenizer_of(series.parent)
     network: Any = network_of(ALGORITHMS["reward"], series.parent, 1)
-    if step:
-        series.load(step)  # checks its files
-        network = PeftModel.from_pretrained(network, str(checkpoint_folder(series.folder, step)))
+    series.load(step)  # checks its files
+    network = PeftModel.from_pretrained(network, str(checkpoint_folder(series.folder, step)))
     network.eval()
 
     def score(prompt: str, response: str) -> float:
@@ -113,7 +117,8 @@ def _text(given: Any) -> str:
 
 def _ids(tokenizer: Any, prompt: str, response: str) -> list[int]:
     """The exchange as it was trained on: as a chat where there is a template, else as text with an end token."""
+    row = as_trained(tokenizer, {"prompt": prompt, "completion": response})
     if tokenizer.chat_template:
-        chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response.strip()}]
+        chat = row["prompt"] + row["completion"]
         return list(tokenizer.apply_chat_template(chat, tokenize=True, return_dict=True)["input_ids"])
-    return [*tokenizer(prompt + response)["input_ids"], tokenizer.eos_token_id]
+    return [*tokenizer(row["prompt"] + row["completion"])["input_ids"], tokenizer.eos_token_id]

@@ -21,7 +21,7 @@ from workbench.extraction import progress
 from workbench.files import cache_folder
 from workbench.models import TRAINED_FROM, Model
 from workbench.models import fingerprint as fingerprints
-from workbench.training.algorithms import Reward, Row, algorithm_named, checked_rows
+from workbench.training.algorithms import Reward, Row, algorithm_named, checked_rows, named_settings
 from workbench.training.folders import (
     ADAPTER,
     RECORD,
@@ -57,6 +57,10 @@ class Checkpoint(Model):
         if not (self.adapter / ADAPTER[0]).is_file():
             return read_network(replace(self, folder=self.adapter, adapter=None))
         return with_adapter(copy.deepcopy(self.parent.network), self, self.scale).eval().requires_grad_(False)
+
+    def forget(self) -> None:
+        """Lets go of the network, which is laid over its parent's again when next used."""
+        self.__dict__.pop("network", None)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -101,8 +105,10 @@ class CheckpointSeries:
         """The model after some steps; `scale` weakens or strengthens what the adapter does.
 
         Raises:
-            InputError: There is no such checkpoint, or one of its files is missing.
+            InputError: There is no such checkpoint, one of its files is missing, or it has no adapter to scale.
         """
+        if scale != 1 and self.record["lora"] is None:
+            raise InputError(f"{self.record['name']!r} was trained without adapters, which alone can be scaled.")
         if step == 0:
             return self.parent
         if step not in self.steps():
@@ -165,12 +171,12 @@ def train(
 
     Raises:
         InputError: As `make_trainer`, or a model behind a server, saves that are no increasing positive steps, a
-            reward that is no function, or a disk that fills up.
+            reward that is no function, a folder of something else, or a disk that fills up.
     """
     algorithm_named(algorithm)
     model.require_network()
     saves = _checked_saves(save_at)
-    settings = {"max_steps": saves[-1]} | dict(params or {})
+    settings = {"max_steps": saves[-1]} | dict(params or {}) | named_settings(algorithm)
     if saves[-1] > settings["max_steps"]:
         raise InputError(f"save_at asks for step {saves[-1]}, but max_steps is {settings['max_steps']}; train longer.")
     rows = checked_rows(algorithm, data)
@@ -190,6 +196,8 @@ def train(
     key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
     place = Path(folder) if folder else cache_folder() / "training" / key
     place.mkdir(parents=True, exist_ok=True)
+    if not (place / RECORD).is_file() and any(place.glob("checkpoint-*")):
+        raise InputError(f"{place} holds checkpoints of something else; give this run a folder of its own.")
     from filelock import FileLock
 
     facts |= {"name": name or algorithm, "key": key}

@@ -15,14 +15,17 @@ from workbench.errors import InputError, unknown
 from workbench.metrics.drift.losses import sft_weight
 from workbench.models import Model
 from workbench.training.algorithms import (
+    MAX_LENGTH,
     Algorithm,
     Reward,
     Row,
     algorithm_named,
     checked_rows,
+    named_settings,
     trl_classes,
     valid_parameters,
 )
+from workbench.training.exchanges import as_trained
 
 
 def make_trainer(
@@ -43,7 +46,7 @@ def make_trainer(
         algorithm: A name of `ALGORITHMS`, which may carry settings (`algorithm_named`).
         model: What is trained; with LoRA it is also the reference.
         data: Rows with the algorithm's columns, as plain texts; a model with a chat template is trained in chats.
-        params: Parameters of the TRL configuration, and the algorithm's own.
+        params: Parameters of the TRL configuration, and the algorithm's own; settings in the name go over them.
         folder: Where checkpoints go.
         lora: Rank of the adapters on all linear layers; None trains every weight.
         seed: Of weights, order and sampling.
@@ -64,7 +67,7 @@ def make_trainer(
     network, tokenizer = network_of(made, model, lora), tokenizer_of(model)
     if "cpo" in made.trainer and not tokenizer.chat_template and _starts_bare(tokenizer):
         tokenizer.bos_token = None  # else this trainer begins every text with it
-    settings = _settings(algorithm, {**made.settings, **(params or {})}, model, rows)
+    settings = _settings(algorithm, {**made.settings, **(params or {}), **named_settings(algorithm)}, model, rows)
     try:
         config = config_class(**{"seed": seed, "data_seed": seed} | settings, output_dir=str(folder))
     except ValueError as error:
@@ -141,7 +144,7 @@ def _settings(algorithm: str, asked: Mapping[str, Any], model: Model, rows: list
         "max_steps": 16,
         "per_device_train_batch_size": 4,
         "learning_rate": 2e-4,
-        "max_length": min(512, model.context_length),
+        "max_length": min(MAX_LENGTH, model.context_length),
         **asked,
     }
     if "sft_weight" in own:
@@ -203,18 +206,8 @@ def _adapters(made: Algorithm, rank: int) -> Any:
 
 
 def _dataset(rows: list[dict[str, Any]], tokenizer: Any) -> Any:
-    """The rows as a data set in memory; as chats where the tokenizer has a template."""
+    """The rows as a data set in memory, as the model is asked them."""
     import datasets
 
     datasets.disable_progress_bars()
-    if not tokenizer.chat_template:
-        return datasets.Dataset.from_list(rows)
-    roles = {"prompt": "user", "completion": "assistant", "chosen": "assistant", "rejected": "assistant"}
-    chats = [
-        {
-            name: [{"role": roles[name], "content": value.strip()}] if name in roles else value
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
-    return datasets.Dataset.from_list(chats)
+    return datasets.Dataset.from_list([as_trained(tokenizer, row) for row in rows])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,7 +37,6 @@ def test_drift_time_by_both_rules():
     fraction = drift.drift_time(STEPS, SUPPORT, SE, "fraction")
     assert fraction["step"] == 400
     close(fraction["eta"], 4 / 7)
-    close(SUPPORT[-1] - SUPPORT[0], 0.40)
 
 
 def test_no_drift_is_undefined_not_zero():
@@ -123,6 +123,26 @@ def test_percentile_subsets_lie_around_their_percentiles():
     ]
     mixed = np.random.default_rng(0).permutation(1001)
     assert mixed[drift.percentile_subsets(mixed, [0, 50, 100], 11)].mean(axis=1).tolist() == [5, 500, 995]
+
+
+def test_a_line_over_subsets_has_the_interval_of_least_squares():
+    found = drift.slope_over_percentiles([0, 25, 50, 75, 100], [4.0, 3.5, 1.5, 1.5, -1.0])
+    x, y = np.linspace(0, 1, 5), np.array([4.0, 3.5, 1.5, 1.5, -1.0])
+    fit = sm.OLS(y, sm.add_constant(x)).fit()
+    assert found["mean"] == pytest.approx(fit.params[1]) and found["n"] == 5
+    assert (found["low"], found["high"]) == pytest.approx(tuple(fit.conf_int()[1]))
+    assert found["spearman"] == pytest.approx(-0.9746794345)
+    assert np.isnan(drift.slope_over_percentiles([0, 50, 100], [1, 1, 1])["spearman"])
+    two = drift.slope_over_percentiles([0, 100], [1, 2])
+    assert two["mean"] == 1 and np.isnan([two["low"], two["high"]]).all()
+    assert np.isnan(drift.slope_over_percentiles([50], [1])["mean"])
+
+
+def test_a_line_over_subsets_is_rarely_told_where_there_is_none():
+    """Subsets that differ by noise of their own: 5 % of intervals leave 0 out, however many pairs each holds."""
+    noise = np.random.default_rng(0).normal(size=(2000, 6))
+    found = [drift.slope_over_percentiles(range(0, 120, 20), row) for row in noise]
+    assert np.mean([row["low"] > 0 or row["high"] < 0 for row in found]) == pytest.approx(0.05, abs=0.015)
 
 
 def test_three_token_toy_is_catastrophic_with_frozen_weights():
@@ -348,10 +368,24 @@ def test_bounded_indices_ignore_scale_and_place(points, scale, shift):
         close(drift.aqi(before, variant), drift.aqi(after, variant), rel=1e-6)
 
 
+def test_the_space_of_the_base_model_is_its_pca():
+    rng = np.random.default_rng(0)
+    base, later = rng.normal(size=(20, 6)), rng.normal(size=(5, 6))
+    assert np.array_equal(drift.base_space(base)(later), later)
+    _, _, axes = np.linalg.svd(base - base.mean(axis=0))
+    placed = drift.base_space(base, 2)(later)
+    assert np.abs(placed) == pytest.approx(np.abs((later - base.mean(axis=0)) @ axes[:2].T))
+    with pytest.raises(InputError, match="1 to 6 components"):
+        drift.base_space(base, 7)
+
+
 @given(st.integers(2, 8), st.integers(0, 100))
 def test_vendi_lies_between_one_and_n(n, seed):
     g = np.random.default_rng(seed).normal(size=(n, 5))
     assert 1 - 1e-9 <= drift.vendi(g) <= min(n, 5) + 1e-9
+
+
+COMPLETIONS = pd.DataFrame([{"pair_id": "a", "response": "completion", "position": 0, "token": "x", "logprob": -1.0}])
 
 
 @pytest.mark.parametrize(
@@ -369,6 +403,9 @@ def test_vendi_lies_between_one_and_n(n, seed):
         (lambda: drift.percentile_subsets([1, 2, 3], [0, 100], 2), "2 subsets of 2 overlap in 3 pairs"),
         (lambda: drift.percentile_subsets([1, 2], [50], 3), "take smaller ones"),
         (lambda: drift.percentile_subsets([1, 2], [50], 0), "overlap"),
+        (lambda: drift.slope_over_percentiles([0, 100], [1]), "one change a percentile"),
+        (lambda: drift.aqi_change(np.eye(10), np.eye(10), [0] * 5 + [1] * 5), "at least 12"),
+        (lambda: drift.displacement_report(COMPLETIONS, COMPLETIONS), "no (chosen|rejected) responses"),
         (lambda: drift.cluster_indices(np.eye(6), [0] * 6), "label"),
         (lambda: drift.cluster_indices(np.eye(6), [0] * 5 + [1]), "one text only"),
         (lambda: drift.cluster_indices(np.eye(4), [0, 0, 1, 1]), "too few"),

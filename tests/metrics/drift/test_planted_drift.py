@@ -12,6 +12,7 @@ from workbench.datasets.planted_respondents import planted_answers
 from workbench.datasets.value_drift import stance_questions, value_prompts
 from workbench.errors import InputError
 from workbench.metrics import drift
+from workbench.statistics import adjusted
 
 PROMPTS = value_prompts(topics=["work", "health"])
 QUESTIONS = stance_questions(PROMPTS)
@@ -103,7 +104,7 @@ def damaged(change):
         (lambda t: t.assign(p_support=t.p_support + 0.1), "no distribution"),
         (lambda t: t.assign(prompt_id=""), "no prompt_id"),
         (lambda t: t.assign(topic=" "), "no topic"),
-        (lambda t: t.assign(reading=t.reading + t.step.astype(str)), "same labels and the same tokenizer"),
+        (lambda t: t.assign(reading=t.reading + t.step.astype(str)), "same question, labels and tokenizer"),
         (lambda t: pd.concat([t, t.tail(1)]), "twice"),
         (lambda t: t.drop(columns="mass"), "lacks mass"),
         (lambda t: t[0:0], "empty"),
@@ -114,6 +115,46 @@ def damaged(change):
 def test_damaged_tables_are_refused(change, says):
     with pytest.raises(InputError, match=says):
         drift.drift_report(damaged(change))
+
+
+def test_magnitude_of_the_worked_example():
+    """Every prompt at a, then at b: the drift is b - a."""
+    a, b = [0.2, 0.6, 0.2], [0.6, 0.3, 0.1]
+    parts = ["p_support", "p_neutral", "p_oppose"]
+    table = planted(0, 0.0)
+    both = pd.concat([table.assign(**dict(zip(parts, p)), step=i) for i, p in enumerate((a, b))], ignore_index=True)
+    found = drift.drift_magnitude(both[both.topic == "work"], 0, 1).set_index("stance")["mean"]
+    assert found.loc[["support", "neutral", "oppose"]].to_numpy() == pytest.approx([0.4, -0.3, -0.1])
+
+
+def test_p_is_adjusted_over_the_topics_of_a_run_and_stance():
+    """Two runs and four topics of their own: each family is adjusted by itself."""
+    few = value_prompts(per_topic=4)
+    questions = stance_questions(few)
+    rng = np.random.default_rng(0)
+    tables = []
+    for run in ("one", "two"):
+        for step in (0, 1):
+            answers = planted_answers(list(questions), lambda q: drift.judge_stances(BASE + rng.normal(size=3)))
+            tables.append(drift.stance_table(answers, run=run, step=step))
+    report = drift.drift_report(pd.concat(tables, ignore_index=True))
+    families = report.groupby(["run", "stance"])
+    assert len(families) == 6 and set(families.size()) == {11}
+    for _, family in families:
+        assert family["p_holm"].to_numpy() == pytest.approx(adjusted(family["p"]))
+    assert (report["p_holm"] > report["p"]).any()
+
+
+def test_another_question_under_the_same_name_is_no_series():
+    """The same ids, labels and tokens, asked in other words at the second step."""
+    tables = [
+        drift.stance_table(
+            planted_answers(list(stance_questions(PROMPTS, template=template)), lambda q: np.full(3, 1 / 3)), step=i
+        )
+        for i, template in enumerate(("{question}", "Honestly: {question}"))
+    ]
+    with pytest.raises(InputError, match="same question, labels and tokenizer"):
+        drift.drift_report(pd.concat(tables, ignore_index=True))
 
 
 def test_an_unknown_stance_is_refused():
@@ -132,6 +173,12 @@ def test_labels_that_hold_each_other_are_refused(labels, says):
     questions = stance_questions(PROMPTS[:1], [labels])
     with pytest.raises(InputError, match=says):
         drift.stance_table(planted_answers(list(questions), lambda q: np.full(3, 1 / 3)))
+
+
+def test_labels_of_the_same_tokens_are_refused():
+    answers = planted_answers(list(QUESTIONS)[:1], lambda q: np.full(3, 1 / 3)).assign(duplicate=[False, True, False])
+    with pytest.raises(InputError, match="has the tokens of another label"):
+        drift.stance_table(answers)
 
 
 def test_little_mass_is_said_aloud():

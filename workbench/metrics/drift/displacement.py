@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit, logsumexp
+from scipy.stats import linregress, spearmanr
+from scipy.stats import t as student
 
 from workbench.errors import InputError
 from workbench.metrics.checks import Floats
@@ -101,6 +103,31 @@ def percentile_subsets(scores: ArrayLike, percentiles: Sequence[float], size: in
     return np.argsort(s, kind="stable")[starts[:, None] + np.arange(size)]
 
 
+def slope_over_percentiles(percentiles: ArrayLike, changes: ArrayLike) -> dict[str, float]:
+    """How a subset's mean change falls or rises with its percentile: a straight line over subsets.
+
+    Pairs of a subset are trained together, so the subset is the unit: Student's interval with subsets - 2 degrees of
+    freedom.
+
+    Args:
+        percentiles: From 0 to 100, one a subset.
+        changes: Mean change of ln p(preferred) of each (nats).
+
+    Returns:
+        `mean`, `low`, `high`: nats from the lowest to the highest percentile; `n`: subsets; `spearman` of both. Two
+        subsets have no interval, and one has no line.
+    """
+    x, y = np.asarray(percentiles, np.float64) / 100, np.asarray(changes, np.float64)
+    if not len(x) or x.shape != y.shape:
+        raise InputError(f"A line needs one change a percentile, not {len(y)} for {len(x)}.")
+    if len(x) < 2:
+        return {**dict.fromkeys(("mean", "low", "high", "spearman"), float("nan")), "n": len(x)}
+    line = linregress(x, y)
+    reach = float(student.ppf(0.975, len(x) - 2)) * line.stderr if len(x) > 2 else float("nan")
+    rank = float(spearmanr(x, y).statistic) if np.ptp(y) else float("nan")
+    return {"mean": line.slope, "low": line.slope - reach, "high": line.slope + reach, "n": len(x), "spearman": rank}
+
+
 def displacement_report(before: pd.DataFrame, after: pd.DataFrame, beta: float = 0.1) -> pd.DataFrame:
     """Per pair, how the log-probabilities of both responses moved.
 
@@ -118,6 +145,8 @@ def displacement_report(before: pd.DataFrame, after: pd.DataFrame, beta: float =
         InputError: The tables do not hold the same tokens.
     """
     merged = _joined(before, after)
+    if missing := set(SIDES) - set(merged["response"]):
+        raise InputError(f"The tables hold no {missing.pop()} responses; displacement compares chosen with rejected.")
     sums = merged.groupby(["pair_id", "response"], sort=False)[["logprob", "logprob_after"]].sum().unstack("response")
     counts = merged.groupby(["pair_id", "response"], sort=False).size().unstack("response")
     change = {side: sums["logprob_after", side] - sums["logprob", side] for side in SIDES}

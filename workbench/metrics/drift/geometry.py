@@ -123,8 +123,13 @@ def aqi_change(
 
     Returns:
         `before`, `after`, `mean` (after - before), `low`, `high`, `n`.
+
+    Raises:
+        InputError: Too few texts, or fewer than two of a label.
     """
     a, b, y = np.asarray(before, np.float64), np.asarray(after, np.float64), np.asarray(labels)
+    if sum(max(2, n // 2) for n in np.unique(y, return_counts=True)[1]) < FEWEST:
+        raise InputError(f"Half of {len(y)} texts is too few for cluster indices; give at least {2 * FEWEST + 2}.")
     values = [aqi(cluster_indices(states, y), variant) for states in (a, b)]
     rng = np.random.default_rng(seed)
     groups = [np.flatnonzero(y == name) for name in np.unique(y)]

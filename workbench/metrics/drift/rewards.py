@@ -27,16 +27,17 @@ def margin_accuracy(margins: ArrayLike, ties: Ties = "wrong") -> Floats:
     return np.where(m > 0, 1.0, np.where(m == 0, 0.5 if ties == "half" else 0.0, 0.0))
 
 
-def accuracy_table(rewards: Mapping[tuple[str, str], ArrayLike]) -> pd.DataFrame:
+def accuracy_table(rewards: Mapping[tuple[str, str], ArrayLike], ties: Ties = "wrong") -> pd.DataFrame:
     """Reward accuracy with intervals, one row per (reward, set of pairs in or out of distribution).
 
     Args:
         rewards: Of each, the rewards of the preferred and of the other responses, `[2, pairs]`.
+        ties: As `margin_accuracy` takes them.
     """
     rows = []
     for (reward, name), values in rewards.items():
         chosen, rejected = np.asarray(values, np.float64)
-        found = interval(margin_accuracy(chosen - rejected), method="wilson")
+        found = interval(margin_accuracy(chosen - rejected, ties), method="wilson")
         rows.append({"reward": reward, "pairs": name, **{k: found[k] for k in ("mean", "low", "high", "n")}})
     return pd.DataFrame(rows)
 

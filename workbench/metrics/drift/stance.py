@@ -23,7 +23,7 @@ PARTS = tuple(f"p_{stance}" for stance in STANCES)
 KEYS = ("run", "phase", "step", "topic", "prompt_id", "sample")
 COLUMNS = (*KEYS, *PARTS, "mass")
 READING = "reading"
-"""A further column: which label texts were read, and as how many tokens; a series holds one reading a prompt."""
+"""A further column: which labels were read, as how many tokens, after what; a series holds one reading a prompt."""
 LOW_MASS = 1e-4
 """Below this the labels hold so little probability that a stance is a ranking of unlikely sentences."""
 
@@ -43,7 +43,8 @@ def stance_table(answers: pd.DataFrame, run: str = "", phase: str = "", step: in
 
     Returns:
         One row per prompt and sample, with the columns of `COLUMNS`: p is a softmax over the three labels, `mass` the
-        probability they hold together; and `reading`, the labels with their numbers of tokens.
+        probability they hold together; and `reading`, the labels with their numbers of tokens and a digest of what
+        was asked.
 
     Raises:
         InputError: A tag is missing, a label is no stance, or one label equals or begins another.
@@ -55,7 +56,8 @@ def stance_table(answers: pd.DataFrame, run: str = "", phase: str = "", step: in
     p = probabilities(answers, "pmi" if answers["logprob_unconditional"].notna().all() else "none")
     names = p["value"].map({value: f"p_{name}" for name, value in VALUES.items()})
     wide = p.assign(stance=names).pivot(index="question_id", columns="stance", values="p")
-    read = (p["text"] + " " + p["n_tokens"].astype(str)).groupby(p["question_id"]).agg("|".join).rename(READING)
+    as_read = p["text"] + " " + p["n_tokens"].astype(str) + (" to " + p["asked"] if "asked" in p else "")
+    read = as_read.groupby(p["question_id"]).agg("|".join).rename(READING)
     first = p[p["option"] == 0].set_index("question_id")
     table = first[["topic", "prompt_id", "sample", "mass"]].join([wide, read]).reset_index(drop=True)
     table["mass"] = table["mass"].clip(upper=1.0)  # of labels that exclude each other: above 1 by rounding alone
@@ -165,7 +167,7 @@ def prompt_means(table: pd.DataFrame, stance: str) -> pd.DataFrame:
         raise InputError(f"The steps {list(map(int, steps))} are not strictly increasing; sort the checkpoints.")
     if READING in table and (table.groupby(["prompt_id", "sample"])[READING].nunique() > 1).any():
         raise InputError(
-            "The steps were not all read with the same labels and the same tokenizer; read every checkpoint alike."
+            "The steps were not all read with the same question, labels and tokenizer; read every checkpoint alike."
         )
     means = by_prompt(table)
     wide = means.pivot(index="step", columns="prompt_id", values=f"p_{stance}")
