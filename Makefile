@@ -1,6 +1,7 @@
 # Two commands: `make studies` runs the studies on this machine, `make test` runs every check.
 PYTHON ?= python3
 PROFILE ?= quick
+WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -8,7 +9,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 
 help:
 	@echo "make studies   set up, fetch the embedded model and data, run the studies (PROFILE=quick|default|paper)"
-	@echo "make test      set up and run all tests and checks"
+	@echo "make test      set up and run all tests and checks (WORKERS=2 processes of one thread each)"
 	@echo "make benchmark measure the engine beside lm-evaluation-harness, half an hour on a quiet machine"
 	@echo "make lab       open JupyterLab on the notebooks"
 	@echo "make clean     remove the environment (outputs and the cache stay)"
@@ -21,7 +22,7 @@ test: .venv/tests.stamp fetch browser
 	$(BIN)/ruff format --check workbench tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
 
 benchmark: .venv/tests.stamp fetch
 	$(BIN)/python -m benchmarks
