@@ -1,5 +1,8 @@
 """The one error a user's mistake raises."""
 
+MANY = 40
+"""Names beyond which they are not listed beside the nearest one."""
+
 
 class InputError(ValueError):
     """A mistake the user can mend: one sentence that names the thing and the way out.
@@ -17,4 +20,5 @@ def unknown(kind: str, name: object, known: list[str], where: str = "") -> Input
 
     near = get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"Unknown {kind} {name!r}{where}.{hint} Known: {', '.join(known)}.")
+    listed = "" if near and len(known) > MANY else f" Known: {', '.join(known)}."
+    return InputError(f"Unknown {kind} {name!r}{where}.{hint}{listed}")

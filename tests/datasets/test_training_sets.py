@@ -58,6 +58,14 @@ def test_a_users_lines(tmp_path):
     path.write_text('{"prompt": "a", "completion": "b"}\n')
     assert sets.training_rows(str(path)) == [{"prompt": "a", "completion": "b"}]
     assert re.fullmatch(r"mine.jsonl sha256:[0-9a-f]{64}", sets.origin_of(str(path)))
+    path.write_text('\n{"prompt": "a\u2028", "chosen": "b", "rejected": 5}\n')
+    assert sets.training_rows(str(path))[0]["prompt"] == "a\u2028"
+    for columns, says in ((sets.ANSWER, "line 2, has no text in 'completion'"), (sets.PAIR, "in 'rejected'")):
+        with pytest.raises(InputError, match=says):
+            sets.training_rows(str(path), columns=columns)
+    path.write_text("\n")
+    with pytest.raises(InputError, match=r"mine.jsonl holds no row"):
+        sets.training_rows(str(path))
     path.write_text("oops\n")
     with pytest.raises(InputError, match="line 1, is no JSON"):
         sets.training_rows(str(path))
@@ -65,3 +73,15 @@ def test_a_users_lines(tmp_path):
         sets.training_rows("alpacca")
     with pytest.raises(InputError, match="no file"):
         sets.training_rows(str(tmp_path / "none.jsonl"))
+
+
+def test_a_set_of_another_kind_is_told(monkeypatch):
+    monkeypatch.setattr(Hub, "read", lambda self, *_: ([{"instruction": "a", "input": "", "output": "b"}], "here"))
+    assert sets.training_rows("alpaca", columns=sets.ANSWER) == [{"prompt": "a", "completion": "b"}]
+    with pytest.raises(InputError, match="'alpaca' has no 'chosen'"):
+        sets.training_rows("alpaca", columns=sets.PAIR)
+
+
+def test_files_are_called_by_their_stem_unless_two_are_alike():
+    assert sets.labels_of(["a/one.jsonl", "ultrafeedback"]) == ["one", "ultrafeedback"]
+    assert sets.labels_of(["a/one.jsonl", "b/one.jsonl"]) == ["a/one.jsonl", "b/one.jsonl"]

@@ -15,6 +15,7 @@ CELL = """\
 model: str = "smollm2-135m-instruct"
 others: list[str] = []
 benchmarks: list[str] = ["piqa"]
+algorithms: list[str] = ["dpo"]
 """
 
 
@@ -34,6 +35,9 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
         ({"model": "none.gguf"}, ["There is no GGUF file 'none.gguf'"]),
         ({"others": ["org/one", "two"], "model": ""}, ["Unknown model 'two'", "The model has no name"]),
         ({"benchmarks": "piqa,piqua"}, ["Unknown benchmark 'piqua'. Did you mean 'piqa'?"]),
+        ({"algorithms": "dpo,ppo"}, ["TRL has no PPO"]),
+        ({"algorithms": ["reward", "dop"]}, ["trains no policy", "Did you mean 'dpo'"]),
+        ({"algorithms": "dpo:"}, ["'' is no setting of 'dpo'"]),
         ({"benchmarks": ["gone.csv"], "model": "x"}, ["There is no file 'gone.csv'", "Unknown model 'x'"]),
     ],
 )

@@ -77,11 +77,23 @@ def test_an_algorithms_name_carries_settings():
         "dpo:beta": "'beta' is no setting of 'dpo'; write dpo:NAME=VALUE",
         "dpo:": "'' is no setting",
         "dop:beta=1": "Did you mean 'dpo'",
+        "dpo:beta=abc": "'beta' of 'dpo' is a number, not 'abc'",
+        "dpo:beta=NaN": "is a number",
+        "dpo_sft:eta=x": "'eta' of 'dpo_sft' is a number",
+        "dpo:beta=1:beta=2": "sets a parameter twice",
     }.items():
         with pytest.raises(InputError, match=said):
             algorithm_named(name)
     with pytest.raises(InputError, match="trains no policy"):
         rows_for("reward:seed=1", PAIRS)
+
+
+def test_a_long_list_of_names_gives_way_to_the_nearest():
+    with pytest.raises(InputError) as refused:
+        algorithm_named("simpo:gamma=2")
+    assert str(refused.value) == "Unknown parameter 'gamma' of 'simpo'. Did you mean 'simpo_gamma'?"
+    with pytest.raises(InputError, match="learning_rate, "):
+        algorithm_named("simpo:qqqqqq=2")
 
 
 def test_a_combined_reward_is_the_sum_of_log_sigmoids():

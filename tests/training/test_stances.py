@@ -144,4 +144,6 @@ def test_a_judge_tried_on_few_answers_is_not_trusted(judge, monkeypatch):
         lambda _, rows: rows.assign(**{p: rows["prompt_id"].str.endswith(p[2:]) * 1.0 for p in drift.stance.PARTS}),
     )
     assert not training.judge_trial(judge, PROMPTS).trusted
+    with pytest.raises(InputError, match="at least one prompt"):
+        training.judge_trial(judge, [])
     assert training.judge_trial(judge, value_prompts(per_topic=1)).trusted

@@ -479,6 +479,8 @@ def test_numbers_that_are_not_finite_are_refused():
         (lambda m, f: train("sft", m, SFT, save_at=[], folder=f), "increasing steps"),
         (lambda m, f: train("sft", m, SFT, {"max_steps": 1}, save_at=[2], folder=f), "max_steps is 1"),
         (lambda m, f: CheckpointSeries(f, m), "series.json is missing"),
+        (lambda m, f: CheckpointSeries(str(f), m), "series.json is missing"),
+        (lambda m, f: train("dpo:loss_type=xyz", m, PAIRS, save_at=[1], folder=f), "TRL cannot train .*xyz"),
         (lambda m, f: response_tokens(m, [{"prompt": "a", "chosen": "", "rejected": "b"}]), "is empty"),
         (lambda m, f: ches_scores(m, [row | {"id": "x"} for row in PAIRS]), "Pair 'x' stands twice"),
         (lambda m, f: response_tokens(m, [row | {"id": "x"} for row in PAIRS]), "Pair 'x' stands twice"),

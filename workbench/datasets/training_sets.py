@@ -7,7 +7,7 @@ them and must not be: their files ask never to be trained on.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,8 @@ from workbench.files import sha256_of
 Row = dict[str, str]
 Record = Mapping[str, Any]
 TURN = "\n\nAssistant:"
+ANSWER = ("prompt", "completion")
+PAIR = ("prompt", "chosen", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,24 +112,37 @@ def origin_of(source: str, revision: str | None = None) -> str:
     return f"{found.hub.id}@{revision or found.hub.revision}, {found.licence}"
 
 
-def training_rows(source: str, n: int | None = 1000, revision: str | None = None) -> list[Row]:
+def training_rows(
+    source: str, n: int | None = 1000, revision: str | None = None, columns: Sequence[str] = ()
+) -> list[Row]:
     """The first n rows of a set to train on.
 
     Args:
         source: A name of `SETS`, or the path of a file of JSON lines with the columns of the schema.
         n: How many; None for all.
         revision: Another commit of the hub's set than the pinned one.
+        columns: Texts that every row needs: `PAIR` for preference pairs, `ANSWER` to fine-tune on.
 
     Raises:
-        InputError: An unknown name, a hub that cannot be reached, records of another schema, or a file that is no
-            JSON lines.
+        InputError: An unknown name, a hub that cannot be reached, records of another schema, a file that is no JSON
+            lines or holds none, or a row without one of the columns.
     """
     if source.endswith(".jsonl"):
-        return _own_rows(_own_file(source))[:n]
+        return _own_rows(_own_file(source), columns)[:n]
     found = _named(source)
     records, place = found.hub.read(source, "", revision)
     rows = (row for row in _adapted(found.adapt, records, place) if row and all(map(str.strip, row.values())))
-    return list(islice(rows, n))
+    found_rows = list(islice(rows, n))
+    for name in columns:
+        if not all(name in row for row in found_rows):
+            raise InputError(f"{source!r} has no {name!r}; it is of another kind than what is wanted here.")
+    return found_rows
+
+
+def labels_of(sources: Sequence[str]) -> list[str]:
+    """Short names of sets, in their order: files by their stem, unless two would be called alike."""
+    short = [Path(source).stem if source.endswith(".jsonl") else source for source in sources]
+    return short if len(set(short)) == len(set(sources)) else list(sources)
 
 
 def prism_prompts(n: int | None = None, revision: str | None = None) -> list[ValuePrompt]:
@@ -160,7 +175,7 @@ def _own_file(source: str) -> Path:
     return Path(source)
 
 
-def _own_rows(path: Path) -> list[Row]:
+def _own_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     rows = []
     for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), 1):
         if not line.strip():
@@ -171,5 +186,12 @@ def _own_rows(path: Path) -> list[Row]:
             raise InputError(f"{path.name}, line {number}, is no JSON: {error}.") from error
         if not isinstance(row, dict):
             raise InputError(f"{path.name}, line {number}, is no object with columns.")
+        for name in columns:
+            if not isinstance(row.get(name), str) or not row[name].strip():
+                raise InputError(
+                    f"{path.name}, line {number}, has no text in {name!r}; a row needs {', '.join(columns)}."
+                )
         rows.append(row)
+    if not rows:
+        raise InputError(f"{path.name} holds no row; give one JSON object a line.")
     return rows

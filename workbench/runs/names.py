@@ -1,4 +1,4 @@
-"""Names of models and benchmarks among parameters, told wrong before a kernel starts; nothing is fetched."""
+"""Names of models, benchmarks and algorithms among parameters, told wrong before a kernel starts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from workbench.runs.parameters import Parameter
 
 MODELS = ("model", "models", "others", "other_models", "base_model", "reference", "judge", "checkpoints", "stages")
 BENCHMARKS = ("benchmarks", "benchmark")
+ALGORITHMS = ("algorithms",)
 """Parameters that hold such names."""
 
 
 def check_names(parameters: list[Parameter], values: Mapping[str, Any], folder: Path) -> None:
-    """Refuses a model or benchmark nobody knows.
+    """Refuses a model, benchmark or algorithm nobody knows.
 
     A parameter whose own default is no such name means something else, and is let be.
 
@@ -47,7 +48,15 @@ def _check_of(name: str) -> Callable[[str, Path], None] | None:
         from workbench.datasets import check_source
 
         return check_source
+    if name in ALGORITHMS:
+        return lambda algorithm, _: _check_algorithm(algorithm)
     return None
+
+
+def _check_algorithm(name: str) -> None:
+    from workbench.training.algorithms import policy_algorithm
+
+    policy_algorithm(name)
 
 
 def _refusals(check: Callable[[str, Path], None], value: Any, folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ from workbench.training.algorithms import (
     Algorithm,
     algorithm_named,
     checked_rows,
+    policy_algorithm,
     rows_for,
     valid_parameters,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "judged_stances",
     "make_trainer",
     "next_token",
+    "policy_algorithm",
     "response_states",
     "response_tokens",
     "reward_function",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -93,10 +94,20 @@ def algorithm_named(name: str) -> Algorithm:
     return replace(made, settings={**made.settings, **named_settings(name)})
 
 
+def policy_algorithm(name: str) -> Algorithm:
+    """The algorithm of a name, if it trains a policy: a reward model has no stances that could be read."""
+    if name.partition(":")[0] == "reward":
+        raise InputError("'reward' trains no policy, whose stances could be read; set reward_model instead.")
+    return algorithm_named(name)
+
+
 def named_settings(name: str) -> dict[str, Any]:
     """What an algorithm's name sets; it goes over parameters given apart."""
     stem, *parts = name.split(":")
-    return dict(_setting(part, stem) for part in parts)
+    found = [_setting(part, stem) for part in parts]
+    if len(dict(found)) < len(found):
+        raise InputError(f"The algorithm {name!r} sets a parameter twice; set it once.")
+    return dict(found)
 
 
 def _setting(part: str, stem: str) -> tuple[str, Any]:
@@ -107,9 +118,14 @@ def _setting(part: str, stem: str) -> tuple[str, Any]:
     if key not in (valid := valid_parameters(stem)):
         raise unknown("parameter", key, valid, f" of {stem!r}")
     try:
-        return key, json.loads(value)
+        read = json.loads(value)
     except ValueError:
-        return key, value
+        read = value
+    usual = {each.name: each.default for each in fields(trl_classes(ALGORITHMS[stem])[1])}.get(key, 1.0)
+    number = isinstance(read, (int, float)) and not isinstance(read, bool) and math.isfinite(read)
+    if isinstance(usual, (int, float)) and not isinstance(usual, bool) and not number:
+        raise InputError(f"{key!r} of {stem!r} is a number, not {value!r}.")
+    return key, read
 
 
 def valid_parameters(algorithm: str) -> list[str]:
@@ -155,9 +171,7 @@ def rows_for(algorithm: str, pairs: Sequence[Row]) -> list[dict[str, Any]]:
     Raises:
         InputError: Unknown algorithm, one that trains no policy, or a pair without a column.
     """
-    columns = algorithm_named(algorithm).columns
-    if algorithm.partition(":")[0] == "reward":
-        raise InputError("'reward' trains no policy, whose stances could be read; set reward_model instead.")
+    columns = policy_algorithm(algorithm).columns
     rows = checked_rows("dpo", pairs)
     if columns == PAIRS:
         return rows

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.datasets.value_drift import Stance, ValuePrompt
+from workbench.errors import InputError
 from workbench.extraction import generate
 from workbench.extraction.ask import ask
 from workbench.metrics.drift import check_stances, stance_table, value_gap
@@ -95,12 +96,17 @@ def judge_trial(judge: Model, prompts: Iterable[ValuePrompt]) -> JudgeTrial:
     Args:
         judge: Any causal model.
         prompts: Prompts with a reason for and against, as those of `value_prompts` have.
+
+    Raises:
+        InputError: There is no prompt.
     """
     known = [
         {"topic": p.topic, "prompt_id": f"{p.id}/{s}", "sample": 0, "question": p.question, "text": p.answer(s)}
         for p in prompts
         for s in get_args(Stance)
     ]
+    if not known:
+        raise InputError("A judge is tried on at least one prompt; there is none.")
     read = judged_stances(judge, pd.DataFrame(known))
     read[["prompt", "stance"]] = read["prompt_id"].str.rsplit("/", n=1, expand=True)
     read["right"] = (read[list(PARTS)].idxmax(axis=1) == "p_" + read["stance"]).astype(float)

@@ -77,10 +77,11 @@ class CheckpointSeries:
     """Where they lie."""
     parent: Model
     """The model the run started from."""
-    record: Mapping[str, Any] = field(init=False)
+    record: Mapping[str, Any] = field(init=False, repr=False)
     """What was trained: algorithm, parameters, data digest, log."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
         path = self.folder / RECORD
         if not path.is_file():
             raise InputError(f"{self.folder} holds no training run ({RECORD} is missing); give the folder of a series.")
@@ -227,7 +228,12 @@ def _run(place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, 
                 reward=reward,
                 callbacks=[_keeper(set(facts["save_at"]), model.fingerprint, advance)],
             )
-            trainer.train(resume_from_checkpoint=str(checkpoint_folder(place, done)) if done else None)
+            try:
+                trainer.train(resume_from_checkpoint=str(checkpoint_folder(place, done)) if done else None)
+            except InputError:
+                raise
+            except ValueError as error:  # a setting that TRL looks at only now
+                raise InputError(f"TRL cannot train {facts['algorithm']!r} with these parameters: {error}") from error
             history = trainer.state.log_history
         else:  # killed between its last checkpoint and the record
             history = json.loads((checkpoint_folder(place, done) / "trainer_state.json").read_text())["log_history"]

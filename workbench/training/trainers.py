@@ -75,14 +75,18 @@ def make_trainer(
     more = _references(algorithm, made, model, lora, reward, config)
     if lora is not None:
         more["peft_config"] = _adapters(made, lora)
-    trainer = trainer_class(
-        model=network,
-        args=config,
-        train_dataset=_dataset(rows, tokenizer),
-        processing_class=tokenizer,
-        callbacks=list(callbacks),
-        **more,
-    )
+    data = _dataset(rows, tokenizer)
+    try:
+        trainer = trainer_class(
+            model=network,
+            args=config,
+            train_dataset=data,
+            processing_class=tokenizer,
+            callbacks=list(callbacks),
+            **more,
+        )
+    except ValueError as error:
+        raise InputError(f"TRL cannot train {algorithm!r} with these parameters: {error}") from error
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)

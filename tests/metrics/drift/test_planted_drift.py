@@ -42,7 +42,12 @@ def test_a_planted_offset_is_recovered_in_size_and_time():
     assert (moved["eta_ci"], moved["eta_fraction"]) == (0.5, 0.5)
     assert report.loc["work"]["mean"].sum() == pytest.approx(0, abs=1e-12)
     still = report.loc["health", "support"]
-    assert still["mean"] == 0 and np.isnan(still["eta_ci"]) and still["reason"] == "no drift" and not still["drifted"]
+    assert (
+        still["mean"] == 0
+        and np.isnan(still["eta_ci"])
+        and still["reason"].startswith("never outside")
+        and not still["drifted"]
+    )
 
 
 def test_intervals_stay_in_the_range_of_a_share_and_of_its_change():
@@ -69,6 +74,14 @@ def test_magnitude_between_two_steps():
     assert found["work", "support"] > 0 > found["work", "neutral"]
     with pytest.raises(InputError, match="Unknown step 5"):
         drift.drift_magnitude(table, 4, 5)
+
+
+def test_one_prompt_has_a_size_of_drift_but_no_time():
+    tables = [planted(step, offset) for step, offset in ((0, 0.0), (1, 1.0))]
+    both = pd.concat([table[table.prompt_id == PROMPTS[0].id] for table in tables], ignore_index=True)
+    row = drift.drift_report(both).set_index("stance").loc["support"]
+    assert row["mean"] > 0.1 and row["reason"] == "one prompt"
+    assert np.isnan(row[["low", "high", "p", "eta_ci", "eta_ci_low", "eta_ci_high"]].astype(float)).all()
 
 
 def test_one_checkpoint_has_no_drift():

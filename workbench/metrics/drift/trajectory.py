@@ -150,7 +150,8 @@ def drift_report(
 
     Magnitude is the change from the first to the last step, paired by prompt, its interval within -1 and 1. p is of
     a t test over prompts; `p_holm` adjusts it over the topics of a run and stance. Times carry a percentile interval
-    over resampled prompts.
+    over resampled prompts; where the mean never left its interval at the first step there is none, though the test,
+    which is paired by prompt, may tell a drift.
 
     Args:
         table: A stance table; rows of a run in the order of training.
@@ -192,17 +193,25 @@ def drift_magnitude(table: pd.DataFrame, start: int, end: int) -> pd.DataFrame:
 def _drift(wide: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     """The drift of one stance, `wide` `[steps, prompts]`."""
     known = wide.dropna(axis=1)
+    times = dict.fromkeys(("eta_ci", "eta_ci_low", "eta_ci_high", "eta_fraction", "spacing", "tau"), np.nan)
     if len(wide) < 2 or known.shape[1] == 0:
         reason = "one checkpoint" if len(wide) < 2 else "no prompt was read at every step"
         empty = dict.fromkeys(("mean", "low", "high"), np.nan)
-        times = dict.fromkeys(("eta_ci", "eta_ci_low", "eta_ci_high", "eta_fraction", "spacing", "tau"), np.nan)
         return {**empty, "n": known.shape[1], "p": np.nan, **times, "reason": reason}
     values = known.to_numpy(np.float64)
     moved = _mean_change(values[-1] - values[0])
+    if known.shape[1] == 1:
+        return {
+            **{name: moved[name] for name in ("mean", "low", "high", "n")},
+            "p": np.nan,
+            **times,
+            "reason": "one prompt",
+        }
     steps = known.index.to_numpy(np.float64)
     by_ci, by_fraction = (_time(steps, values, rule) for rule in RULES)
     resampled = _resampled_times(steps, values, draws, seed)
-    low, high = np.nanpercentile(resampled, [2.5, 97.5]) if np.isfinite(resampled).any() else (np.nan, np.nan)
+    timed = np.isfinite(by_ci["eta"]) and np.isfinite(resampled).any()
+    low, high = np.nanpercentile(resampled, [2.5, 97.5]) if timed else (np.nan, np.nan)
     return {
         **{name: moved[name] for name in ("mean", "low", "high", "n")},
         "p": _p_of_mean(values[-1] - values[0]),
@@ -212,7 +221,7 @@ def _drift(wide: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
         "eta_fraction": by_fraction["eta"],
         "spacing": by_ci["spacing"],
         "tau": monotonicity(values.mean(axis=1)),
-        "reason": by_ci["reason"],
+        "reason": by_ci["reason"] and "never outside the interval of the start",
     }
 
 
