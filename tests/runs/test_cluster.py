@@ -220,7 +220,7 @@ def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
     monkeypatch.setattr(dispatch, "run_cell", slow)
     said: list[str] = []
     ends = {one.parameters_given["n"]: done for one, done in run_on(address(start({})), planned, say=said.append)}
-    assert len(said) == dispatch.RETRIES and all("is gone; toy/fine is run again elsewhere." in text for text in said)
+    assert sum("is gone; toy/fine is run again elsewhere." in text for text in said) == dispatch.RETRIES
     assert [ends[n].status for n in (1, 2, 3)] == ["ok", "died", "ok"]
     record = load_run(ends[2].folder)
     assert record.failure and "3 workers died while they ran it, the last tcp://" in record.failure.message
@@ -368,7 +368,8 @@ def test_a_cell_no_worker_can_start_is_recorded_and_the_others_go_on(
     assert outcomes[None].status == "ok"
     record = load_run(outcomes["items.csv"].folder)
     assert record.status == "failed" and record.failure and "lacks items.csv" in record.failure.message
-    assert len(said) == 1 and (Path(outcomes["items.csv"].folder) / "notebook.ipynb").exists()
+    assert len([text for text in said if "waiting for one" not in text]) == 1
+    assert (Path(outcomes["items.csv"].folder) / "notebook.ipynb").exists()
 
 
 def test_a_worker_with_its_own_disk_writes_to_a_store(
