@@ -57,7 +57,11 @@ def _nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     from workbench.files import CACHE_VARIABLE, cache_folder
 
     home = tmp_path_factory.mktemp("home")
-    os.environ[CACHE_VARIABLE] = str(cache_folder())  # where fetched models lie, before the home is another
+    fetched, own = cache_folder(), tmp_path_factory.mktemp("cache")  # the first before the home is another
+    for name in ("models", "packages"):
+        if (fetched / name).is_dir():
+            (own / name).symlink_to(fetched / name)
+    os.environ[CACHE_VARIABLE] = str(own)
     os.environ |= {"HOME": str(home), "MPLCONFIGDIR": str(tmp_path_factory.mktemp("matplotlib"))}
     os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("t"))  # a killed process cannot remove what it put there
     tempfile.tempdir = None
