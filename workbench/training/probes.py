@@ -176,7 +176,7 @@ def gradients(
 
 
 def _projection(gradient: Any, index: int, dim: int, seed: int) -> Any:
-    """A seeded Gaussian projection of one weight's gradient, made anew for every sample so that none is kept."""
+    """A seeded count sketch of one weight's gradient (random sign, random place), made anew so that none is kept."""
     import torch
 
     flat = gradient.reshape(-1).float().cpu()
