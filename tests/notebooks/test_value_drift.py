@@ -119,3 +119,13 @@ def test_a_judge_reads_the_stages_of_a_released_model(tmp_path):
     assert judge["against_chance"].startswith("cannot be told from chance") and judge["n"] == 33
     found = run.table("what_holds")
     assert len(found) == 2 and set(found["verdict"]) == {"cannot tell"}
+
+
+@pytest.mark.parametrize("notebook", ["likelihood_displacement", "released_checkpoints"])
+def test_a_model_without_a_chat_template_is_trained_and_asked_in_plain_text(notebook, tmp_path):
+    tiny.network(seed=0).save_pretrained(tmp_path / "bare")
+    tiny.byte_tokenizer(template=None).save_pretrained(tmp_path / "bare")
+    settings = {name: value for name, value in SMALL[notebook].items() if name != "stages"}
+    (planned,) = plan("value_drift", "quick", settings | {"model": str(tmp_path / "bare")}, notebook=notebook)
+    run = execute(planned, tmp_path / "out")
+    assert run.status == "ok", run.failure
