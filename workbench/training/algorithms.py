@@ -11,11 +11,11 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from workbench.datasets.training_sets import PAIR as PAIRS
 from workbench.errors import InputError, unknown
 
 Row = Mapping[str, Any]
 Reward = Callable[..., list[float]]
-PAIRS = ("prompt", "chosen", "rejected")
 MAX_LENGTH = 512
 """Tokens of an exchange that training reads, unless `max_length` says otherwise."""
 

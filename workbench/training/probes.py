@@ -125,7 +125,8 @@ def next_token(model: Model, prompt: str, *, chat: bool | None = None) -> NDArra
     """Log-probabilities of the vocabulary after a prompt, `[V]`, nats."""
     import torch
 
-    ids = torch.tensor([_encoder(model).context(as_prompt(model, prompt, chat))], device=model.network.device)
+    asked = Encoder(model.tokenizer, model.context_length).context(as_prompt(model, prompt, chat))
+    ids = torch.tensor([asked], device=model.network.device)
     with torch.inference_mode():
         logits = model.network(input_ids=ids).logits[0, -1]
     return np.asarray(torch.log_softmax(logits.double(), -1).cpu().numpy(), np.float64)
@@ -183,10 +184,6 @@ def _projection(gradient: Any, index: int, dim: int, seed: int) -> Any:
     maker = torch.Generator().manual_seed(seed * 1_000_003 + index)
     signs = torch.randint(0, dim, (len(flat),), generator=maker), torch.randint(0, 2, (len(flat),), generator=maker)
     return torch.zeros(dim).index_add_(0, signs[0], flat * (2.0 * signs[1] - 1))
-
-
-def _encoder(model: Model) -> Encoder:
-    return Encoder(model.tokenizer, model.context_length)
 
 
 def _requests(
