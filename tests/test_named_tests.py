@@ -46,5 +46,6 @@ def test_no_test_is_named_in_a_way_that_is_not_checked():
 
 def test_every_trap_is_there_once_and_has_a_test():
     text = (ROOT / "docs" / "traps.md").read_text("utf-8")
-    assert sorted(map(int, TRAP.findall(text))) == list(range(1, 31))
+    numbers = list(map(int, TRAP.findall(text)))
+    assert len(set(numbers)) == len(numbers) and set(range(1, 31)) <= set(numbers)
     assert [entry.split("\n")[0] for entry in TRAP.split(text)[2::2] if not NAMED.search(entry)] == []

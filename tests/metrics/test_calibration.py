@@ -8,6 +8,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 import workbench.metrics as metrics
 from workbench.errors import InputError
+from workbench.metrics.risk_report import risk_report
 
 CONFIDENCE = np.array([0.97, 0.93, 0.86, 0.81, 0.72, 0.66, 0.63, 0.54, 0.42, 0.31])
 CORRECT = np.array([1, 1, 0, 1, 1, 0, 1, 0, 0, 0])
@@ -160,3 +161,15 @@ def test_errors_are_bounded_and_ordered(items, bins):
 def test_bad_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_floats_of_one_number_share_a_bin_a_tie_and_a_target():
+    low = np.array([0.3, 1 - 0.7, 0.1 + 0.2])
+    assert metrics.ece(low, [1, 0, 0], 10) == pytest.approx(abs(low.sum() - 1) / 3)
+    assert metrics.calibration.bin_table(low, [1, 0, 0], 10)["n"].tolist() == [0, 0, 0, 3, 0, 0, 0, 0, 0, 0]
+    assert metrics.auroc(low, [0, 1, 0]) == 0.5
+    assert metrics.aurc(low, [1, 0, 0]) == pytest.approx(2 / 3)
+    assert metrics.confidence_target_score(low, [1, 1, 1], 0.3).tolist() == [0, 0, 0]
+    assert metrics.confidence_target_score(low, [1, 1, 1], 1 - 0.7).tolist() == [0, 0, 0]
+    half = [0.5, np.nextafter(0.5, 0), 0.49]
+    assert risk_report(half, [1, 1, 0], ["accuracy"], draws=2)["mean"].tolist() == [1.0]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from workbench.answers import block_starts
 from workbench.errors import InputError, unknown
-from workbench.metrics.checks import Floats, fractions, mask, threshold
+from workbench.metrics.checks import Floats, fractions, mask, settled, threshold
 from workbench.statistics import wilson
 
 
@@ -33,7 +33,8 @@ def confidence_target_score(
     conf, right = fractions(confidence=confidence, correct=correct)
     targets = threshold("t", t, closed=False)
     penalty = targets / (1 - targets)
-    silent = conf <= targets[..., None] if abstained is None else mask("abstained", abstained, len(conf))
+    unsure = settled(conf) <= settled(targets)[..., None]
+    silent = unsure if abstained is None else mask("abstained", abstained, len(conf))
     scores = np.where(silent, 0.0, right - (1 - right) * penalty[..., None])
     return scores if targets.ndim == 0 else scores.mean(axis=-1)
 

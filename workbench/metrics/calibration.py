@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
-from workbench.metrics.checks import Floats, fractions
+from workbench.metrics.checks import Floats, bin_of, checked_bins, fractions, settled
 from workbench.metrics.selective import tied_means
 from workbench.statistics import wilson
 
@@ -96,8 +96,7 @@ def calibration_report(
 def bin_table(confidence: ArrayLike, correct: ArrayLike, bins: int = 10, level: float = 0.95) -> pd.DataFrame:
     """Mean confidence and accuracy in bins [a, b) of equal width; empty bins are NaN."""
     conf, right = fractions(confidence=confidence, correct=correct)
-    edges = np.arange(_bin_count(bins) + 1) / bins
-    index = np.clip(np.searchsorted(edges, conf, side="right") - 1, 0, bins - 1)
+    index, edges = bin_of(conf, bins), np.arange(bins + 1) / bins
     n = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean, accuracy = (np.bincount(index, each, minlength=bins) / n for each in (conf, right))
@@ -119,8 +118,7 @@ def bin_table(confidence: ArrayLike, correct: ArrayLike, bins: int = 10, level: 
 def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = 10) -> float:
     """Expected calibration error over bins [a, b) of equal width."""
     conf, right = fractions(confidence=confidence, correct=correct)
-    index = np.clip(np.searchsorted(np.arange(_bin_count(bins) + 1) / bins, conf, side="right") - 1, 0, bins - 1)
-    return float(np.abs(np.bincount(index, conf - right, minlength=bins)).sum() / len(conf))
+    return float(np.abs(np.bincount(bin_of(conf, bins), conf - right)).sum() / len(conf))
 
 
 def adaptive_ece(confidence: ArrayLike, correct: ArrayLike, bins: int = 10) -> float:
@@ -128,7 +126,7 @@ def adaptive_ece(confidence: ArrayLike, correct: ArrayLike, bins: int = 10) -> f
     conf, right = fractions(confidence=confidence, correct=correct)
     order = np.argsort(conf, kind="stable")
     gap = (conf - tied_means(conf, right))[order]
-    return float(sum(abs(part.sum()) for part in np.array_split(gap, _bin_count(bins))) / len(conf))
+    return float(sum(abs(part.sum()) for part in np.array_split(gap, checked_bins(bins))) / len(conf))
 
 
 def smooth_ece(confidence: ArrayLike, correct: ArrayLike) -> float:
@@ -169,13 +167,16 @@ def nll(probabilities: ArrayLike, gold: ArrayLike) -> float:
 
 
 def auroc(confidence: ArrayLike, correct: ArrayLike) -> float:
-    """Probability that a correct answer has more confidence than a wrong one, ties half; NaN with one class."""
+    """Probability that a correct answer has more confidence than a wrong one; NaN with one class.
+
+    Confidences that are equal to 12 digits tie, which counts half.
+    """
     from sklearn.metrics import roc_auc_score
 
     conf, right, weight = _as_two_classes(np.asarray(confidence, np.float64), correct)
     if not (right @ weight and (1 - right) @ weight):
         return float("nan")
-    return float(roc_auc_score(right, conf, sample_weight=weight))
+    return float(roc_auc_score(right, settled(conf), sample_weight=weight))
 
 
 def _as_two_classes(confidence: Floats, correct: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -185,12 +186,6 @@ def _as_two_classes(confidence: Floats, correct: ArrayLike) -> tuple[Floats, Flo
     used = weight > 0
     both = np.concatenate([np.ones(len(conf)), np.zeros(len(conf))])
     return np.clip(np.tile(conf, 2), 0, 1)[used], both[used], weight[used]
-
-
-def _bin_count(bins: int) -> int:
-    if bins < 1:
-        raise InputError(f"bins must be at least 1, not {bins!r}.")
-    return bins
 
 
 def _check_distributions(p: Floats, gold: ArrayLike) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +11,10 @@ from workbench.errors import InputError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 SLACK = 1e-6
+DIGITS = 12
+"""Decimal digits by which numbers are compared with an edge, a target or each other: 1 - 0.7 is 0.3."""
 
 
 def fractions(**arrays: ArrayLike) -> tuple[Floats, ...]:
@@ -69,6 +72,31 @@ def threshold(name: str, value: Any, closed: bool = True) -> Floats:
     if not array.size or (array < 0).any() or (array > 1).any() or (not closed and (array == 1).any()):
         raise InputError(f"{name} must be at least 0 and {'at most' if closed else 'below'} 1, not {value!r}.")
     return array
+
+
+def settled(values: ArrayLike) -> Floats:
+    """Numbers rounded to 12 digits, to be compared: 1 - 0.7 is then 0.3, which as a float it is not."""
+    return np.round(np.asarray(values, np.float64), DIGITS)
+
+
+def checked_bins(bins: int) -> int:
+    """A number of bins, at least 1."""
+    if bins < 1:
+        raise InputError(f"bins must be at least 1, not {bins!r}.")
+    return bins
+
+
+def bin_of(values: ArrayLike, bins: int, closed: Literal["left", "right"] = "left") -> Ints:
+    """The bin, from 0, of each number in [0, 1], `[N]`, among bins of equal width closed on one side.
+
+    The last bin holds 1 and the first one 0, whichever side is closed. Numbers and edges are compared after rounding to
+    12 digits.
+
+    Raises:
+        InputError: Fewer than one bin.
+    """
+    inner = settled(np.arange(1, checked_bins(bins)) / bins)
+    return np.searchsorted(inner, settled(values), side="right" if closed == "left" else "left").astype(np.int64)
 
 
 def _floats(name: str, values: ArrayLike) -> Floats:

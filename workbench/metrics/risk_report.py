@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
 from workbench.metrics.calibration import adaptive_ece, auroc, brier, ece
-from workbench.metrics.checks import Floats, fractions, mask
+from workbench.metrics.checks import Floats, fractions, mask, settled
 from workbench.metrics.risk_scores import risk_bias, score_bias
 from workbench.statistics import bootstrap, wilson
 from workbench.statistics.intervals import SHARE
@@ -20,7 +20,7 @@ METRICS: dict[str, Callable[[Floats, Floats], float]] = {
     "brier": brier,
     "ece": ece,
     "ece_equal_mass": adaptive_ece,
-    "accuracy": lambda s, y: float(((s >= 0.5) == (y == 1)).mean()),
+    "accuracy": lambda s, y: float(((settled(s) >= 0.5) == (y == 1)).mean()),
     "risk_bias": risk_bias,
     "score_bias": score_bias,
     "score_sd": lambda s, y: float(s.std()),
@@ -109,7 +109,7 @@ def group_report(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, thresh
         gs, gy = s[part], y[part]
         row = {"group": name, "n": len(gs), "base_rate": gy.mean(), "mean_score": gs.mean()}
         row |= {"score_bias": score_bias(gs, gy), "ece": ece(gs, gy), "auroc": auroc(gs, gy)}
-        said = gs >= threshold
+        said = settled(gs) >= settled(threshold)
         for rate, base in (("positive", gy >= 0), ("true_positive", gy == 1), ("false_positive", gy == 0)):
             hits, n = float((said & base).sum()), float(base.sum())
             low, high = wilson(hits, n)
@@ -137,7 +137,7 @@ def group_gaps(
 
     def gap(name: str) -> Callable[..., float]:
         def of(a: Floats, b: Floats, c: Floats) -> float:
-            said, parts = a >= threshold, [c == code for code in np.unique(c)]
+            said, parts = settled(a) >= settled(threshold), [c == code for code in np.unique(c)]
             if name == "demographic_parity":
                 return spread([said[part].mean() for part in parts])
             if name == "score_bias":

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from workbench.answers import block_starts, require_shown, tag_columns
 from workbench.errors import InputError, unknown
 from workbench.metrics.calibration import bin_table
-from workbench.metrics.checks import fractions
+from workbench.metrics.checks import fractions, settled
 
 PREFIXES = ("", " ", "_", "▁", "Ġ", "Ċ")
 """What may stand before a letter in a vocabulary."""
@@ -161,7 +161,7 @@ def risk_bias(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> float:
     """
     s, y = fractions(scores=scores, labels=labels)
     table = bin_table(s, y, bins).dropna(subset=["gap"])
-    signed = np.where(table["confidence"] < 0.5, table["gap"], -table["gap"])
+    signed = np.where(settled(table["confidence"]) < 0.5, table["gap"], -table["gap"])
     return float(signed @ table["n"] / table["n"].sum())
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.metrics.checks import Floats, fractions, threshold
+from workbench.metrics.checks import Floats, fractions, settled, threshold
 from workbench.statistics import wilson
 
 CONVENTION = "mean over k of the error rate among the k most confident"
@@ -79,11 +79,11 @@ def coverage_at_risk(confidence: ArrayLike, correct: ArrayLike, risk: float) -> 
 
 def tied_means(confidence: Floats, values: Floats) -> Floats:
     """Each value replaced by the mean over the items of the same confidence: what a random order gives on average."""
-    block = np.unique(confidence, return_inverse=True)[1]
+    block = np.unique(settled(confidence), return_inverse=True)[1]
     return (np.bincount(block, values) / np.bincount(block))[block]
 
 
 def _errors_kept(confidence: Floats, correct: Floats) -> tuple[Floats, Floats]:
     """The confidences in falling order, and the expected number of errors among the first k, `[N]` each."""
-    order = np.argsort(-confidence, kind="stable")
+    order = np.argsort(-settled(confidence), kind="stable")
     return confidence[order], np.cumsum(tied_means(confidence, 1 - correct)[order])

@@ -196,6 +196,25 @@ def test_reward_calibration():
     close(drift.reward_ece(q, label, 5), 0.125)
 
 
+def test_the_other_order_of_a_pair_falls_into_the_bin_of_its_number():
+    q, label = [0.55, 0.6, 0.6, 0.7, 0.85, 0.95], [1, 0, 1, 1, 1, 1]
+    close(drift.reward_ece(q, label), 0.125)
+    close(drift.reward_ece(q, label, both_orders=True), 0.158333, abs=1e-6)  # 0.125 where 1 - 0.7 is no 0.3
+    for bins in (5, 10, 20):
+        for k in range(1, bins):  # two floats of one number, one preferred and one not: one bin, and one in the mirror
+            close(drift.reward_ece([k / bins, 1 - (bins - k) / bins], [1, 0], bins, True), abs(k / bins - 0.5))
+
+
+def test_a_number_at_an_edge_falls_where_the_edge_says_whatever_its_float():
+    from workbench.metrics.checks import bin_of
+
+    for bins in (2, 3, 5, 7, 10, 15, 20):
+        edge = np.arange(bins + 1) / bins
+        for exact in (edge, 1 - edge[::-1], np.linspace(0, 1, bins + 1), np.cumsum([0, *[1 / bins] * bins])):
+            assert list(bin_of(exact, bins)) == [*range(bins), bins - 1]
+            assert list(bin_of(exact, bins, closed="right")) == [0, *range(bins)]
+
+
 def test_min_norm_weights():
     g = np.array([[1, 0], [-0.5, 1]])
     w = drift.min_norm_weights(g)
@@ -333,7 +352,7 @@ def test_resampling_keeps_its_target():
 
 
 def test_attribute_decoding():
-    logits = losses.attribute_logits([1, 0, -1], [0.5, 0.5, 0], [[2, 0, 0], [0, 1, 0]], [0.3, -0.1], 0.5)
+    logits = losses.drift_logits([1, 0, -1], [0.5, 0.5, 0], [[2, 0, 0], [0, 1, 0]], [0.3, -0.1], 0.5)
     close(logits, [2, -0.4, -1])
     close(drift.judge_stances(logits), [0.876805, 0.079542, 0.043654], abs=1e-6)
 

@@ -279,6 +279,15 @@ def test_own_marks_are_masked():
     assert proud["author_mean"] == pytest.approx(modest["author_mean"])
 
 
+@pytest.mark.parametrize("own", [0.0, 0.8, [0.8, 0.0, -0.5, 0.2]])
+def test_self_preference_is_free_of_leniency_and_standing(own):
+    rng = np.random.default_rng(1)
+    for _ in range(20):  # reviewers are lenient and authors good in any pattern
+        leniency, standing = 3 * rng.normal(size=(4, 1)), rng.normal(size=4)
+        found = wj.peer_matrix(leniency + standing + np.diag(np.broadcast_to(own, 4)))
+        assert found["self_preference"] == pytest.approx(np.broadcast_to(own, 4), abs=1e-9)
+
+
 def test_oracle_soft_labels():
     raw_adjusted = adjusted_levels(3.6, 0.7)[::-1]
     assert raw_adjusted[:4] == pytest.approx([0.09487, 0.46255, 0.38896, 0.05495], abs=2e-5)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
+from workbench.metrics.checks import settled
 from workbench.metrics.culture.checks import Floats, distributions
 from workbench.statistics import adjusted, interval, sign_flip_p
 
@@ -32,8 +33,8 @@ def correct_answer(
     found = pd.DataFrame({"p_max": filled.max(axis=1), "entropy": h / np.log(np.maximum(known.sum(axis=1), 2))})
     found["effective"], found["simpson"] = np.exp(h), 1 - (filled**2).sum(axis=1)
     found["human_max"] = np.nan if human is None else np.nanmax(distributions("human", human), axis=1)
-    split = True if human is None else found["human_max"] <= spread
-    found["one_answer"] = (found["p_max"] >= tau) & split
+    split = True if human is None else settled(found["human_max"]) <= spread
+    found["one_answer"] = (settled(found["p_max"]) >= tau) & split
     return found.mask(pd.Series(missing)).astype(float) if missing.any() else found.astype({"one_answer": float})
 
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from workbench.answers import LENGTHS, Normalisation, block_starts, require_shown, tag_columns
 from workbench.errors import InputError, unknown
+from workbench.metrics.checks import settled
 from workbench.metrics.culture.checks import Bools, Floats, distributions, pair, scale_positions
 
 Alias = Literal["sum", "max"]
@@ -216,7 +217,7 @@ def leakage(refused: ArrayLike, p: ArrayLike, tau: float = 0.75) -> tuple[Bools,
     known = ~np.isnan(rows)
     spread = -np.nansum(np.where(rows > 0, rows * np.log(np.where(rows > 0, rows, 1.0)), 0.0), axis=1)
     entropy = np.where(known.any(axis=1), spread / np.log(np.maximum(known.sum(axis=1), 2)), np.nan)
-    return said_no.astype(bool) & (np.nan_to_num(rows).max(axis=1) > tau), entropy
+    return said_no.astype(bool) & (settled(np.nan_to_num(rows).max(axis=1)) > tau), entropy
 
 
 def _scores(answers: pd.DataFrame, raw: Floats, normalisation: str, starts: np.ndarray) -> Floats:

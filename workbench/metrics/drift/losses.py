@@ -151,9 +151,19 @@ def resampling_acceptance(
     return float(min(1.0, np.exp((proposed - reward) / beta) * length / proposed_length))
 
 
-def attribute_logits(
+def drift_logits(
     model: ArrayLike, base: ArrayLike, attributes: ArrayLike, weights: ArrayLike, beta: float
 ) -> Floats:
-    """Decoding under weighted attributes (DRIFT, arXiv 2502.14289): model + sum_i p_i (attribute_i - base) / beta."""
+    """Logits of Drift (arXiv 2502.14289), decoding under weighted attributes, `[V]`.
+
+    model + sum_i p_i (attribute_i - base) / beta. DRIFT (arXiv 2510.02341) is another method.
+
+    Args:
+        model: Logits of the model that answers, `[V]`.
+        base: Logits of the model under its plain prompt, `[V]`.
+        attributes: Logits under the prompt of each attribute, `[attributes, V]`.
+        weights: p_i of each attribute, `[attributes]`.
+        beta: Strength of the tie to the model; smaller moves further.
+    """
     h, b, a = (np.asarray(x, np.float64) for x in (model, base, attributes))
     return np.asarray(h + np.asarray(weights, np.float64) @ (a - b) / beta, np.float64)

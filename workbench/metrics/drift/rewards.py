@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit, softmax
 
 from workbench.errors import InputError
-from workbench.metrics.checks import Floats
+from workbench.metrics.checks import Floats, bin_of
 from workbench.statistics import interval
 
 Ties = Literal["wrong", "half"]
@@ -56,8 +56,7 @@ def reward_ece(q: ArrayLike, labels: ArrayLike, bins: int = 10, both_orders: boo
         raise InputError("Reward calibration needs probabilities in [0, 1] and labels 0 or 1, one each per pair.")
     if both_orders:
         p, y = np.concatenate([p, 1 - p]), np.concatenate([y, 1 - y])
-    edges = np.arange(1, bins) / bins
-    codes = np.searchsorted(edges, p, side="left")
+    codes = bin_of(p, bins, closed="right")
     gaps = np.bincount(codes, p, bins) - np.bincount(codes, y, bins)
     return float(np.abs(gaps).sum() / len(p))
 

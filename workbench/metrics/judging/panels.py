@@ -49,7 +49,8 @@ def peer_matrix(scores: ArrayLike) -> dict[str, Any]:
         scores: `[models, models]`, reviewer by author.
 
     Returns:
-        `author_mean` (without own marks), `self_preference` (own mark minus what others give), and `icc_consistency_k`
+        `author_mean` (without own marks), `self_preference` (own mark minus what the reviewer's leniency and the
+        author's standing, fitted to the marks of others, lead one to expect), and `icc_consistency_k`
         = ICC(C,k), `icc_agreement_1` = ICC(A,1) of the masked matrix.
     """
     s = np.asarray(scores, np.float64)
@@ -58,13 +59,14 @@ def peer_matrix(scores: ArrayLike) -> dict[str, Any]:
         raise InputError("A peer matrix must be square, at least 3 x 3, and complete.")
     off = ~np.eye(n, dtype=bool)
     others = np.where(off, s, 0).sum(axis=0) / (n - 1)
-    y = np.where(off, s, _additive(s, off)).T
+    expected = _additive(s, off)
+    y = np.where(off, s, expected).T
     rows, columns, grand = y.mean(axis=1), y.mean(axis=0), y.mean()
     msr, msc = n * np.sum((rows - grand) ** 2) / (n - 1), n * np.sum((columns - grand) ** 2) / (n - 1)
     mse = np.sum((y - rows[:, None] - columns + grand) ** 2) / max((n - 1) ** 2 - n, 1)
     return {
         "author_mean": others,
-        "self_preference": np.diag(s) - others,
+        "self_preference": np.diag(s - expected),
         "icc_consistency_k": float((msr - mse) / msr) if msr > 0 else np.nan,
         "icc_agreement_1": float((msr - mse) / (msr + (n - 1) * mse + n * (msc - mse) / n)) if msr > 0 else np.nan,
     }
