@@ -151,9 +151,7 @@ def resampling_acceptance(
     return float(min(1.0, np.exp((proposed - reward) / beta) * length / proposed_length))
 
 
-def drift_logits(
-    model: ArrayLike, base: ArrayLike, attributes: ArrayLike, weights: ArrayLike, beta: float
-) -> Floats:
+def drift_logits(model: ArrayLike, base: ArrayLike, attributes: ArrayLike, weights: ArrayLike, beta: float) -> Floats:
     """Logits of Drift (arXiv 2502.14289), decoding under weighted attributes, `[V]`.
 
     model + sum_i p_i (attribute_i - base) / beta. DRIFT (arXiv 2510.02341) is another method.
