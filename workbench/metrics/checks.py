@@ -76,7 +76,7 @@ def threshold(name: str, value: Any, closed: bool = True) -> Floats:
 
 def settled(values: ArrayLike) -> Floats:
     """Numbers rounded to 12 digits, to be compared: 1 - 0.7 is then 0.3, which as a float it is not."""
-    return np.round(np.asarray(values, np.float64), DIGITS)
+    return np.asarray(np.round(np.asarray(values, np.float64), DIGITS), np.float64)
 
 
 def checked_bins(bins: int) -> int:
