@@ -12,7 +12,7 @@ from workbench.models import embedded, server
 from workbench.models import fingerprint as fingerprints
 from workbench.models.model import Model
 
-__all__ = ["DTYPES", "Model", "check_name", "load_model", "names", "wrap_model"]
+__all__ = ["DTYPES", "Model", "check_name", "load_model", "names", "split_adapter", "wrap_model"]
 
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
 TRAINED_FROM = "finished"
@@ -24,6 +24,33 @@ _KERNEL = re.compile(r'"_?attn_implementation[^"]*"\s*:\s*"[^"]*/')
 def names() -> list[str]:
     """Models known by a short name; any hub id, folder or GGUF file works too."""
     return [embedded.NAME]
+
+
+def split_adapter(source: str, here: Path = Path()) -> tuple[str, str]:
+    """The base model and the adapter folder that a name holds; the adapter is empty where there is none.
+
+    A `#` parts the two, and may also stand in the name of a folder or file: what exists decides.
+
+    Args:
+        source: As `load_model` takes it.
+        here: Folder that relative paths start from.
+
+    Raises:
+        InputError: If the name can be read in two ways, both of which exist.
+    """
+    cuts = [(source[:at], source[at + 1 :]) for at, mark in enumerate(source) if mark == "#"]
+    if not cuts or "://" in source:
+        return source, ""
+    whole = [(source, "")] if _exists(here, source) else []
+    based = [cut for cut in cuts if _exists(here, cut[0])]
+    known = [cut for cut in cuts if cut[0] == embedded.NAME or server.HUB_ID.fullmatch(cut[0].partition("@")[0])]
+    readings = whole + [cut for cut in dict.fromkeys(based + known) if _exists(here, cut[1])]
+    if len(readings) > 1:
+        ways = " and as ".join(
+            f"{base!r} with adapter {adapter!r}" if adapter else repr(base) for base, adapter in readings
+        )
+        raise InputError(f"{source!r} can be read as {ways}, and all exist; rename one of the folders.")
+    return (readings or based[::-1] or cuts)[0]
 
 
 def check_name(source: str, here: Path = Path()) -> None:
@@ -39,11 +66,12 @@ def check_name(source: str, here: Path = Path()) -> None:
     if "://" in source:
         server.parse(source)
         return
-    base = source.partition("#")[0]
+    base, adapter = split_adapter(source, here)
     path = here / Path(base).expanduser()
-    if base and (base == embedded.NAME or path.is_dir()):
-        return
-    _refuse_unless_hub_id(base, is_file=path.is_file())
+    if not (base and (base == embedded.NAME or path.is_dir())):
+        _refuse_unless_hub_id(base, is_file=path.is_file())
+    if base != source and not adapter:
+        raise InputError(f"{source!r} names no adapter behind the '#'; write BASE#FOLDER.")
 
 
 def load_model(
@@ -73,7 +101,7 @@ def load_model(
         if device or dtype:
             raise InputError("A server chooses its own device and dtype; leave both out for a model behind one.")
         return server.open_model(str(source), trust_remote_code)
-    base, _, adapter_path = str(source).partition("#")
+    base, adapter_path = split_adapter(str(source))
     device = device or _best_device()
     if not DEVICE.fullmatch(device):
         raise InputError(f"Device {device!r} is not known; use cpu, cuda, cuda:1, mps or auto.")
@@ -88,7 +116,7 @@ def load_model(
             f"The config.json of {str(source)!r} names attention code from the hub; take that entry out, or pass "
             "trust_remote_code=True if you trust it."
         )
-    adapter = _adapter(adapter_path, files) if adapter_path else None
+    adapter = _adapter(adapter_path, files) if base != str(source) else None
     return Model(
         name=str(source),
         folder=folder,
@@ -157,8 +185,17 @@ def _check_weights(files: list[Path], source: str, allow_pickle: bool) -> None:
         )
 
 
+def _exists(here: Path, path: str) -> bool:
+    try:
+        return bool(path) and (here / Path(path).expanduser()).exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def _adapter(path: str, base: list[Path]) -> Path:
     """The folder of an adapter; one trained here from another model than `base` is refused."""
+    if not path:
+        raise InputError("The name of an adapter's folder is missing behind the '#'; write BASE#FOLDER.")
     folder = Path(path).expanduser()
     for needed in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / needed).is_file():

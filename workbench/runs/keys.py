@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.files import sha256_of
+from workbench.models import split_adapter
 from workbench.models.server import is_address, paths_in, with_paths
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -63,18 +64,22 @@ def from_here(value: Any, here: Path) -> Any:
         return value
     if is_address(value):
         return with_paths(value, lambda path: from_here(path, here))
-    if not _is_path(here, value):
+    base, adapter = split_adapter(value, here)
+    if not (_is_path(here, value) or (adapter and _exists(here, adapter))):
         return value
-    path, hash_sign, adapter = value.partition("#")
-    return str((here / Path(path).expanduser()).resolve()) + hash_sign + adapter
+    parts = [base] if base == value else [base, adapter]
+    return "#".join(str((here / Path(part).expanduser()).resolve()) if _exists(here, part) else part for part in parts)
 
 
 def _is_path(folder: Path, text: str) -> bool:
     """Whether text names something that is there, and looks like a path rather than a name."""
-    path = Path(text.partition("#")[0])
-    looks = "/" in text or bool(path.suffix) or text.startswith((".", "~"))
+    base = split_adapter(text, folder)[0]
+    return ("/" in text or bool(Path(base).suffix) or text.startswith((".", "~"))) and _exists(folder, base)
+
+
+def _exists(folder: Path, text: str) -> bool:
     try:
-        return looks and (folder / path.expanduser()).exists()
+        return bool(text) and (folder / Path(text).expanduser()).exists()
     except (OSError, ValueError, RuntimeError):
         return False
 

@@ -1,0 +1,70 @@
+"""What a model's name holds: a base, and an adapter behind `#`, by what exists."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+
+import workbench as wb
+from workbench.errors import InputError
+from workbench.models import check_name, embedded, split_adapter
+from workbench.runs.keys import from_here
+
+FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+@pytest.fixture
+def here(tmp_path):
+    for name in ("base", "my#model", "adapter", "ad#apter"):
+        (tmp_path / name).mkdir()
+        for file in FILES:
+            (tmp_path / name / file).touch()
+    (tmp_path / "q#4.gguf").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "base", "adapter"),
+    [
+        ("./base", "./base", ""),
+        ("./my#model", "./my#model", ""),
+        ("q#4.gguf", "q#4.gguf", ""),
+        ("./base#./adapter", "./base", "./adapter"),
+        ("base#adapter", "base", "adapter"),
+        ("./my#model#adapter", "./my#model", "adapter"),
+        ("./base#ad#apter", "./base", "ad#apter"),
+        ("./my#model#ad#apter", "./my#model", "ad#apter"),
+        ("q#4.gguf#./adapter", "q#4.gguf", "./adapter"),
+        (f"{embedded.NAME}#./adapter", embedded.NAME, "./adapter"),
+        ("owner/name@main#./adapter", "owner/name@main", "./adapter"),
+        ("./my#model#missing", "./my#model", "missing"),
+        ("./gone#missing", "./gone", "missing"),
+        ("vllm://host/NAME?check_against=a#b", "vllm://host/NAME?check_against=a#b", ""),
+    ],
+)
+def test_what_exists_parts_a_base_from_its_adapter(here, source, base, adapter):
+    assert split_adapter(source, here) == (base, adapter)
+
+
+def test_a_name_that_can_be_read_in_two_ways_is_refused(here):
+    (here / "base#adapter").mkdir()
+    with pytest.raises(InputError, match="'base#adapter' can be read as 'base#adapter' and as 'base' with adapter"):
+        split_adapter("base#adapter", here)
+
+
+@pytest.mark.parametrize("source", ["./base#./adapter", "./my#model#adapter", f"{embedded.NAME}#./adapter"])
+def test_relative_adapters_are_found_from_another_folder(here, source, monkeypatch):
+    check_name(source, here)
+    absolute = from_here(source, here)
+    assert absolute.endswith(f"#{here}/adapter")
+    check_name(absolute)
+    with pytest.raises(InputError, match=r"names no adapter behind the '#'"):
+        check_name("./base#", here)
+
+
+@pytest.mark.model
+def test_a_folder_with_a_hash_in_its_name_is_loaded(tmp_path, cache):
+    tiny.network().save_pretrained(tmp_path / "my#model")
+    tiny.byte_tokenizer().save_pretrained(tmp_path / "my#model")
+    model = wb.load_model(tmp_path / "my#model", device="cpu")
+    assert model.adapter is None and model.network is not None
