@@ -172,7 +172,7 @@ def test_microdata_without_a_valid_answer_or_column_is_refused(tmp_path):
     pd.DataFrame({"COUNTRY": ["A"], "Q1": [-1], "W": [-2.0]}).to_csv(tmp_path / "wvs.csv", index=False)
     with pytest.raises(InputError, match="one of the codes"):
         load_microdata(tmp_path / "wvs.csv", {"Q1": [1, 2]})
-    with pytest.raises(InputError, match="negative or missing weight"):
+    with pytest.raises(InputError, match=r"respondent 1 has the weight -2 in 'W'"):
         load_microdata(tmp_path / "wvs.csv", {"Q1": [1, 2]}, weight="W")
     with pytest.raises(InputError, match=r"Unknown column 'Q2' of wvs.csv"):
         load_microdata(tmp_path / "wvs.csv", {"Q2": [1, 2]})
@@ -183,7 +183,7 @@ def test_values_surveys_keep_their_one_negative_code(tmp_path):
     frame.to_csv(tmp_path / "ivs.csv", index=False)
     found = load_values_survey(tmp_path / "ivs.csv", ["F063", "Y003"])
     assert found["F063"].isna().tolist() == [True, False] and found["Y003"].tolist()[0] == -2
-    assert np.isnan(found["Y003"][1]) and found["country"].tolist() == ["752", "716"]
+    assert np.isnan(found["Y003"][1]) and found["country"].tolist() == ["Sweden", "Zimbabwe"]
     with pytest.raises(InputError, match="'A008'"):
         load_values_survey(tmp_path / "ivs.csv", ["A008"])
 
@@ -192,8 +192,37 @@ def test_respondents_without_a_country_are_left_out_and_counted(tmp_path):
     frame = pd.DataFrame({"S003": [752, None, 716], "S017": [1.0, 1.0, 0.5], "F063": [3, 4, 10]})
     frame.to_csv(tmp_path / "ivs.csv", index=False)
     found = load_values_survey(tmp_path / "ivs.csv", ["F063"])
-    assert found["country"].tolist() == ["752", "716"] and found["F063"].tolist() == [3, 10]
+    assert found["country"].tolist() == ["Sweden", "Zimbabwe"] and found["F063"].tolist() == [3, 10]
     assert found.attrs["n_without_country"] == 1
+
+
+def test_blank_cells_of_an_export_are_missing_and_counted(tmp_path):
+    rows = "S003,S017,A008,Y003\n752,1.5, ,-2\n716, ,2,1\n ,1,2,1\n840,0.5,-1,\nAtlantis,1,4,0\n"
+    found = load_values_survey(write(tmp_path / "ivs.csv", rows), ["A008", "Y003"])
+    assert found["country"].tolist() == ["Sweden", "U.S.A.", "Atlantis"] and found["weight"].tolist() == [1.5, 0.5, 1]
+    assert found["A008"].isna().tolist() == [True, True, False] and found["Y003"].isna().tolist() == [
+        False,
+        True,
+        False,
+    ]
+    assert found.attrs == {"n_without_country": 1, "n_without_weight": 1}
+    shares = load_microdata(tmp_path / "ivs.csv", {"A008": [2, 4]}, "S003", "S017")  # a blank made the column text
+    assert shares[shares.group == "Atlantis"]["share"].tolist() == [0, 1]
+    assert shares["group"].unique().tolist() == ["Atlantis"]
+
+
+def test_a_number_is_a_country_where_the_column_says_so_alone(tmp_path):
+    rows = "S003,COW,S017,F063\n380,380,1,3\n999,United States,1,4\n"  # 380 is Italy in ISO 3166, Sweden in COW
+    path = write(tmp_path / "ivs.csv", rows)
+    assert load_values_survey(path, ["F063"])["country"].tolist() == ["Italy", "999"]
+    assert load_values_survey(path, ["F063"], country="COW")["country"].tolist() == ["380", "U.S.A."]
+
+
+@pytest.mark.parametrize(("weight", "says"), [("heavy", "'heavy' in column 'S017'"), ("-1", "respondent 2 has the w")])
+def test_a_weight_that_is_none_is_refused_by_its_value(tmp_path, weight, says):
+    path = write(tmp_path / "ivs.csv", f"S003,S017,F063\n752,1,3\n716,{weight},3\n")
+    with pytest.raises(InputError, match=says):
+        load_values_survey(path, ["F063"])
 
 
 def test_a_matrix_with_a_word_for_a_score_is_refused(tmp_path):

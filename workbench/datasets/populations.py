@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.datasets.countries import country as country_name
+from workbench.datasets.countries import country_of_number
 from workbench.datasets.survey_files import csv_table, numbers
 from workbench.datasets.surveys import Instrument, SurveyItem
 from workbench.errors import InputError, unknown
@@ -101,20 +103,23 @@ def load_microdata(
         weight: Column of the survey weight.
 
     Returns:
-        Columns item, group, level, share, `n_used` and `n_dropped` (respondents of the group without a valid code).
+        Columns item, group, level, share, `n_used` and `n_dropped` (respondents of the group without a valid code or
+        without a weight).
     """
     import pandas as pd
 
-    data = _microdata(Path(path).expanduser(), [*items, group], weight)
-    w = data[weight] if weight else pd.Series(1.0, index=data.index)
+    data, w = _microdata(Path(path).expanduser(), [*items, group], weight)
     rows: list[dict[str, Any]] = []
     for item, codes in items.items():
         for name, part in data.groupby(group, sort=True):
-            valid = part[item].isin(codes)
+            said = part[item]
+            if not any(isinstance(code, str) for code in codes):  # one blank or text makes a column of a CSV text
+                said = pd.to_numeric(said, errors="coerce")
+            valid = said.isin(codes) & w[part.index].notna()
             total = float(w[part.index][valid].sum())
             counts = {"n_used": int(valid.sum()), "n_dropped": int((~valid).sum())}
             for level, code in enumerate(codes if total > 0 else []):
-                share = float(w[part.index][part[item] == code].sum()) / total
+                share = float(w[part.index][valid & (said == code)].sum()) / total
                 rows.append({"item": item, "group": str(name), "level": level, "share": share, **counts})
     if not rows:
         raise InputError(f"No answer in {Path(path).name} has one of the codes given; check the codes of the items.")
@@ -128,26 +133,29 @@ def load_values_survey(
 
     Args:
         path: CSV or Parquet, one row per respondent.
-        items: Columns of the map's items; negative codes are missing, but for Y003 (autonomy), which runs from -2.
-        country: Column of the country.
+        items: Columns of the map's items; blanks and negative codes are missing, but for Y003 (autonomy), which runs
+            from -2.
+        country: Column of the country; the ISO 3166 numbers of `S003` become names, spelled as in `country_scores`.
         weight: Column of the survey weight.
 
     Returns:
-        The items as numbers, NaN where missing, then `country` and `weight`; rows without a country are left out and
-        counted in `attrs["n_without_country"]`.
+        The items as numbers, NaN where missing, then `country` and `weight`; rows without a country or a weight are
+        left out and counted in `attrs["n_without_country"]` and `attrs["n_without_weight"]`.
     """
-    data = _microdata(Path(path).expanduser(), [*items, country], weight)
-    lost = data[country].isna()
-    data = data[~lost]
+    data, w = _microdata(Path(path).expanduser(), [*items, country], weight)
+    nowhere = data[country].isna()
+    unweighted = w.isna() & ~nowhere
+    data, w = data[~nowhere & ~unweighted], w[~nowhere & ~unweighted]
     codes = data[list(items)].apply(numbers, name=Path(path).name)
     known = codes.where(codes.ge(0) | ((codes.columns == "Y003") & codes.ge(-2)))
-    found = known.assign(country=data[country].convert_dtypes().astype(str), weight=data[weight].astype(float))
-    found.attrs["n_without_country"] = int(lost.sum())
+    name = country_of_number if country == "S003" else country_name
+    found = known.assign(country=data[country].convert_dtypes().astype(str).map(name), weight=w)
+    found.attrs |= {"n_without_country": int(nowhere.sum()), "n_without_weight": int(unweighted.sum())}
     return found
 
 
-def _microdata(path: Path, columns: Sequence[str], weight: str | None) -> pd.DataFrame:
-    """Respondents row by row, with the columns needed and weights that are not negative."""
+def _microdata(path: Path, columns: Sequence[str], weight: str | None) -> tuple[pd.DataFrame, pd.Series]:
+    """The columns needed, respondent by respondent, and weights (1 without a column); a blank cell is missing."""
     import pandas as pd
 
     if not path.is_file():
@@ -156,9 +164,14 @@ def _microdata(path: Path, columns: Sequence[str], weight: str | None) -> pd.Dat
     for column in [*columns, *([weight] if weight else [])]:
         if column not in data.columns:
             raise unknown("column", column, [str(name) for name in data.columns[:40]], f" of {path.name}")
-    if weight and not (data[weight] >= 0).all():
-        raise InputError(f"Column {weight!r} of {path.name} holds a negative or missing weight; mend it first.")
-    return data
+    data = data[list(dict.fromkeys([*columns, *([weight] if weight else [])]))].replace(r"^\s*$", None, regex=True)
+    if not weight:
+        return data, pd.Series(1.0, index=data.index)
+    w = numbers(data[weight], path.name)
+    if (w < 0).any():
+        row = int((w < 0).to_numpy().argmax())
+        raise InputError(f"{path.name}: respondent {row + 1} has the weight {w.iloc[row]:g} in {weight!r}; correct it.")
+    return data, w
 
 
 def _level(item: SurveyItem, option: object, name: str) -> int:

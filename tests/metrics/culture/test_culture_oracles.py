@@ -277,10 +277,11 @@ def test_inglehart_welzel_constants():
 
 
 def test_inglehart_welzel_public_file_has_its_sign_reversed():
-    axis, names = np.array([-3.11, -3.04, -1.21, 1.93]), ["Sweden", "Norway", "U.S.A.", "Zimbabwe"]
+    names = ["Sweden", "Norway", "U.S.A.", "Zimbabwe", "Japan"]
+    axes = np.array([(-3.11, 0.6), (-3.04, 1.0), (-1.21, -0.4), (1.93, -0.4), (-1.4, 1.7)])  # the file's, and a second
     with pytest.raises(InputError, match="multiply by -1"):
-        culture.check_orientation(axis, names)
-    culture.check_orientation(-axis, names)
+        culture.check_orientation(axes, names)
+    assert culture.check_orientation(axes * (-1, 1), names) == "axes checked against 4 published countries"
 
 
 def test_normad_scores():

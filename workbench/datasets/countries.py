@@ -1,0 +1,29 @@
+"""One name per country: ISO 3166 numbers, and the spellings of the surveys that are read here."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from importlib.resources import files
+
+TABLE = files("workbench.datasets") / "written" / "cultural_alignment" / "iso_3166.csv"
+"""Columns number, name (as in `countries.csv`) and other spellings; 197, 909 and 915 are the surveys' own numbers."""
+
+
+def country(spelling: str) -> str:
+    """The name used here of a country in any known spelling; a text that names none comes back as it is."""
+    return _names()[0].get(spelling.strip().casefold(), spelling.strip())
+
+
+def country_of_number(code: str) -> str:
+    """The name of a country by its ISO 3166 number, such as 752 or 752.0; a text that is no such number as it is."""
+    number = code.strip().removesuffix(".0")
+    return _names()[1].get(number.lstrip("0"), number) if number.isdigit() else country(code)
+
+
+@cache
+def _names() -> tuple[dict[str, str], dict[str, str]]:
+    with TABLE.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    spellings = {s.casefold(): row["name"] for row in rows for s in (row["name"], *row["also"].split("|")) if s}
+    return spellings, {row["number"]: row["name"] for row in rows}
