@@ -15,6 +15,7 @@ import torch
 import workbench as wb
 from workbench.errors import InputError
 from workbench.extraction import engine, tally
+from workbench.extraction.store import store_of
 from workbench.questions import Message, Option, Question
 from workbench.runs.folder import _added, read_notes
 from workbench.runs.outcome import counts_in
@@ -277,3 +278,28 @@ def test_a_run_is_told_what_all_its_asking_took(model, tmp_path, monkeypatch):
 def test_what_a_server_was_paid_adds_up():
     calls = [{"server_cost": 0.5, "requests_computed": 2, "engine_step": "server"}, {"server_cost": 0.25}]
     assert _added(_added({}, calls[0]), calls[1]) == calls[0] | {"server_cost": 0.75}
+
+
+def test_a_damaged_answer_is_computed_again_and_replaced(model, cache):
+    first = wb.ask(model, questions(2))
+    with store_of(model.fingerprint) as store:
+        store._database.execute("UPDATE numbers SET logprob = logprob * 2 WHERE key = (SELECT max(key) FROM numbers)")
+        store._database.execute("UPDATE texts SET n_tokens = 9 WHERE text = (SELECT max(text) FROM texts)")
+    with pytest.warns(UserWarning, match="are damaged"):
+        again = wb.ask(model, questions(2))
+    assert again.drop(columns="logprob").equals(first.drop(columns="logprob"))
+    assert again["logprob"].to_numpy() == pytest.approx(first["logprob"].to_numpy(), abs=1e-5)
+    assert again.attrs["requests_computed"] == 1
+    assert wb.ask(model, questions(2)).attrs["requests_computed"] == 0
+
+
+def test_a_log_probability_above_zero_is_refused(model, monkeypatch):
+    real = engine.score
+
+    def shifted(*given, **more):
+        for tokens, indices, terms in real(*given, **more):
+            yield tokens, indices, [part + 20 for part in terms]
+
+    monkeypatch.setattr(engine, "score", shifted)
+    with pytest.raises(InputError, match="gives a log-likelihood of"):
+        wb.ask(model, questions(1), store=False)

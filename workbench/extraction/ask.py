@@ -23,6 +23,9 @@ from workbench.models import Model
 from workbench.models.server import Server
 from workbench.questions import Question, Tag
 
+ROUNDED = 1e-3
+"""Nats above 0 to which rounding may lift the log-probability of a token that is all but certain."""
+
 
 def ask(
     model: Model,
@@ -228,8 +231,9 @@ class _Session:
         total = engine.work(self.model, requests, trie)
         with progress.bar(total, "reading answers", self.show_progress) as advance:
             for tokens, indices, terms in engine.score(self.model, requests, trie=trie):
-                values = [float(part.sum()) for part in terms]
-                _check_finite(indices, values, names)
+                for i, part in zip(indices, terms):
+                    _check_possible(part, names[i])
+                values = [float(np.minimum(part, 0.0).sum()) for part in terms]
                 pack = {keys[i]: value for i, value in zip(indices, values)}
                 self.known |= pack
                 if self.store is not None:
@@ -290,13 +294,13 @@ def _check_vocabulary(model: Model, requests: Sequence[Request], names: Sequence
             )
 
 
-def _check_finite(indices: list[int], values: list[float], names: list[str]) -> None:
-    for i, value in zip(indices, values):
-        if not np.isfinite(value):
-            raise InputError(
-                f"The network gives a log-likelihood of {value} on question {names[i]!r}; its weights or its dtype "
-                "are at fault (try dtype='float32')."
-            )
+def _check_possible(terms: np.ndarray, name: str) -> None:
+    """Refuse what cannot be log-probabilities of tokens, as a server's are."""
+    if not (np.isfinite(terms) & (terms <= ROUNDED)).all():
+        raise InputError(
+            f"The network gives a log-likelihood of {terms.sum()} on question {name!r}; its weights or its dtype "
+            "are at fault (try dtype='float32')."
+        )
 
 
 def _table(questions: Sequence[Question], readings: Sequence[Reading], values: np.ndarray) -> pd.DataFrame:

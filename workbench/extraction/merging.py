@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from workbench.errors import InputError
-from workbench.extraction.store import AnswerStore
+from workbench.extraction.store import FAULTS, TABLES, AnswerStore, undamaged
 from workbench.files import cache_folder, opened
 
 ENDING = ".sqlite"
@@ -34,10 +34,13 @@ class Merged:
     """Answers that were there already; the number here stays."""
     largest_difference: float
     """Most by which two numbers for one key differ (nats); machines that compute alike give 0."""
+    damaged: int = 0
+    """Rows left out because they do not match their checksum."""
 
     def __str__(self) -> str:
         differ = f", which differ by up to {self.largest_difference:.1e} nat" if self.largest_difference else ""
-        return f"{self.name}: {self.new} new answers, {self.present} there before{differ}"
+        damaged = f"; {self.damaged} damaged rows left out" if self.damaged else ""
+        return f"{self.name}: {self.new} new answers, {self.present} there before{differ}{damaged}"
 
 
 def merge_stores(source: str) -> Iterator[Merged]:
@@ -67,27 +70,54 @@ def merge_stores(source: str) -> Iterator[Merged]:
 def merge(source: Path, target: Path) -> Merged:
     """Merges one store's file into another, whole or not at all; where both have a key, the target's number stays.
 
+    Rows that do not match their checksum are left out and counted; such a row of the target gives way to the source's.
+
     Raises:
-        InputError: If one is no answer store, or the target cannot be written.
+        InputError: If one is no answer store, the source is one of an earlier version, whose rows have no checksum, or
+            the target cannot be written.
     """
     if not source.is_file():
         raise InputError(f"There is no answer store {source}.")
     AnswerStore(target).close()
     try:
         with closing(sqlite3.connect(target, timeout=60, isolation_level=None, uri=True)) as database:
+            database.text_factory = bytes  # a damaged row may hold text that is not UTF-8
             database.execute("ATTACH DATABASE ? AS other", (f"{source.resolve().as_uri()}?mode=ro",))
+            tables = {name.decode() for (name,) in database.execute("SELECT name FROM other.sqlite_master")}
+            if "answers" in tables and "numbers" not in tables:
+                raise InputError(
+                    f"The answer store {source} was written by an earlier version, whose rows have no checksum and "
+                    "cannot be verified; compute its answers again."
+                )
             database.execute("BEGIN IMMEDIATE")
-            query = (
-                "SELECT count(*), max(abs(a.logprob - b.logprob)) FROM other.answers b JOIN main.answers a USING (key)"
-            )
+            damaged = sum(_add_sound(database, table) for table in TABLES)
+            query = "SELECT count(*), max(abs(a.logprob - b.logprob)) FROM sound_numbers b JOIN numbers a USING (key)"
             present, difference = database.execute(query).fetchone()
-            new = database.execute("INSERT OR IGNORE INTO main.answers SELECT key, logprob FROM other.answers").rowcount
-            columns = "text, key, n_tokens, merged, truncated"
-            database.execute(f"INSERT OR IGNORE INTO main.readings SELECT {columns} FROM other.readings")
+            insert = "INSERT OR IGNORE INTO main.{0} SELECT * FROM sound_{0}"
+            new, _ = (database.execute(insert.format(table)).rowcount for table in TABLES)
             database.execute("COMMIT")
-    except sqlite3.Error as error:
+    except FAULTS as error:
         raise InputError(f"Cannot merge {source} into {target}: {error}; nothing of it was merged.") from error
-    return Merged(target.name, new, present, difference or 0.0)
+    return Merged(target.name, new, present, difference or 0.0, damaged)
+
+
+def _add_sound(database: sqlite3.Connection, table: str) -> int:
+    """Copies the undamaged rows of `other` to a temporary table, and drops the damaged rows of `main` that they replace.
+
+    Returns:
+        Damaged rows in `other`.
+    """
+    columns = TABLES[table]
+    key, places = columns.partition(",")[0], ",".join("?" * len(columns.split(",")))
+    database.execute(f"CREATE TEMP TABLE sound_{table} AS SELECT {columns} FROM main.{table} LIMIT 0")
+    rows = database.execute(f"SELECT {columns} FROM other.{table}").fetchall()
+    sound = undamaged(table, rows)
+    database.executemany(f"INSERT INTO sound_{table} VALUES ({places})", sound)
+    query = f"SELECT {columns} FROM main.{table} WHERE {key} IN (SELECT {key} FROM sound_{table})"
+    shared = database.execute(query).fetchall()
+    kept = {row[0] for row in undamaged(table, shared)}
+    database.executemany(f"DELETE FROM main.{table} WHERE {key} = ?", [row[:1] for row in shared if row[0] not in kept])
+    return len(rows) - len(sound)
 
 
 def export_stores(target: str) -> list[str]:
