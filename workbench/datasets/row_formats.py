@@ -1,0 +1,203 @@
+"""Rows out of the text of a file: the cells of a CSV, the values of JSON lines or of a JSON array, with their lines.
+
+Lines are counted as an editor does: they end at a line feed, a carriage return or both, and at no other character.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InputError
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+BLANK = re.compile(r"[ \t\r\n]*")
+SPACED_QUOTE = re.compile(r'(^|[,;\t])[ \t]+"(?![",;\t\r\n]|$)')
+SIGNATURES = {
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+    b"PK\x03\x04": "an Excel workbook or a zip archive; save the sheet as CSV in UTF-8",
+    b"\x1f\x8b": "compressed; unpack it",
+    b"PAR1": "a Parquet file; end its name in .parquet",
+}
+"""First bytes of files that are no text -> what they are and the way out."""
+
+
+class Written(float):
+    """A number with a fraction or an exponent, and the text the file writes it as."""
+
+    def __new__(cls, text: str) -> Written:
+        """Read the text of a JSON number."""
+        made = super().__new__(cls, text)
+        if math.isinf(made):
+            raise ValueError(f"{text} is too large for a number; put it in quotes")
+        made.text = text
+        return made
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """The lines of a file with their ends."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for line in file:
+            if "\0" in line:
+                raise not_utf8(path)
+            yield line
+
+
+def not_utf8(path: Path) -> InputError:
+    """The sentence about a file that is no UTF-8 text: what it is, or the line and the byte that show it."""
+    with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(0)
+        for signature, said in SIGNATURES.items():
+            if start.startswith(signature):
+                return InputError(f"{path.name} is {said}.")
+        count = 0
+        for line in file:
+            try:
+                bad = line.index(b"\0") if b"\0" in line else -1
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                bad = error.start if bad < 0 else min(bad, error.start)
+            count += len(re.findall(rb"\r(?!\n)", line[: bad if bad >= 0 else None])) + 1
+            if bad >= 0:
+                return InputError(
+                    f"{path.name}, line {count}, holds the byte 0x{line[bad]:02X} where UTF-8 text has none; save the "
+                    "file as UTF-8 (in a spreadsheet: CSV UTF-8)."
+                )
+    return InputError(f"{path.name} is not UTF-8 text; save it as UTF-8.")
+
+
+def csv_cells(path: Path, separator: str, comments: bool) -> Iterator[tuple[int, list[str]]]:
+    """Pairs (line on which a row begins, its cells); rows in which every cell is blank are left out."""
+    count, first, raw = 0, 0, ""
+
+    def feed() -> Iterator[str]:
+        nonlocal count, first, raw
+        for line in text_lines(path):
+            count += 1
+            if not first and comments and line.startswith("#"):
+                continue
+            first, raw = first or count, raw + line if first else line
+            yield line
+
+    table = csv.reader(feed(), strict=True, delimiter=separator)
+    while True:
+        first = 0
+        try:
+            cells = next(table)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(_ill_formed(path.name, first, count, str(error))) from None
+        if any(cell[:1].isspace() and cell.lstrip()[:1] == '"' for cell in cells) and SPACED_QUOTE.search(raw):
+            raise InputError(
+                f"{path.name}, line {first} has a space before a double quote that opens a cell, so that the quote is "
+                "text; delete the space."
+            )
+        if any(cell.strip() for cell in cells):
+            yield first, cells
+
+
+def _ill_formed(name: str, first: int, last: int, error: str) -> str:
+    """What is wrong with the quotes of a CSV."""
+    lines = f"line {first}" if first == last else f"lines {first} to {last}"
+    if "field limit" in error:
+        return (
+            f"{name}, {lines} hold a cell of more than {csv.field_size_limit():,} characters; close its double quotes, "
+            "or write texts that are so long as JSON lines (.jsonl)."
+        )
+    if "end of data" in error:
+        return f"{name}: a double quote is not closed in the row that begins on line {first}; close it."
+    return (
+        f"{name}, {lines} are not a well-formed CSV row ({error}); put the whole cell in double quotes, and double "
+        "those within it."
+    )
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Pairs (line, value)."""
+    for count, line in enumerate(text_lines(path), start=1):
+        if line := line.strip(" \t\r\n"):
+            value, end = _parsed(f"{path.name}, line {count}", line, 0)
+            if end < len(line):
+                raise _no_json(f"{path.name}, line {count}", f"{line[end : end + 20]!r} after its end")
+            yield count, value
+
+
+def json_array(path: Path) -> Iterator[tuple[int, Any]]:
+    """Pairs (line, element) of an array."""
+    text = "".join(text_lines(path))
+    ends = [match.end() for match in re.finditer(r"\r\n?|\n", text)]
+
+    def where(at: int) -> str:
+        return f"{path.name}, line {bisect_right(ends, at) + 1}"
+
+    def after(at: int, marks: str) -> tuple[str, int]:
+        """The next character that is not blank, which must be one of the marks, and the position behind it."""
+        at = BLANK.match(text, at).end()  # type: ignore[union-attr]
+        if not (mark := text[at : at + 1]) or mark not in marks:
+            raise _no_json(where(at), f"{repr(mark) if mark else 'the end'} where {' or '.join(marks)} is needed")
+        return mark, at + 1
+
+    mark, at = after(0, "[")
+    while mark != "]":
+        at = BLANK.match(text, at).end()  # type: ignore[union-attr]
+        if mark == "[" and text[at : at + 1] == "]":
+            return
+        value, end = _parsed(where(at), text, at)
+        yield bisect_right(ends, at) + 1, value
+        mark, at = after(end, ",]")
+    if rest := text[at:].strip(" \t\r\n"):
+        raise _no_json(where(at), f"{rest[:20]!r} after its end")
+
+
+def _parsed(where: str, text: str, at: int) -> tuple[Any, int]:
+    """The JSON value at a position of a text, and the position behind it."""
+    try:
+        value, end = DECODER.raw_decode(text, at)
+        if "\\u" in text[at:end]:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where} holds half a character (a lone surrogate); write the character itself.") from None
+    except json.JSONDecodeError as error:
+        raise _no_json(where, f"{error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise _no_json(where, str(error)) from None
+    return value, end
+
+
+def _no_json(where: str, why: str) -> InputError:
+    return InputError(f"{where} is not JSON ({why}); write each row as one object {{...}} with double quotes.")
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)!r} twice")
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
+        raise ValueError(f"{text[:24]} is too large for a number; put it in quotes")
+    return int(text)
+
+
+def _constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON; write null where there is no number")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=Written, parse_int=_integer, parse_constant=_constant)
