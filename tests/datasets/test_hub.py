@@ -1,7 +1,10 @@
 """Adapters of the hub's schemas, each on three rows written for the project."""
 
+import csv
+import json
 import re
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -156,6 +159,101 @@ def test_details_of_the_other_rows():
         "template": "winogender-baker.guest.1",
     }
     assert hub.gpqa(ROWS["gpqa"][0]).tags == {"subject": "Physics"}
+
+
+def test_references_are_the_distinct_texts_that_are_there(served):
+    row = ROWS["truthful_qa"][0]
+    served.rows = [
+        {**row, "correct_answers": ["Yes", " ", "Yes "], "incorrect_answers": ["No", "", "No", "Never"]},
+        {**row, "question": "Who?", "correct_answers": ["Unknown"], "incorrect_answers": ["Unknown", "Ann"]},
+        {**row, "question": "When?", "correct_answers": ["", ""]},
+    ]
+    questions = load_questions("hub:truthful_qa", shuffle=False)
+    assert [[option.text for option in q.options] for q in questions] == [[" Yes", " No", " Never"]]
+    assert questions.dropped == {"an answer listed as right and as wrong": 1, "fewer than two options": 1}
+
+
+def test_a_question_of_two_subjects_counts_in_both_and_is_no_example_of_itself(served):
+    first, second = ROWS["mmlu"][:2]
+    served.rows = [first, first, {**first, "subject": "tables"}, {**first, "subject": "tables"}, second]
+    questions = load_questions("hub:mmlu")
+    assert [q.tags["subject"] for q in questions] == ["sums", "tables", "sums"]
+    assert questions.dropped == {"the same question again": 2}
+    plain = hub.mmlu(first).id
+    assert [q.id for q in questions] == [plain, f"{plain}-tables", hub.mmlu(second).id]
+    for seed in range(8):
+        shown = load_questions("hub:mmlu", shots=1, seed=seed)
+        assert not any(q.prompt_text.count("0 + 1?") > 1 for q in shown)
+
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real files are not beside the checkout (../shared/data)")
+PUBLISHED = json.loads((DATA / "expected.json").read_text()) if DATA.is_dir() else {}
+
+
+@needs_data
+def test_truthful_qa_loses_two_of_its_817_questions(served):
+    with (DATA / "truthfulqa_27_rows.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = {"correct_answers": "Correct Answers", "incorrect_answers": "Incorrect Answers"}
+    served.rows = [
+        {"question": row["Question"], "category": row["Category"]}
+        | {field: row[column].split(";") for field, column in names.items()}
+        for row in rows
+    ]
+    questions = load_questions("hub:truthful_qa")
+    assert (len(questions), questions.dropped) == (25, {"an answer listed as right and as wrong": 2})
+    assert PUBLISHED["truthful_qa"]["product"] + len(questions) == find("hub:truthful_qa").n == 815
+
+
+@needs_data
+def test_mmlu_keeps_every_question_of_college_medicine(served):
+    with (DATA / "mmlu_repeats.csv").open(encoding="utf-8") as file:
+        repeats = list(csv.DictReader(file))
+    places = [(r["first_subject"], r["first_row"]) * 2 for r in repeats]
+    places += [(r["subject"], r["row"], r["first_subject"], r["first_row"]) for r in repeats]
+    blank = {"choices": ["1", "2", "3", "4"], "answer": 0}
+    served.rows = [
+        {"subject": subject, "question": f"{first} {number}?", **blank}
+        for subject, _, first, number in dict.fromkeys(places)
+    ]
+    with (DATA / "mmlu_same_option_twice.csv").open(encoding="utf-8") as file:
+        served.rows += [
+            {**row, "choices": [row[k] for k in "ABCD"], "answer": int(row["answer"])} for row in csv.DictReader(file)
+        ]
+    questions = load_questions("hub:mmlu")
+    assert questions.dropped == {"the same question again": 28, "the same option twice": 9}
+    assert sum(q.tags["subject"] == "college_medicine" for q in questions) == 78  # and 95 that stand nowhere else
+    assert find("hub:mmlu").n == PUBLISHED["mmlu"]["published"] - 28 - 9 == 14005
+
+
+@needs_data
+def test_commonsense_qa_lists_an_option_twice_24_times(served):
+    lines = (DATA / "commonsense_qa_24_rows.jsonl").read_text("utf-8").splitlines()
+    nested = [json.loads(line) for line in lines if line.strip()]
+    served.rows = [labelled("Kept?", ["yes", "no"], "A")] + [
+        {"question": r["question"]["stem"], "answerKey": r["answerKey"]}
+        | {"choices": {k: [each[k] for each in r["question"]["choices"]] for k in ("label", "text")}}
+        for r in nested
+    ]
+    questions = load_questions("hub:commonsense_qa")
+    assert questions.dropped == {"the same option twice": 24}
+    assert find("hub:commonsense_qa").n == PUBLISHED["commonsense_qa"]["published"] - 24 == 1197
+
+
+@needs_data
+def test_winogender_is_read_whole(served):
+    with (DATA / "winogender_all_sentences.tsv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    served.rows = []
+    for row in rows:
+        occupation, participant, label, gender, _ = row["sentid"].split(".")
+        pronoun = re.search(r"\b(he|she|they|his|her|their|him|them)\b", row["sentence"])[0]
+        about = {"occupation": occupation, "participant": participant, "label": label, "gender": gender}
+        served.rows.append({**row, **about, "pronoun": pronoun})
+    questions = load_questions("winogender")
+    assert len(questions) == find("winogender").n == 720 and not questions.dropped
+    assert len({q.tags["template"] for q in questions}) == 240
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,15 @@ def test_ties_of_reward_bench_2_are_left_out_and_say_why():
         SOURCES["reward_bench_2"].case(record)
 
 
+def test_a_case_of_two_sections_counts_in_both(monkeypatch):
+    record = RECORDS["reward_bench"][0]
+    rows = [record, record, record | {"subset": "safety"}]
+    monkeypatch.setattr(Hub, "read", lambda hub, name, subset, revision: (rows, "pinned"))
+    cases = load_cases("reward_bench")
+    assert [case.tags["section"] for case in cases] == ["chat", "safety"] and len(set(cases.ids)) == 2
+    assert cases.dropped == {"the same case again": 1} and cases.ids[1] == f"{cases.ids[0]}-safety"
+
+
 def test_every_hub_set_is_pinned_to_a_commit():
     places = [source.place for source in SOURCES.values() if isinstance(source.place, Hub)]
     assert len(places) == 7

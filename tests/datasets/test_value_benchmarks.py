@@ -227,3 +227,11 @@ def test_opinion_qa_weighs_and_splits_refusals_off(tmp_path):
     assert a["share"].tolist() == [0.25, 0.75] and a[["n_used", "n_dropped"]].iloc[0].tolist() == [2, 1]
     with pytest.raises(InputError, match=r"Unknown column 'AGE' of responses.csv"):
         load_opinion_qa(tmp_path, "AGE")
+
+
+def test_a_story_told_of_two_countries_is_asked_for_both():
+    stories = [RECORDS["normad"], {**RECORDS["normad"], "Country": "elsewhere"}, RECORDS["normad"]]
+    found = load_choices("normad", records=stories)
+    assert found.dropped == {"the same as another": 1} and len({q.id for q in found}) == len(found)
+    items = {q.tags["group"]: q.tags["item"] for q in found}
+    assert items["elsewhere"] == f"{items['no_where']}-elsewhere"

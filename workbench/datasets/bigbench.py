@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from workbench.datasets.items import Benchmark, Item, Record, Unusable, choices
+from workbench.datasets.items import Benchmark, Item, Record, Unusable, references
 from workbench.datasets.packaged import Packaged, Reader, read_records
 from workbench.packages import Package
 from workbench.questions import Option, Role, Tag
@@ -52,7 +52,7 @@ def read_with_categories(path: Path) -> list[Record]:
 def truthful_qa(record: Record) -> Item:
     """All true and all false reference answers of a question."""
     tags = {"subject": record["Category"], "category": record["Category"]}
-    return Item(record["Question"], choices(record["True answers"], record["False answers"]), tags=tags)
+    return Item(record["Question"], references(record, "True answers", "False answers"), tags=tags)
 
 
 def truthful_qa_mc(record: Record) -> Item:

@@ -30,8 +30,8 @@ def names() -> pd.DataFrame:
     """What can be asked: one row a benchmark.
 
     Returns:
-        Columns `name` (what `load_questions` takes), `description`, `n` (questions), `source` (embedded, or hub: needs
-        a network the first time), `subsets` and `licence`.
+        Columns `name` (what `load_questions` takes), `description`, `n` (questions that are given; see docs/data.md),
+        `source` (embedded, or hub: needs a network the first time), `subsets` and `licence`.
     """
     import pandas as pd
 
@@ -170,7 +170,7 @@ def _read(
     seen: dict[str, str] = {}
     for record in records:
         try:
-            item = set_apart(check(benchmark.item(record)), seen)
+            item = set_apart(check(benchmark.item(record)), seen, by="subject")
         except Unusable as reason:
             dropped[str(reason)] += 1
             continue
@@ -220,9 +220,10 @@ def _with_examples(
             break
     if len(examples) < shots or len(items) == shots:
         raise InputError(f"{shots} worked examples leave nothing to ask of {len(items)} questions; take fewer shots.")
-    dropped["shown as a worked example"] += shots
-    taken = {item.id for item in examples}
-    return [item for item in items if item.id not in taken], replace(how, examples=tuple(reversed(examples)))
+    taken = {replace(item, apart="").id for item in examples}  # what stands again in another subject would be answered
+    left = [item for item in items if replace(item, apart="").id not in taken]
+    dropped["shown as a worked example"] += len(items) - len(left)
+    return left, replace(how, examples=tuple(reversed(examples)))
 
 
 def _permuted(items: Sequence[Named], seed: int) -> list[Named]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from workbench.datasets.items import Benchmark, Item, Record, choices, keyed
+from workbench.datasets.items import Benchmark, Item, Record, choices, keyed, references
 from workbench.errors import InputError
 from workbench.questions import Option
 
@@ -68,9 +68,9 @@ class Hub:
 
 
 def truthful_qa(record: Record) -> Item:
-    """All true and all false reference answers of a question."""
+    """All true and all false reference answers of a question; a list that ends in ";" has an empty one."""
     tags = {"subject": record["category"], "category": record["category"]}
-    return Item(record["question"], choices(record["correct_answers"], record["incorrect_answers"]), tags=tags)
+    return Item(record["question"], references(record, "correct_answers", "incorrect_answers"), tags=tags)
 
 
 def mmlu(record: Record) -> Item:
@@ -164,7 +164,7 @@ BENCHMARKS = (
     Benchmark(
         "truthful_qa",
         "common misconceptions, all reference answers, 38 categories",
-        817,
+        815,
         "Apache-2.0",
         Hub("truthfulqa/truthful_qa", "741b8276f2d1982aa3d5b832d3ee81ed3b896490", "validation", "generation"),
         truthful_qa,
@@ -172,7 +172,7 @@ BENCHMARKS = (
     Benchmark(
         "mmlu",
         "exam questions from 57 subjects",
-        14042,
+        14005,
         "MIT",
         Hub("cais/mmlu", "c30699e8356da336a370243923dbaf21066bb9fe", "test", "all"),
         mmlu,
@@ -262,14 +262,14 @@ BENCHMARKS = (
         "winogender",
         "pronouns and occupations, in three genders",
         720,
-        "terms of the original repository",
+        "MIT",
         Hub("oskarvanderwal/winogender", "d1cdb5b708800c151d09c5d8817290d3f6ced9f4", "test", "all"),
         winogender,
     ),
     Benchmark(
         "commonsense_qa",
         "everyday knowledge, 5 options",
-        1221,
+        1197,
         "MIT",
         Hub("tau/commonsense_qa", "94630fe30dad47192a8546eb75f094926d47e155", "validation"),
         labelled,

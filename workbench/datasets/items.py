@@ -47,24 +47,43 @@ def exact_texts(item: Item) -> str:
     return repr((item.context, item.stem, sorted(option.text for option in item.options)))
 
 
-def set_apart(item: Item, seen: dict[str, str], where: str = "") -> Item | None:
+def set_apart(item: Item, seen: dict[str, str], where: str = "", by: str = "") -> Item | None:
     """The item under an id of its own, or None where the same texts, compared exactly, were seen before.
 
     Ids fold case and compatibility forms (2³ and 23), so the second of two items that differ in these alone gets an id
-    that ends in a hash of its exact texts.
+    that ends in a hash of its exact texts. The same texts under another value of the tag `by` are kept too, so that
+    results by subject or country leave nothing out: there the id ends in that value.
 
     Args:
         item: The next item of a source.
         seen: What was seen so far: exact texts and ids -> where; begins empty.
         where: Where the item stands, for errors.
+        by: The tag by which results are grouped.
     """
-    texts = exact_texts(item)
-    if texts in seen:
+    texts, group = exact_texts(item), str(item.tags.get(by) or "")
+    both = repr((group, texts))
+    if both in seen:
         return None
     if item.id in seen:
-        item = replace(item, apart=hashlib.sha256(texts.encode()).hexdigest()[:6])
-    seen |= {texts: where, item.id: where}
+        item = replace(item, apart=group if group and texts in seen else hashlib.sha256(texts.encode()).hexdigest()[:6])
+    if item.id in seen:
+        item = replace(item, apart=hashlib.sha256(both.encode()).hexdigest()[:6])
+    seen |= {both: where, texts: where, item.id: where}
     return item
+
+
+def references(record: Record, correct: str, wrong: str) -> tuple[Option, ...]:
+    """Options from two fields of reference answers: empty ones skipped, repeats within a field merged.
+
+    Raises:
+        Unusable: A text is a reference of both kinds.
+    """
+    right, not_right = (
+        dict.fromkeys(text.strip() for text in record[name] if text.strip()) for name in (correct, wrong)
+    )
+    if right.keys() & not_right.keys():
+        raise Unusable("an answer listed as right and as wrong")
+    return choices(right, not_right)
 
 
 def choices(correct: Iterable[str], wrong: Iterable[str], abstain: Iterable[str] = ()) -> tuple[Option, ...]:
@@ -117,7 +136,7 @@ class Benchmark:
     description: str
     """What it asks, in a few words."""
     n: int
-    """Questions a loader gives (of the first subset)."""
+    """Questions the loader gives (of the first subset); of the split, where the real records could not be read."""
     licence: str
     """Licence or terms as far as known."""
     place: Place

