@@ -17,6 +17,7 @@ from workbench.datasets.judging import (
     after_reasoning,
     can_fill,
     checklist,
+    likelihood,
     pairwise,
     pointwise,
     reasoning_prompts,
@@ -244,6 +245,26 @@ def test_ties_of_reward_bench_2_are_left_out_and_say_why():
     record = {"prompt": "p", "chosen": ["c", "d"], "rejected": ["r"], "subset": "Ties"}
     with pytest.raises(Unusable, match="part Ties"):
         SOURCES["reward_bench_2"].case(record)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_turns_of_helpsteer_are_a_dialogue(chat):
+    prompt = "What is a fjord?\n<extra_id_1>Assistant\nA sea inlet, says <extra_id_1>User.\n<extra_id_1>User\nWhere?"
+    rows = [{"prompt": prompt, "response": text, "helpfulness": k} for k, text in enumerate(("Norway.", "Chile."))]
+    case = SOURCES["helpsteer2"].case({"rows": rows})
+    said = "What is a fjord?", "A sea inlet, says <extra_id_1>User.", "Where?"
+    assert case.question == f"User: {said[0]}\n\nAssistant: {said[1]}\n\nUser: {said[2]}"
+    (asked,) = likelihood([case], chat=chat)
+    if chat:
+        assert [(m.role, m.content) for m in asked.prompt] == list(zip(("user", "assistant", "user"), said))
+    else:
+        assert asked.prompt == f"Question: {said[0]}\nAnswer: {said[1]}\n\nQuestion: {said[2]}\nAnswer:"
+    alone = SOURCES["helpsteer2"].case({"rows": [{**row, "prompt": "<extra_id_1> is what?"} for row in rows]})
+    assert (alone.question, alone.messages) == ("<extra_id_1> is what?", ())
+    assert likelihood([alone])[0].prompt == "Question: <extra_id_1> is what?\nAnswer:"
+    for bad in ("a\n<extra_id_1>User\nb", "a\n<extra_id_1>Assistant\nb"):
+        with pytest.raises(Unusable):
+            SOURCES["helpsteer2"].case({"rows": [{**row, "prompt": bad} for row in rows]})
 
 
 def test_a_case_of_two_sections_counts_in_both(monkeypatch):

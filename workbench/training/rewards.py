@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.datasets.value_drift import PLAIN
 from workbench.errors import InputError
 from workbench.metrics.drift import log_sigmoid_combination
 from workbench.training.algorithms import ALGORITHMS, Reward, checked_rows
-from workbench.training.exchanges import as_trained
+from workbench.training.exchanges import Asked, as_trained
 from workbench.training.folders import checkpoint_folder
 from workbench.training.keys import need_function
 from workbench.training.series import CheckpointSeries
@@ -41,7 +42,7 @@ def reward_function(series: CheckpointSeries, step: int) -> Reward:
     score = _scorer(series, step)
 
     def reward(prompts: Sequence[Any], completions: Sequence[Any], **_: Any) -> list[float]:
-        return [score(_text(prompt), _text(completion)) for prompt, completion in zip(prompts, completions)]
+        return [score(_asked(prompt), _text(completion)) for prompt, completion in zip(prompts, completions)]
 
     return _named(reward, f"reward_model_{series.load(step).fingerprint[:12]}")
 
@@ -81,7 +82,7 @@ def _named(reward: Reward, name: str) -> Reward:
     return reward
 
 
-def _scorer(series: CheckpointSeries, step: int) -> Callable[[str, str], float]:
+def _scorer(series: CheckpointSeries, step: int) -> Callable[[Asked, str], float]:
     """What gives a prompt and a response their reward."""
     import torch
     from peft import PeftModel
@@ -99,7 +100,7 @@ def _scorer(series: CheckpointSeries, step: int) -> Callable[[str, str], float]:
     network = PeftModel.from_pretrained(network, str(checkpoint_folder(series.folder, step)))
     network.eval()
 
-    def score(prompt: str, response: str) -> float:
+    def score(prompt: Asked, response: str) -> float:
         ids = torch.tensor([_ids(tokenizer, prompt, response)], device=series.parent.network.device)
         with torch.inference_mode():
             reward = float(network(input_ids=ids).logits[0, 0])
@@ -110,12 +111,18 @@ def _scorer(series: CheckpointSeries, step: int) -> Callable[[str, str], float]:
     return score
 
 
+def _asked(given: Asked) -> Asked:
+    """What a trainer sampled from: messages, or the plain form of a prompt, whose frame is put around it again."""
+    before, after = PLAIN.split("{text}")
+    return given.removeprefix(before).removesuffix(after) if isinstance(given, str) else given
+
+
 def _text(given: Any) -> str:
     """A text, or the last message of an exchange."""
     return given if isinstance(given, str) else str(given[-1]["content"])
 
 
-def _ids(tokenizer: Any, prompt: str, response: str) -> list[int]:
+def _ids(tokenizer: Any, prompt: Asked, response: str) -> list[int]:
     """The exchange as it was trained on: as a chat where there is a template, else as text with an end token."""
     row = as_trained(tokenizer, {"prompt": prompt, "completion": response})
     if tokenizer.chat_template:
