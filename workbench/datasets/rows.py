@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 
 from workbench.datasets.row_formats import SEPARATORS, csv_cells, json_array, json_lines, not_utf8
 from workbench.errors import InputError, unknown
+from workbench.questions import Tag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +104,21 @@ class Row(Mapping[str, Any]):
         if (found := number(value)) is None:
             raise self.wrong(f"{value!r} in column {column!r} is no number; write one as in 2.5, or leave it empty.")
         return found
+
+    def tag(self, column: str) -> Tag:
+        """A value that travels with every answer: a text, a number, true or false, or None where there is none.
+
+        Raises:
+            InputError: It is a list or an object.
+        """
+        value = self.cells.get(column)
+        if value is None or value == "":
+            return None
+        if isinstance(value, str | bool | int):
+            return value
+        if isinstance(value, float):
+            return float(value)
+        raise self.wrong(f"{column} holds {type(value).__name__}; a tag is one text or number.")
 
 
 def number(value: object) -> float | None:

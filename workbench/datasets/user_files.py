@@ -6,7 +6,6 @@ from pathlib import Path
 
 from workbench.datasets.items import Item, choices, exact_texts, set_apart
 from workbench.datasets.rows import Row, read_rows
-from workbench.questions import Tag
 
 SUFFIXES = (".csv", ".jsonl")
 NEEDED = ("question", "correct", "wrong")
@@ -63,19 +62,10 @@ def _item(row: Row) -> Item:
         question,
         choices(texts["correct"], texts["wrong"]),
         context=row.text("context").strip(),
-        tags={name: _tag(row, name) for name in row if name not in KNOWN or name == "subject"},
+        tags={
+            name: row.tag(name) if name != "subject" else row.text(name) or None
+            for name in row
+            if name not in KNOWN or name == "subject"
+        },
         abstain=tuple(texts["abstain"]),
     )
-
-
-def _tag(row: Row, name: str) -> Tag:
-    value = row[name]
-    if value is None or value == "":
-        return None
-    if name == "subject":
-        return row.text(name)
-    if isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return float(value)
-    raise row.wrong(f"{name} holds {type(value).__name__}; a tag is one text or number.")
