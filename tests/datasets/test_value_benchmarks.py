@@ -1,5 +1,6 @@
 """Adapters of value benchmarks and opinion data, on records written for the project."""
 
+import csv
 from collections import Counter
 
 import numpy as np
@@ -225,8 +226,63 @@ def test_opinion_qa_weighs_and_splits_refusals_off(tmp_path):
     assert found.dropped == {"not asked, or fewer than two options": 1}
     a = found.shares[found.shares.group == "A"]
     assert a["share"].tolist() == [0.25, 0.75] and a[["n_used", "n_dropped"]].iloc[0].tolist() == [2, 1]
-    with pytest.raises(InputError, match=r"Unknown column 'AGE' of responses.csv"):
+    with pytest.raises(InputError, match=r"American_Trends_Panel_W26: Unknown column 'AGE' of responses.csv"):
         load_opinion_qa(tmp_path, "AGE")
+
+
+INFO = {
+    "SAFE_W43": ("How safe?", "['Very safe', 'Not safe', 'Refused']", "[2.0, 1.0]"),
+    "IMP_W43": ("How good is it to be red?", "['Good', 'Bad', 'Refused']", "[1.0, 2.0]"),
+}
+
+
+def panel(folder, info=(), answers="", header="SAFE_W43,IMP_W43,POLPARTY,WEIGHT_W43,WEIGHT_W42", metadata=True):
+    """A wave as OpinionQA lays it out."""
+    wave = folder / "human_resp" / "American_Trends_Panel_W43"
+    wave.mkdir(parents=True, exist_ok=True)
+    rows = [("", "key", "question", "references", "option_ordinal"), *((i, *row) for i, row in enumerate(info))]
+    with (wave / "info.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    default = "Very safe,Good,Left,3,1\nNot safe,Bad,Left,1,9\nNot safe,Good,Refused,1,1\nVery safe,Bad,Right,2,1\n"
+    (wave / "responses.csv").write_text(f"{header}\n{answers or default}")
+    if metadata:
+        (wave / "metadata.csv").write_text(",key,options\n3,POLPARTY,\"['Left', 'Right', 'Other']\"\n")
+    else:
+        (wave / "metadata.csv").unlink(missing_ok=True)
+    return folder
+
+
+def test_a_key_of_info_that_stands_again_is_counted(tmp_path):
+    (question, *rest) = INFO["IMP_W43"]
+    again = [("IMP_W43", f"{question[:-1]} or {colour}?", *rest) for colour in ("blue", "green")]
+    folder = panel(tmp_path, [(key, *row) for key, row in INFO.items()] + again)
+    found = load_opinion_qa(folder)
+    assert [item.text for item in found.instrument.items] == [row[0] for row in INFO.values()]
+    assert found.dropped["a key of info.csv again"] == 2
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_those_who_refused_to_say_are_no_party_and_the_weight_is_the_waves(tmp_path, metadata):
+    found = load_opinion_qa(panel(tmp_path, [(key, *row) for key, row in INFO.items()], metadata=metadata))
+    assert sorted(found.shares["group"].unique()) == ["Left", "Right"]
+    left = found.shares[(found.shares.group == "Left") & (found.shares.item == "SAFE_W43")]
+    assert left["share"].tolist() == [0.25, 0.75]  # by WEIGHT_W43; by the first column of weights .9 and .1
+    assert found.dropped == {"respondents of groups that are not listed": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"info": [("SAFE_W43", "How?", "['a', 'b'", "[1, 2]")]}, r"W43: info.csv, line 2: references is no list"),
+        ({"info": [("SAFE_W43", "How?", "['a', 'b']", "['x', 'y']")]}, r"W43: info.csv, line 2: SAFE_W43 cannot"),
+        ({"header": "SAFE_W43,IMP_W43,POLPARTY,WEIGHT_W42,W"}, r"W43: .*'WEIGHT_W43'.* of responses.csv"),
+        ({"answers": "Very safe,Good,1,3,1\n"}, r"W43: No value of 'POLPARTY' in responses.csv \('1'\) is listed"),
+    ],
+)
+def test_what_is_wrong_in_a_wave_is_named_with_wave_file_and_key(tmp_path, change, says):
+    given = {"info": [(key, *row) for key, row in INFO.items()]} | change
+    with pytest.raises(InputError, match=says):
+        load_opinion_qa(panel(tmp_path, **given))
 
 
 def test_a_story_told_of_two_countries_is_asked_for_both():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -16,6 +16,8 @@ from workbench.datasets.hub import Hub
 from workbench.datasets.items import Record
 from workbench.datasets.packaged import Packaged
 from workbench.datasets.populations import check_shares, load_microdata
+from workbench.datasets.row_formats import csv_cells
+from workbench.datasets.rows import Row, read_rows
 from workbench.datasets.surveys import Instrument, SurveyItem
 from workbench.errors import InputError, unknown
 
@@ -31,7 +33,12 @@ WEST = (
     *("Portugal", "Greece", "Luxembourg", "Andorra", "Northern Ireland"),
 )
 """North America and Western Europe as this project divides, spelled like GlobalOpinionQA and the country table."""
-NO_OPINION = re.compile(r"\b(don.?t know|no answer|refused|refuse|not asked|missing|prefer not)\b|\(vol", re.IGNORECASE)
+NO_OPINION = re.compile(
+    r"\b(?:do(?:n.?| no)t know|no answer|refused?|not (?:asked|applicable)|missing|prefer not|inap)\b"
+    r"|\((?:vol|do not read|spontaneous)|-\d+:-\d+|^(?:dk|n/a|never heard of|can.?t (?:rate|say|choose))\b",
+    re.IGNORECASE,
+)
+"""Options that are no opinion: not known, not answered or asked, not applicable, volunteered, or a code of missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +141,21 @@ def load_subpop(
 def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | None = None, seed: int = 0) -> Opinions:
     """OpinionQA (2303.17548) from its own files, which lie on CodaLab and not on the hub (Pew's terms).
 
-    Answers are weighted by the wave's weight; refusals are split off and counted in the shares' `n_dropped`.
+    Answers are weighted by `WEIGHT_W<wave>`; refusals are split off and counted in the shares' `n_dropped`. Groups are
+    those that the wave's metadata.csv lists, as in OpinionQA's own tables; without that file all but refusals. Of rows
+    of info.csv with one key (one column, asked in several wordings) the first is taken.
 
     Args:
-        folder: Holds a folder American_Trends_Panel_W* per wave, with info.csv and responses.csv.
+        folder: Holds a folder American_Trends_Panel_W* per wave, with info.csv, responses.csv and metadata.csv.
         attribute: Column of the responses that divides people: POLPARTY, CREGION, AGE, SEX, EDUCATION, RELIG ...
         n: Items, drawn with the seed; all for None.
         seed: Of the draw.
+
+    Returns:
+        The opinions; `dropped` counts rows of info.csv, and respondents of groups that are not listed.
+
+    Raises:
+        InputError: No folder of a wave, or a file of one cannot be read; the wave, the file and the key are named.
     """
     import pandas as pd
 
@@ -148,24 +163,72 @@ def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | No
     if not waves:
         raise InputError(f"{folder} holds no folder American_Trends_Panel_W*; give the folder human_resp of OpinionQA.")
     dropped: Counter[str] = Counter()
-    items: list[SurveyItem] = []
+    items: dict[str, SurveyItem] = {}
     parts: list[pd.DataFrame] = []
     for wave in waves:
-        columns = list(pd.read_csv(wave / "responses.csv", nrows=0).columns)
-        weight = next((name for name in columns if name.startswith("WEIGHT")), None)
-        asked = []
-        for row in pd.read_csv(wave / "info.csv").to_dict("records"):
-            options, places = (ast.literal_eval(row[name]) for name in ("references", "option_ordinal"))
-            item = _panel_item(str(row["key"]), str(row["question"]), options[: len(places)], places)
-            if item is None or item.id not in columns:
-                dropped["not asked, or fewer than two options"] += 1
-            else:
-                asked.append(item)
-        items += asked
-        codes = {item.id: item.scale for item in asked}
-        parts.append(load_microdata(wave / "responses.csv", codes, attribute, weight))
+        try:
+            asked = _asked(wave, items, dropped)
+            items |= asked
+            codes = {key: item.scale for key, item in asked.items()}
+            weight = f"WEIGHT_W{wave.name.rpartition('_W')[2]}"
+            found = load_microdata(wave / "responses.csv", codes, attribute, weight) if codes else pd.DataFrame()
+            parts.append(_listed(found, wave, attribute, dropped))
+        except InputError as error:
+            raise InputError(f"{wave.name}: {error}") from None
     rows = pd.concat(parts).to_dict("records")
-    return _drawn("opinion_qa", "Pew Research Center's terms", items, rows, n, seed, dropped)
+    return _drawn("opinion_qa", "Pew Research Center's terms", list(items.values()), rows, n, seed, dropped)
+
+
+def _asked(wave: Path, seen: Collection[str], dropped: Counter[str]) -> dict[str, SurveyItem]:
+    """The items of a wave whose answers are there, by key."""
+    path = wave / "responses.csv"
+    if not path.is_file():
+        raise InputError("responses.csv does not exist; fetch the wave's answers from OpinionQA's CodaLab folder.")
+    _, columns = next(csv_cells(path, ",", False), (0, []))
+    asked: dict[str, SurveyItem] = {}
+    for row in read_rows(wave / "info.csv", ["key", "question", "references", "option_ordinal"], ()):
+        key = row.needed("key")
+        options, places = (_python_list(row, name) for name in ("references", "option_ordinal"))
+        try:
+            item = _panel_item(key, row.needed("question"), options[: len(places)], places)
+        except (InputError, TypeError, ValueError) as error:
+            raise row.wrong(f"{key} cannot be read ({error}).") from None
+        if item is None or key not in columns:
+            dropped["not asked, or fewer than two options"] += 1
+        elif key in asked or key in seen:
+            dropped["a key of info.csv again"] += 1
+        else:
+            asked[key] = item
+    return asked
+
+
+def _listed(shares: pd.DataFrame, wave: Path, attribute: str, dropped: Counter[str]) -> pd.DataFrame:
+    """The shares of the groups that the wave's metadata.csv lists; without it, of all but refusals."""
+    path = wave / "metadata.csv"
+    rows = {row.text("key"): row for row in read_rows(path, ["key", "options"], ())} if path.is_file() else {}
+    if shares.empty or (rows and attribute not in rows):
+        if not shares.empty:
+            raise unknown("attribute", attribute, list(rows), " of metadata.csv")
+        return shares
+    listed = list(map(str, _python_list(rows[attribute], "options"))) if rows else None
+    kept = shares["group"].isin(listed) if listed else ~shares["group"].str.contains(NO_OPINION)
+    others = shares[~kept].drop_duplicates("group")
+    dropped["respondents of groups that are not listed"] += int(others[["n_used", "n_dropped"]].to_numpy().sum())
+    if not kept.any():
+        held = ", ".join(map(repr, others["group"][:5]))
+        raise InputError(f"No value of {attribute!r} in responses.csv ({held}) is listed in metadata.csv.")
+    return shares[kept]
+
+
+def _python_list(row: Row, column: str) -> list[Any]:
+    """A list that a cell writes in Python."""
+    try:
+        found = ast.literal_eval(row.text(column))
+    except (ValueError, SyntaxError):
+        found = None
+    if not isinstance(found, list):
+        raise row.wrong(f"{column} is no list: {row.text(column)[:60]!r}.")
+    return found
 
 
 def load_emotions(n: int | None = None, seed: int = 0) -> Opinions:
@@ -210,7 +273,7 @@ def _drawn(
         raise InputError(f"No item of {name!r} is left: check the names of the groups, or take all.")
     kept = {item.id for item in chosen}
     table = check_shares(pd.DataFrame([row for row in rows if row["item"] in kept]), renormalise=True)
-    return Opinions(Instrument(name, tuple(chosen), licence), table, dict(dropped))
+    return Opinions(Instrument(name, tuple(chosen), licence), table, dict(+dropped))
 
 
 def _panel_item(key: str, text: str, options: Sequence[str], places: Sequence[float]) -> SurveyItem | None:
