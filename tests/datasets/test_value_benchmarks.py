@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from workbench.datasets.hub import Hub
-from workbench.datasets.opinions import load_global_opinions, load_opinion_qa, load_opinions, load_subpop
+from workbench.datasets.opinions import WEST, load_global_opinions, load_opinion_qa, load_opinions, load_subpop
 from workbench.datasets.planted_respondents import planted_answers
 from workbench.datasets.value_benchmarks import BENCHMARKS, CONTEXTS, load_choices
 from workbench.errors import InputError
@@ -167,6 +167,40 @@ def test_global_opinions_are_parsed_without_dont_knows():
     assert found.shares["share"].tolist() == pytest.approx([0.625, 0.375])
     assert found.instrument.items[0].scale == ("Yes", "No") and not found.instrument.items[0].ordinal
     assert found.dropped == {"shares do not fit the options": 1, "fewer than two opinions, or one twice": 1}
+
+
+def test_options_that_are_no_opinion_and_countries_of_two_names():
+    options = [
+        "Good",
+        "Bad",
+        "Neither (DO NOT READ)",
+        "Both (VOL)",
+        "INAP: no internet",
+        "Never heard of",
+        "DK/Refused",
+    ]
+    options += ["Don't -9:-2", "Against it (spontaneous)", "Hard to say", "Have not heard of it"]
+    first = {
+        "Britain": [0.4, 0.1, *[0.05] * 9],
+        "S. Korea": [0.2, 0.3, *[0.05] * 9],
+        "United States": [0.5, *[0.05] * 10],
+    }
+    second = {"India (Old national sample)": [0.9, 0.1], "Great Britain": [0.2, 0.8], "South Korea": [1.0, 0.0]}
+    second |= {"India (Current national sample)": [0.3, 0.7], "China (Non-national sample)": [0.5, 0.5]}
+    records = [
+        {"question": "How is it?", "options": options, "selections": first},
+        {"question": "And now?", "options": ["Up", "Down"], "selections": second},
+    ]
+    found = load_global_opinions(records=records)
+    assert found.instrument.items[0].scale == ("Good", "Bad", "Hard to say", "Have not heard of it")
+    shares = found.shares.pivot(index="group", columns=["item", "level"], values="share")
+    assert sorted(shares.index) == ["China", "Great Britain", "India", "South Korea", "U.S.A."]
+    assert shares.loc["Great Britain", ("q0", 0)] == pytest.approx(0.4 / 0.6)
+    assert shares.loc["Great Britain", ("q1", 0)] == 0.2 and shares.loc["India", ("q1", 0)] == 0.3
+    assert found.dropped == {"a second sample of one country": 1}
+    for spelling in ("Britain", "Great Britain"):
+        assert len(load_global_opinions(records=records, groups=[spelling]).shares) == 6
+    assert "U.S.A." in WEST and "Great Britain" in WEST
 
 
 def test_opinions_are_named_by_one_text(monkeypatch):

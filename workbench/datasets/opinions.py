@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from workbench.datasets.bigbench import BIGBENCH, TASKS
+from workbench.datasets.countries import country
 from workbench.datasets.hub import Hub
 from workbench.datasets.items import Record
 from workbench.datasets.packaged import Packaged
@@ -28,17 +29,18 @@ GLOBAL_OPINIONS = Hub("Anthropic/llm_global_opinions", "cb2880488749218abb81802a
 SUBPOP = Hub("jjssuh/subpop", "886d78a5cb55a576bd82b6724c46ae0f34a2ac3e", "train")
 EMOTIONS = Packaged(BIGBENCH, f"{TASKS}/emojis_emotion_prediction/task.json")
 WEST = (
-    *("United States", "U.S.A.", "Canada", "Britain", "Great Britain", "Germany", "France", "Netherlands", "Belgium"),
+    *("U.S.A.", "Canada", "Great Britain", "Germany", "France", "Netherlands", "Belgium"),
     *("Switzerland", "Austria", "Ireland", "Denmark", "Sweden", "Norway", "Finland", "Iceland", "Italy", "Spain"),
     *("Portugal", "Greece", "Luxembourg", "Andorra", "Northern Ireland"),
 )
-"""North America and Western Europe as this project divides, spelled like GlobalOpinionQA and the country table."""
+"""North America and Western Europe as this project divides."""
 NO_OPINION = re.compile(
     r"\b(?:do(?:n.?| no)t know|no answer|refused?|not (?:asked|applicable)|missing|prefer not|inap)\b"
     r"|\((?:vol|do not read|spontaneous)|-\d+:-\d+|^(?:dk|n/a|never heard of|can.?t (?:rate|say|choose))\b",
     re.IGNORECASE,
 )
 """Options that are no opinion: not known, not answered or asked, not applicable, volunteered, or a code of missing."""
+OTHER_SAMPLE = re.compile(r"\((?:old|non)[^)]*sample\)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,15 @@ def load_global_opinions(
 ) -> Opinions:
     """GlobalOpinionQA (2306.16388, CC BY-NC-SA 4.0): survey questions with the answer shares of many countries.
 
-    "Don't know", "refused" and volunteered options are left out and the rest divided by its sum; questions whose
-    number of options differs from that of the shares are dropped. Nothing says which options are ordered, so every
-    item is taken as unordered.
+    Options that are no opinion ("don't know", "refused", "INAP", volunteered ones, those not to be read out) are left
+    out and the rest divided by its sum; questions whose number of options differs from that of the shares are dropped.
+    Nothing says which options are ordered, so every item is taken as unordered. A country goes by one name, that of
+    `country_scores` ("Britain" and "Great Britain" are one group); of several samples of a country in one question the
+    current national one is taken, else the first, and the others are counted.
 
     Args:
         n: Items, drawn with the seed; all for None.
-        groups: Countries to keep, as the data set spells them ("(Current national sample)" and the like are cut off).
+        groups: Countries to keep, in any spelling that the data set has.
         seed: Of the draw.
         revision: Commit on the hub; None for the one that public code pins.
         records: The records, if they were read elsewhere; by default the hub is asked.
@@ -309,9 +313,10 @@ def _own_rows(
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     seen = set()
-    for name, values in answers.items():
-        group = re.sub(r"\s*\([^)]*sample\)\s*$", "", name, flags=re.IGNORECASE).strip()
-        if groups is not None and group not in groups:
+    wanted = None if groups is None else set(map(country, groups))
+    for name, values in sorted(answers.items(), key=lambda each: bool(OTHER_SAMPLE.search(each[0]))):
+        group = country(re.sub(r"\s*\([^)]*sample\)\s*$", "", name, flags=re.IGNORECASE))
+        if wanted is not None and group not in wanted:
             continue
         if len(values) != len(options) or sum(values[i] for i in keep) <= 0:
             dropped["shares do not fit the options"] += 1
