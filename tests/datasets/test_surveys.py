@@ -127,8 +127,8 @@ def test_a_users_survey_runs_through_every_step(tmp_path):
     ("text", "says"),
     [
         ("id,scale\na,x|y\n", "lacks the column 'text'"),
-        ("text,key\nWe agree.,2\n", "key 2"),
-        ("text,key\nWe agree.,yes\n", "row 2: key is 1 or -1"),
+        ("text,key\nWe agree.,2\n", "line 2: key is '2'"),
+        ("text,key\nWe agree.,yes\n", "line 2: 'yes' in column 'key' is no number"),
         ("text,scale\nHow?,once\n", "one option only"),
         ("text,scale\nHow?,a|b|a\n", "option twice"),
         ("text,scale,positions\nHow?,a|b|c,1|2\n", "one position per option"),
@@ -172,9 +172,9 @@ def test_microdata_without_a_valid_answer_or_column_is_refused(tmp_path):
     pd.DataFrame({"COUNTRY": ["A"], "Q1": [-1], "W": [-2.0]}).to_csv(tmp_path / "wvs.csv", index=False)
     with pytest.raises(InputError, match="one of the codes"):
         load_microdata(tmp_path / "wvs.csv", {"Q1": [1, 2]})
-    with pytest.raises(InputError, match=r"respondent 1 has the weight -2 in 'W'"):
+    with pytest.raises(InputError, match=r"wvs.csv, line 2: the weight in 'W' is -2"):
         load_microdata(tmp_path / "wvs.csv", {"Q1": [1, 2]}, weight="W")
-    with pytest.raises(InputError, match=r"Unknown column 'Q2' of wvs.csv"):
+    with pytest.raises(InputError, match=r"wvs.csv lacks the column 'Q2'"):
         load_microdata(tmp_path / "wvs.csv", {"Q2": [1, 2]})
 
 
@@ -218,7 +218,7 @@ def test_a_number_is_a_country_where_the_column_says_so_alone(tmp_path):
     assert load_values_survey(path, ["F063"], country="COW")["country"].tolist() == ["380", "U.S.A."]
 
 
-@pytest.mark.parametrize(("weight", "says"), [("heavy", "'heavy' in column 'S017'"), ("-1", "respondent 2 has the w")])
+@pytest.mark.parametrize(("weight", "says"), [("heavy", "'heavy' in column 'S017'"), ("-1", "line 3: the weight in")])
 def test_a_weight_that_is_none_is_refused_by_its_value(tmp_path, weight, says):
     path = write(tmp_path / "ivs.csv", f"S003,S017,F063\n752,1,3\n716,{weight},3\n")
     with pytest.raises(InputError, match=says):
@@ -255,7 +255,7 @@ def test_own_personas_stand_for_the_groups_of_the_shares(tmp_path):
         check_personas(["U.S.A.", "North"], shares)
     with pytest.raises(InputError, match="two personas"):
         check_personas(["North"], shares)
-    with pytest.raises(InputError, match="persona twice"):
+    with pytest.raises(InputError, match="line 3: the persona 'North' stands a second time"):
         load_personas(write(tmp_path / "twice.csv", "name,text\nNorth,a\nNorth,b\n"))
 
 

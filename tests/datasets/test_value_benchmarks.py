@@ -260,7 +260,7 @@ def test_opinion_qa_weighs_and_splits_refusals_off(tmp_path):
     assert found.dropped == {"not asked, or fewer than two options": 1}
     a = found.shares[found.shares.group == "A"]
     assert a["share"].tolist() == [0.25, 0.75] and a[["n_used", "n_dropped"]].iloc[0].tolist() == [2, 1]
-    with pytest.raises(InputError, match=r"American_Trends_Panel_W26: Unknown column 'AGE' of responses.csv"):
+    with pytest.raises(InputError, match=r"American_Trends_Panel_W26: responses.csv lacks the column 'AGE'"):
         load_opinion_qa(tmp_path, "AGE")
 
 

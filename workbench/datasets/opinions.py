@@ -175,7 +175,8 @@ def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | No
             items |= asked
             codes = {key: item.scale for key, item in asked.items()}
             weight = f"WEIGHT_W{wave.name.rpartition('_W')[2]}"
-            found = load_microdata(wave / "responses.csv", codes, attribute, weight) if codes else pd.DataFrame()
+            file = wave / "responses.csv"
+            found = load_microdata(file, codes, attribute, weight, dropped) if codes else pd.DataFrame()
             parts.append(_listed(found, wave, attribute, dropped))
         except InputError as error:
             raise InputError(f"{wave.name}: {error}") from None

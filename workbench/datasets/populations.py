@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.datasets.countries import country as country_name
 from workbench.datasets.countries import country_of_number
-from workbench.datasets.survey_files import csv_table, numbers
+from workbench.datasets.rows import Row, number, numbers, read_columns, read_rows
+from workbench.datasets.survey_files import named
 from workbench.datasets.surveys import Instrument, SurveyItem
 from workbench.errors import InputError, unknown
 
@@ -50,17 +52,17 @@ def load_shares(path: str | Path, instrument: Instrument, renormalise: bool = Fa
     import pandas as pd
 
     file_path = Path(path).expanduser()
-    table = csv_table(file_path, ["item", "group", "option", "share"])
-    table["share"] = numbers(table["share"].replace("", None), file_path.name)
     items = {item.id: item for item in instrument.items}
     rows = []
-    for row in table.to_dict("records"):
-        if str(row["item"]) not in items:
-            raise unknown("item", row["item"], list(items), f" in {file_path.name}")
-        level = _level(items[str(row["item"])], row["option"], file_path.name)
-        share = float(row["share"])
-        rows.append({"item": str(row["item"]), "group": str(row["group"]), "level": level, "share": share})
-    return check_shares(pd.DataFrame(rows), renormalise)
+    for row in read_rows(file_path, ["item", "group", "option", "share"], (), what="shares"):
+        if (name := row.needed("item")) not in items:
+            raise unknown("item", name, list(items), f" in {row.where}")
+        if (share := row.number("share")) is None or share < 0:
+            raise row.wrong("the share is negative or missing; leave a group that was not asked out altogether.")
+        level = _level(items[name], row)
+        rows.append({"item": name, "group": row.needed("group"), "level": level, "share": share})
+    with named(file_path.name):
+        return check_shares(pd.DataFrame(rows), renormalise)
 
 
 def check_shares(table: pd.DataFrame, renormalise: bool = False) -> pd.DataFrame:
@@ -93,6 +95,7 @@ def load_microdata(
     items: Mapping[str, Sequence[float] | Sequence[str]],
     group: str = "COUNTRY",
     weight: str | None = None,
+    dropped: Counter[str] | None = None,
 ) -> pd.DataFrame:
     """People's answers from survey microdata a user brings (WVS, IVS, ESS ...), which may not be passed on.
 
@@ -101,29 +104,54 @@ def load_microdata(
         items: Column of an item -> its codes from the lowest place to the highest; any other code is missing.
         group: Column of the country.
         weight: Column of the survey weight.
+        dropped: Counts what is left out, and with it items of which nothing is left, which are else refused.
 
     Returns:
         Columns item, group, level, share, `n_used` and `n_dropped` (respondents of the group without a valid code or
-        without a weight).
+        without a weight); `attrs["dropped"]` counts respondents without a group, and groups without an answer.
     """
     import pandas as pd
 
     data, w = _microdata(Path(path).expanduser(), [*items, group], weight)
+    groups = data[group].str.strip()
+    left_out = Counter({"respondents without a group": int((groups == "").sum())})
     rows: list[dict[str, Any]] = []
     for item, codes in items.items():
-        for name, part in data.groupby(group, sort=True):
-            said = part[item]
-            if not any(isinstance(code, str) for code in codes):  # one blank or text makes a column of a CSV text
-                said = pd.to_numeric(said, errors="coerce")
-            valid = said.isin(codes) & w[part.index].notna()
-            total = float(w[part.index][valid].sum())
-            counts = {"n_used": int(valid.sum()), "n_dropped": int((~valid).sum())}
-            for level, code in enumerate(codes if total > 0 else []):
-                share = float(w[part.index][valid & (said == code)].sum()) / total
+        levels = data[item].map(_places(data[item].unique(), codes))
+        valid = levels.notna() & w.notna()
+        if not (valid & (groups != "")).any():
+            if dropped is None:
+                held = ", ".join(repr(text) for text in data[item].unique()[:8])
+                raise InputError(
+                    f"No answer to {item!r} in {Path(path).name} has one of the codes {', '.join(map(str, codes))}; it "
+                    f"holds {held}: check the codes of the item."
+                )
+            left_out["items without a valid answer"] += 1
+            continue
+        for name, part in groups[groups != ""].groupby(groups):
+            mine, answered = w[part.index], valid[part.index]
+            total = float(mine[answered].sum())
+            left_out["items times groups without a valid answer"] += total == 0
+            counts = {"n_used": int(answered.sum()), "n_dropped": int((~answered).sum())}
+            for level in range(len(codes) if total > 0 else 0):
+                share = float(mine[answered & (levels[part.index] == level)].sum()) / total
                 rows.append({"item": item, "group": str(name), "level": level, "share": share, **counts})
-    if not rows:
-        raise InputError(f"No answer in {Path(path).name} has one of the codes given; check the codes of the items.")
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows, columns=["item", "group", "level", "share", "n_used", "n_dropped"])
+    found.attrs["dropped"] = dict(+left_out)
+    if dropped is not None:
+        dropped.update(+left_out)
+    return found
+
+
+def _places(texts: Iterable[str], codes: Sequence[float] | Sequence[str]) -> dict[str, int]:
+    """Text -> place among the codes: codes that are text as they stand, numbers by their value (1 is "1" and "1.0")."""
+    known = {text: number(text) for text in texts}
+    return {
+        text: place
+        for text, value in known.items()
+        for place, code in enumerate(codes)
+        if (text == code if isinstance(code, str) else value is not None and value == code)
+    }
 
 
 def load_values_survey(
@@ -143,41 +171,37 @@ def load_values_survey(
         left out and counted in `attrs["n_without_country"]` and `attrs["n_without_weight"]`.
     """
     data, w = _microdata(Path(path).expanduser(), [*items, country], weight)
-    nowhere = data[country].isna()
+    nowhere = data[country].str.strip().eq("")
     unweighted = w.isna() & ~nowhere
     data, w = data[~nowhere & ~unweighted], w[~nowhere & ~unweighted]
     codes = data[list(items)].apply(numbers, name=Path(path).name)
     known = codes.where(codes.ge(0) | ((codes.columns == "Y003") & codes.ge(-2)))
+    if empty := [item for item in items if known[item].isna().all()]:
+        raise InputError(f"{Path(path).name} has no valid code in column {empty[0]!r}; check the column.")
     name = country_of_number if country == "S003" else country_name
-    found = known.assign(country=data[country].convert_dtypes().astype(str).map(name), weight=w)
+    found = known.assign(country=data[country].map(name), weight=w).reset_index(drop=True)
     found.attrs |= {"n_without_country": int(nowhere.sum()), "n_without_weight": int(unweighted.sum())}
     return found
 
 
 def _microdata(path: Path, columns: Sequence[str], weight: str | None) -> tuple[pd.DataFrame, pd.Series]:
-    """The columns needed, respondent by respondent, and weights (1 without a column); a blank cell is missing."""
+    """The columns needed as texts, respondent by respondent, and weights (1 without a column; NaN where blank)."""
     import pandas as pd
 
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give the path of your microdata.")
-    data = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
-    for column in [*columns, *([weight] if weight else [])]:
-        if column not in data.columns:
-            raise unknown("column", column, [str(name) for name in data.columns[:40]], f" of {path.name}")
-    data = data[list(dict.fromkeys([*columns, *([weight] if weight else [])]))].replace(r"^\s*$", None, regex=True)
+    data = read_columns(path, list(dict.fromkeys([*columns, *([weight] if weight else [])])), what="microdata")
     if not weight:
         return data, pd.Series(1.0, index=data.index)
     w = numbers(data[weight], path.name)
     if (w < 0).any():
-        row = int((w < 0).to_numpy().argmax())
-        raise InputError(f"{path.name}: respondent {row + 1} has the weight {w.iloc[row]:g} in {weight!r}; correct it.")
+        line, value = next(w[w < 0].items())
+        raise InputError(f"{path.name}, {w.index.name} {line}: the weight in {weight!r} is {value:g}; correct it.")
     return data, w
 
 
-def _level(item: SurveyItem, option: object, name: str) -> int:
-    text = str(option).strip()
+def _level(item: SurveyItem, row: Row) -> int:
+    text = row.needed("option")
     if text in item.scale:
         return item.scale.index(text)
-    if text.isdigit() and 1 <= int(text) <= (len(item.scale) or 11):
+    if text.isascii() and text.isdecimal() and 1 <= int(text) <= (len(item.scale) or 11):
         return int(text) - 1
-    raise InputError(f"{name}: {text!r} is no option of item {item.id!r}; give its text, or its number from 1.")
+    raise row.wrong(f"{text!r} is no option of item {item.id!r}; give its text, or its number from 1.")

@@ -178,7 +178,7 @@ def read_rows(
 
 
 def read_columns(path: Path, columns: Sequence[str], what: str = "", separator: str = ",") -> pd.DataFrame:
-    """Columns of a file as texts ("" is missing), indexed by line; for files of many rows.
+    """Columns of a file as texts ("" is missing), indexed by line (Parquet: row); for files of many rows.
 
     Raises:
         InputError: As for `read_rows`, or a column is not there.
@@ -186,14 +186,31 @@ def read_columns(path: Path, columns: Sequence[str], what: str = "", separator: 
     import pandas as pd
 
     lines: list[int] = []
+    mark = "line"
     found: dict[str, list[str]] = {name: [] for name in columns}
     for row in iterate(path, columns, (), what=what, separator=separator):
-        lines.append(int(row.where.rpartition(" ")[2]))
+        *_, mark, count = row.where.split(" ")
+        lines.append(int(count))
         for name, cells in found.items():
             cells.append(row.text(name))
     if not lines:
         raise InputError(f"{path.name} holds no rows.")
-    return pd.DataFrame(found, index=pd.Index(lines, name="line"), dtype=object)
+    return pd.DataFrame(found, index=pd.Index(lines, name=mark), dtype=object)
+
+
+def numbers(column: pd.Series, name: str) -> pd.Series:
+    """A column of `read_columns` as numbers, NaN where it is blank; `name` is that of the file.
+
+    Raises:
+        InputError: Another text is no number, with its line.
+    """
+    known = {text: number(text) for text in column.unique()}
+    found = column.map(known).astype(float)
+    if (bad := found.isna() & column.str.strip().ne("")).any():
+        line, text = next(column[bad].items())
+        where = f"{name}, {column.index.name} {line}"
+        raise InputError(f"{where}: {text!r} in column {column.name!r} is no number; mend it, or leave it empty.")
+    return found
 
 
 def iterate(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.datasets.rows import Row, read_rows
 from workbench.datasets.surveys import OWN, SCALES, Instrument, Persona, SurveyItem
 from workbench.errors import InputError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WRITTEN = files("workbench.datasets") / "written" / "cultural_alignment"
+WRITTEN = Path(__file__).parent / "written" / "cultural_alignment"
+COLUMNS = ("id", "item", "dimension", "label", "key", "opposite", "scale", "positions", "ordinal")
+YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 WBC24 = "wbc24"
 WBC24_NOTE = (
     "Written for this project and not validated: a wbc24 score is no Hofstede score, and cannot be compared with one "
@@ -46,10 +49,10 @@ def load_instrument(source: str | Path = WBC24, licence: str = "the user's own")
     if str(source) == WBC24:
         return Instrument(WBC24, tuple(_written_items()), "Apache-2.0", WBC24_NOTE)
     path = Path(source).expanduser()
-    table = csv_table(path, ["text"])
-    rows = table.to_dict("records")
-    items = [_item({str(k): str(v) for k, v in row.items()}, i + 2, path.name) for i, row in enumerate(rows)]
-    return Instrument(path.stem, tuple(items), licence)
+    rows = read_rows(path, ["text"], COLUMNS, what="survey items")
+    items = tuple(_item(row, number) for number, row in enumerate(rows, start=1))
+    with named(path.name):
+        return Instrument(path.stem, items, licence)
 
 
 def check_dimensions(instrument: Instrument) -> None:
@@ -105,15 +108,20 @@ def country_scores(path: str | Path | None = None) -> pd.DataFrame:
     import pandas as pd
 
     if path is None:
-        with (WRITTEN / "countries.csv").open(encoding="utf-8") as file:
-            return pd.read_csv(file).set_index("country")
-    file_path = Path(path).expanduser()
-    table = csv_table(file_path, [], ";").rename(columns=lambda name: str(name).strip().upper())
-    table = table.rename(columns={"LTOWVS": "LTO"})
-    if missing := [name for name in ("COUNTRY", *DIMENSIONS) if name not in table.columns]:
-        raise InputError(f"{file_path.name} lacks the column {missing[0]!r}; it has {', '.join(table.columns)}.")
-    found = table.set_index(table["COUNTRY"].str.strip().rename("country"))[list(DIMENSIONS)]
-    return found.replace({"#NULL!": None, "": None}).apply(numbers, name=file_path.name)
+        rows = read_rows(WRITTEN / "countries.csv")
+        table = pd.DataFrame([dict(row) for row in rows]).set_index("country")
+        return table.astype(dict.fromkeys(DIMENSIONS, int))
+    found: dict[str, list[float | None]] = {}
+    for row in read_rows(Path(path).expanduser(), what="country scores", separator=";"):
+        cells = {name.upper(): "" if cell == "#NULL!" else cell for name, cell in row.items()}
+        cells["LTO"] = cells.get("LTOWVS", cells.get("LTO"))
+        if missing := [name for name in ("COUNTRY", *DIMENSIONS) if cells.get(name) is None]:
+            raise row.wrong(f"there is no column {missing[0]!r}; there are {', '.join(row)}.")
+        upper = Row(cells, row.where)
+        if (name := upper.needed("COUNTRY")) in found:
+            raise row.wrong(f"the country {name!r} stands a second time; keep one of its rows.")
+        found[name] = [upper.number(dimension) for dimension in DIMENSIONS]
+    return pd.DataFrame.from_dict(found, "index", dtype=float, columns=DIMENSIONS).rename_axis("country")
 
 
 def personas(countries: Sequence[str] = DEFAULT_PERSONAS, wording: str = "native") -> list[Persona]:
@@ -122,12 +130,9 @@ def personas(countries: Sequence[str] = DEFAULT_PERSONAS, wording: str = "native
     Raises:
         InputError: A country has no row in the table, or there is no such wording.
     """
-    import pandas as pd
-
-    with (WRITTEN / "personas.csv").open(encoding="utf-8") as file:
-        texts = pd.read_csv(file).set_index("wording")["text"]
-    if wording not in texts.index:
-        raise unknown("wording of a persona", wording, [str(name) for name in texts.index])
+    texts = {row["wording"]: row["text"] for row in read_rows(WRITTEN / "personas.csv")}
+    if wording not in texts:
+        raise unknown("wording of a persona", wording, list(texts))
     table = country_scores()
     for country in countries:
         if country not in table.index:
@@ -137,68 +142,52 @@ def personas(countries: Sequence[str] = DEFAULT_PERSONAS, wording: str = "native
 
 def load_personas(path: str | Path) -> list[Persona]:
     """A user's personas: a CSV with the columns `name` (as the group is called in the shares) and `text`."""
-    file_path = Path(path).expanduser()
-    table = csv_table(file_path, ["name", "text"])
-    if table["name"].duplicated().any() or (table[["name", "text"]] == "").any(axis=None):
-        raise InputError(f"{file_path.name} has a persona twice, or one without a name or a text; mend that row.")
-    return [Persona(name, text, "own") for name, text in zip(table["name"], table["text"])]
+    found: dict[str, Persona] = {}
+    for row in read_rows(Path(path).expanduser(), ["name", "text"], (), what="personas"):
+        if (name := row.needed("name")) in found:
+            raise row.wrong(f"the persona {name!r} stands a second time; keep one of its rows.")
+        found[name] = Persona(name, row.needed("text"), "own")
+    return list(found.values())
 
 
 def _written_items() -> list[SurveyItem]:
-    import pandas as pd
-
-    with (WRITTEN / f"{WBC24}.csv").open(encoding="utf-8") as file:
-        table = pd.read_csv(file)
     sides = {1: ("high", "low"), -1: ("low", "high")}
     return [
-        SurveyItem(row["id"], row[sides[row["key"]][0]], row["dimension"], int(row["key"]), row[sides[row["key"]][1]])
-        for row in table.to_dict("records")
+        SurveyItem(row["id"], row[sides[key][0]], row["dimension"], key, row[sides[key][1]])
+        for row in read_rows(WRITTEN / f"{WBC24}.csv")
+        for key in [int(row["key"])]
     ]
 
 
-def numbers(column: pd.Series, name: str) -> pd.Series:
-    """A column of texts as numbers; None is missing. `name` is the file it comes from."""
-    import pandas as pd
-
-    found = pd.to_numeric(column, errors="coerce")
-    if (bad := found.isna() & column.notna()).any():
-        raise InputError(f"{name}: {column[bad].iloc[0]!r} in column {column.name!r} is no number.")
-    return found.astype(float)
-
-
-def csv_table(path: Path, needed: list[str], sep: str = ",") -> pd.DataFrame:
-    """A file's cells as texts, if it is there, well-formed and has the columns needed."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give the path of a .csv file.")
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Puts the file, or file and line, before the sentence of an error about what was made of it."""
     try:
-        table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path.name} is not a well-formed UTF-8 CSV file ({error}).") from None
-    if missing := [name for name in needed if name not in table.columns]:
-        raise InputError(f"{path.name} lacks the column {missing[0]!r}; it has {', '.join(table.columns)}.")
-    if table.empty:
-        raise InputError(f"{path.name} holds no rows.")
-    return table
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
-def _item(row: Mapping[str, str], number: int, name: str) -> SurveyItem:
-    split = {
-        key: tuple(part.strip() for part in row.get(key, "").split("|") if part.strip())
-        for key in ("scale", "positions")
-    }
-    if len(split["scale"]) == 1 and split["scale"][0] in SCALES:
-        split["scale"] = ()
-    try:
-        key, positions = int(row.get("key") or 1), tuple(float(each) for each in split["positions"])
-    except ValueError:
-        raise InputError(f"{name}, row {number}: key is 1 or -1, positions are numbers divided by |.") from None
-    ordinal = row.get("ordinal", "").strip().lower() not in ("false", "no", "0")
-    item_id = (row.get("id") or row.get("item") or "").strip() or f"item{number - 1}"
-    texts = {"text": row["text"].strip(), "opposite": row.get("opposite", "").strip()}
-    dimension = (row.get("dimension") or row.get("label") or "").strip() or "all"
-    return SurveyItem(item_id, texts["text"], dimension, key, texts["opposite"], split["scale"], positions, ordinal)
+def _item(row: Row, number: int) -> SurveyItem:
+    key, said = row.number("key"), row.get("ordinal")
+    ordinal = str(said).lower() if isinstance(said, bool) else row.text("ordinal").strip().lower()
+    if key not in (None, 1, -1):
+        raise row.wrong(f"key is {row['key']!r}; write 1, or -1 where agreement means the low pole.")
+    if ordinal not in ("", *YES, *NO):
+        raise row.wrong(f"ordinal is {said!r}; write true or false.")
+    scale = tuple(row.texts("scale"))
+    positions = [Row({"positions": text}, row.where).number("positions") for text in row.texts("positions")]
+    with named(row.where):
+        return SurveyItem(
+            (row.text("id") or row.text("item")).strip() or f"item{number}",
+            row.needed("text"),
+            (row.text("dimension") or row.text("label")).strip() or "all",
+            int(key or 1),
+            row.text("opposite").strip(),
+            () if len(scale) == 1 and scale[0] in SCALES else scale,
+            tuple(place for place in positions if place is not None),
+            ordinal not in NO,
+        )
 
 
 def own_format(instrument: Instrument) -> str:
