@@ -1,7 +1,9 @@
 """Ratings in the schema of MentalAlign, on rows written for the project."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -48,6 +50,42 @@ def test_one_file_that_holds_both_and_cells_that_say_nothing(tmp_path):
     own = ratings[ratings.source == "own"]
     assert own["judge"].isna().sum() == own["human"].isna().sum() == 7
     assert (icc_by(ratings, draws=20)["n_missing"] == 2).all()
+
+
+@pytest.mark.parametrize(("zeros", "kept"), [(False, 1), (True, 2)])
+def test_a_zero_is_a_rating_where_the_published_table_is_reproduced(tmp_path, zeros, kept):
+    people, judge = tables()
+    people.loc[0, " human_response_own"] = cell(0)
+    judge.loc[0, "judge_response_own"] = cell(0.5)
+    people.merge(judge, on=["ConvID", "context"]).to_csv(tmp_path / "both.csv", index=False)
+    own = load_ratings(tmp_path / "both.csv", zeros=zeros).query("source == 'own' and attribute == 'Safety'")
+    assert own["human"].notna().sum() == kept and own["judge"].notna().sum() == 1  # 0.5 is on no scale
+    assert own["human"].mean() == pytest.approx(3.9 / kept)
+
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+OWN = {"Claude-3.7-Sonnet": "claude", "GPT-4o": "gpt4o", "Gemini-2.5-Flash": "gemini", "o4-mini": "gpt4omini"}
+"""The source that is each judge's own model, left out by the published table."""
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the real files are not beside the checkout (../shared/data)")
+def test_the_published_iccs_count_zeros():
+    means, published = (pd.read_csv(DATA / f"mentalalign_{name}.csv") for name in ("means", "published_icc"))
+    apart = {}
+    for zeros in ("", "out"):
+        columns = ("people", "judge_mean") if not zeros else ("people_without_zeros", "judge_without_zeros")
+        rows = []
+        for row in published.to_dict("records"):
+            part = means[(means.judge == row["judge"]) & (means.attribute == row["attribute"])]
+            part = part[part.source != OWN[row["judge"]]].rename(columns=dict(zip(columns, ("human", "judge_"))))
+            pairs = part[["source", "attribute", "human"]].assign(judge=part["judge_"])
+            found = icc_by(pairs, draws=0).set_index("statistic")["mean"]
+            rows.append([abs(found.iloc[k] - row[name]) for k, name in enumerate(("icc_c", "icc_a", "bias"))])
+        apart[zeros] = np.array(rows).max(axis=0)
+    assert len(published) == 28 and (apart[""] <= (0.004, 0.003, 0.002)).all()
+    assert apart["out"] == pytest.approx([0.111, 0.080, 0.010], abs=0.002)
+    cells = pd.read_csv(DATA / "mentalalign_zero_cells.csv")
+    assert len(cells) == 33 and (cells[list(ATTRIBUTES)] == 0).all(axis=None)
 
 
 def test_wrong_files_say_what_is_wrong(tmp_path):

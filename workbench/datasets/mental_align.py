@@ -20,12 +20,18 @@ ATTRIBUTES = ("Guidance", "Informativeness", "Relevance", "Safety", "Empathy", "
 PREFIX = {"human": "human_response_", "judge": "judge_response_"}
 
 
-def load_ratings(judge: str | os.PathLike[str], people: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+def load_ratings(
+    judge: str | os.PathLike[str], people: str | os.PathLike[str] | None = None, *, zeros: bool = False
+) -> pd.DataFrame:
     """Every rating of people beside the judge's, for `metrics.judging.icc_by`.
+
+    The scale runs from 1 to 5, but people gave 33 of the published replies 0 on all seven attributes, and the published
+    ICCs count these zeros. `zeros=True` reproduces the published table; without it agreement differs by up to .11.
 
     Args:
         judge: The judge's table, .csv or .xlsx.
         people: The people's table; None where both stand in one file.
+        zeros: Whether 0 is a rating; by default it is none.
 
     Returns:
         One row per conversation, source and attribute: `conversation`, `source` (`original` is the reply people wrote),
@@ -34,8 +40,9 @@ def load_ratings(judge: str | os.PathLike[str], people: str | os.PathLike[str] |
     Raises:
         InputError: A file that cannot be read, or holds no such columns.
     """
-    own = _long(_table(judge), "judge", Path(judge).name)
-    theirs = _long(_table(people or judge), "human", Path(people or judge).name)
+    lowest = 0 if zeros else 1
+    own = _long(_table(judge), "judge", Path(judge).name, lowest)
+    theirs = _long(_table(people or judge), "human", Path(people or judge).name, lowest)
     return theirs.merge(own, on=["conversation", "source", "attribute"], how="outer", validate="one_to_one")
 
 
@@ -50,7 +57,7 @@ def _table(file: str | os.PathLike[str]) -> pd.DataFrame:
     return found.rename(columns=str.strip)
 
 
-def _long(table: pd.DataFrame, who: str, name: str) -> pd.DataFrame:
+def _long(table: pd.DataFrame, who: str, name: str, lowest: int) -> pd.DataFrame:
     sources = [column for column in table.columns if column.startswith(PREFIX[who])]
     if not sources or "ConvID" not in table:
         raise InputError(f"{name} needs the column 'ConvID' and columns that begin with {PREFIX[who]!r}.")
@@ -58,12 +65,12 @@ def _long(table: pd.DataFrame, who: str, name: str) -> pd.DataFrame:
         {"conversation": conversation, "source": column.removeprefix(PREFIX[who]), "attribute": attribute, who: mark}
         for column in sources
         for conversation, cell in zip(table["ConvID"], table[column])
-        for attribute, mark in _marks(cell).items()
+        for attribute, mark in _marks(cell, lowest).items()
     ]
     return pd.DataFrame(rows)
 
 
-def _marks(cell: object) -> dict[str, float]:
+def _marks(cell: object, lowest: int) -> dict[str, float]:
     """The seven ratings of one cell, between marks of a code block or not; NaN where it says nothing readable."""
     text = re.sub(r"^```(json)?|```$", "", str(cell).strip())
     try:
@@ -71,12 +78,12 @@ def _marks(cell: object) -> dict[str, float]:
     except ValueError:
         found = None
     given = found if isinstance(found, dict) else {}
-    return {name: _mark(given.get(name)) for name in ATTRIBUTES}
+    return {name: _mark(given.get(name), lowest) for name in ATTRIBUTES}
 
 
-def _mark(value: object) -> float:
+def _mark(value: object, lowest: int) -> float:
     try:
         mark = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return np.nan
-    return mark if 1 <= mark <= 5 else np.nan
+    return mark if mark == lowest or 1 <= mark <= 5 else np.nan
