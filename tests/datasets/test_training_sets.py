@@ -92,16 +92,24 @@ def test_a_users_lines(tmp_path):
     path.write_text('{"prompt": "a", "completion": "b"}\n')
     assert sets.training_rows(str(path)) == [{"prompt": "a", "completion": "b"}]
     assert re.fullmatch(r"mine.jsonl sha256:[0-9a-f]{64}", sets.origin_of(str(path)))
-    path.write_text('\n{"prompt": "a\u2028", "chosen": "b", "rejected": 5}\n')
+    path.write_text('\n{"prompt": "a\u2028", "chosen": "b", "rejected": ""}\n')
     assert sets.training_rows(str(path))[0]["prompt"] == "a\u2028"
-    for columns, says in ((sets.ANSWER, "line 2, has no text in 'completion'"), (sets.PAIR, "in 'rejected'")):
+    for columns, says in (
+        (sets.ANSWER, "line 2 lacks the column 'comp"),
+        (sets.PAIR, "line 2: rejected is empty"),
+    ):
         with pytest.raises(InputError, match=says):
             sets.training_rows(str(path), columns=columns)
+    path.write_text('{"prompt": 42, "completion": "None"}\n')
+    assert sets.training_rows(str(path), columns=sets.ANSWER) == [{"prompt": "42", "completion": "None"}]
+    path.write_text('{"prompt": "a", "completion": ["b"]}\n')
+    with pytest.raises(InputError, match=r'mine.jsonl, line 1: completion is \["b"\], where one text is needed'):
+        sets.training_rows(str(path), columns=sets.ANSWER)
     path.write_text("\n")
-    with pytest.raises(InputError, match=r"mine.jsonl holds no row"):
+    with pytest.raises(InputError, match=r"mine.jsonl holds no rows"):
         sets.training_rows(str(path))
     path.write_text("oops\n")
-    with pytest.raises(InputError, match="line 1, is no JSON"):
+    with pytest.raises(InputError, match="line 1 is not JSON"):
         sets.training_rows(str(path))
     with pytest.raises(InputError, match="Did you mean 'alpaca'"):
         sets.training_rows("alpacca")

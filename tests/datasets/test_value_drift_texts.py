@@ -82,10 +82,16 @@ def test_a_users_prompts(tmp_path):
     path.write_text("topic,question\ntea,Should tea be free?\n")
     (prompt,) = texts.value_prompts(path)
     assert (prompt.id, prompt.topic) == ("mine-1", "tea")
+    path.write_text("topic,question\ntea,Should tea, and coffee, be free?\n")
+    with pytest.raises(InputError, match=r"mine.csv, line 2 has 4 cells where the header has 2; put text with commas"):
+        texts.value_prompts(path)
+    path.write_text('topic,question,id\nNone,"007, or\u2028None?",\n', encoding="utf-8")
+    (prompt,) = texts.value_prompts(path)
+    assert (prompt.topic, prompt.question, prompt.id) == ("None", "007, or\u2028None?", "mine-1")
     path.write_text("question\nShould tea be free?\n")
     with pytest.raises(InputError, match="column 'topic'"):
         texts.value_prompts(path)
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="does not exist"):
         texts.value_prompts(tmp_path / "none.csv")
     with pytest.raises(InputError, match="Unknown topic"):
         texts.value_prompts(topics=["teas"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
-TABLE = files("workbench.datasets") / "written" / "cultural_alignment" / "iso_3166.csv"
+from workbench.datasets.rows import read_rows
+
+TABLE = Path(__file__).parent / "written" / "cultural_alignment" / "iso_3166.csv"
 """Columns number, name (as in `countries.csv`) and other spellings; 197, 909 and 915 are the surveys' own numbers."""
 
 
@@ -23,7 +24,6 @@ def country_of_number(code: str) -> str:
 
 @cache
 def _names() -> tuple[dict[str, str], dict[str, str]]:
-    with TABLE.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(TABLE)
     spellings = {s.casefold(): row["name"] for row in rows for s in (row["name"], *row["also"].split("|")) if s}
     return spellings, {row["number"]: row["name"] for row in rows}

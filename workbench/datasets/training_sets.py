@@ -7,7 +7,6 @@ them and must not be: their files ask never to be trained on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -17,6 +16,7 @@ from typing import Any
 from workbench.datasets.dialogues import HUMAN, turns
 from workbench.datasets.hub import Hub
 from workbench.datasets.items import Unusable
+from workbench.datasets.rows import read_rows
 from workbench.datasets.value_drift import ValuePrompt
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
@@ -190,22 +190,8 @@ def _own_file(source: str) -> Path:
 
 
 def _own_rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    rows = []
-    for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path.name}, line {number}, is no JSON: {error}.") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{path.name}, line {number}, is no object with columns.")
+    rows = read_rows(path, columns, what="rows to train on")
+    for row in rows:
         for name in columns:
-            if not isinstance(row.get(name), str) or not row[name].strip():
-                raise InputError(
-                    f"{path.name}, line {number}, has no text in {name!r}; a row needs {', '.join(columns)}."
-                )
-        rows.append(row)
-    if not rows:
-        raise InputError(f"{path.name} holds no row; give one JSON object a line.")
-    return rows
+            row.needed(name)
+    return [{**row, **{name: row.text(name) for name in columns}} for row in rows]

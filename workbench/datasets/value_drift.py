@@ -6,22 +6,21 @@ dissimilar rejected answers, and mild safe and unsafe sentences. Every question 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
+from workbench.datasets.rows import Row as FileRow
+from workbench.datasets.rows import read_rows
 from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
 
 Stance = Literal["support", "neutral", "oppose"]
 STANCES: tuple[Stance, ...] = get_args(Stance)
 Kind = Literal["similar", "paraphrase", "dissimilar"]
-WRITTEN = files("workbench.datasets") / "written" / "value_drift"
+WRITTEN = Path(__file__).parent / "written" / "value_drift"
 LABELS: tuple[tuple[str, str, str], ...] = (
     ("I support this.", "I am neutral on this.", "I oppose this."),
     ("I am in favour of this.", "I am undecided about this.", "I am opposed to this."),
@@ -194,8 +193,8 @@ def labelled_sentences(path: str | Path) -> list[Row]:
     Raises:
         InputError: There is no such file, or a row lacks a text or a label.
     """
-    rows = _csv(Path(path), ("text", "label"), "labelled sentences")
-    return [{name: row.get(name) or "" for name in ("text", "label", "group")} for row in rows]
+    rows = read_rows(Path(path).expanduser(), ("text", "label"), ("group",), what="labelled sentences")
+    return [{"text": _full(row, "text"), "label": row.needed("label"), "group": row.text("group")} for row in rows]
 
 
 def _asked(prompt: ValuePrompt) -> str:
@@ -203,27 +202,26 @@ def _asked(prompt: ValuePrompt) -> str:
 
 
 def _rows(name: str) -> list[Row]:
-    return list(csv.DictReader((WRITTEN / name).read_text("utf-8").splitlines()))
+    return [dict(row) for row in read_rows(WRITTEN / name)]
 
 
 def _user_rows(path: Path) -> list[Row]:
-    rows = _csv(path, ("topic", "question"), "value prompts")
-    fields = ("id", "topic", "question", "policy", "pro", "con")
+    rows = read_rows(path.expanduser(), ("topic", "question"), ("id", "policy", "pro", "con"), what="value prompts")
     return [
-        {"id": f"{path.stem}-{i + 1}"} | {k: v for k, v in row.items() if k in fields and v}
-        for i, row in enumerate(rows)
+        {
+            "id": row.text("id") or f"{path.stem}-{number}",
+            "topic": row.needed("topic"),
+            "question": _full(row, "question"),
+            **{name: row.text(name) for name in ("policy", "pro", "con")},
+        }
+        for number, row in enumerate(rows, start=1)
     ]
 
 
-def _csv(path: Path, needed: Sequence[str], what: str) -> list[Row]:
-    """Rows of a user's CSV, with text in every needed column."""
-    if not path.is_file():
-        raise InputError(f"There is no file {str(path)!r} of {what}; give a CSV, or 'written'.")
-    rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline="")))
-    for name in needed:
-        if not rows or not all((row.get(name) or "").strip() for row in rows):
-            raise InputError(f"{path.name} needs a column {name!r} with text in every row.")
-    return rows
+def _full(row: FileRow, column: str) -> str:
+    """A text as it stands, if there is any."""
+    row.needed(column)
+    return row.text(column)
 
 
 def advice_rows(label: Literal["safe", "unsafe"], n: int | None = None) -> list[Row]:
