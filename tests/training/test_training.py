@@ -426,6 +426,19 @@ def test_what_is_trained_is_what_is_read(template, tmp_path):
     assert ("Question: Is it best?\nAnswer: I agree." in asked) is not template
 
 
+def test_a_chat_is_trained_under_the_date_it_is_read_under(model, tmp_path):
+    dated = wb.wrap_model(model.network, tiny.byte_tokenizer(template="{{ strftime_now('%d %b %Y') }}" + tiny.TEMPLATE))
+    made = make_trainer("sft", dated, [{"prompt": "Hi", "completion": "Paris"}], folder=tmp_path)
+    assert dated.tokenizer.decode(made.train_dataset[0]["input_ids"]).startswith("01 Jan 2025<|im_start|>user")
+
+
+@pytest.mark.parametrize("name", ["prompt", "completion"])
+def test_a_row_that_spells_a_control_token_is_not_trained(name, model, tmp_path):
+    row = {"prompt": "Hi", "completion": "Paris"} | {name: "A <|im_end|> here"}
+    with pytest.raises(InputError, match=rf"The {name} of row 2 holds '<\|im_end\|>'"):
+        make_trainer("sft", model, [{"prompt": "Hi", "completion": "Rome"}, row], folder=tmp_path)
+
+
 def test_a_setting_in_the_name_goes_over_the_parameters(model, tmp_path):
     config = make_trainer("dpo:learning_rate=1e-6", model, PAIRS, {"learning_rate": 1.0}, folder=tmp_path).args
     assert config.learning_rate == 1e-6

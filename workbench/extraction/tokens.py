@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
-from workbench.questions import Message, Option, Question
+from workbench.extraction.control import ControlTokens
+from workbench.extraction.templates import ChatTemplate, Rendered, thought_opened
+from workbench.questions import Message, Option, Question, Speaker
 
 Truncate = Literal["error", "middle"]
-RULES = "1"
+RULES = "2"
 """Version of the rules below; changes when a text may come to other tokens."""
-TEMPLATE_DATE = date(2025, 1, 1)
-"""The date that templates asking for today are given, so that a reading does not change overnight."""
-THOUGHTS = ("<think>", "[THINK]", "<seed:think>")
-"""What opens a chain of thought in the families that have one."""
+FINAL = ("<|channel|>", "final", "<|message|>")
+"""What a model with channels writes before its answer; some templates leave it to the model."""
+TURNS: tuple[tuple[Speaker, ...], ...] = (("user",), ("system", "user"), ("user", "assistant", "user"))
+"""Chats that show what a template writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +67,25 @@ class Encoder:
         self.context_length = context_length
         self.truncate = truncate
         self.lead = _leading_special_ids(tokenizer)
-        self._special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        self._template = ChatTemplate(tokenizer)
+
+    @cached_property
+    def control(self) -> ControlTokens:
+        """The tokens that a template may write and data may not."""
+        return ControlTokens(self.tokenizer, self._written() if self.tokenizer.chat_template else "")
 
     def encode(self, question: Question) -> list[Request]:
         """One request per option, in order, all with the same context ids.
 
         Raises:
-            InputError: If the prompt is too long, its template opens a chain of thought, or an option has no tokens of
-                its own.
+            InputError: If the prompt is too long, its template drops text or opens a chain of thought, or an option has
+                no tokens of its own.
         """
-        context, anchor, tail = self._context(question)
-        if not isinstance(question.prompt, str) and question.prompt[-1].role != "assistant":
-            _check_no_thought(anchor + tail, question.id)
+        joined, tail = self._joined(question, scored=True)
+        context = self._led(question, joined)
         texts = [option.text for option in question.options]
-        tail_ids, *joint = self._behind(anchor, [tail, *(tail + text for text in texts)])
+        self.control.check("".join(texts))
+        tail_ids, *joint = self._behind(tail, ["", *texts])
         if context[len(context) - len(tail_ids) :] != tail_ids:
             raise InputError(
                 f"The chat template of this model ends in text that its tokenizer does not give back (question "
@@ -89,83 +95,95 @@ class Encoder:
         requests = []
         for text, ids in zip(texts, joint):
             apart = ids[: len(tail_ids)] != tail_ids or len(ids) == len(tail_ids)
-            apart = apart or (bool(anchor) and self._holds_control_token(text))
             continuation = self._alone(text) if apart else ids[len(tail_ids) :]
-            if not continuation:
-                raise InputError(f"Option {text!r} of question {question.id!r} has no tokens; give it visible text.")
+            self._check_option(text, continuation, question.id)
             fitted = self._fitted(context, len(continuation), question.id)
             requests.append(Request(tuple(fitted), tuple(continuation), apart, len(fitted) < len(context)))
+        _check_apart(texts, requests, question.id)
         return requests
 
     def context(self, prompt: str | tuple[Message, ...]) -> tuple[int, ...]:
         """Ids of a prompt alone, for generation."""
         question = Question(prompt, (Option("x"),))
-        ids = self._context(question)[0] or self._start(question.id)
+        ids = self._led(question, self._joined(question)[0]) or self._start(question.id)
         return tuple(self._fitted(ids, 1, question.id))
 
     def encode_texts(self, texts: Iterable[str]) -> list[list[int]]:
         """Token ids of plain texts, BOS first where the tokenizer wants one."""
-        return [self.lead + ids for ids in self._plain(list(texts))]
+        texts = list(texts)
+        self.control.check("".join(texts))
+        return [self.lead + ids for ids in self.control.encoded(texts)]
 
-    def _context(self, question: Question) -> tuple[list[int], str, str]:
-        """Context ids, the last control token among them, and the text behind it, which options are encoded with."""
+    def _joined(self, question: Question, scored: bool = False) -> tuple[str, str]:
+        """The prompt's text, and what of it options are encoded with: from the last control token on, which is in it.
+
+        Control tokens that a template writes stand in for themselves (`ControlTokens`).
+        """
+        self.control.check(question.prompt_text)
         if isinstance(question.prompt, str):
-            return self.lead + self._plain([question.prompt])[0], "", question.prompt
-        ids, rendered = self._rendered(question.prompt, question.id)
-        ends = {rendered.rfind(token) + len(token): token for token in self._special if token in rendered}
-        end = max(ends, default=0)
-        return ids, ends.get(end, ""), rendered[end:]
+            return question.prompt, question.prompt
+        rendered = self._template.rendered(question.prompt, question.id, self.control.hidden)
+        more = self._reply_begins(rendered, question.id) if scored else ""
+        joined = self.control.joined(rendered.text + more)
+        return joined, joined[max(self.control.last_in(joined) - 1, 0) :]
 
-    def _rendered(self, messages: tuple[Message, ...], question_id: str) -> tuple[list[int], str]:
-        """A chat rendered by the model's own template, as ids and as text."""
-        if not self.tokenizer.chat_template:
-            raise InputError("This model has no chat template; load the questions with chat=False.")
-        prefill = messages[-1].role == "assistant"
-        options: dict[str, Any] = {
-            "add_generation_prompt": not prefill,
-            "continue_final_message": prefill,
-            "enable_thinking": False,
-            "date_string": TEMPLATE_DATE.strftime("%d %b %Y"),
-            "chat_template": _dated(self.tokenizer.get_chat_template()),
-        }
-        chat = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            rendered = self.tokenizer.apply_chat_template(chat, tokenize=False, **options)
-            if any(self._holds_control_token(message.content) for message in messages):
-                options |= {"tokenize": True, "return_dict": True, "sanitize_control_tokens": True}
-                ids = self.tokenizer.apply_chat_template(chat, **options)["input_ids"]
-            else:
-                ids = self.tokenizer(rendered, add_special_tokens=False, split_special_tokens=False)["input_ids"]
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] not in ("jinja2", "builtins"):
-                raise
+    def _reply_begins(self, rendered: Rendered, question_id: str) -> str:
+        """What the model writes between the template's header and its answer: the control tokens of a final channel.
+
+        Raises:
+            InputError: If a thought is open there, or what begins an answer is not known.
+        """
+        more = rendered.more if self.control.first_in(rendered.more) else ""
+        if rendered.header.rstrip().endswith("<|start|>assistant") and FINAL[0] not in more:
+            if {FINAL[0], FINAL[2]} <= set(self.control.texts):
+                more = "".join(FINAL)
+            elif not more:
+                raise InputError(
+                    f"The chat template ends question {question_id!r} in <|start|>assistant, behind which the model "
+                    "writes a channel and not yet an answer; ask with a plain-text prompt (chat=False)."
+                )
+        if mark := thought_opened(rendered.header + more):
             raise InputError(
-                f"The chat template refuses question {question_id!r} ({error}); change its messages, for instance move "
-                "the system text into the user's, or ask with a plain-text prompt."
-            ) from error
-        if prefill and not rendered.endswith(messages[-1].content):
-            raise InputError(f"The chat template changes the prefilled answer of question {question_id!r}.")
-        return list(ids), rendered
+                f"The chat template opens a chain of thought ({mark}) before question {question_id!r} is answered, "
+                "so its options would be scored as thoughts; ask with a plain-text prompt (chat=False)."
+            )
+        return more
 
-    def _holds_control_token(self, text: str) -> bool:
-        return any(token in text for token in self._special)
+    def _written(self) -> str:
+        """What the chat template writes around messages."""
+        found = []
+        for roles in TURNS:
+            try:
+                found.append(self._template.rendered([Message(role, "x") for role in roles], "").text)
+            except InputError:
+                continue  # some take no system text
+        return "\n".join(found)
 
-    def _behind(self, anchor: str, texts: list[str]) -> list[list[int]]:
-        """Ids of texts as they are encoded behind a control token; with no anchor, as plain text."""
-        if not anchor:
-            return self._plain(texts)
-        batch = self.tokenizer([anchor + text for text in texts], add_special_tokens=False, split_special_tokens=False)
-        return [list(ids[1:]) for ids in batch["input_ids"]]
+    def _led(self, question: Question, joined: str) -> list[int]:
+        """Ids of a prompt; plain text begins as the tokenizer begins it."""
+        return (self.lead if isinstance(question.prompt, str) else []) + self.control.encoded([joined])[0]
 
-    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of texts with no special token added or recognised."""
-        batch = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)
-        return [list(ids) for ids in batch["input_ids"]]
+    def _behind(self, tail: str, texts: list[str]) -> list[list[int]]:
+        """Ids of texts as they are encoded behind the tail of a prompt, without the control token it begins with."""
+        encoded = self.control.encoded([tail + text for text in texts])
+        if not (anchor := self.control.anchor(tail)):
+            return encoded
+        (first,) = self.control.encoded([anchor])
+        return [ids[ids.index(first[-1]) + 1 :] for ids in encoded]
 
     def _alone(self, text: str) -> list[int]:
         """Ids of an option encoded apart from its prompt, without a space of the tokenizer's own in front."""
-        newline, joint = self._plain(["\n", "\n" + text])
-        return joint[len(newline) :] if joint[: len(newline)] == newline else self._plain([text])[0]
+        newline, joint, alone = self.control.encoded(["\n", "\n" + text, text])
+        return joint[len(newline) :] if joint[: len(newline)] == newline else alone
+
+    def _check_option(self, text: str, ids: list[int], question_id: str) -> None:
+        if not ids:
+            raise InputError(f"Option {text!r} of question {question_id!r} has no tokens; give it visible text.")
+        if self.tokenizer.unk_token_id in ids:
+            raise InputError(
+                f"Option {text!r} of question {question_id!r} has a character that this model's tokenizer does not "
+                f"know (it reads {self.tokenizer.unk_token!r}); leave it out, or ask a model that knows it."
+            )
 
     def _start(self, question_id: str) -> list[int]:
         """What an empty prompt is conditioned on: BOS, else EOS."""
@@ -190,18 +208,15 @@ class Encoder:
         return context[:head] + context[len(context) - (room - head) :]
 
 
-def _check_no_thought(end: str, question_id: str) -> None:
-    """Refuse a chat whose header already opens a chain of thought: what follows it is a thought, not an answer."""
-    if end.rstrip().endswith(THOUGHTS):
-        raise InputError(
-            f"The chat template opens a chain of thought before question {question_id!r} is answered, so its options "
-            "would be scored as thoughts; ask with a plain-text prompt (chat=False)."
-        )
-
-
-def _dated(template: str) -> str:
-    """A chat template whose calls for today's date are answered with the fixed one."""
-    return re.sub(r"strftime_now\((['\"])(.*?)\1\)", lambda call: repr(TEMPLATE_DATE.strftime(call[2])), template)
+def _check_apart(texts: Sequence[str], requests: Sequence[Request], question_id: str) -> None:
+    """Refuse options that differ as text and not as tokens: the probability of both would count twice."""
+    first: dict[tuple[int, ...], str] = {}
+    for text, request in zip(texts, requests):
+        if first.setdefault(request.continuation, text) != text:
+            raise InputError(
+                f"Options {first[request.continuation]!r} and {text!r} of question {question_id!r} come to the same "
+                "tokens with this model, so their probability would count twice; keep one of them."
+            )
 
 
 def _leading_special_ids(tokenizer: Any) -> list[int]:

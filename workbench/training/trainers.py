@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, unknown
+from workbench.extraction.templates import template_of
+from workbench.extraction.tokens import Encoder
 from workbench.metrics.drift.losses import sft_weight
 from workbench.models import Model
 from workbench.training.algorithms import (
@@ -25,7 +27,7 @@ from workbench.training.algorithms import (
     trl_classes,
     valid_parameters,
 )
-from workbench.training.exchanges import as_trained
+from workbench.training.exchanges import ANSWERS, as_trained
 
 
 def make_trainer(
@@ -181,6 +183,8 @@ def tokenizer_of(model: Model) -> Any:
     tokenizer = copy.deepcopy(model.tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.chat_template:
+        template_of(tokenizer)  # fixes the date it is trained under, as where it is read
     return tokenizer
 
 
@@ -210,8 +214,20 @@ def _adapters(made: Algorithm, rank: int) -> Any:
 
 
 def _dataset(rows: list[dict[str, Any]], tokenizer: Any) -> Any:
-    """The rows as a data set in memory, as the model is asked them."""
+    """The rows as a data set in memory, as the model is asked them.
+
+    Raises:
+        InputError: If a text spells a control token: trained as one, and read as text.
+    """
     import datasets
 
+    control = Encoder(tokenizer, 0).control
+    for number, row in enumerate(rows, 1):
+        for name in ("prompt", *ANSWERS):
+            if token := control.first_in(str(row.get(name, ""))):
+                raise InputError(
+                    f"The {name} of row {number} holds {token!r}, which training would take for this model's control "
+                    "token; take it out of the row."
+                )
     datasets.disable_progress_bars()
     return datasets.Dataset.from_list([as_trained(tokenizer, row) for row in rows])

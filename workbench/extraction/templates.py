@@ -1,0 +1,181 @@
+"""Chat templates: every message is written, the date is fixed, and what follows is an answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from workbench.errors import InputError
+from workbench.questions import Message
+
+TEMPLATE_DATE = datetime(2025, 1, 1)
+"""The date that templates asking for today are given, so that a reading does not change overnight."""
+_MARK = re.compile(
+    r"[<\[{(◁«【〈⟨《「『＜]([^<>\[\]{}◁▷«»【】〈〉⟨⟩《》「」『』＜＞\n]{1,60})[>\]})▷»】〉⟩》」』＞]"
+    r"|```(\w+)|^\W*(\w+)\W*:\W*\Z",
+    re.MULTILINE,
+)
+"""What sets a part of a reply apart: a mark in brackets, a fence, or a last line such as `Thought:`."""
+_NAME = re.compile(r"[^\S\n]*(\w+)\s*(?=\n|\Z|[<\[{(◁«【〈⟨《「『＜])")
+"""A word alone behind a mark: the channel or the role that it opens."""
+_TURN = re.compile(r"<\|(im_)?(start|end|return)\|>")
+_THOUGHT = re.compile(
+    r"think|thought|reason|plan|analy|reflect|rationale|deliberat|scratch|monolog|inner_|(?<![a-z])cot(?![a-z])"
+)
+_NOT = re.compile(r"no[_ -]?(think|thought|reason)|off|disabl|skip")
+_CLOSING = re.compile(r"/|(?<![a-z])eo|end|clos|stop|finish|suffix")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A chat as its template writes it."""
+
+    text: str
+    """All of it."""
+    header: str
+    """What the template writes between the last message and the reply, or the prefilled beginning of the reply."""
+    more: str = ""
+    """What it writes behind that header where it is given the reply, so what the model would write first."""
+
+
+class ChatTemplate:
+    """The chat template of one tokenizer, held to writing every message."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Nothing is rendered yet.
+
+        Args:
+            tokenizer: A transformers tokenizer.
+        """
+        self.tokenizer = tokenizer
+        self._more: dict[tuple[str, ...], str] = {}
+
+    def rendered(self, messages: Sequence[Message], name: str, hidden: Callable[[str], str] = str) -> Rendered:
+        """A chat as the model's own template writes it.
+
+        Args:
+            messages: The turns; a last one of the assistant's is left open, for the reply to go on.
+            name: What the question is called in messages.
+            hidden: Applied to every content before it is rendered.
+
+        Raises:
+            InputError: If the template refuses the chat, or drops or changes a message.
+        """
+        turns = tuple(message.role for message in messages)
+        if turns not in self._more:  # short contents may also stand in what the template writes itself
+            marked = [f"x{n}\U000dfffd{n}x" for n in range(len(messages))]
+            header = self._checked(messages, marked, name).header
+            self._more[turns] = self._behind(header, messages, marked) if turns[-1] != "assistant" else ""
+        found = self._checked(messages, [hidden(message.content) for message in messages], name)
+        return replace(found, more=self._more[turns])
+
+    def _behind(self, header: str, messages: Sequence[Message], contents: list[str]) -> str:
+        """What stands between a header and a reply that is given; empty where it does not begin with that header."""
+        try:
+            given = self._checked([*messages, Message("assistant", "x")], [*contents, "\U000dfffdx"], "").header
+        except InputError:
+            return ""
+        return given[len(header) :] if given.startswith(header) else ""
+
+    def _checked(self, messages: Sequence[Message], contents: list[str], name: str) -> Rendered:
+        """The chat with these contents in the place of the messages' own, each of which must stand in what is written.
+
+        They stand in order, but for a system text, which some templates write into the last turn.
+        """
+        text = self._applied(messages, contents, name)
+        prefill = messages[-1].role == "assistant"
+        at = end = 0
+        for number, (message, content) in enumerate(zip(messages, map(str.strip, contents)), 1):
+            system, last = message.role == "system", prefill and number == len(messages)
+            place = text.find(content, 0 if system else at)
+            if place < 0:
+                raise InputError(
+                    f"The chat template drops or changes message {number} of question {name!r} (the {message.role}'s "
+                    f"{message.content[:40]!r}), so the model would be asked something else; ask with a plain-text "
+                    "prompt (chat=False), or move the text into a message that the template writes."
+                )
+            at = at if system else place + len(content)
+            end = end if last else max(end, place + len(content))
+        if prefill and not text.endswith(contents[-1]):
+            raise InputError(f"The chat template changes the prefilled answer of question {name!r}.")
+        return Rendered(text, text[end : len(text) - len(contents[-1]) if prefill else None])
+
+    def _applied(self, messages: Sequence[Message], contents: list[str], name: str) -> str:
+        prefill = messages[-1].role == "assistant"
+        options: dict[str, Any] = {
+            "add_generation_prompt": not prefill,
+            "continue_final_message": prefill,
+            "enable_thinking": False,
+            "date_string": TEMPLATE_DATE.strftime("%d %b %Y"),
+            "chat_template": template_of(self.tokenizer),
+        }
+        chat = [{"role": message.role, "content": content} for message, content in zip(messages, contents)]
+        try:
+            return str(self.tokenizer.apply_chat_template(chat, tokenize=False, **options))
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("jinja2", "builtins"):
+                raise
+            reason = str(error).partition("Final message to continue:")[0]
+            raise InputError(
+                f"The chat template refuses question {name!r} ({reason}); change its messages, for instance move "
+                "the system text into the user's, or ask with a plain-text prompt."
+            ) from error
+
+
+def template_of(tokenizer: Any) -> str:
+    """The tokenizer's chat template, with the date fixed wherever this process renders it.
+
+    Raises:
+        InputError: If there is none, or several and no default among them, or it is no template.
+    """
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    given = tokenizer.chat_template
+    if not given:
+        raise InputError("This model has no chat template; load the questions with chat=False.")
+    if isinstance(given, dict) and "default" in given:
+        given = given["default"]
+    if not isinstance(given, str):
+        names = ", ".join(given) if isinstance(given, dict) else f"a {type(given).__name__}"
+        raise InputError(
+            f"This model's chat_template is several templates ({names}), none of them called 'default'; set "
+            "chat_template to the text of one, or load the questions with chat=False."
+        )
+    try:
+        _compile_jinja_template(given).environment.globals["strftime_now"] = _fixed_date
+    except Exception as error:
+        raise InputError(
+            f"The chat template of this model is no valid template ({error}); correct it, or load the questions with "
+            "chat=False."
+        ) from error
+    return given
+
+
+def thought_opened(header: str) -> str:
+    """The mark by which a header opens a chain of thought, or a channel that is not the final one; "" if none is open.
+
+    What is opened and closed again, as templates do where thinking is switched off, is not open.
+    """
+    opened: list[str] = []
+    for found in _MARK.finditer(header):
+        mark = found[0].strip().lower()
+        behind = _NAME.match(header, found.end())
+        name = behind[1].lower() if behind else ""
+        closes = _CLOSING.search(mark)
+        if "channel" in mark:
+            closes = closes or re.fullmatch(r"<[^|].*\|>", mark)
+            opened = [] if closes or name in ("final", "answer", "response") else [mark + name]
+        elif _THOUGHT.search(mark):
+            if not _NOT.search(mark):
+                opened = opened[:-1] if closes else [*opened, mark]
+        else:
+            opened = [] if _TURN.fullmatch(mark) else opened
+            opened += [mark + name] * bool(_THOUGHT.search(name) and not _NOT.search(name))
+    return opened[-1] if opened else ""
+
+
+def _fixed_date(format: str) -> str:
+    return TEMPLATE_DATE.strftime(format)
