@@ -1,4 +1,5 @@
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.answers import outcomes, probabilities, sequence_logprob, tag_columns
+from workbench.answers import faint, outcomes, probabilities, sequence_logprob, tag_columns
 from workbench.errors import InputError
 
 ROLES = ["correct", "wrong", "wrong", "wrong", "abstain"]
@@ -209,7 +210,8 @@ def test_probabilities_add_up_and_blocks_do_not_mix(answers, normalisation, temp
     np.testing.assert_allclose(p.groupby("question_id")["p"].sum(), 1)
     np.testing.assert_allclose(found[["p_correct", "p_wrong", "p_abstain", "p_none"]].sum(axis=1), 1)
     alone = [outcomes(probabilities(part, normalisation, temperature)) for _, part in answers.groupby("question_id")]
-    pd.testing.assert_frame_equal(pd.concat(alone, ignore_index=True), found)
+    beside = ["low_mass"]  # the one column that depends on the other questions
+    pd.testing.assert_frame_equal(pd.concat(alone, ignore_index=True).drop(columns=beside), found.drop(columns=beside))
 
 
 GOOD = table([-1.0, -2.0], ["correct", "wrong"], n_tokens=1, n_chars=1, n_bytes=1)
@@ -296,3 +298,33 @@ def test_a_hundred_thousand_questions_take_about_half_a_second():
     start = time.perf_counter()
     outcomes(probabilities(answers))
     assert time.perf_counter() - start < 3
+
+
+def masses(**by_benchmark):
+    """One question a mass, in style letters unless its benchmark's name says cloze."""
+    rows = [
+        table(np.log([mass / 2, mass / 2]), ["correct", "wrong"], question_id=f"{name}-{i}", benchmark=name)
+        .assign(style="cloze" if "cloze" in name else "letters")
+        for name, values in by_benchmark.items()
+        for i, mass in enumerate(values)
+    ]  # fmt: skip
+    return probabilities(pd.concat(rows, ignore_index=True))
+
+
+def test_an_item_is_low_in_mass_under_a_quarter_of_the_median_of_its_style():
+    found = outcomes(masses(exam=[0.8, 0.9, 0.8, 0.21, 0.19], exam_cloze=[0.3, 0.3, 0.11, 0.09]))
+    assert found["low_mass"].tolist() == [False] * 4 + [True] + [False] * 3 + [True]
+
+
+def test_a_benchmark_is_low_in_mass_under_a_quarter_of_the_others_and_a_warning_names_it():
+    mixed = masses(a=[0.8, 0.7], b=[0.76, 0.76], sentences=[0.18, 0.3, 0.18], own_cloze=[0.2])
+    with pytest.warns(
+        UserWarning, match="options of 'sentences' hold a median of 0.18 .* those of the other benchmarks 0.7"
+    ):
+        found = outcomes(mixed)
+    assert found["low_mass"].tolist() == [False] * 4 + [True] * 3 + [False]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not outcomes(masses(a=[0.8], b=[0.25]))["low_mass"].any()
+        assert outcomes(masses(a_cloze=[1e-3, 1e-3], b_cloze=[1e-9]))["low_mass"].all()
+    assert faint([], []).tolist() == [] and not faint([0.5, 0.2]).any()

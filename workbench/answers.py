@@ -6,6 +6,7 @@ so a new block starts wherever `option` is 0; the same question may stand severa
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -39,7 +40,9 @@ SHOWN = ("CWA", "forced", "chance", "cluster")
 RESERVED = frozenset((*EXTRACTED, *ADDED, *OUTCOMES, *SCORES, *SHOWN))
 """Columns that are written here or from here on; no tag may have such a name."""
 LOW_MASS = 0.1
-"""Below this the options hold so little of the model's probability that a softmax over them says little."""
+"""Mass below which the softmax over the options is flagged as unreliable, whatever other questions hold."""
+FAINT = 0.25
+"""Part of the usual mass below which a question, or a benchmark, is flagged beside the others of its style."""
 TIE = 1e-12
 """Relative distance below which two probabilities count as equal."""
 
@@ -110,10 +113,12 @@ def outcomes(p: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         question_id, tags, and `n_options`, `n_correct` (abstentions not counted), `n_abstain`; `p_correct`, `p_wrong`,
-        `p_abstain`, `p_none`, which add up to 1; `mass`, `normalisation`, `low_mass`, `no_abstain`; the `choice` (first
-        option at ties) with `choice_role`, `choice_p`, `tie`, `chosen_correct`, `chosen_wrong`, `chosen_abstain`; and
-        of the answer forced without abstention (NaN where all probability lies on it) `answer_correct` (share at
-        ties), `answer_confidence` (its probability among the answers) and `joint_confidence` (abstention kept).
+        `p_abstain`, `p_none`, which add up to 1; `mass`, `normalisation`, `low_mass` (below `LOW_MASS`, or faint beside
+        the questions of its model and style, see `faint`; a warning names benchmarks that are), `no_abstain`; the
+        `choice` (first option at ties) with `choice_role`, `choice_p`, `tie`, `chosen_correct`, `chosen_wrong`,
+        `chosen_abstain`; and of the answer forced without abstention (NaN where all probability lies on it)
+        `answer_correct` (share at ties), `answer_confidence` (its probability among the answers) and
+        `joint_confidence` (abstention kept).
 
     Raises:
         InputError: `probabilities` was not applied, or one abstention phrase begins with another.
@@ -137,9 +142,54 @@ def outcomes(p: pd.DataFrame) -> pd.DataFrame:
         table[f"p_{name}"] = np.add.reduceat(np.where(role[name], prob, 0.0), starts) + rest * (rest_role == name)
     for column in READING:
         table[column] = first[column].to_numpy()
-    table["low_mass"] = table["mass"] < LOW_MASS
+    table["low_mass"] = (table["mass"] < LOW_MASS) | _faint_in_style(table)
     table["no_abstain"] = table["n_abstain"] == 0
     return table.assign(**_choice(prob, role, starts, sizes))
+
+
+def faint(mass: ArrayLike, benchmark: ArrayLike | None = None) -> Bools:
+    """Whether the options hold much less of the model's probability than is usual, which points to the prompt.
+
+    Args:
+        mass: Mass of each question, `[questions]`, of one model in one style.
+        benchmark: Benchmark of each question, `[questions]`, if there are several.
+
+    Returns:
+        `[questions]`: True where a question's mass is under a quarter of the median, or where the median of its
+        benchmark is under a quarter of the median of the other benchmarks' medians.
+    """
+    masses = np.asarray(mass, np.float64)
+    low = np.asarray(masses < FAINT * np.median(masses) if len(masses) else np.zeros(0), bool)
+    if benchmark is not None:
+        names = np.asarray(benchmark, object)
+        low |= np.isin(names, list(_faint_benchmarks(masses, names)))
+    return low
+
+
+def _faint_benchmarks(mass: Floats, benchmark: NDArray[Any]) -> dict[Any, tuple[float, float]]:
+    """Benchmark -> its median mass and that of the others, of those that are under a quarter of them."""
+    medians = pd.Series(mass).groupby(benchmark).median()
+    both = {name: (float(medians[name]), float(medians.drop(name).median())) for name in medians.index}
+    return {name: (own, others) for name, (own, others) in both.items() if own < FAINT * others}
+
+
+def _faint_in_style(table: pd.DataFrame) -> Bools:
+    """`faint` within each model and style of a table of outcomes; warns of whole benchmarks."""
+    low = np.zeros(len(table), bool)
+    apart = [name for name in ("model", "style") if name in table.columns]
+    parts = table.groupby(apart, dropna=False, sort=False).indices.values() if apart else [np.arange(len(table))]
+    for rows in parts:
+        mass = table["mass"].to_numpy(np.float64)[rows]
+        names = table["benchmark"].to_numpy(object)[rows] if "benchmark" in table.columns else None
+        low[rows] = faint(mass, names)
+        for name, (own, others) in (_faint_benchmarks(mass, names) if names is not None else {}).items():
+            if others >= LOW_MASS:
+                warnings.warn(
+                    f"The options of {name!r} hold a median of {own:.2g} of the probability, those of the other "
+                    f"benchmarks {others:.2g}; its prompts may not ask for what is scored, so read one of them.",
+                    stacklevel=3,
+                )
+    return low
 
 
 def tag_columns(table: pd.DataFrame) -> list[str]:

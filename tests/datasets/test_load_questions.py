@@ -67,10 +67,17 @@ def test_worked_examples_come_from_the_end_of_the_permutation_and_are_not_asked(
 
 def test_letters_drop_what_has_too_many_options(own, monkeypatch):
     many = {"target_scores": {str(i): int(i == 0) for i in range(30)}}
-    stretched = replace(catalogue.EMBEDDED["own"], item=lambda record: big_bench(record | many))
+    stretched = replace(
+        catalogue.EMBEDDED["own"], item=lambda record: big_bench(record | (many if "1" in record["input"] else {}))
+    )
     monkeypatch.setitem(catalogue.EMBEDDED, "own", stretched)
-    assert len(load_questions("own")) == 201
-    assert load_questions("own", style="letters").dropped["more options than letters"] == 201
+    assert len(load_questions("own")) == 200
+    letters = load_questions("own", style="letters")
+    assert letters.dropped["more options than letters"] == 200 - len(letters) == 119
+    everything = replace(stretched, item=lambda record: big_bench(record | many))
+    monkeypatch.setitem(catalogue.EMBEDDED, "own", everything)
+    with pytest.raises(InputError, match=r"No question of own is left in style='letters' \(.*201 more options than"):
+        load_questions("own", style="letters")
 
 
 def test_damaged_and_missing_data_say_what_to_do(own, cache):

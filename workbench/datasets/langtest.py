@@ -54,7 +54,7 @@ def nq_human(record: Record) -> Item:
     wrong = _distinct(record["def_incorrect_predictions"])
     if correct.keys() & wrong.keys():
         raise Unusable("an answer marked both right and wrong")
-    return Item(record["question"], choices(correct.values(), wrong.values()))
+    return Item(record["question"], choices(correct.values(), wrong.values()), ordered=False)
 
 
 def split_letters(text: str) -> tuple[list[str], list[str]]:

@@ -8,7 +8,8 @@ from random import Random
 from string import ascii_uppercase
 from typing import Literal, get_args
 
-from workbench.datasets.items import Item, Unusable
+from workbench.datasets.items import Item, Unlisted, Unusable
+from workbench.datasets.referring import NO_ORDER, UNLISTED, arranged, referring
 from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Question, normalised
 
@@ -74,9 +75,15 @@ def rendering(
 def question(item: Item, how: Rendering) -> Question:
     """The question an item becomes; the tag `order` holds the original index of each option, as in "2-0-1".
 
+    Options that speak of other options keep their order, see `workbench.datasets.referring`.
+
     Raises:
-        Unusable: More options than letters, or an answer that is itself one of the abstentions.
+        Unlisted: An option speaks of others, which cloze does not list.
+        Unusable: More options than letters, letters of others where the source gives no order, or an answer that is
+            itself one of the abstentions.
     """
+    if how.style == "cloze" and refers(item):
+        raise Unlisted(UNLISTED)
     if how.style == "letters" and len(item.options) > len(ascii_uppercase):
         raise Unusable("more options than letters")
     order, shown = _shown(item, how)
@@ -99,11 +106,19 @@ def _bare(text: str) -> str:
     return normalised(text).rstrip(".")
 
 
+def refers(item: Item) -> bool:
+    """Whether an option of an item speaks of other options."""
+    return any(referring([option.text for option in item.options], item.ordered))
+
+
 def _shown(item: Item, how: Rendering) -> tuple[list[int], list[Option]]:
     """The order in which an item's options are shown, and the options in it."""
-    order = list(range(len(item.options)))
+    wanted = list(range(len(item.options)))
     if how.shuffle:
-        Random(f"{how.seed}:{item.id}").shuffle(order)
+        Random(f"{how.seed}:{item.id}").shuffle(wanted)
+    order = arranged([option.text for option in item.options], wanted, item.ordered)
+    if order is None:
+        raise Unusable(NO_ORDER)
     return order, [item.options[i] for i in order]
 
 
@@ -132,8 +147,8 @@ def _prompt(item: Item, shown: Sequence[Option], how: Rendering) -> str | tuple[
 
 def _plain_prompt(item: Item, shown: Sequence[Option], style: Style) -> str:
     if style == "letters":
-        ask, cue = ("Text", "Best continuation") if item.form == "continuation" else ("Question", "Answer")
-        lines = [item.context, f"{ask}: {item.stem}", *_listed(shown), f"{cue}:"]
+        asked = f"Text: {item.stem}" if item.form == "continuation" else f"Question: {item.stem}"
+        lines = [item.context, asked, *_listed(shown), "Answer:"]
     elif item.form == "continuation":
         return f"{item.context} {item.stem}".strip()
     else:

@@ -13,6 +13,7 @@ from itertools import product
 from string import ascii_uppercase
 from typing import Literal, get_args
 
+from workbench.datasets.referring import referring
 from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
 
@@ -222,7 +223,7 @@ def _question(item: SurveyItem, form: Format, persona: Persona, instrument: str,
     places = item.positions if form.scale == OWN and item.positions else tuple(map(float, range(len(base))))
     shown = list(zip(base, places))
     if form.direction == "descending":
-        shown.reverse()
+        shown = _turned(shown)
     listed = [text for text, _ in shown] + [REFUSAL] * form.refusal
     marks = _labels(item, form, len(listed))
     lines = "\n".join(f"{mark}. {text}" for mark, text in zip(marks, listed))
@@ -241,6 +242,15 @@ def _question(item: SurveyItem, form: Format, persona: Persona, instrument: str,
     tags |= {"labels": form.labels, "direction": form.direction, "answer": form.answer, "instrument": instrument}
     name = f"{instrument}/{item.id}/{persona.name}/{persona.wording}/{form.id}"
     return Question((Message("user", prompt),) if chat else f"{prompt}\nAnswer:", tuple(options), tags, name)
+
+
+def _turned(shown: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Options from the highest place to the lowest; those at the end that speak of the others stay there."""
+    kinds = referring([text for text, _ in shown])
+    if "place" in kinds:
+        return shown
+    end = next((i for i in range(len(shown), 0, -1) if not kinds[i - 1]), len(shown))
+    return shown[:end][::-1] + shown[end:]
 
 
 def _options(item: SurveyItem, form: Format) -> tuple[str, ...]:

@@ -68,4 +68,5 @@ def _item(row: Row) -> Item:
             if name not in KNOWN or name == "subject"
         },
         abstain=tuple(texts["abstain"]),
+        ordered=False,
     )

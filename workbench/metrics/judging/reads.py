@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.answers import block_starts, bounded, logprob_ends, tag_columns
+from workbench.answers import block_starts, bounded, faint, logprob_ends, tag_columns
 from workbench.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -75,8 +75,8 @@ class LabelReads:
 
     @property
     def low_mass(self) -> Bools:
-        """Readings whose labels hold less than `MIN_MASS`, `[reads]`."""
-        return self.mass < MIN_MASS
+        """Readings whose labels hold less than `MIN_MASS`, or under a quarter of the median of all, `[reads]`."""
+        return np.asarray((self.mass < MIN_MASS) | faint(self.mass), bool)
 
     def counts(self) -> dict[str, int]:
         """What every result carries: n_total, n_unparsed, n_low_mass, n_top_k, n_undecided (of those with mass)."""
