@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +87,31 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digests(paths: Iterable[Path]) -> dict[Path, str]:
+    """The SHA-256 of each file, looked up where the file is unchanged."""
+    known, found, fresh = _read_digests(), {}, False
+    for path in sorted(set(paths)):
+        state = path.stat()
+        key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"
+        if key not in known:
+            known[key] = sha256_of(path)
+            fresh = True
+        found[path] = known[key]
+    if fresh:
+        with suppress(OSError), written_whole(_known_digests()) as partial:
+            partial.write_text(json.dumps(known))
+    return found
+
+
+def _known_digests() -> Path:
+    return cache_folder() / "digests.json"
+
+
+def _read_digests() -> dict[str, str]:
+    try:
+        known = json.loads(_known_digests().read_text())
+    except (OSError, ValueError):
+        return {}
+    return {k: v for k, v in known.items() if os.path.exists(k.split("|")[0])}

@@ -22,7 +22,7 @@ from urllib.error import HTTPError
 from filelock import FileLock
 
 from workbench.errors import InputError
-from workbench.files import cache_folder
+from workbench.files import cache_folder, digests
 from workbench.indexes import find_archive, opened, pip_settings, reason, shown
 
 Progress = Callable[[str, int, int], None]
@@ -91,12 +91,13 @@ def fetch(package: Package, from_folder: Path | None = None, progress: Progress 
 
 
 def located(package: Package) -> Path | None:
-    """The folder of a fetched package, or None; checks the pinned hash, the patterns and the size of each file."""
+    """The folder of a fetched package, or None; checks the pinned hash, the patterns and the hash of each file."""
     folder = _folder(package)
     try:
         source = json.loads((folder / SOURCE).read_text("utf-8"))
         pinned = source["sha256"] == package.sha256 and source["members"] == list(package.members)
-        whole = all((folder / name).stat().st_size == f["bytes"] for name, f in source["files"].items())
+        files = {folder / name: f["sha256"] for name, f in source["files"].items()}
+        whole = digests(files) == files
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return folder if pinned and whole else None

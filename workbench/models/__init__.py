@@ -147,9 +147,9 @@ def _folder_of(base: str, allow_pickle: bool) -> tuple[Path, str, str]:
         return path, "", ""
     _refuse_unless_hub_id(base, is_file=path.is_file())
     if path.suffix == ".gguf":
-        from workbench.models.loading import converted_gguf
+        from workbench.models.gguf import converted
 
-        return converted_gguf(path), "", "dequantised from a GGUF file"
+        return converted(path), "", "dequantised from a GGUF file"
     from workbench.models.loading import hub_snapshot
 
     name, _, revision = base.partition("@")

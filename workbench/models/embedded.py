@@ -8,6 +8,7 @@ from pathlib import Path
 from workbench.errors import InputError
 from workbench.files import cache_folder
 from workbench.models import fingerprint as fingerprints
+from workbench.models.gguf import RULES, made_once
 from workbench.packages import Package, require
 
 NAME = "smollm2-135m-instruct"
@@ -22,11 +23,13 @@ SMOLLM2 = Package(
     size=92_871_040,
     licence="Apache-2.0",
 )
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+"""What the package's GGUF file must hash to when it is converted."""
 
 
 def folder() -> Path:
-    """Where the converted model lies, whether or not it is there yet."""
-    return cache_folder() / "models" / f"{NAME}-{SMOLLM2.version}"
+    """Where the model converted by the present rules lies, whether or not it is there yet."""
+    return cache_folder() / "models" / f"{NAME}-{SMOLLM2.version}-rules-{RULES}"
 
 
 def located() -> Path:
@@ -50,6 +53,5 @@ def convert(progress: Callable[[str], None] | None = None) -> Path:
     """
     if not fingerprints.sealed(folder()) and progress:
         progress(f"Converting {NAME} to safetensors (once, about 20 seconds)")
-    from workbench.models.loading import made_once
-
-    return made_once(folder(), next(require(SMOLLM2, "the embedded model").rglob("*.gguf")))
+    source = next(require(SMOLLM2, "The embedded model").rglob("*.gguf"))
+    return made_once(folder(), [source], [GGUF_SHA256])

@@ -6,11 +6,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.files import cache_folder, sha256_of, written_whole
+from workbench.files import digests, written_whole
 
 WEIGHTS = ("*.safetensors", "*.gguf", "*.bin", "*.pt", "*.pth")
 SETTINGS = ("config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt")
@@ -26,22 +25,6 @@ def of_files(paths: Iterable[Path], dtype: str) -> str:
     """
     lines = [f"dtype {dtype}", *(f"{path.name} {digest}" for path, digest in digests(paths).items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def digests(paths: Iterable[Path]) -> dict[Path, str]:
-    """The SHA-256 of each file, looked up where the file is unchanged."""
-    known, found, fresh = _read_known(), {}, False
-    for path in sorted(set(paths)):
-        state = path.stat()
-        key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"
-        if key not in known:
-            known[key] = sha256_of(path)
-            fresh = True
-        found[path] = known[key]
-    if fresh:
-        with suppress(OSError), written_whole(_known_path()) as partial:
-            partial.write_text(json.dumps(known))
-    return found
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -119,15 +102,3 @@ def changed(parts: dict[str, Any], states: dict[str, Any]) -> str:
         if before is not None and name in parts and before[0] == id(parts[name]) and state(parts[name]) != before:
             return name
     return ""
-
-
-def _known_path() -> Path:
-    return cache_folder() / "digests.json"
-
-
-def _read_known() -> dict[str, str]:
-    try:
-        known = json.loads(_known_path().read_text())
-    except (OSError, ValueError):
-        return {}
-    return {k: v for k, v in known.items() if os.path.exists(k.split("|")[0])}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import struct
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,10 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from workbench.errors import InputError
-from workbench.files import cache_folder
 from workbench.models import fingerprint as fingerprints
 from workbench.models.model import Model
 
@@ -100,46 +95,6 @@ def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
     model.states["network"] = fingerprints.state_of_network(network)
     model.states["tokenizer"] = fingerprints.state_of_tokenizer(tokenizer)
     return model
-
-
-def gguf_to_folder(source: Path, target: Path) -> None:
-    """Dequantise a GGUF file into a folder of float32 safetensors, configuration and tokenizer."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    with _quiet(bars=True):
-        try:
-            network = AutoModelForCausalLM.from_pretrained(
-                str(source.parent),
-                gguf_file=source.name,
-                dtype=torch.float32,
-                quantization_config=GgufConfig(dequantize=True),
-            )
-            network.save_pretrained(target)
-            AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name).save_pretrained(target)
-        except (OSError, ValueError, KeyError, ImportError, NotImplementedError, struct.error) as error:
-            shutil.rmtree(target, ignore_errors=True)
-            raise InputError(f"Cannot read the GGUF file {source}: {_first_sentence(error)}") from error
-
-
-def converted_gguf(source: Path) -> Path:
-    """The folder of a user's GGUF file converted to safetensors, made on first use and kept in the cache."""
-    digest = fingerprints.of_files([source], "gguf")[:16]
-    return made_once(cache_folder() / "models" / f"{source.stem}-{digest}", source)
-
-
-def made_once(target: Path, source: Path) -> Path:
-    """The folder `target`, converted from a GGUF file when it is not there or was damaged; one process at a time."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        if not fingerprints.sealed(target):
-            partial = target.with_name(target.name + ".part")
-            shutil.rmtree(partial, ignore_errors=True)
-            gguf_to_folder(source, partial)
-            fingerprints.seal(partial)
-            shutil.rmtree(target, ignore_errors=True)
-            partial.rename(target)
-    return target
 
 
 def hub_snapshot(

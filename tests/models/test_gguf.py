@@ -1,0 +1,181 @@
+"""GGUF files: every tensor of the file is in the numbers and nothing else is, or the file is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import sys
+
+import gguf_files
+import numpy as np
+import pytest
+import tiny
+from gguf_files import logits, made, read, refused
+
+import workbench as wb
+from workbench.errors import InputError
+
+pytestmark = pytest.mark.model
+
+
+# Nothing beside the file has an effect
+
+
+def test_what_lies_beside_a_file_changes_nothing_and_never_runs(tmp_path, monkeypatch):
+    def contents(place: str, litter: bool) -> dict[str, bytes]:
+        folder = tmp_path / place
+        path = gguf_files.write(folder / "model.gguf")
+        if litter:
+            other = tiny.network(seed=1)
+            other.save_pretrained(folder)
+            tiny.metaspace_tokenizer(template="{{ 'another' }}").save_pretrained(folder)
+            auto = {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.N", "AutoTokenizer": ["mine.T", None]}
+            for name in ("config.json", "tokenizer_config.json"):
+                data = json.loads((folder / name).read_text()) | {"auto_map": auto, "model_type": "mine"}
+                (folder / name).write_text(json.dumps(data))
+            (folder / "mine.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+            adapter = {"peft_type": "LORA", "base_model_name_or_path": "someone/else", "r": 1}
+            (folder / "adapter_config.json").write_text(json.dumps(adapter))
+            (folder / "generation_config.json").write_text('{"eos_token_id": 7}')
+        monkeypatch.setenv("WORKBENCH_CACHE", str(folder / "cache"))
+        monkeypatch.setattr(sys, "stdin", io.StringIO("y\ny\ny\n"))
+        model = wb.load_model(path, device="cpu")
+        assert sys.stdin.tell() == 0 and not (folder / "ran").exists()
+        return {file.name: file.read_bytes() for file in model.folder.iterdir()}
+
+    assert contents("littered", True) == contents("alone", False)
+
+
+# Tensors
+
+
+@pytest.mark.parametrize(
+    "name", ["token_embd.weight", "output_norm.weight", "blk.1.attn_q.weight", "blk.0.ffn_norm.weight"]
+)
+def test_a_missing_tensor_is_named(name, tmp_path, cache):
+    refused(gguf_files.write(tmp_path / "model.gguf", without=(f"{name}.weight",)), name, "lacks")
+    assert [path for path in (cache / "models").iterdir() if not path.name.endswith(".lock")] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "blk.2.attn_q.weight",
+        "blk.0.attn_q.bias",
+        "cls.output.weight",
+        "blk.0.attn_rot_embd.weight",
+        "v.blk.0.ln1.weight",
+    ],
+)
+def test_a_tensor_that_the_network_has_no_place_for_is_named(name, tmp_path, cache):
+    kind = "Qwen3" if name.endswith("bias") else "Llama"
+    path = gguf_files.write(tmp_path / "model.gguf", made(kind, head_dim=8), more={name: np.ones((4, 4), np.float32)})
+    refused(path, name, "no place")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_block_count_that_is_not_that_of_the_tensors_is_refused(count, tmp_path, cache):
+    refused(gguf_files.write(tmp_path / "model.gguf", keys={"block_count": count}))
+
+
+def test_a_tensor_of_another_shape_is_named(tmp_path, cache):
+    more = {"blk.1.ffn_up.weight": np.ones((40, 32), np.float32)}
+    refused(gguf_files.write(tmp_path / "model.gguf", more=more), "blk.1.ffn_up.weight", "(40, 32)")
+
+
+def test_biases_of_some_projections_alone_are_refused(tmp_path, cache):
+    network = made("Llama", attention_bias=True)
+    without = tuple(f"blk.{block}.attn_output.bias" for block in range(2))
+    refused(gguf_files.write(tmp_path / "model.gguf", network, without=without), "blk.0.attn_output.bias")
+
+
+def test_a_head_of_its_own_is_read_and_one_that_is_left_out_is_the_embedding(tmp_path, cache):
+    network = made("Llama", tie_word_embeddings=True)
+    assert read(gguf_files.write(tmp_path / "tied.gguf", network)).config.tie_word_embeddings
+    head = np.random.default_rng(0).normal(size=(704, 32)).astype(np.float32)
+    untied = read(gguf_files.write(tmp_path / "own.gguf", network, more={"output.weight": head}))
+    assert np.array_equal(untied.lm_head.weight.numpy(), head)
+
+
+def test_a_split_file_is_read_whole_from_any_of_its_parts(tmp_path, cache):
+    network = made("Llama")
+    whole = wb.load_model(gguf_files.write(tmp_path / "whole.gguf", network), device="cpu")
+    first = gguf_files.write(tmp_path / "split.gguf", network, parts=3)
+    last = first.with_name("split-00003-of-00003.gguf")
+    models = [wb.load_model(path, device="cpu") for path in (first, last)]
+    assert len({model.fingerprint for model in models}) == 1
+    assert np.array_equal(logits(models[1].network), logits(whole.network))
+
+
+def test_a_split_file_whose_parts_are_missing_or_of_another_is_refused(tmp_path, cache):
+    first = gguf_files.write(tmp_path / "split.gguf", parts=3)
+    alone = tmp_path / "alone" / first.name
+    alone.parent.mkdir()
+    shutil.copy(first, alone)
+    refused(alone, "split-00002-of-00003.gguf, split-00003-of-00003.gguf", "beside it")
+    renamed = tmp_path / "renamed.gguf"
+    shutil.copy(first, renamed)
+    refused(renamed, "part 1 of 3")
+    second = first.with_name("split-00002-of-00003.gguf")
+    shutil.copy(first, second)
+    refused(first, "part 1 of 3")
+    gguf_files.write(tmp_path / "split.gguf", parts=3)
+    other = gguf_files.write(tmp_path / "other" / "split.gguf", made("Llama", num_hidden_layers=3), parts=3)
+    shutil.copy(other.with_name(second.name), second)
+    refused(first)
+
+
+@pytest.mark.parametrize("cut", [30, 2000, 40_000, -1000])
+def test_a_file_that_was_cut_is_refused(cut, tmp_path, cache):
+    path = gguf_files.write(tmp_path / "model.gguf")
+    path.write_bytes(path.read_bytes()[:cut])
+    refused(path, "Cannot read")
+
+
+def test_a_file_that_is_no_language_model_is_refused(tmp_path, cache):
+    refused(gguf_files.write(tmp_path / "lora.gguf", words={"general.type": "adapter"}), "adapter")
+    path = gguf_files.write(tmp_path / "clip.gguf")
+    path.write_bytes(path.read_bytes().replace(b"llama", b"clipp", 1))
+    refused(path, "'clipp'")
+
+
+# Bytes
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, cache, monkeypatch):
+    from workbench.models import gguf
+
+    path, convert = gguf_files.write(tmp_path / "model.gguf"), gguf._convert
+
+    def changed(parts, target):
+        convert(parts, target)
+        data = bytearray(path.read_bytes())
+        data[-3] ^= 1
+        path.write_bytes(data)
+
+    monkeypatch.setattr(gguf, "_convert", changed)
+    refused(path, "other bytes")
+    assert not list((cache / "models").glob("model-*"))
+
+
+def test_one_flipped_bit_of_the_embedded_models_package_is_noticed(tmp_path, cache, monkeypatch):
+    from workbench.models import embedded
+
+    path = gguf_files.write(tmp_path / "model.gguf")
+    monkeypatch.setattr(embedded, "require", lambda package, purpose: tmp_path)
+    with pytest.raises(InputError, match="other bytes than expected"):
+        embedded.convert()
+    monkeypatch.setattr(embedded, "GGUF_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    assert embedded.convert() == embedded.located()
+
+
+def test_a_copy_made_by_other_rules_is_not_used(tmp_path, cache, monkeypatch):
+    from workbench.models import gguf
+
+    path = gguf_files.write(tmp_path / "model.gguf")
+    before = wb.load_model(path, device="cpu").folder
+    assert wb.load_model(path, device="cpu").folder == before
+    monkeypatch.setattr(gguf, "RULES", gguf.RULES + 1)
+    assert wb.load_model(path, device="cpu").folder != before
