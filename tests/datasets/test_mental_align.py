@@ -92,7 +92,20 @@ def test_wrong_files_say_what_is_wrong(tmp_path):
     (tmp_path / "x.csv").write_text("ConvID,text\n1,a\n")
     with pytest.raises(InputError, match="columns that begin with 'judge_response_'"):
         load_ratings(tmp_path / "x.csv")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="does not exist"):
         load_ratings(tmp_path / "none.csv")
     with pytest.raises(InputError, match="lack the column 'source'"):
         icc_by(pd.DataFrame({"human": [1], "judge": [1]}))
+
+
+def test_a_conversation_that_stands_again_and_a_mark_that_is_none(tmp_path):
+    people, judge = tables()
+    both = people.merge(judge, on=["ConvID", "context"]).astype(object)
+    both.loc[0, "judge_response_own"] = cell(True, Safety="nan", Empathy=" 4 ")
+    both.to_csv(tmp_path / "both.csv", index=False)
+    ratings = load_ratings(tmp_path / "both.csv")
+    own = ratings[(ratings.source == "own") & (ratings.conversation == "1")].set_index("attribute")["judge"]
+    assert own["Empathy"] == 4 and own.isna().sum() == 6
+    pd.concat([both, both]).to_csv(tmp_path / "both.csv", index=False)
+    with pytest.raises(InputError, match=r"both.csv, line \d+: the conversation '1' stands a second time"):
+        load_ratings(tmp_path / "both.csv")

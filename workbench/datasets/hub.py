@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from workbench.datasets.items import Benchmark, Item, Record, choices, keyed, references
+from workbench.datasets.rows import read_rows
 from workbench.errors import InputError
 from workbench.questions import Option
 
@@ -51,13 +53,10 @@ class Hub:
         return records
 
     def _rows(self, revision: str) -> Iterable[Record]:
-        import pandas as pd
         from huggingface_hub import hf_hub_download
 
         path = hf_hub_download(self.id, self.file, repo_type="dataset", revision=revision)
-        table = pd.read_csv(path, header=None, names=list(self.columns), dtype=str, keep_default_na=False)
-        rows: list[Record] = table.to_dict("records")  # type: ignore[assignment]
-        return rows
+        return read_rows(Path(path), header=self.columns)
 
     def _why(self, benchmark: str, revision: str, error: Exception) -> str:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from workbench.datasets.rows import columns_of, number, read_rows
 from workbench.errors import InputError
 
 ATTRIBUTES = ("Guidance", "Informativeness", "Relevance", "Safety", "Empathy", "Helpfulness", "Understanding")
@@ -41,49 +42,39 @@ def load_ratings(
         InputError: A file that cannot be read, or holds no such columns.
     """
     lowest = 0 if zeros else 1
-    own = _long(_table(judge), "judge", Path(judge).name, lowest)
-    theirs = _long(_table(people or judge), "human", Path(people or judge).name, lowest)
+    own = _long(Path(judge).expanduser(), "judge", lowest)
+    theirs = _long(Path(people or judge).expanduser(), "human", lowest)
     return theirs.merge(own, on=["conversation", "source", "attribute"], how="outer", validate="one_to_one")
 
 
-def _table(file: str | os.PathLike[str]) -> pd.DataFrame:
-    path = Path(file).expanduser()
-    try:
-        found = pd.read_excel(path, dtype=str) if path.suffix.lower() == ".xlsx" else pd.read_csv(path, dtype=str)
-    except ImportError:
-        raise InputError(f"{path.name} needs openpyxl to be read: install it, or save the sheet as CSV.") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); give a .csv or .xlsx of MentalAlign.") from None
-    return found.rename(columns=str.strip)
-
-
-def _long(table: pd.DataFrame, who: str, name: str, lowest: int) -> pd.DataFrame:
-    sources = [column for column in table.columns if column.startswith(PREFIX[who])]
-    if not sources or "ConvID" not in table:
-        raise InputError(f"{name} needs the column 'ConvID' and columns that begin with {PREFIX[who]!r}.")
-    rows = [
-        {"conversation": conversation, "source": column.removeprefix(PREFIX[who]), "attribute": attribute, who: mark}
-        for column in sources
-        for conversation, cell in zip(table["ConvID"], table[column])
-        for attribute, mark in _marks(cell, lowest).items()
-    ]
+def _long(path: Path, who: str, lowest: int) -> pd.DataFrame:
+    columns = [name for name in columns_of(path) if name.startswith(PREFIX[who])]
+    if not columns:
+        raise InputError(f"{path.name} needs the column 'ConvID' and columns that begin with {PREFIX[who]!r}.")
+    rows: list[dict[str, object]] = []
+    seen: set[str] = set()
+    for row in read_rows(path, ["ConvID", *columns], (), what="ratings"):
+        if (conversation := row.needed("ConvID")) in seen:
+            raise row.wrong(f"the conversation {conversation!r} stands a second time; keep one of its rows.")
+        seen.add(conversation)
+        for column in columns:
+            about = {"conversation": conversation, "source": column.removeprefix(PREFIX[who])}
+            marks = _marks(row.text(column), lowest)
+            rows += [{**about, "attribute": attribute, who: mark} for attribute, mark in marks.items()]
     return pd.DataFrame(rows)
 
 
-def _marks(cell: object, lowest: int) -> dict[str, float]:
+def _marks(cell: str, lowest: int) -> dict[str, float]:
     """The seven ratings of one cell, between marks of a code block or not; NaN where it says nothing readable."""
-    text = re.sub(r"^```(json)?|```$", "", str(cell).strip())
+    text = re.sub(r"^```(json)?|```$", "", cell.strip())
     try:
         found = json.loads(text, strict=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     given = found if isinstance(found, dict) else {}
     return {name: _mark(given.get(name), lowest) for name in ATTRIBUTES}
 
 
 def _mark(value: object, lowest: int) -> float:
-    try:
-        mark = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return np.nan
-    return mark if mark == lowest or 1 <= mark <= 5 else np.nan
+    mark = number(value)
+    return mark if mark is not None and (mark == lowest or 1 <= mark <= 5) else np.nan

@@ -17,8 +17,7 @@ from workbench.datasets.hub import Hub
 from workbench.datasets.items import Record
 from workbench.datasets.packaged import Packaged
 from workbench.datasets.populations import check_shares, load_microdata
-from workbench.datasets.row_formats import csv_cells
-from workbench.datasets.rows import Row, read_rows
+from workbench.datasets.rows import Row, columns_of, read_rows
 from workbench.datasets.surveys import Instrument, SurveyItem
 from workbench.errors import InputError, unknown
 
@@ -189,7 +188,7 @@ def _asked(wave: Path, seen: Collection[str], dropped: Counter[str]) -> dict[str
     path = wave / "responses.csv"
     if not path.is_file():
         raise InputError("responses.csv does not exist; fetch the wave's answers from OpinionQA's CodaLab folder.")
-    _, columns = next(csv_cells(path, ",", False), (0, []))
+    columns = columns_of(path)
     asked: dict[str, SurveyItem] = {}
     for row in read_rows(wave / "info.csv", ["key", "question", "references", "option_ordinal"], ()):
         key = row.needed("key")

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from workbench.questions import Tag
 if TYPE_CHECKING:
     import pandas as pd
 
+TYPED = (".parquet", ".xlsx", ".jsonl", ".json")
+"""Ends of the names of files that are no CSV."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
@@ -240,7 +243,7 @@ def iterate(
     """
     kind = path.suffix.lower()
     wanted = None if optional is None else {*needed, *optional}
-    try:
+    with _readable(path, what):
         if kind == ".parquet":
             yield from _parquet(path, needed, wanted)
         elif kind == ".xlsx":
@@ -249,6 +252,26 @@ def iterate(
             yield from _objects(path, needed, kind == ".json")
         else:
             yield from _csv(path, needed, wanted, separator, comments, header)
+
+
+def columns_of(path: Path) -> list[str]:
+    """The names of a file's columns, of JSON those of the first object.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    if path.suffix.lower() in TYPED:
+        return list(next(iterate(path), {}))
+    with _readable(path):
+        _, cells = next(csv_cells(path, ",", False), (0, []))
+    return [name.strip() for name in cells]
+
+
+@contextmanager
+def _readable(path: Path, what: str = "") -> Iterator[None]:
+    """Says in a sentence that a file cannot be read."""
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the path of a file{f' of {what}' if what else ''}.") from None
     except UnicodeDecodeError:
