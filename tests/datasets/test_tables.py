@@ -110,7 +110,7 @@ def acs(tmp_path, task, *people):
 
 def test_acs_mobility_is_about_young_adults_who_stayed(tmp_path):
     table = acs(tmp_path, "acs_mobility", {"AGEP": 18}, {"AGEP": 19}, {"AGEP": 34, "MIG": 3, "JWMNP": ""}, {"AGEP": 35})
-    assert table.rows["AGEP"].tolist() == [19, 34] and table.labels.tolist() == [1, 0]
+    assert table.rows["AGEP"].tolist() == ["19", "34"] and table.labels.tolist() == [1, 0]
     prompt = tables.row_questions(table)[2].prompt
     assert "- time to get to work: does not work or works at home" in prompt
     assert "one year before" in prompt and "residence" not in prompt
@@ -166,23 +166,23 @@ def test_yes_and_no_are_words_without_quotes(files):
 @pytest.mark.parametrize(
     ("csv", "changes", "message"),
     [
-        (CSV.replace("41.5,2.0", "41.5,3"), {}, r"Column 'job' holds '3' in data row 2.*known: 1, 2"),
-        (CSV.replace("30,1", ",1"), {}, r"Column 'years' has no value in data row 1"),
-        (CSV.replace("30,1", "old,1"), {}, r"Column 'years' holds 'old' in data row 1, which is no number of years"),
-        (CSV, {"group": "town"}, r"Unknown column 'town' \(task 'sleep' needs it\)"),
+        (CSV.replace("41.5,2.0", "41.5,3"), {}, r"Column 'job' holds '3' in line 3.*known: 1, 2"),
+        (CSV.replace("30,1", ",1"), {}, r"Column 'years' has no value in line 2"),
+        (CSV.replace("30,1", "old,1"), {}, r"Column 'years' holds 'old' in line 2, which is no number of years"),
+        (CSV, {"group": "town"}, r"rows.csv lacks the column 'town'"),
         (CSV, {"group": {"column": "years"}}, "`above` and two texts"),
         (CSV, {"gruop": "job"}, "Unknown key 'gruop' of task 'sleep' of columns.yaml. Did you mean 'group'"),
         (CSV, {"keep": {"years": 30}}, "least and the greatest"),
         (CSV, {"target": {"column": "hours", "above": 7, "missing": "no"}}, "negative or positive"),
         (CSV, {"target": {"column": "hours"}}, "either `positive` or `above`"),
-        (CSV.replace("job", "work"), {}, r"Unknown column 'job' \(task 'sleep' needs it\)"),
-        (CSV.replace(",8\n", ",\n"), {}, "Target column 'hours' has missing values"),
-        (CSV.replace(",8\n", ",long\n"), {}, "holds 'long', which is no number"),
+        (CSV.replace("job", "work"), {}, r"rows.csv lacks the column 'job'"),
+        (CSV.replace(",8\n", ",\n"), {}, "Target column 'hours' has no value in line 2"),
+        (CSV.replace(",8\n", ",long\n"), {}, "holds 'long' in line 2, which is no number"),
         (CSV, {"target": {"column": "hours", "positive": "yes"}}, "never holds yes"),
         (CSV, {"features": ["height"]}, "Unknown column 'height' of columns.yaml"),
         (CSV, {"choices": ["Yes"]}, "two choices"),
         (CSV, {"keep": {"years": [90, None]}}, "No row is left"),
-        ("", {}, "not a well-formed CSV"),
+        ("", {}, "rows.csv is empty"),
     ],
 )
 def test_mistakes_name_the_column_and_the_value(files, csv, changes, message):
@@ -218,6 +218,54 @@ def test_a_dictionary_without_its_parts_is_refused(tmp_path):
     (tmp_path / "columns.yaml").write_text("columns: [")
     with pytest.raises(InputError, match="well-formed YAML"):
         tables.load_table(tmp_path / "rows.csv", tmp_path / "columns.yaml")
+
+
+def shown(files, csv, **columns):
+    """The first row's facts."""
+    rows, path = files(csv, features=[*columns])
+    content = yaml.safe_load(path.read_text())
+    content["columns"] |= {name: {"says": name} | more for name, more in columns.items()}
+    path.write_text(yaml.safe_dump(content, default_style='"').replace('"7"', "7"))
+    prompts = [question.prompt for question in tables.row_questions(tables.load_table(rows, path))[::2]]
+    return [[line[2:] for line in prompt.splitlines() if line.startswith("- ")] for prompt in prompts]
+
+
+def test_cells_reach_the_prompt_as_the_file_has_them(files):
+    csv = 'zip,pay,note,share,job,hours\n02138,15000000000,"None, or ""NA""",41.50,1,8\n1e5,21.0,NULL,1.0,1,6\n'
+    facts = shown(files, csv, zip={}, pay={"unit": "dollars"}, note={}, share={})
+    assert facts[0] == ["zip: 02138", "pay: 15000000000 dollars", 'note: None, or "NA"', "share: 41.50"]
+    assert facts[1] == ["zip: 1e5", "pay: 21 dollars", "note: NULL", "share: 1.0"]
+
+
+def test_codes_are_the_same_text_or_the_only_one_of_the_same_value(files):
+    kinds = {"01": "first", "1": "second", "2": "third", "None": "none", "nan": "no number"}
+    csv = "kind,job,hours\n01,1,8\n1,1,8\n2.0,1,6\nNone,1,6\nnan,1,6\n"
+    assert [row[0].partition(": ")[2] for row in shown(files, csv, kind={"values": kinds})] == list(kinds.values())
+    with pytest.raises(InputError, match=r"Column 'kind' holds '1.0' in line 2, which its dictionary does not explain"):
+        shown(files, csv.replace("\n01,", "\n1.0,"), kind={"values": kinds})
+
+
+def test_keys_of_a_dictionary_stay_text(files):
+    rows, path = files("job,at,hours\n010,12:30,8\nNo,1_0,6\n", features=["job", "at"], group=None)
+    text = path.read_text().split("tasks:")[1].replace("      group: null\n", "").replace("    group: null\n", "")
+    head = "columns:\n  job: {values: {010: ten, No: none}}\n  at: {values: {12:30: noon, 1_0: night}}\ntasks:"
+    path.write_text(head + text)
+    first, _, second, _ = tables.row_questions(tables.load_table(rows, path))
+    assert "- job: ten\n- at: noon" in first.prompt and "- job: none\n- at: night" in second.prompt
+    path.write_text(head.replace("010: ten", "null: ten") + text)
+    with pytest.raises(InputError, match="null among its `values`"):
+        tables.load_table(rows, path)
+
+
+def test_none_is_an_outcome_and_rows_left_out_are_counted(files):
+    csv = "years,job,hours\n30,1,None\n41,2,Some\n,2,Some\n90,2,Some\n"
+    table = tables.load_table(*files(csv, target={"column": "hours", "positive": "None"}, keep={"years": [18, 60]}))
+    assert table.labels.tolist() == [1, 0] and tables.row_questions(table).dropped == table.dropped
+    assert table.dropped == {"no value in 'years', which the task limits": 1, "'years' outside the task's limits": 1}
+    with pytest.raises(InputError, match=r"rows.csv, line 3: 'old' in column 'years' is no number"):
+        tables.load_table(*files(csv.replace("41", "old"), keep={"years": [18, 60]}))
+    with pytest.raises(InputError, match=r"rows.csv, line 2 has 4 cells where the header has 3"):
+        tables.load_table(*files(csv.replace("30,", "30,5,")))
 
 
 @pytest.mark.parametrize("column", ["age", {"says": "work", "values": ["baker"]}])

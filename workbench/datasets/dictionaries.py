@@ -11,20 +11,22 @@ and perhaps `missing`, the outcome of an empty cell, negative or positive), `que
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from workbench.datasets.referring import referring
+from workbench.datasets.rows import as_text, number
 from workbench.errors import InputError, unknown
 
 WRITTEN = Path(__file__).parent / "written" / "hallucination"
 DICTIONARIES = ("anes96", "fair", "acs")
 OPTIONAL = ("group", "keep", "rows")
+WHOLE = r"(?<=\d)\.0$"
 NEEDED = ("describe", "features", "target", "question", "choices", "ask_probability")
 
 
@@ -43,27 +45,28 @@ class Column:
     missing: str = ""
     """What to say where there is no value; empty if there must be one."""
 
-    def text(self, value: object, where: str = "") -> str:
-        """What a value says.
+    def text(self, value: str, where: str = "") -> str:
+        """What a cell says: the text of its code, else the cell as the file has it ("02138", "15000000000").
+
+        Of a number with a unit the ".0" is left out that pandas writes behind whole numbers in a column with gaps.
 
         Raises:
-            InputError: The value is missing or has no text, and which it is.
+            InputError: The cell is empty or has no text, and which it is.
         """
-        if pd.isna(value):  # type: ignore[call-overload]
+        if not (cell := value.strip()):
             if self.missing:
                 return self.missing
             raise InputError(f"Column {self.name!r} has no value{where}; fill it in, or say what `missing` means.")
-        key = code(value)
         if self.values:
-            if key not in self.values:
+            if (key := find_code(cell, self.values)) is None:
                 raise InputError(
-                    f"Column {self.name!r} holds {key!r}{where}, which its dictionary does not explain; add it to "
+                    f"Column {self.name!r} holds {cell!r}{where}, which its dictionary does not explain; add it to "
                     f"`values` (known: {', '.join(self.values)})."
                 )
             return self.values[key]
-        if self.unit and not is_number(key):
-            raise InputError(f"Column {self.name!r} holds {key!r}{where}, which is no number of {self.unit}; mend it.")
-        return f"{key} {self.unit}".strip()
+        if self.unit and number(cell) is None:
+            raise InputError(f"Column {self.name!r} holds {cell!r}{where}, which is no number of {self.unit}; mend it.")
+        return f"{re.sub(WHOLE, '', cell)} {self.unit}" if self.unit else cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,8 @@ def _check_task(settings: Any, which: str) -> None:
     target, choices, group = settings["target"], settings["choices"], settings.get("group")
     if not isinstance(target, dict) or "column" not in target or len({"positive", "above"} & set(target)) != 1:
         raise InputError(f"{which} needs a target with a `column` and either `positive` or `above`.")
+    if None in (positive if isinstance(positive := target.get("positive", ""), list) else [positive]):
+        raise InputError(f"{which} has null as `positive`; write it in quotes, or say `missing: positive`.")
     if target.get("missing", "negative") not in ("negative", "positive"):
         raise InputError(f"{which}: `missing` of the target must be negative or positive.")
     if not isinstance(choices, list) or len(choices) != 2:
@@ -145,7 +150,9 @@ def _column(name: str, columns: Mapping[str, Any], where: str) -> Column:
     if strange := sorted(map(str, set(said) - set(keys))):
         raise unknown("key", strange[0], keys, f" of column {name!r} in {where}")
     said = dict(said)
-    values = {code(key): str(text) for key, text in said.pop("values", {}).items()}
+    if any(part is None for pair in said.get("values", {}).items() for part in pair):
+        raise InputError(f'Column {name!r} of {where} has a null among its `values`; write it in quotes: "null".')
+    values = {str(key): str(text) for key, text in said.pop("values", {}).items()}
     return Column(name, said.pop("says", name), values=values, **said)
 
 
@@ -164,26 +171,32 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 class _Words(yaml.SafeLoader):
-    """Safe YAML in which yes and no stay words."""
+    """Safe YAML in which all but null and plain decimal numbers is text: yes and no, 010, 12:30, 1_000, dates."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":bool")]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+
+for _tag, _pattern, _first in (
+    ("null", r"(~|null|Null|)$", "~nN\0"),
+    ("int", r"-?(0|[1-9][0-9]*)$", "-0123456789"),
+    ("float", r"-?[0-9]+\.[0-9]+$", "-0123456789"),
+):
+    _Words.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+def find_code(cell: str, codes: Iterable[str]) -> str | None:
+    """The code that a cell writes: the same text, else the only one of the same value (1, 01, 1.0; true, TRUE)."""
+    listed = list(codes)
+    if cell in listed:
+        return cell
+    alike = [each for each in listed if code(each) == code(cell)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def code(value: object) -> str:
-    """A code as text: 1, 1.0, "01" and "1" are the same, and so are True and "true"."""
+    """A code by its value: 1, 1.0, "01" and "1" are the same, and so are True and "true"."""
     text = str(value).strip()
     if text.lower() in ("true", "false"):
         return text.capitalize()
-    return f"{float(text):.10g}" if is_number(text) else text
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    found = number(text)
+    return text if found is None or abs(found) >= 2**53 else as_text(found)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from workbench.datasets.dictionaries import Column, Task, code, read_task
+from workbench.datasets.dictionaries import Column, Task, find_code, read_task
+from workbench.datasets.rows import TYPED, as_text, number, numbers, read_columns
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
@@ -28,11 +30,13 @@ class Table:
     task: Task
     """What is asked of them."""
     rows: pd.DataFrame
-    """The rows as the file has them, numbered anew from 0."""
+    """The cells as the file has them, as texts ("" is missing), the rows numbered anew from 0."""
     labels: np.ndarray
     """Whether the outcome came, `[rows]`, 0 and 1."""
     origin: Origin
     """Where they came from."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> rows left out for it."""
 
     def groups(self) -> list[str]:
         """The group of each row, for fairness."""
@@ -40,8 +44,8 @@ class Table:
         if not group:
             raise InputError(f"Task {self.task.name!r} names no `group`; add one to its dictionary.")
         if isinstance(group, Mapping):
-            numbers = _numbers(self.rows[str(group["column"])], "to divide groups")
-            return [group["says"][int(each)] for each in numbers > group["above"]]
+            values = _numbers(self.rows[str(group["column"])], "to divide groups")
+            return [group["says"][int(each)] for each in values > group["above"]]
         column = next((column for column in self.task.columns if column.name == group), Column(str(group), str(group)))
         return [
             column.text(value, f" in data row {row + 1} of those used") for row, value in enumerate(self.rows[group])
@@ -56,10 +60,10 @@ class Table:
         shown: dict[str, Any] = {}
         for column in self.task.columns:
             values = self.rows[column.name]
-            numbers = pd.to_numeric(values, errors="coerce").astype(float)
-            missing = values.isna()
-            if numbers[~missing].notna().all() and not (column.values and missing.any()):
-                shown[column.name] = numbers.fillna(0.0)
+            found = values.map(number).astype(float)
+            missing = values.str.strip().eq("")
+            if found[~missing].notna().all() and not (column.values and missing.any()):
+                shown[column.name] = found.fillna(0.0)
                 shown |= {f"{column.name} is missing": missing.astype(float)} if missing.any() else {}
             else:
                 shown[column.name] = values.map(column.text)
@@ -87,17 +91,15 @@ def load_table(
     """
     chosen = read_task(source, dictionary, task)
     rows, origin = _rows(source, chosen)
-    for name in chosen.needed:
-        if name not in rows.columns:
-            raise unknown("column", name, [str(column) for column in rows.columns], f" (task {chosen.name!r} needs it)")
-    rows = _kept(rows, chosen)
+    rows, dropped = _kept(rows, chosen, origin.name)
     for column in chosen.columns:
-        for row, value in rows[column.name].drop_duplicates().items():
-            column.text(value, f" in data row {int(str(row)) + 1}")
+        for line, value in rows[column.name].drop_duplicates().items():
+            column.text(value, f" in {rows.index.name} {line}")
     if n is not None and n < len(rows):
         rows = rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:n])]
     target = chosen.settings["target"]
-    return Table(chosen, rows.reset_index(drop=True), _labels(rows[target["column"]], target), origin)
+    labels = _labels(rows[target["column"]], target)
+    return Table(chosen, rows.reset_index(drop=True), labels, origin, dropped)
 
 
 def split_examples(table: Table, shots: int, seed: int = 0) -> tuple[Table, Table]:
@@ -167,7 +169,7 @@ def row_questions(
             name += f"-{shots}-shots" if shots else ""
             prompt: Any = head + made[0]
             questions.append(Question(prompt, made[1], tags | {"order": f"{order[0]}-{order[1]}"}, name))
-    return Questions(questions, table.origin)
+    return Questions(questions, table.origin, table.dropped)
 
 
 def _worked(examples: Table | None, chat: bool) -> Any:
@@ -223,54 +225,59 @@ def _rows(source: str | os.PathLike[str], task: Task) -> tuple[pd.DataFrame, Ori
         import statsmodels
         from statsmodels import datasets as packages
 
-        rows = getattr(packages, packaged).load_pandas().data
+        rows = getattr(packages, packaged).load_pandas().data[list(dict.fromkeys(task.needed))]
+        rows = rows.map(as_text).rename_axis("row")
         return rows, Origin(packaged, f"statsmodels {statsmodels.__version__}", "public domain")
     path = Path(source).expanduser()
-    if path.suffix.lower() != ".csv":
+    if path.suffix.lower() not in (".csv", *TYPED):
         raise InputError(f"Task {task.name!r} needs rows; give the path of a .csv file as source, not {str(source)!r}.")
-    try:
-        rows = pd.read_csv(path)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give the path of a .csv file.") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path.name} is not a well-formed CSV file in UTF-8: {error}.") from None
+    rows = read_columns(path, list(dict.fromkeys(task.needed)), f"rows for the task {task.name!r}")
     return rows, Origin(path.name, f"sha256:{sha256_of(path)}", "the user's own")
 
 
-def _kept(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """The rows within the task's limits."""
+def _kept(rows: pd.DataFrame, task: Task, file: str) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows within the task's limits, and how many are outside or have no value to tell."""
+    dropped: Counter[str] = Counter()
     for name, (least, most) in task.settings.get("keep", {}).items():
-        number = pd.to_numeric(rows[name], errors="coerce")
-        rows = rows[number.between(-np.inf if least is None else least, np.inf if most is None else most)]
+        values = numbers(rows[name], file)
+        inside = values.between(-np.inf if least is None else least, np.inf if most is None else most)
+        dropped[f"no value in {name!r}, which the task limits"] += int(values.isna().sum())
+        dropped[f"{name!r} outside the task's limits"] += int((~inside & values.notna()).sum())
+        rows = rows[inside]
     if rows.empty:
         raise InputError(f"No row is left for task {task.name!r} within its `keep` limits.")
-    return rows
+    return rows, dict(+dropped)
 
 
 def _labels(values: pd.Series, target: Mapping[str, Any]) -> np.ndarray:
     """Whether the outcome came, `[rows]`; where the cell is empty what `missing` says."""
-    where, empty = f"Target column {target['column']!r}", values.isna().to_numpy()
+    where, empty = f"Target column {target['column']!r}", values.str.strip().eq("").to_numpy()
     if empty.any() and "missing" not in target:
-        raise InputError(f"{where} has missing values; leave those rows out, or say what `missing` means in `target`.")
+        line = values.index[empty][0]
+        raise InputError(
+            f"{where} has no value in {values.index.name} {line}; leave such rows out, or say what `missing` means in "
+            "`target`."
+        )
     labels = np.full(len(values), int(target.get("missing") == "positive"))
-    there = values[~empty]
+    there = values[~empty].str.strip()
     if "above" in target:
         labels[~empty] = _numbers(there, "to be `above`") > target["above"]
         return labels
     given = target["positive"]
-    wanted = {code(each) for each in (given if isinstance(given, list) else [given])}
-    codes = there.map(code)
-    if not codes.isin(list(wanted)).any():
-        held = ", ".join(sorted(set(codes))[:8])
-        raise InputError(f"{where} never holds {', '.join(sorted(wanted))}; it holds {held}.")
-    labels[~empty] = codes.isin(list(wanted))
+    wanted = [str(each) for each in (given if isinstance(given, list) else [given])]
+    positive = {cell for cell in there.unique() if find_code(cell, wanted) is not None}
+    if not positive:
+        held = ", ".join(sorted(set(there))[:8])
+        raise InputError(f"{where} never holds {', '.join(wanted)}; it holds {held}.")
+    labels[~empty] = there.isin(positive)
     return labels
 
 
 def _numbers(values: pd.Series, use: str) -> np.ndarray:
     """A column as numbers."""
-    numbers = pd.to_numeric(values, errors="coerce")
-    if numbers.isna().any():
-        bad = values[numbers.isna()].iloc[0]
-        raise InputError(f"Column {values.name!r} holds {bad!r}, which is no number {use}.")
-    return numbers.to_numpy(np.float64)
+    found = values.map(number).astype(float)
+    if found.isna().any():
+        line, bad = next(values[found.isna()].items())
+        where = f"{values.index.name or 'data row'} {line}"
+        raise InputError(f"Column {values.name!r} holds {bad!r} in {where}, which is no number {use}.")
+    return found.to_numpy(np.float64)
