@@ -148,6 +148,8 @@ def test_details_of_the_other_rows():
     assert gold("hellaswag", 1) == "eats the bowl."
     assert gold("winogrande", 2) == "dog."
     assert gold("copa", 1) == "we got wet."
+    first_person = hub.copa(ROWS["copa"][0] | {"choice1": "I dropped it.", "choice2": "It's old.", "label": "1.0"})
+    assert [(o.text, o.role) for o in first_person.options] == [("I dropped it.", "wrong"), ("it's old.", "correct")]
     assert hub.copa(ROWS["copa"][1]).stem == "It rained therefore"
     assert hub.copa(ROWS["copa"][2]).stem == "She won because"
     neutral = hub.winogender(ROWS["winogender"][2])
@@ -261,6 +263,9 @@ def test_winogender_is_read_whole(served):
     [
         ("hellaswag", ROWS["hellaswag"][0] | {"label": ""}),
         ("piqa", ROWS["piqa"][0] | {"label": -1}),
+        ("piqa", ROWS["piqa"][0] | {"label": None}),
+        ("mmlu", ROWS["mmlu"][0] | {"answer": None}),
+        ("copa", ROWS["copa"][0] | {"label": ""}),
         ("winogrande", ROWS["winogrande"][0] | {"answer": ""}),
         ("arc_easy", labelled("Q", ["a", "b"], "")),
     ],
@@ -324,7 +329,16 @@ def test_no_network_and_closed_gates_are_one_sentence(served, error, way_out):
     assert way_out in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_set_of_which_nothing_can_be_asked_is_refused(served):
+    served.rows = [row | {"label": ""} for row in ROWS["piqa"]]
+    with pytest.raises(InputError, match=r"No record of 'hub:piqa' .* can be asked \(3 times no answer key\)"):
+        load_questions("hub:piqa")
+
+
 def test_another_schema_is_named(served):
     served.rows = [{"prompt": "?"}]
     with pytest.raises(InputError, match="has no field 'Incorrect Answer 1'"):
         load_questions("gpqa", revision="abc")
+    served.rows = [ROWS["hellaswag"][0] | {"ctx_b": None}]
+    with pytest.raises(InputError, match=r"A record of 'hellaswag' .* has another shape than expected \('NoneType'"):
+        load_questions("hellaswag")

@@ -246,6 +246,18 @@ def test_ipip_items_are_asked_on_the_accuracy_scale(tmp_path):
         load_ipip(table, 7)
 
 
+def test_ipip_items_that_no_scale_is_scored_by_are_left_out_and_counted(tmp_path):
+    rows = "instrument,alpha,key,text,label\nVIA,.7,1,Am a brave person.,Bravery\nVIA,.7,0,Know my strengths.,Bravery\n"
+    found = load_ipip(write(tmp_path / "ipip.csv", rows + 'NEO,.7,-1,"Often say ""no.""",Grit\n'))
+    assert [(item.id, item.key) for item in found.items] == [("item1", 1), ("item3", -1)]
+    assert found.note == "1 items with key 0, which no scale is scored by, are left out."
+    assert found.items[1].text.endswith('"Often say ‘no.’"')
+    with pytest.raises(InputError, match=r"ipip.csv: .*no items"):
+        load_ipip(write(tmp_path / "ipip.csv", "text,key\nAm calm.,0\n"))
+    with pytest.raises(InputError, match=r"ipip.csv, line 2: key is '0'"):
+        load_instrument(tmp_path / "ipip.csv")
+
+
 def test_own_personas_stand_for_the_groups_of_the_shares(tmp_path):
     found = load_personas(write(tmp_path / "p.csv", "name,text\nNorth,You live in the north.\nSouth,You do not.\n"))
     assert [persona.name for persona in found] == ["North", "South"]

@@ -1,6 +1,7 @@
 """Adapters of value benchmarks and opinion data, on records written for the project."""
 
 import csv
+import re
 from collections import Counter
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_normad_says_more_from_context_to_context():
     questions = load_choices("normad", records=[RECORDS["normad"]])
     first = {q.tags["condition"]: q.prompt_text for q in questions if q.tags["order_shown"] == 0}
     assert list(first) == list(CONTEXTS) and len({q.tags["item"] for q in questions}) == 1
-    parts = ("no where", "Giving is good.", "Guests bring bread.")
+    parts = ("No Where", "Giving is good.", "Guests bring bread.")
     said = {condition: [part in text for part in parts] for condition, text in first.items()}
     assert said["none"] == [False] * 3 and said["country"] == [True, False, False]
     assert said["value"] == [False, True, False] and said["country and value"] == [True, True, False]
@@ -136,18 +137,66 @@ def test_what_is_missing_is_said():
         load_choices("normad", records=[{"Gold Label": "yes"}])
 
 
-@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "pacifaist"])
-def test_a_set_whose_commit_was_not_checked_asks_for_one(name):
+def test_a_set_whose_commit_was_not_checked_asks_for_one_and_the_others_are_pinned(monkeypatch):
     with pytest.raises(InputError, match="pass revision=<its full commit>"):
-        load_choices(name)
+        load_choices("nurvalues")
+    monkeypatch.setattr(Hub, "_split", lambda hub, subset, revision: [RECORDS[hub.id.rpartition("/")[2]]])
+    for name, hub in (("normad", "NormAd"), ("cdeval", "CDEval"), ("cultural_bench", "CulturalBench")):
+        monkeypatch.setitem(RECORDS, hub, RECORDS[name])
+        assert re.search("@[0-9a-f]{40}$", load_choices(name).origin.revision)
+
+
+def test_a_story_that_ends_with_its_own_question_is_asked_once():
+    story = "Ana visits Ben. Is what Ana did socially acceptable?"
+    record = {**RECORDS["normad"], "Story": story, "Country": "south_korea"}
+    for question in load_choices("normad", records=[record]):
+        assert question.prompt_text.count("?") == 1
+        assert ("Country: South Korea" in question.prompt_text) == ("country" in question.tags["condition"])
+    quoted = {**record, "Story": "Ana asks: “Is it?” Ben nods."}
+    assert load_choices("normad", records=[quoted])[0].prompt_text.count("main character") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("normad", {"Gold Label": None}, "an unknown label"),
+        ("normad", {"Gold Label": " "}, "an unknown label"),
+        ("normad", {"Story": None}, "an empty Story"),
+        ("nurvalues", {"Alignment": None}, "no answer key"),
+        ("nurvalues", {"Alignment": "2"}, "no answer key"),
+        ("nurvalues", {"text_EN": ""}, "an empty text_EN"),
+        ("cdeval", {"Dimension": ""}, "an empty Dimension"),
+        ("cultural_bench", {"answer": ""}, "no answer key"),
+        ("cultural_bench", {"answer": None}, "no answer key"),
+        ("cultural_bench", {"answer": "AB"}, "no answer key"),
+        ("pacifaist", {"correct_choice": ""}, "no answer key"),
+    ],
+)
+def test_a_record_without_a_key_or_a_text_is_left_out_and_counted(name, change, reason):
+    found = load_choices(name, records=[RECORDS[name], {**RECORDS[name], **change}])
+    assert found.dropped == {reason: 1}
+    with pytest.raises(InputError, match=rf"No record of '{name}' \(given\) can be asked \(1 times {reason}"):
+        load_choices(name, records=[{**RECORDS[name], **change}])
+
+
+@pytest.mark.parametrize(("alignment", "label"), [(1, "yes"), ("1.0", "yes"), (0.0, "no"), ("0", "no")])
+def test_alignment_is_read_as_a_number(alignment, label):
+    assert (
+        load_choices("nurvalues", records=[{**RECORDS["nurvalues"], "Alignment": alignment}])[0].tags["label"] == label
+    )
+
+
+def test_six_opposite_poles_are_not_one_group():
+    bare = {key: value for key, value in RECORDS["cdeval"].items() if key != "Dimension"}
+    with pytest.raises(InputError, match="has no field 'Dimension'"):
+        load_choices("cdeval", records=[bare])
+    assert load_choices("cdeval", records=[RECORDS["cdeval"]])[0].tags["group"] == "PDI"
 
 
 def test_empty_options_are_dropped_and_counted():
     hole = {**RECORDS["cultural_bench"], "prompt_option_c": None}
     found = load_choices("cultural_bench", records=[RECORDS["cultural_bench"], hole])
-    assert found.dropped == {"an empty question or option": 1}
-    bare = {key: value for key, value in RECORDS["cdeval"].items() if key != "Dimension"}
-    assert load_choices("cdeval", records=[bare])[0].tags["group"] == "not stated"
+    assert found.dropped == {"an empty prompt_option_c": 1}
 
 
 GLOBAL = [

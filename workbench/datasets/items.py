@@ -105,6 +105,11 @@ def keyed(texts: Sequence[str], gold: int) -> tuple[Option, ...]:
     return tuple(Option(text.strip(), "correct" if i == gold else "wrong") for i, text in enumerate(texts))
 
 
+def counted(dropped: Mapping[str, int]) -> str:
+    """What was left out, for a sentence."""
+    return ", ".join(f"{n} times {reason}" for reason, n in dropped.items()) or "there is none"
+
+
 def check(item: Item) -> Item:
     """The item itself, if a question can be made of it.
 

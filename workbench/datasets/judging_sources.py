@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from workbench.datasets import judging_adapters as adapters
 from workbench.datasets.bigbench import BIGBENCH, TASKS
 from workbench.datasets.hub import Hub
-from workbench.datasets.items import Place, Record, Unusable
+from workbench.datasets.items import Place, Record, Unusable, counted
 from workbench.datasets.judge_templates import WRITTEN
 from workbench.datasets.judging import Case, Cases
 from workbench.datasets.judging_files import file_cases
@@ -230,6 +230,8 @@ def _source_cases(
                 case = replace(case, part=_section(case))
             dropped["the same case again"] += case.id in found
             found.setdefault(case.id, case)
+    if not found:
+        raise InputError(f"No record of {name!r} ({'; '.join(digests)}) is a case to judge: {counted(dropped)}.")
     shown = name if len(parts) > 1 or not parts[0] else f"{name} ({parts[0]})"
     return list(found.values()), Origin(shown, "; ".join(digests), source.licence)
 

