@@ -12,6 +12,7 @@ from typing import Any
 
 from workbench.errors import InputError
 from workbench.models import fingerprint as fingerprints
+from workbench.models import tokenizers
 from workbench.models.model import Model
 
 
@@ -67,20 +68,27 @@ def _check_complete(found: dict[str, Any], name: str) -> None:
 
 
 def read_tokenizer(model: Model) -> Any:
-    """The tokenizer of a model folder."""
+    """The tokenizer of a model folder, which reads text as its `tokenizer.json` says.
+
+    Raises:
+        InputError: If its files cannot be read, or contradict one another.
+    """
     from transformers import AutoTokenizer
 
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(model.folder), trust_remote_code=model.trust_remote_code)
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
             raise InputError(f"Cannot load the tokenizer of {model.name!r}: {_first_sentence(error)}") from error
+    assert model.folder is not None
+    model.add_note(tokenizers.proved(tokenizer, model.folder))
     model.states["tokenizer"] = fingerprints.state_of_tokenizer(tokenizer)
     return tokenizer
 
 
 def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
     """A `Model` around a network already in memory, for instance one just trained or built in a test."""
+    tokenizers.check_wrapped(tokenizer)
     parameter = next(network.parameters())
     dtype = str(parameter.dtype).removeprefix("torch.")
     model = Model(

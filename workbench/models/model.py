@@ -98,6 +98,11 @@ class Model:
             return 10**8  # a recurrent state or ALiBi: no limit of its own
         raise InputError(f"The configuration of {self.name!r} names no context length; set max_position_embeddings.")
 
+    def add_note(self, text: str) -> None:
+        """Add what a reader must know that only showed when the files were read."""
+        if text and text not in self.note:
+            object.__setattr__(self, "note", f"{self.note}; {text}" if self.note else text)
+
     def check_unchanged(self) -> None:
         """Refuse numbers of a network or tokenizer that was changed after it was loaded as those of the fingerprint.
 

@@ -1,0 +1,67 @@
+"""Faults of tokenizer files: a class that splits otherwise than the file, files of another tokenizer, Python."""
+
+from __future__ import annotations
+
+import json
+
+import tiny
+from doors import row, saved
+from tokenizers import pre_tokenizers
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
+
+import workbench as wb
+
+
+def rebuilt(place, name="GPT2Tokenizer"):
+    """Saves a model whose tokenizer splits digits one by one under a class that does not."""
+    tokenizer = tiny.byte_tokenizer()
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(False)])
+    network = saved(place, tokenizer=tokenizer)
+    config = json.loads((place / "tokenizer_config.json").read_text())
+    (place / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": name}))
+    return network
+
+
+@row("folder")
+def a_class_that_splits_otherwise_than_the_file(place):
+    network = rebuilt(place)
+    return place, network, PreTrainedTokenizerFast.from_pretrained(place)
+
+
+@row("wrap_model", refused="another pre-tokenizer than .*tokenizer.json")
+def a_class_that_splits_otherwise_than_its_file(place):
+    return wb.wrap_model(rebuilt(place), AutoTokenizer.from_pretrained(place))
+
+
+@row("folder", refused="holds two tokenizers.*vocab.json")
+def a_vocabulary_of_another_tokenizer(place):
+    saved(place)
+    (place / "vocab.json").write_text(json.dumps({"a": 1, "b": 0}))
+    return place
+
+
+@row("folder", refused="tokenizer.json asks for BPE dropout")
+def ids_drawn_at_random(place):
+    saved(place)
+    held = json.loads((place / "tokenizer.json").read_text())
+    held["model"]["dropout"] = 0.5
+    (place / "tokenizer.json").write_text(json.dumps(held))
+    return place
+
+
+@row("folder", refused="added_tokens.json gives the token '<new>' the id 7")
+def added_tokens_of_another_tokenizer(place):
+    saved(place)
+    (place / "added_tokens.json").write_text(json.dumps({"<new>": 7}))
+    return place
+
+
+@row("wrap_model", refused="ByT5Tokenizer, which runs in Python")
+def a_python_tokenizer(place):
+    return wb.wrap_model(tiny.network(), ByT5Tokenizer())
+
+
+@row("wrap_model", refused="does not know .it knows 300 tokens")
+def a_tokenizer_with_more_tokens_than_the_network(place):
+    return wb.wrap_model(tiny.network(vocab_size=300), tiny.byte_tokenizer())

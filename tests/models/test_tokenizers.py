@@ -1,0 +1,207 @@
+"""A tokenizer reads text as its tokenizer.json says, whatever class its configuration names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+import workbench as wb
+from workbench.errors import InputError
+from workbench.extraction.tokens import Encoder
+from workbench.models.tokenizers import PROBES
+
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("cache")]
+REBUILT = ["GPT2Tokenizer", "GPTNeoXTokenizer", "CodeGenTokenizer", "Qwen2Tokenizer", "GemmaTokenizer"]
+REBUILT += ["GPT2TokenizerFast", "RobertaTokenizer", "BertTokenizer", "CohereTokenizer", "PreTrainedTokenizerFast"]
+
+
+def digits() -> PreTrainedTokenizerFast:
+    """Splits digits one by one, as SmolLM and StarCoder do; composes accents."""
+    tokenizer = tiny.byte_tokenizer(bos=True)
+    backend = tokenizer.backend_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)])
+    backend.normalizer = normalizers.NFC()
+    return tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    place = tmp_path / "model"
+    tiny.network().save_pretrained(place)
+    digits().save_pretrained(place)
+    return place
+
+
+def changed(path: Path, **entries) -> None:
+    """Changes entries of a JSON file; None takes one out."""
+    held = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    held = {name: value for name, value in (held | entries).items() if value is not None}
+    path.write_text(json.dumps(held), "utf-8")
+
+
+def loaded(place: Path) -> wb.Model:
+    return wb.load_model(place, device="cpu")
+
+
+def file_ids(place: Path, text: str) -> list[int]:
+    return Tokenizer.from_file(str(place / "tokenizer.json")).encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("name", REBUILT)
+def test_ids_are_those_of_the_file_whatever_the_class(name, folder):
+    changed(folder / "tokenizer_config.json", tokenizer_class=name)
+    model = loaded(folder)
+    tokenizer = model.tokenizer
+    for text in (*PROBES, "In 1984 there were 10 or 123 45", "\n\n1", "façade", "fac\u0327ade"):
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == file_ids(folder, text)
+    encoder = Encoder(tokenizer, 512)
+    assert encoder.lead == [1]
+    chat = (wb.Message("user", "In 1984?"),)
+    assert tokenizer.decode(encoder.context(chat)) == "<|im_start|>user\nIn 1984?<|im_end|>\n<|im_start|>assistant\n"
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<s>", "</s>")
+    changes = name not in ("CohereTokenizer", "PreTrainedTokenizerFast")
+    assert ("of its tokenizer.json, not of transformers'" in model.note) == changes, model.note
+    assert ("pre-tokenizer" in model.facts()["note"]) == changes
+
+
+def test_the_trap_is_real(folder):
+    changed(folder / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+    read = AutoTokenizer.from_pretrained(folder)
+    assert read(" 10", add_special_tokens=False)["input_ids"] != file_ids(folder, " 10")
+
+
+def test_a_wrapped_tokenizer_that_is_not_its_file_is_refused(folder):
+    changed(folder / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+    network = tiny.network()
+    with pytest.raises(InputError, match=r"another normaliser, pre-tokenizer than .*PreTrainedTokenizerFast"):
+        wb.wrap_model(network, AutoTokenizer.from_pretrained(folder))
+    right = PreTrainedTokenizerFast.from_pretrained(folder)
+    assert wb.wrap_model(network, right).tokenizer is right
+    assert wb.wrap_model(network, loaded(folder).tokenizer)
+    assert wb.wrap_model(network, digits())
+
+
+@pytest.mark.parametrize("kind", ["truncation", "padding", "no special tokens split", "end token behind"])
+def test_settings_for_training_do_not_touch_what_is_read(kind, folder):
+    text = "The capital of France is Paris. The capital of Germany is Berlin."
+    plain = Encoder(loaded(folder).tokenizer, 512).encode_texts([text])
+    if kind == "truncation":
+        cut = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+        changed(folder / "tokenizer.json", truncation=cut)
+    elif kind == "padding":
+        pad = {"strategy": {"Fixed": 90}, "direction": "Left", "pad_id": 2, "pad_type_id": 0, "pad_token": "</s>"}
+        changed(folder / "tokenizer.json", padding=pad | {"pad_to_multiple_of": None})
+    elif kind == "no special tokens split":
+        changed(folder / "tokenizer_config.json", split_special_tokens=True)
+    else:
+        tokenizer = digits()
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+        )
+        tokenizer.save_pretrained(folder)
+    tokenizer = loaded(folder).tokenizer
+    assert Encoder(tokenizer, 512).encode_texts([text]) == plain
+    context = Encoder(tokenizer, 512).context((wb.Message("user", text),))
+    assert tokenizer.decode(context).endswith(f"{text}<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_ids_drawn_at_random_are_refused(folder):
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    changed(folder / "tokenizer.json", model=model | {"dropout": 0.1})
+    with pytest.raises(InputError, match=r"tokenizer.json asks for BPE dropout"):
+        _ = loaded(folder).tokenizer
+
+
+def stale_vocabulary(folder: Path) -> None:
+    vocab = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+
+
+def stale_merges(folder: Path) -> None:
+    merges = json.loads((folder / "tokenizer.json").read_text())["model"]["merges"]
+    lines = [" ".join(merge) for merge in (merges[1], merges[0], *merges[2:])]
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (stale_vocabulary, "holds two tokenizers: its vocabulary files .* have '[ab]' otherwise"),
+        (stale_merges, "holds two tokenizers"),
+        (lambda place: changed(place / "added_tokens.json", **{"<|im_end|>": 7}), r"added_tokens.json gives .* id 7"),
+        (lambda place: changed(place / "added_tokens.json", **{"<new>": 900}), "'<new>' the id 900"),
+        (
+            lambda place: changed(
+                place / "tokenizer_config.json", added_tokens_decoder={"900": {"content": "<new>", "special": True}}
+            ),
+            r"tokenizer_config.json gives the token '<new>' the id 900",
+        ),
+        (lambda place: (place / "tokenizer.json").write_text("{"), "Cannot (read|load)"),
+        (lambda place: (place / "added_tokens.json").write_text("[]"), "Cannot load"),
+    ],
+)
+def test_files_that_contradict_one_another_are_refused(make, named, folder):
+    make(folder)
+    with pytest.raises(InputError, match=named):
+        _ = loaded(folder).tokenizer
+
+
+def legacy(folder: Path) -> None:
+    """Writes vocab.json and merges.txt as they stand in tokenizer.json."""
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+    merges = "\n".join(" ".join(merge) for merge in model["merges"])
+    (folder / "merges.txt").write_text("#version: 0.2\n" + merges + "\n")
+
+
+def test_vocabulary_files_that_agree_with_the_file_are_no_fault(folder):
+    legacy(folder)
+    assert loaded(folder).tokenizer
+
+
+def test_a_folder_without_the_file_says_what_its_tokenizer_was_built_by(folder):
+    legacy(folder)
+    (folder / "tokenizer.json").unlink()
+    changed(folder / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+    model = loaded(folder)
+    assert model.tokenizer(" 10", add_special_tokens=False)["input_ids"]
+    assert "GPT2Tokenizer over merges.txt, vocab.json, with no tokenizer.json to hold it against" in model.note
+
+
+@pytest.mark.parametrize("name", ["LlamaTokenizer", "GemmaTokenizer"])
+def test_files_that_make_no_tokenizer_are_refused(name, folder):
+    """A vocabulary of bytes under a class that has none of their letters gives no text back."""
+    legacy(folder)
+    (folder / "tokenizer.json").unlink()
+    changed(folder / "tokenizer_config.json", tokenizer_class=name)
+    with pytest.raises(InputError, match=r"has no tokenizer\.json, and its other files .* make no tokenizer"):
+        _ = loaded(folder).tokenizer
+
+
+def test_a_python_tokenizer_is_refused_in_a_sentence(folder, tmp_path):
+    from transformers import ByT5Tokenizer
+
+    with pytest.raises(InputError, match="in memory is a ByT5Tokenizer, which runs in Python"):
+        wb.wrap_model(tiny.network(), ByT5Tokenizer())
+    ByT5Tokenizer().save_pretrained(tmp_path / "python")
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    shutil.copytree(tmp_path / "python", folder, dirs_exist_ok=True)
+    with pytest.raises(InputError, match="is a ByT5Tokenizer, which runs in Python"):
+        _ = loaded(folder).tokenizer
+
+
+def test_words_of_the_configuration_that_the_file_does_not_have_are_refused(folder):
+    """A word added by tokenizer_config.json alone splits text that the file leaves whole."""
+    number = len(Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab())
+    word = {"content": "capital", "special": False, "normalized": True}
+    changed(folder / "tokenizer_config.json", added_tokens_decoder={str(number): word})
+    tokenizer = loaded(folder).tokenizer
+    assert number in tokenizer("The capital")["input_ids"], "an id both files agree on is read"

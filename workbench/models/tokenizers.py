@@ -1,0 +1,243 @@
+"""The proof of a tokenizer: it reads text as its `tokenizer.json` says, which is what the model was trained with.
+
+transformers builds several classes of tokenizers (GPT2, GPTNeoX, Qwen2, Gemma, ...) anew from the vocabulary, with the
+class's own splitting of text, whatever the file says.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InputError
+
+FILE = "tokenizer.json"
+MISTRAL = "fix_mistral_regex"
+"""The setting by which a user has transformers replace a pattern that some files of Mistral's have wrong."""
+PARTS = {"normalizer": "normaliser", "pre_tokenizer": "pre-tokenizer", "model": "model"}
+"""The parts of a tokenizer that decide which ids a text comes to, and their names in messages."""
+PROBES = (
+    "In 1984 there were 10 or 123 of 15000000000, and 3.14 or 1,000 at 02138.",
+    " two  spaces,   three, before 45\n\n1\n \n 2\r\n3\t4 \t5    6 ",
+    "naïve façade Ångström, nai\u0308ve fac\u0327ade A\u030angstro\u0308m, \u1e9b\u0323 ﬁ ² Ⅳ ①",
+    "東京は日本の首都です。 北京是中国的首都。 서울은 수도입니다. กรุงเทพ हिन्दी العربية עברית Ελλάδα",
+    "🙂 👩‍👩‍👧 🇫🇷 ❤️ ½ € → ≠",
+    "I'm, you'll, they've, he'd, it's, we're, don't; I'M YOU'LL DON'T; l’été",
+    "def f(x):\n    return x[0] != y['a'] and not {1: 2}  # TODO\n\t\tif x<=3: print(\"%s\\n\" % x)",
+    "camelCase HTTPServer snake_case_name McDonald iPhone USA e.g. www.example.org/a?b=c&d=e a@b.org",
+    "Donaudampfschifffahrtsgesellschaftskapitänsmütze " + "ab" * 60 + " " + "=" * 40 + "-" * 17,
+    "a\u200bb\u00adc\u00a0d\u3000e\ufefff\u2028g\u0085h\x07i\x00j",
+    "▁a ▁▁b Ġc <0x41> ##d @@ </w>",
+)
+"""Texts that a tokenizer and its file have to read alike: what pre-tokenizers and normalisers differ in."""
+
+
+def proved(tokenizer: Any, folder: Path) -> str:
+    """Make a tokenizer read text as the `tokenizer.json` of its folder says, and show that it does.
+
+    Args:
+        tokenizer: As transformers reads it from the folder; parts that differ from the file's are replaced by them.
+        folder: Of the tokenizer's files.
+
+    Returns:
+        What a reader must know of it; empty where transformers reads it as its file says.
+
+    Raises:
+        InputError: If it is a Python tokenizer, its files contradict one another, or there is no telling how it splits.
+    """
+    _check_fast(tokenizer, str(folder))
+    _check_added(tokenizer, folder)
+    path = folder / FILE
+    if not path.is_file():
+        return _unproved(tokenizer, folder)
+    own = _read(path)
+    _check_vocabulary_files(own, folder)
+    ids = {token.content: number for number, token in own.get_added_tokens_decoder().items()}
+    _check_ids(tokenizer, ids, path)
+    backend, mended = tokenizer.backend_tokenizer, []
+    for part in (*PARTS, "decoder"):
+        if part == "pre_tokenizer" and tokenizer.init_kwargs.get(MISTRAL):
+            return f"its tokenizer has the pattern that {MISTRAL} puts in the place of its {FILE}'s"
+        if _state(getattr(backend, part)) != _state(getattr(own, part)):
+            setattr(backend, part, getattr(own, part))
+            mended += [PARTS[part]] if part in PARTS else []
+    settings = _json(folder / "tokenizer_config.json")
+    if own.post_processor is not None and not {"add_bos_token", "add_eos_token"} & settings.keys():
+        backend.post_processor = own.post_processor
+    if text := _read_otherwise(tokenizer, own):
+        raise InputError(
+            f"The tokenizer in {folder} reads {text[:40]!r} otherwise than its {FILE} says, for a reason in its other "
+            "files (tokenizer_config.json, added_tokens.json); make them agree, or remove those that are stale."
+        )
+    if not mended:
+        return ""
+    return f"its tokenizer has the {', '.join(mended)} of its {FILE}, not of transformers' {type(tokenizer).__name__}"
+
+
+def check_wrapped(tokenizer: Any) -> None:
+    """Refuse a tokenizer in memory that reads text otherwise than the `tokenizer.json` it was loaded from.
+
+    Raises:
+        InputError: If it does, or is a Python tokenizer.
+    """
+    _check_fast(tokenizer, "in memory")
+    path = _origin(str(tokenizer.name_or_path or ""))
+    if path is None:
+        return
+    own, backend = _read(path), tokenizer.backend_tokenizer
+    other = [name for part, name in PARTS.items() if _state(getattr(backend, part)) != _state(getattr(own, part))]
+    if other and not tokenizer.init_kwargs.get(MISTRAL):
+        raise InputError(
+            f"The tokenizer in memory has another {', '.join(other)} than {path}: transformers'"
+            f" {type(tokenizer).__name__} does not take it from the file; load it with "
+            f"PreTrainedTokenizerFast.from_pretrained({str(path.parent)!r}), or, if the change is yours, save it with "
+            "save_pretrained and load that."
+        )
+
+
+def _check_fast(tokenizer: Any, where: str) -> None:
+    from tokenizers import Tokenizer
+
+    if not isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer):
+        raise InputError(
+            f"The tokenizer {where} is a {type(tokenizer).__name__}, which runs in Python and does not say how it "
+            f"splits text; give one of the tokenizers library (a {FILE}, or PreTrainedTokenizerFast)."
+        )
+
+
+def _read(path: Path) -> Any:
+    """The tokenizer of a file.
+
+    Raises:
+        InputError: If the file cannot be read, or asks for ids drawn at random.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        own = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no class of its own
+        raise InputError(f"Cannot read {path} ({error}); copy the file again.") from error
+    if getattr(own.model, "dropout", None):
+        raise InputError(f"{path} asks for BPE dropout, so a text comes to other ids each time; set it to null there.")
+    own.no_truncation()
+    own.no_padding()
+    return own
+
+
+def _check_added(tokenizer: Any, folder: Path) -> None:
+    """Refuse added tokens whose ids in the files beside are not those they have."""
+    beside = _json(folder / "tokenizer_config.json").get("added_tokens_decoder") or {}
+    _check_ids(tokenizer, {_content(token): int(n) for n, token in beside.items()}, folder / "tokenizer_config.json")
+    _check_ids(tokenizer, _json(folder / "added_tokens.json"), folder / "added_tokens.json")
+
+
+def _check_ids(tokenizer: Any, stated: dict[str, int], path: Path) -> None:
+    known = tokenizer.get_vocab() if stated else {}
+    for token, number in stated.items():
+        found = known.get(token)
+        if found != number:
+            raise InputError(
+                f"{path} gives the token {token!r} the id {number}, which transformers reads as {found} with the files "
+                "beside it; make them agree, or remove the one that is stale."
+            )
+
+
+def _check_vocabulary_files(own: Any, folder: Path) -> None:
+    """Refuse files of a vocabulary that is not the one in `tokenizer.json`."""
+    model = json.loads(_state(own.model))
+    kind, stale = model.get("type"), ""
+    if kind in ("BPE", "WordLevel"):
+        ids = _json(folder / "vocab.json")
+        stale = next((token for token, n in ids.items() if isinstance(n, int) and own.token_to_id(token) != n), "")
+    if kind == "WordPiece" and (folder / "vocab.txt").is_file():
+        words = (folder / "vocab.txt").read_text("utf-8").splitlines()
+        stale = next((token for n, token in enumerate(words) if token and own.token_to_id(token) != n), "")
+    if kind == "BPE" and (folder / "merges.txt").is_file():
+        lines = (folder / "merges.txt").read_text("utf-8").split("\n")
+        beside = [line.strip("\r") for line in lines if line.strip() and not line.startswith("#version")]
+        inside = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+        stale = stale or next((a or b for a, b in zip_longest(beside, inside) if a != b), "")
+    if stale:
+        raise InputError(
+            f"{folder} holds two tokenizers: its vocabulary files (vocab.json, merges.txt, vocab.txt) have {stale!r} "
+            f"otherwise than its {FILE}; remove those that are not this model's."
+        )
+
+
+def _unproved(tokenizer: Any, folder: Path) -> str:
+    """The note of a tokenizer without a `tokenizer.json`, which only its class says how to split.
+
+    Raises:
+        InputError: If the files do not make a tokenizer.
+    """
+    names = [path.name for path in sorted(folder.iterdir()) if path.name.startswith(("vocab", "merges", "tekken"))]
+    names += [path.name for path in sorted(folder.glob("*.model"))]
+    kind = type(tokenizer).__name__
+    text = "Hello world, 12 and \n3"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if tokenizer.decode(ids, clean_up_tokenization_spaces=False).strip() != text:
+        raise InputError(
+            f"{folder} has no {FILE}, and its other files ({', '.join(names)}) make no tokenizer that gives text back; "
+            f"add the {FILE}."
+        )
+    return f"its tokenizer is transformers' {kind} over {', '.join(names)}, with no {FILE} to hold it against"
+
+
+def _read_otherwise(tokenizer: Any, own: Any) -> str:
+    """The first probe that comes to other ids than the file's; empty if there is none."""
+    own.encode_special_tokens = True
+    more = [text for text in tokenizer.added_tokens_encoder if own.token_to_id(text) is None]
+    probes = [text for text in PROBES if not any(token in text for token in more)]
+    found = tokenizer(probes, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    for text, ids in zip(probes, found):
+        if list(ids) != own.encode(text, add_special_tokens=False).ids:
+            return text
+    return ""
+
+
+def _state(part: Any) -> bytes:
+    """A part of a tokenizer as JSON; empty prefixes and suffixes of tokens are none."""
+    if part is None:
+        return b""
+    state = bytes(part.__getstate__())
+    for name in (b"continuing_subword_prefix", b"end_of_word_suffix"):
+        state = state.replace(b'"' + name + b'":""', b'"' + name + b'":null')
+    return state
+
+
+def _origin(name: str) -> Path | None:
+    """The `tokenizer.json` of the folder or hub id that a tokenizer in memory was loaded from, if it is at hand."""
+    if not name:
+        return None
+    if (path := Path(name) / FILE).is_file():
+        return path
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(name, FILE)
+    except ValueError:  # no hub id
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
+def _content(token: Any) -> str:
+    return str(token["content"] if isinstance(token, dict) else token)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file.
+
+    Raises:
+        InputError: If the file holds something else.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read {path} ({error}); copy the file again.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds no JSON object; copy the file again.")
+    return found
