@@ -19,6 +19,7 @@ from workbench.statistics import (
     paired,
     sign_flip_p,
     summarise,
+    unless,
     verdict,
     versus,
     wilson,
@@ -291,6 +292,19 @@ def test_verdicts():
     assert verdict(np.nan, np.nan, "below") == "cannot tell"
     with pytest.raises(InputError, match="'above' or 'below'"):
         verdict(0, 1, "up")
+
+
+def test_a_claim_that_a_coin_would_satisfy_is_undecided_for_one():
+    row = {"mean": 0.2, "low": 0.1, "high": 0.3, "n": 20}
+    judges = unless({"mean": 0.5, "low": 0.4, "high": 0.6, "n": 20}, "above", 0.5, "the judge is a coin")
+    assert judges == "the judge is a coin"
+    assert (
+        finding("It is wrong", "x", row, "below", 0.5, undecided=judges).verdict == "cannot tell: the judge is a coin"
+    )
+    assert unless({"mean": 0.7, "low": 0.6, "high": 0.8, "n": 20}, "above", 0.5, "the judge is a coin") == ""
+    assert unless({"mean": 0.7, "low": 0.6, "high": 0.8, "n": 5}, "above", 0.5, "too few") == "too few"
+    assert unless({"mean": 0.7, "low": np.nan, "high": np.nan, "n": 20}, "above", 0.5, "no interval") == "no interval"
+    assert finding("It is wrong", "x", row, "below", 0.5).verdict == "holds"
 
 
 def test_findings_table():

@@ -7,6 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from workbench.errors import InputError
 from workbench.metrics import harmony as h
+from workbench.statistics import interval
 
 EQUAL = [1, 1, 1, 1]
 UNEVEN = [0.7, 0.1, 0.1, 0.1]
@@ -143,3 +144,50 @@ def test_edges():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def flipped(n, seed, options=(2, 8, 8)):
+    """Coin flips on items of several numbers of options: whether each is right, clusters by options, and options."""
+    rng = np.random.default_rng(seed)
+    k = rng.choice(options, n)
+    return (rng.random(n) < 1 / k).astype(float), k * 10 + rng.integers(2, size=n), k
+
+
+def test_parts_that_differ_in_chance_are_no_finding_about_a_coin():
+    blind = [h.harmony_test(*flipped(200, seed)[:2], draws=99)["p_random"] for seed in range(8)]
+    seen = [
+        h.harmony_test(right, parts, draws=99, strata=k)["p_random"]
+        for right, parts, k in (flipped(200, seed) for seed in range(8))
+    ]
+    assert np.mean(np.array(blind) < 0.05) > 0.8  # without strata nearly every coin "knows" some parts better
+    assert np.mean(np.array(seen) < 0.05) < 0.4
+
+
+def test_readers_that_answer_at_random_differ_by_chance_alone():
+    coins = [[flipped(60, 10 * bench + reader) for reader in range(4)] for bench in range(8)]
+    found = [h.reader_range(each, draws=30) for each in coins]
+    assert min(each["range"] for each in found) > 0  # largest less smallest is above 0 for coins
+    excess = interval([each["excess"] for each in found])
+    assert excess["low"] < 0 < excess["high"]
+
+
+def test_a_reader_that_knows_one_part_only_is_told_from_the_others():
+    k = np.full(200, 4)
+    part = np.arange(200) % 2
+    rng = np.random.default_rng(3)
+    even = [((rng.random(200) < 0.5).astype(float), part, k) for _ in range(3)]
+    uneven = (
+        np.where(part == 0, rng.random(200) < 0.98, rng.random(200) < 0.1).astype(float),
+        np.arange(200) % 3 * part,
+        k,
+    )
+    assert h.reader_range([*even, uneven], draws=60)["excess"] > 0.1
+
+
+def test_what_is_shuffled_within_strata_stays_there():
+    values, strata = np.arange(12.0), np.array(list("abcabcabcabc"))
+    found = h.within(values, strata, np.random.default_rng(0))
+    assert all(set(found[strata == name]) == set(values[strata == name]) for name in "abc") and list(found) != list(
+        values
+    )
+    assert sorted(h.within(values, None, np.random.default_rng(0))) == list(values)

@@ -33,6 +33,44 @@ def test_the_risk_knows_wrong_answers_without_gold(scalariser):
     assert auroc(risk[answered], given[answered] != truth[answered]) > 0.8
 
 
+def half_seen(n=240, seed=2):
+    """Features, a truth that hangs on two of them, and rules that see only the first."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 3))
+    truth = (x[:, 0] + 2 * x[:, 1] > 0).astype(int)
+    rules = np.stack([np.where(np.abs(x[:, 0] - at) < 0.2, weak.ABSTAINS, x[:, 0] > at) for at in (0, 0.3)], axis=1)
+    return x, truth, rules, rng
+
+
+def of_trivial(answers, x, rules, truth):
+    """AUROC of the risk, and the two differences, by name."""
+    return weak.risk_against_trivial(x, answers, rules, truth, coins=12, draws=150).set_index("risk")
+
+
+@pytest.mark.parametrize("respondent", ["coin", "constant"])
+def test_a_respondent_without_knowledge_is_not_credited_with_what_the_rules_know(respondent):
+    x, truth, rules, rng = half_seen()
+    x, rules = x[:, [0, 2]], rules  # what the rules see, and noise: a model's answers can add nothing
+    truth = (x[:, 0] + 0.3 * rng.normal(size=len(x)) > 0).astype(int)
+    found = of_trivial(rng.integers(2, size=len(x)) if respondent == "coin" else np.ones(len(x), int), x, rules, truth)
+    assert found.loc["model", "low"] > 0.8  # the risk finds the wrong answers of a coin
+    assert not (found.loc[["model - rules alone", "model - trivial answers"], "low"] > 0).all()
+
+
+def test_a_model_that_knows_what_no_rule_sees_is_told_from_both():
+    x, truth, rules, rng = half_seen()
+    found = of_trivial(np.where(rng.random(len(x)) < 0.1, 1 - truth, truth), x, rules, truth)
+    assert (found.loc[["model - rules alone", "model - trivial answers"], "low"] > 0).all()
+    assert found.loc["model - rules alone", "mean"] == pytest.approx(
+        found["mean"]["model"] - found["mean"]["rules alone"]
+    )
+
+
+def test_rules_that_say_nothing_contradict_nothing():
+    rules = [[0, 1, weak.ABSTAINS], [weak.ABSTAINS] * 3, [1, 1, 1]]
+    assert weak.contradiction([0, 1, weak.ABSTAINS], rules) == pytest.approx([1 / 3, 0, np.nan], nan_ok=True)
+
+
 def test_a_scalariser_of_ones_own():
     x, _, sources = planted()
     cubic = lambda losses: ((total := losses.sum(axis=1)) ** 3, np.repeat(3 * total[:, None] ** 2, 3, axis=1))  # noqa: E731

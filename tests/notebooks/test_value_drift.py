@@ -85,7 +85,8 @@ def test_every_algorithm_and_a_judge_run_in_post_training(tmp_path):
     assert run.status == "ok", run.failure
     judge = run.table("judge").set_index(["stance", "metric"]).loc[("all", "right")]
     assert judge["against_chance"].startswith("cannot be told from chance")
-    assert set(run.table("what_holds")["verdict"]) == {"cannot tell"}
+    told = run.table("what_holds").set_index("claim")["verdict"]
+    assert set(told[~told.index.str.contains("implicit reward")]) == {"cannot tell: the judge is at chance"}
     gaps = run.table("value_gap").query("metric == 'tv'").set_index(["pairs", "stances"])
     assert gaps.loc[("gap", "as written"), "mean"] == 1 and gaps.loc[("no gap", "as written"), "mean"] == 0
     assert gaps.loc[("mine", "judge, not told from chance"), "n"] == 3
@@ -118,7 +119,7 @@ def test_a_judge_reads_the_stages_of_a_released_model(tmp_path):
     judge = run.table("judge").set_index(["stance", "metric"]).loc[("all", "right")]
     assert judge["against_chance"].startswith("cannot be told from chance") and judge["n"] == 33
     found = run.table("what_holds")
-    assert len(found) == 2 and set(found["verdict"]) == {"cannot tell"}
+    assert len(found) == 2 and set(found["verdict"]) == {"cannot tell: the judge is at chance"}
 
 
 @pytest.mark.parametrize("notebook", ["likelihood_displacement", "released_checkpoints"])

@@ -76,9 +76,10 @@ def planted(
     """A planted judge by name.
 
     Args:
-        name: `oracle` (as people), `first` (always slot 1), `longer`, `coin`, `cyclic` (each level beats the next
-            ones round a circle), `slot_biased` (people's order plus a slot's log-odds), `noisy` (right on a share of
-            the pairs, each verdict flipped with probability q).
+        name: `oracle` (as people), `first` (always slot 1), `longer`, `coin` (undecided on pairs, scores at random),
+            `dice` (at random on every prompt), `yes` (undecided on pairs, the highest label for every answer), `cyclic`
+            (each level beats the next ones round a circle), `slot_biased` (people's order plus a slot's log-odds),
+            `noisy` (right on a share of the pairs, each verdict flipped with probability q).
         human: The lowest and the highest score people give.
         strength: Log-odds of a judge that is sure.
         slot: Of `slot_biased`: what the first slot adds, in nats.
@@ -93,7 +94,9 @@ def planted(
         "first": (lambda t: strength, lambda t: 0.5),
         "longer": (lambda t: strength * _better(t, "chars"), lambda t: min(t["chars"] / 200, 1.0)),
         "coin": (lambda t: 0.0, lambda t: _hash(t["case"], t.get("candidate"))),
+        "dice": (lambda t: strength * _throw(t), lambda t: _hash(t["case"], t.get("candidate"))),
         "cyclic": (lambda t: strength * _circle(t, n), lambda t: 0.5),
+        "yes": (lambda t: 0.0, lambda t: 1.0),
         "slot_biased": (lambda t: slot + strength / 8 * _better(t, "human"), lambda t: _level(t, human)),
         "noisy": (lambda t: log((1 - q) / q) * _truly(t, accuracy), lambda t: _level(t, human)),
     }
@@ -137,6 +140,11 @@ def _truly(tags: Tags, accuracy: float) -> float:
     """The better answer on a fixed share of the pairs, drawn by the pair's name."""
     low, high = sorted((tags["first"], tags["second"]))
     return _better(tags, "human") * (1.0 if _hash(tags["case"], low, high) < accuracy else -1.0)
+
+
+def _throw(tags: Tags) -> float:
+    """A number between -1 and 1, drawn by the prompt: the pair and its order."""
+    return 2 * _hash(tags["case"], tags["first"], tags["second"]) - 1
 
 
 def _hash(*parts: object) -> float:

@@ -1,7 +1,7 @@
 """Benchmark harmony: is a benchmark's accuracy carried evenly by its subdomains? (Uzunoglu et al. 2025, 2509.25671).
 
 Subdomain i of weight w_i and accuracy f_i has the score s_i = w_i g(f_i); harmony is the normalised Shannon entropy of
-the shares of s. The paper's kernel and bandwidth are not public, so both are explicit here. Any kernel on |f - mean|
+the shares of s. Kernel and bandwidth are parameters. Any kernel on |f - mean|
 calls two equal halves with opposite results perfectly harmonious, and uneven sizes alone lower the score; so the worst
 subdomain, the weighted variance and the ceiling that the sizes allow always stand beside it.
 """
@@ -115,6 +115,7 @@ def harmony_test(
     weighted: bool = True,
     draws: int = 999,
     seed: int = 0,
+    strata: ArrayLike | None = None,
 ) -> dict[str, float | str]:
     """Harmony against random partitions of the same sizes.
 
@@ -128,6 +129,8 @@ def harmony_test(
         weighted: See `harmony`.
         draws: Random partitions.
         seed: Of them.
+        strata: What a random partition leaves in place, `[N]`, as the number of options of each item: parts that differ
+            in chance differ in accuracy whoever answers.
 
     Returns:
         The fields of `Harmony`, then `random_mean`, `random_low`, `random_high` (middle 95% of the random partitions)
@@ -136,10 +139,7 @@ def harmony_test(
     (right,) = fractions(correct=correct)
     codes = _codes(labels, len(right))
     found = harmony_of_items(right, codes, kernel, bandwidth, weighted)
-    rng = np.random.default_rng(seed)
-    chance = np.array(
-        [harmony_of_items(rng.permutation(right), codes, kernel, bandwidth, weighted).harmony for _ in range(draws)]
-    )
+    chance = _of_random_parts(right, codes, (kernel, bandwidth, weighted), draws, seed, strata)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         low, high = np.nanquantile(chance, [0.025, 0.975])
@@ -150,6 +150,48 @@ def harmony_test(
         **{"random_mean": middle, "random_low": float(low), "random_high": float(high)},
         "p_random": float("nan") if np.isnan(found.harmony) else below,
     }
+
+
+def reader_range(
+    readers: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]],
+    bandwidth: float = 0.25,
+    draws: int = 99,
+    seed: int = 0,
+) -> dict[str, float]:
+    """How far harmony differs between readers of one benchmark, beside how far random parts make it differ.
+
+    Every reader has clusters of its own, and their number and sizes alone move harmony: so each harmony is taken less
+    the mean of random partitions of the same sizes. The range over readers is above 0 for noise too.
+
+    Args:
+        readers: Of each reader, whether each item is right, the subdomain of each, and the strata, `[N]`; see
+            `harmony_test`.
+        bandwidth: Of the Gaussian kernel.
+        draws: Random partitions of each reader's items.
+        seed: Of them.
+
+    Returns:
+        `range` (largest less smallest reader), `random_range` (mean over random partitions), `excess` (their
+        difference, 0 for readers that answer at random) and `readers`.
+    """
+    gaps, random_gaps = [], []
+    for number, (correct, labels, strata) in enumerate(readers):
+        (right,) = fractions(correct=correct)
+        codes = _codes(labels, len(right))
+        chance = _of_random_parts(right, codes, ("gaussian", bandwidth, True), draws, seed + number, strata)
+        gaps.append(harmony_of_items(right, codes, bandwidth=bandwidth).harmony - np.nanmean(chance))
+        random_gaps.append(chance - np.nanmean(chance))
+    found, by_chance = float(np.ptp(gaps)), float(np.nanmean(np.ptp(random_gaps, axis=0)))
+    return {"range": found, "random_range": by_chance, "excess": found - by_chance, "readers": float(len(gaps))}
+
+
+def within(values: ArrayLike, strata: ArrayLike | None, rng: np.random.Generator) -> Floats:
+    """The values in random order, `[N]`, each staying within its stratum; anywhere without strata."""
+    given = np.asarray(values, np.float64)
+    codes = np.zeros(len(given)) if strata is None else pd.factorize(np.asarray(strata))[0]
+    shuffled = np.empty_like(given)
+    shuffled[np.argsort(codes, kind="stable")] = given[np.lexsort((rng.random(len(given)), codes))]
+    return shuffled
 
 
 def mean_variance(table: pd.DataFrame, by: str = "benchmark", value: str = "harmony") -> pd.DataFrame:
@@ -262,6 +304,14 @@ def _entropy(shares: Floats) -> float:
     if not shares.sum():
         return float("nan")
     return float(entropy(shares) / np.log(len(shares))) if len(shares) > 1 else 1.0
+
+
+def _of_random_parts(
+    right: Floats, codes: Ints, how: tuple[Kernel, float, bool], draws: int, seed: int, strata: ArrayLike | None
+) -> Floats:
+    """Harmony of random partitions of the same sizes, `[draws]`."""
+    rng = np.random.default_rng(seed)
+    return np.array([harmony_of_items(within(right, strata, rng), codes, *how).harmony for _ in range(draws)])
 
 
 def _codes(labels: ArrayLike, n: int) -> Ints:

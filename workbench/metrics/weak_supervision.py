@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.errors import InputError, unknown
-from workbench.metrics.calibration import bin_table, ece
+from workbench.metrics.calibration import auroc, bin_table, ece
 from workbench.metrics.checks import Floats, distributions, fractions
 
 Scalariser = Callable[[Floats], tuple[Floats, Floats]]
@@ -114,6 +114,75 @@ def harmonise(
     start = np.zeros(x.shape[1] * classes)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     return np.exp(log_softmax(x @ found.x.reshape(x.shape[1], classes), axis=1))
+
+
+def contradiction(answers: ArrayLike, rules: ArrayLike) -> Floats:
+    """Share of the rules that contradict each answer, `[N]`: the risk as it is without a harmoniser.
+
+    Args:
+        answers: The model's classes, `[N]`; NaN where it abstains (-1).
+        rules: Class each rule gives each item, `[N, rules]`; -1 abstains and contradicts nothing.
+    """
+    said, told = np.asarray(answers), np.asarray(rules)
+    if told.ndim != 2 or said.shape != told.shape[:1] or not told.shape[1]:
+        raise InputError("Give one answer per item, and a table [items, rules] with one rule at least.")
+    against = ((told != said[:, None]) & (told != ABSTAINS)).mean(axis=1)
+    return np.where(said == ABSTAINS, np.nan, against)
+
+
+def risk_against_trivial(
+    features: ArrayLike,
+    answers: ArrayLike,
+    rules: ArrayLike,
+    truth: ArrayLike,
+    classes: int = 2,
+    scalariser: str | Scalariser = "quadratic",
+    coins: int = 20,
+    draws: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How well POLAR's risk finds a model's wrong answers, beside what it finds without the model.
+
+    The harmoniser agrees with the rules, so its risk finds the wrong answers of a respondent that knows nothing: they
+    are those that the rules contradict. What it says of a model is therefore held against two risks that need none: the
+    share of rules that contradict the answer, and POLAR with trivial answers (coins, a constant) in the model's place.
+
+    Args:
+        features: Of the items, `[N, D]`.
+        answers: The model's classes, `[N]`.
+        rules: Class each rule gives each item, `[N, rules]`, the model's answer not among them.
+        truth: The right class of each item, `[N]`.
+        classes: Number of classes.
+        scalariser: See `harmonise`.
+        coins: How many sets of random answers are drawn; each constant answer is one more trivial set.
+        draws: Bootstrap samples of items; each is given one of the trivial sets.
+        seed: Of both.
+
+    Returns:
+        AUROC of finding wrong answers, one row per `risk`: `model`, `rules alone`, `trivial answers`, and the paired
+        differences `model - rules alone` and `model - trivial answers`, with percentile intervals over items (and over
+        trivial sets, so that no single set of coins is told from the others).
+    """
+    told, right, rng = np.asarray(rules), np.asarray(truth), np.random.default_rng(seed)
+    flips = rng.integers(classes, size=(coins, len(right)))
+    sets = [np.asarray(answers), *flips, *(np.full(len(right), k) for k in range(classes))]
+    risk = [polar_risk(harmonise(features, np.column_stack([a, told]), classes, scalariser), a) for a in sets]
+    wrong = [(a != right).astype(np.float64) for a in sets]
+    count = contradiction(sets[0], told)
+
+    def found(rows: np.ndarray, trivial: range) -> list[float]:
+        own, alone = (auroc(each[rows], wrong[0][rows]) for each in (risk[0], count))
+        other = float(np.mean([auroc(risk[k][rows], wrong[k][rows]) for k in trivial]))
+        return [own, alone, other, own - alone, own - other]
+
+    n, picks = len(right), rng.integers(1, len(sets), size=draws)
+    samples = np.array([found(rng.integers(n, size=n), range(k, k + 1)) for k in picks])
+    estimates = found(np.arange(n), range(1, len(sets)))
+    names = ("model", "rules alone", "trivial answers", "model - rules alone", "model - trivial answers")
+    low, high = (
+        np.nanquantile(samples, [0.025, 0.975], axis=0) if np.isfinite(estimates).all() else np.full((2, 5), np.nan)
+    )
+    return pd.DataFrame({"risk": names, "mean": estimates, "low": low, "high": high, "n": n})
 
 
 def risk_agreement(risk: ArrayLike, wrong: ArrayLike, bins: int = 10) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Intervals, paired comparisons and verdicts, over scipy and statsmodels."""
 
 from workbench.statistics.comparisons import adjusted, mcnemar_p, paired, sign_flip_p
-from workbench.statistics.findings import Finding, estimate, finding, findings_table, units, verdict, versus
+from workbench.statistics.findings import Finding, estimate, finding, findings_table, units, unless, verdict, versus
 from workbench.statistics.intervals import clusters, interval, summarise, wilson
 from workbench.statistics.resampling import bootstrap, jackknife
 
@@ -20,6 +20,7 @@ __all__ = [
     "sign_flip_p",
     "summarise",
     "units",
+    "unless",
     "verdict",
     "versus",
     "wilson",

@@ -44,7 +44,12 @@ class Finding:
 
 
 def finding(
-    claim: str, source: str, row: Mapping[str, Any] | pd.Series, expected: Direction, baseline: float = 0.0
+    claim: str,
+    source: str,
+    row: Mapping[str, Any] | pd.Series,
+    expected: Direction,
+    baseline: float = 0.0,
+    undecided: str = "",
 ) -> Finding:
     """The verdict on a claim that a mean lies above or below a baseline.
 
@@ -54,13 +59,25 @@ def finding(
         row: A row of `summarise` or `paired`: mean, low, high, n and, under clusters, n_clusters.
         expected: On which side of the baseline the claim puts the mean.
         baseline: What the interval must exclude.
+        undecided: Why the run cannot decide the claim whatever the interval, because a respondent that does not answer
+            the question (a coin, a constant) would satisfy it too; empty where it can. See `unless`.
     """
     mean, low, high = float(row["mean"]), float(row["low"]), float(row["high"])
-    said = verdict(low, high, expected, baseline)
+    said: str = verdict(low, high, expected, baseline)
     n = int(units(row))
-    told = f"cannot tell: {_few(n)}" if n < FEWEST_UNITS else said
+    if reason := undecided or (_few(n) if n < FEWEST_UNITS else ""):
+        said = f"cannot tell: {reason}"
     rule = f"interval {expected} {_shown(baseline)}, at least {FEWEST_UNITS} units"
-    return Finding(claim, source, told, mean, low, high, int(row["n"]), n, rule)
+    return Finding(claim, source, said, mean, low, high, int(row["n"]), n, rule)
+
+
+def unless(row: Mapping[str, Any] | pd.Series, expected: Direction, baseline: float, reason: str) -> str:
+    """The reason, unless a row's interval lies on the expected side of a baseline; then an empty text.
+
+    For `finding(undecided=)`: what a judge that cannot be told from a coin does wrong is no finding about judges.
+    """
+    holds = units(row) >= FEWEST_UNITS and verdict(float(row["low"]), float(row["high"]), expected, baseline) == "holds"
+    return "" if holds else reason
 
 
 def units(row: Mapping[str, Any] | pd.Series) -> float:

@@ -182,3 +182,37 @@ def test_what_nobody_planted_is_refused():
 
     with pytest.raises(InputError, match="no judge prompt"):
         ask_planted(planted("coin"), [Question("x", (Option("a"), Option("b")))])
+
+
+def contrasts_of(name, **how):
+    forms = [load_template("score", scale=(1, end)) for end in (5, 100)]
+    questions = pairwise(FIVE, PAIR) + [q for form in forms for q in pointwise(FIVE, form)]
+    judge = wj.judgement(name, ask_planted(planted(name, human=LEVELS, **how), questions), FIVE.ids)
+    return wj.reading_contrasts(judge, [form.key for form in forms], PAIR.key)
+
+
+@pytest.mark.parametrize("name", ["dice", "coin", "first"])
+def test_no_reading_is_better_for_a_judge_that_does_not_judge(name):
+    found = contrasts_of(name)
+    gains = found.drop(index=["tied", "tied, above chance"])
+    assert [at for at, row in gains.iterrows() if row["high"] < min(0, row["explained"])] == []
+    assert not found.loc["tied, above chance", "low"] > 0
+
+
+def test_ties_explain_what_a_reading_changes_for_dice():
+    found = contrasts_of("dice")
+    plain = found.loc["transitivity"]
+    assert plain["high"] < 0  # the claim as it was: likelihood aggregation is "more transitive" for dice as well
+    for at in ("fine, two_pass", "scale, two_pass", "aggregation", "transitivity", "tied"):
+        assert found.loc[at, "mean"] == pytest.approx(found.loc[at, "explained"], abs=0.06), at
+
+
+def test_agreement_of_two_verdicts_and_likelihood_are_two_comparisons():
+    """Shown first, x wins by (.60, .40); shown second, it loses by (.45, .55): agreement is a tie, likelihood is x."""
+    p = np.full((1, 2, 2, 3), np.nan)
+    p[0, 0, 1], p[0, 1, 0] = [0.60, 0.40, 0.0], [0.55, 0.45, 0.0]
+    conflict = [
+        wj.conflicts([[3.8, 3.6]], wj.aggregate(p, method).sign)["conflict"].item()
+        for method in ("two_pass", "likelihood")
+    ]
+    assert conflict == [1.0, 0.0]

@@ -29,6 +29,7 @@ from workbench.metrics.judging.consistency import (
     subsets,
     triple_classes,
 )
+from workbench.metrics.judging.contrasts import reading_contrasts
 from workbench.metrics.judging.master_keys import checklist_scores, false_positive_rates, key_table
 from workbench.metrics.judging.panels import jury, peer_matrix
 from workbench.metrics.judging.preferences import (
@@ -121,6 +122,7 @@ __all__ = [
     "preference",
     "preference_regression",
     "rating_ranking_table",
+    "reading_contrasts",
     "reading_table",
     "repeat_agreement",
     "repeated_agreement",

@@ -74,9 +74,14 @@ def conflict_ratio(scores: ArrayLike, relations: ArrayLike, delta: float = 0.0) 
     parts = {name: float(table[name].mean()) for name in ("reversal", "score_tie_only", "pair_tie_only")}
     ties, score_ties = float(table["pair_tie"].mean()), float(table["score_tie"].mean())
     macro = float(table.groupby("case")["conflict"].mean().mean()) if len(table) else np.nan
-    chance = 1 - (ties * score_ties + (1 - ties) * (1 - score_ties) / 2)
-    rates = {"macro": macro, "tie_rate": ties, "score_tie_rate": score_ties, "chance": chance}
+    rates = {"macro": macro, "tie_rate": ties, "score_tie_rate": score_ties, "chance": chance_conflict(table)}
     return {**found, **parts, **rates, "n_total": len(table)}
+
+
+def chance_conflict(table: pd.DataFrame) -> float:
+    """CR of comparisons unrelated to the scores with the shares of ties of a table of `conflicts`."""
+    ties, score_ties = float(table["pair_tie"].mean()), float(table["score_tie"].mean())
+    return 1 - (ties * score_ties + (1 - ties) * (1 - score_ties) / 2)
 
 
 def nontransitivity(
@@ -123,6 +128,12 @@ def chance_nontransitivity(k: int, tie_rate: float = 0.0) -> float:
     n_pairs, bad_by_ties = k * (k - 1) // 2, _bad_patterns(k)
     ties = np.arange(n_pairs + 1)
     return float(np.sum(bad_by_ties * tie_rate**ties * ((1 - tie_rate) / 2) ** (n_pairs - ties)))
+
+
+def chance_tied(tie_rate: float) -> float:
+    """Share of the triples that random relations with this rate of ties violate which hold a tie."""
+    bad = _bad_patterns(3) * tie_rate ** np.arange(4) * ((1 - tie_rate) / 2) ** (3 - np.arange(4))
+    return float(bad[1:].sum() / bad.sum()) if bad.sum() else float("nan")
 
 
 def cyclic_share(margin: ArrayLike) -> tuple[Floats, Floats]:
