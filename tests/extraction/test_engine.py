@@ -18,6 +18,7 @@ import workbench as wb
 from workbench.errors import InputError
 from workbench.extraction import engine, packed, tree, trie
 from workbench.extraction.tokens import Request
+from workbench.models import proof
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore:.*is read by:UserWarning")]
 STEPS = {
@@ -83,7 +84,7 @@ def test_windows_that_the_probes_do_not_reach_are_kept(family, window):
 
 @pytest.mark.parametrize("vocabulary", [64, 704, 49152])
 def test_probes_cross_from_one_pack_to_the_next(vocabulary):
-    plan = trie.build(engine._probes(vocabulary, 512))
+    plan = trie.build([Request(*pair) for pair in proof.probes(vocabulary, 512)])
     assert max(len(pack.carried) for pack in trie.packs(plan, engine.PROBE_BUDGET)) > 32
 
 
@@ -280,8 +281,8 @@ def test_the_gap_of_half_precision_is_that_to_float32_over_the_same_weights(fami
     before = {name: (weight.data_ptr(), weight.clone()) for name, weight in network.named_parameters()}
     with pytest.warns(UserWarning, match="nat from float32"):
         choice = engine.choose(wb.wrap_model(network, tiny.byte_tokenizer()))
-    probes = engine._probes(network.config.vocab_size, 512)
-    expected = np.abs(engine._plain(network, probes) - engine._plain(whole, probes)).max()
+    probes = proof.probes(network.config.vocab_size, 512)
+    expected = np.abs(proof.plain(network, probes) - proof.plain(whole, probes)).max()
     assert choice.half_gap == pytest.approx(expected, abs=1e-4) and expected > 1e-3
     for name, weight in network.named_parameters():
         assert weight.dtype == torch.bfloat16 and weight.data_ptr() == before[name][0]

@@ -49,12 +49,14 @@ class Row:
 ROWS: list[Row] = []
 
 
-def row(door: str, refused: str = "", **options: Any) -> Callable[[Callable[[Path], Any]], Callable[[Path], Any]]:
-    """Adds a fault to the table."""
+def row(
+    door: str, refused: str = "", name: str = "", **options: Any
+) -> Callable[[Callable[[Path], Any]], Callable[[Path], Any]]:
+    """Adds a fault to the table, by the function's name or another; what else is given goes to `load_model`."""
     assert door in DOORS
 
     def add(make: Callable[[Path], Any]) -> Callable[[Path], Any]:
-        ROWS.append(Row(make.__name__, door, make, refused, options))
+        ROWS.append(Row(name or make.__name__, door, make, refused, options))
         return make
 
     return add

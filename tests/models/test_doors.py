@@ -5,6 +5,7 @@ What comes out is a refusal of one sentence that names the thing, or the float64
 
 from __future__ import annotations
 
+import doors_adapters  # noqa: F401
 import doors_tokenizers  # noqa: F401
 import doors_weights  # noqa: F401
 import pytest

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from workbench.errors import InputError
 from workbench.extraction import contract, packed, rows, served, tree
 from workbench.extraction import trie as tries
 from workbench.extraction.tokens import Batch, Request, Unsupported
-from workbench.models import Model
+from workbench.models import Model, proof
 
 Step = Literal["trie", "tree", "rows", "alone"]
 STEPS: tuple[Step, ...] = ("trie", "tree", "rows", "alone")
@@ -196,9 +195,10 @@ def _probe(network: Any, dtype: str, context_length: int) -> Choice:
     """Try the steps in turn against the plain forward."""
     import torch
 
-    probes = _probes(network.config.get_text_config().vocab_size, context_length)
-    expected = _plain(network, probes)
-    half_gap = _half_gap(network, probes, expected) if dtype in HALF else None
+    pairs = proof.probes(network.config.get_text_config().vocab_size, context_length)
+    probes = [Request(*pair) for pair in pairs]
+    expected = proof.plain(network, pairs)
+    half_gap = _half_gap(network, expected, pairs) if dtype in HALF else None
     refused: list[str] = []
     for step in STEPS:
         try:
@@ -235,63 +235,15 @@ def _positions_depend_on_company(network: Any) -> bool:
     return any(kind.get("rope_type", kind.get("type")) in ("longrope", "dynamic") for kind in kinds)
 
 
-def _probes(vocabulary: int, context_length: int) -> list[Request]:
-    """A few requests that share prefixes, branch, cross tile and pack borders, and are padded when they are rows."""
-    draw = np.random.default_rng(0)
+def _half_gap(network: Any, found: np.ndarray, probes: list[proof.Probe]) -> float:
+    """Largest difference of these sums from those of a float32 forward, in nats.
 
-    def ids(n: int) -> tuple[int, ...]:
-        return tuple(draw.integers(0, vocabulary, n).tolist())
-
-    stem = ids(min(70, context_length // 2))
-    fork = stem[: len(stem) // 2] + ids(6)
-    whole, part, forked = Request(stem, ids(3)), Request(stem, ids(2)), Request(fork, ids(3))
-    return [whole, part, forked, Request(ids(5), ids(1)), Request(ids(9), ids(2))]
-
-
-def _plain(network: Any, requests: Sequence[Request]) -> np.ndarray:
-    """Each request alone through the unmodified network, log-softmax in float64."""
-    import torch
-
-    device = network.get_input_embeddings().weight.device
-    values = []
-    with torch.inference_mode():
-        for request in requests:
-            ids = torch.tensor([request.context + request.continuation], device=device)
-            logp = network(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
-            at = torch.arange(len(request.context) - 1, ids.shape[1] - 1, device=logp.device)
-            values.append(float(logp[at, ids[0, at + 1].to(logp.device)].sum()))
-    return np.array(values)
-
-
-def _half_gap(network: Any, requests: Sequence[Request], found: np.ndarray) -> float:
-    """Largest difference of these sums from those of a float32 forward over the same weights, in nats."""
+    The weights are the same; a merged adapter counts as base plus adapter, so that the rounding of the merge is seen.
+    """
+    if network in proof.exact_sums:
+        return float(np.abs(proof.exact_sums[network] - found).max())
     try:
-        with _computing_in_float32(network):
-            return float(np.abs(_plain(network, requests) - found).max())
+        with proof.computing_in_float32(network):
+            return float(np.abs(proof.plain(network, probes) - found).max())
     except (RuntimeError, ValueError, TypeError):
         return float("nan")
-
-
-@contextmanager
-def _computing_in_float32(network: Any) -> Iterator[None]:
-    """Gives every module float32 weights while it runs, so no second network is needed beside the one in memory."""
-    stored: dict[Any, Any] = {}
-
-    def widen(module: Any, _: Any) -> None:
-        for weight in module.parameters(recurse=False):
-            stored[weight] = weight.data
-            weight.data = weight.data.float()
-
-    def restore(module: Any, *_: Any) -> None:
-        for weight in module.parameters(recurse=False):
-            weight.data = stored.pop(weight, weight.data)
-
-    hooks = []
-    for module in network.modules():
-        hooks.append(module.register_forward_pre_hook(widen))
-        hooks.append(module.register_forward_hook(restore, always_call=True))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

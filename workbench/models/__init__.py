@@ -11,6 +11,7 @@ from workbench.errors import InputError, unknown
 from workbench.models import embedded, server
 from workbench.models import fingerprint as fingerprints
 from workbench.models.model import Model
+from workbench.models.weights import unread, weight_files
 
 __all__ = ["DTYPES", "Model", "check_name", "load_model", "names", "split_adapter", "wrap_model"]
 
@@ -109,8 +110,9 @@ def load_model(
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     folder, revision, note = _folder_of(base, allow_pickle)
-    files = fingerprints.model_files(folder)
-    _check_weights(files, str(source), allow_pickle)
+    weights = weight_files(folder, str(source), allow_pickle)
+    note = "; ".join(filter(None, (note, unread(folder, weights))))
+    files = weights + [path for path in fingerprints.model_files(folder) if not fingerprints.holds_weights(path)]
     if not trust_remote_code and _KERNEL.search((folder / "config.json").read_text(errors="replace")):
         raise InputError(
             f"The config.json of {str(source)!r} names attention code from the hub; take that entry out, or pass "
@@ -167,22 +169,6 @@ def _refuse_unless_hub_id(base: str, is_file: bool) -> None:
         if "/" not in base:
             raise unknown("model", base, [*names(), "a hub id `owner/name[@revision]`", "a folder", "a .gguf file"])
         raise InputError(f"There is no model folder {base!r}; check the path, or give a hub id `owner/name`.")
-
-
-def _check_weights(files: list[Path], source: str, allow_pickle: bool) -> None:
-    """Refuse a folder without configuration or weights, or with pickled weights only."""
-    names_found = [path.name for path in files]
-    if "config.json" not in names_found:
-        raise InputError(f"{source!r} has no config.json; give the folder that save_pretrained wrote.")
-    if any(name.endswith(".safetensors") for name in names_found):
-        return
-    if not any(name.endswith((".bin", ".pt", ".pth")) for name in names_found):
-        raise InputError(f"{source!r} has no weights (*.safetensors); the download may be incomplete.")
-    if not allow_pickle:
-        raise InputError(
-            f"{source!r} has its weights in pickle files only, which can run code when read; convert them to "
-            "safetensors, or pass allow_pickle=True if you trust them."
-        )
 
 
 def _exists(here: Path, path: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from io import StringIO
@@ -12,8 +11,10 @@ from typing import Any
 
 from workbench.errors import InputError
 from workbench.models import fingerprint as fingerprints
-from workbench.models import tokenizers
+from workbench.models import proof, tokenizers
+from workbench.models.adapters import with_adapter
 from workbench.models.model import Model
+from workbench.models.weights import headers, weight_files
 
 
 def read_network(model: Model) -> Any:
@@ -23,7 +24,6 @@ def read_network(model: Model) -> Any:
         InputError: If the files are incomplete, not safetensors, or of an architecture that is no causal model.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {"dtype": getattr(torch, model.dtype), "trust_remote_code": model.trust_remote_code}
@@ -31,20 +31,18 @@ def read_network(model: Model) -> Any:
         options["use_safetensors"] = True
     if model.device == "auto":
         options["device_map"] = "auto"
-    with _quiet():
+    assert model.folder is not None
+    stored = headers(weight_files(model.folder, model.name, model.allow_pickle))
+    with _quiet(), proof.nothing_unsaid():
         try:
             network, found = AutoModelForCausalLM.from_pretrained(
-                str(model.folder), output_loading_info=True, **options
+                str(model.folder), output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
-        except SafetensorError as error:
-            raise InputError(
-                f"The weights of {model.name!r} are damaged ({_first_sentence(error)[:-1]}); copy them again."
-            ) from error
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
             raise InputError(f"Cannot load {model.name!r}: {_first_sentence(error)}") from error
-        _check_complete(found, model.name)
-        if model.adapter:
-            network = with_adapter(network, model)
+    network.workbench_note = proof.check_network(network, found, stored, model.name)
     if model.device != "auto":
         try:
             network = network.to(model.device)
@@ -52,19 +50,11 @@ def read_network(model: Model) -> Any:
             raise InputError(
                 f"Device {model.device!r} cannot be used here ({_first_sentence(error)[:-1]}); use device='cpu'."
             ) from error
+    if model.adapter:
+        network = with_adapter(network, model)
     network = network.eval().requires_grad_(False)
     model.states["network"] = fingerprints.state_of_network(network)
     return network
-
-
-def _check_complete(found: dict[str, Any], name: str) -> None:
-    """Refuse a network part of whose weights would be random: the files do not hold them, or in other shapes."""
-    absent = sorted(found.get("missing_keys") or ()) + sorted(str(key) for key in found.get("mismatched_keys") or ())
-    if absent:
-        raise InputError(
-            f"The files of {name!r} lack {len(absent)} weights of a causal language model ({absent[0]} first); "
-            "it is incomplete, or a model of another kind."
-        )
 
 
 def read_tokenizer(model: Model) -> Any:
@@ -89,8 +79,9 @@ def read_tokenizer(model: Model) -> Any:
 def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
     """A `Model` around a network already in memory, for instance one just trained or built in a test."""
     tokenizers.check_wrapped(tokenizer)
+    proof.check_wrapped(network, name)
     parameter = next(network.parameters())
-    dtype = str(parameter.dtype).removeprefix("torch.")
+    dtype = _lowest_dtype(network)
     model = Model(
         name=name,
         folder=None,
@@ -103,6 +94,12 @@ def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
     model.states["network"] = fingerprints.state_of_network(network)
     model.states["tokenizer"] = fingerprints.state_of_tokenizer(tokenizer)
     return model
+
+
+def _lowest_dtype(network: Any) -> str:
+    """The least precise type among a network's floating-point parameters: what its numbers are worth."""
+    kinds = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
+    return str(min(kinds, key=lambda kind: (kind.itemsize, str(kind)))).removeprefix("torch.")
 
 
 def hub_snapshot(
@@ -128,27 +125,6 @@ def hub_snapshot(
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise InputError(f"Cannot fetch {repository!r} from the hub: {_first_sentence(error)}") from error
     return folder, folder.name
-
-
-def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
-    """The network with the model's adapter merged into it, `scale` times as strong.
-
-    Raises:
-        InputError: The adapter's files are damaged, or it was made for a network of another shape.
-    """
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            laid = PeftModel.from_pretrained(network, str(model.adapter), use_safetensors=True)
-            for name, weights in laid.named_parameters():
-                if "lora_B" in name:
-                    weights.data.mul_(scale)
-            return laid.merge_and_unload()
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"Cannot lay adapter {model.adapter} over {model.name!r}: {_first_sentence(error)}") from error
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -89,14 +89,7 @@ class Model:
         """
         if self.server is not None:
             return self.server.context_length
-        config = self.network.config.get_text_config()
-        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-            length = getattr(config, name, None)
-            if isinstance(length, int) and 0 < length < 10**8:
-                return length
-        if getattr(config, "state_size", None) or config.model_type in ("bloom", "rwkv"):
-            return 10**8  # a recurrent state or ALiBi: no limit of its own
-        raise InputError(f"The configuration of {self.name!r} names no context length; set max_position_embeddings.")
+        return context_length_of(self.network.config, self.name)
 
     def add_note(self, text: str) -> None:
         """Add what a reader must know that only showed when the files were read."""
@@ -117,6 +110,10 @@ class Model:
                 "wrap_model(model.network, model.tokenizer) for the model it is now, or pass store=False."
             )
 
+    def _read_network(self) -> Any:
+        """The network if it was read already, else None."""
+        return vars(self).get("network")
+
     def facts(self) -> dict[str, str]:
         """What a run records of this model."""
         facts = {
@@ -126,7 +123,7 @@ class Model:
             "device": self.device,
             "dtype": self.dtype,
             "adapter": self.adapter.name if self.adapter else "",
-            "note": self.note,
+            "note": "; ".join(filter(None, (self.note, getattr(self._read_network(), "workbench_note", "")))),
         }
         return facts | (self.server.facts() if self.server is not None else {})
 
@@ -137,3 +134,19 @@ class Model:
         cell = "<td style='text-align: left'>"
         rows = "".join(f"<tr><th>{k}</th>{cell}{html.escape(v)}</td></tr>" for k, v in self.facts().items() if v)
         return f"<table>{rows}</table>"
+
+
+def context_length_of(config: Any, name: str) -> int:
+    """Most tokens a network takes at once, from its configuration.
+
+    Raises:
+        InputError: If the configuration names no believable length.
+    """
+    config = config.get_text_config()
+    for setting in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        length = getattr(config, setting, None)
+        if isinstance(length, int) and 0 < length < 10**8:
+            return length
+    if getattr(config, "state_size", None) or config.model_type in ("bloom", "rwkv"):
+        return 10**8  # a recurrent state or ALiBi: no limit of its own
+    raise InputError(f"The configuration of {name!r} names no context length; set max_position_embeddings.")

@@ -51,7 +51,8 @@ class Checkpoint(Model):
     @cached_property
     def network(self) -> Any:
         """The parent's network with the adapter merged into a copy, or the fully trained network."""
-        from workbench.models.loading import read_network, with_adapter
+        from workbench.models.adapters import with_adapter
+        from workbench.models.loading import read_network
 
         assert self.parent is not None and self.adapter is not None
         if not (self.adapter / ADAPTER[0]).is_file():

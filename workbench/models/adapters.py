@@ -1,0 +1,218 @@
+"""PEFT adapters: laid over a network, proved, merged in float32, and proved again."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.errors import InputError
+from workbench.models import proof
+from workbench.models.model import Model, context_length_of
+
+SCALED = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B")
+"""Parameters of an adapter whose change of the weights can be made stronger or weaker."""
+REWRITES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Initialisations of LoRA that change the base model's weights when the adapter is laid on."""
+TOLERANCE = {"bfloat16": 0.5, "float16": 0.5}
+"""Nats that merging may move a probe's sum by, of which half precision rounds the weights; 1e-3 in float32."""
+
+
+def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
+    """The network with the model's adapter merged into it, `scale` times as strong.
+
+    The probes are read three times: by the base, by base and adapter, and after the merge, in float32 at least.
+
+    Raises:
+        InputError: The adapter's files are damaged or do not fit the network, it changes nothing, it is of a kind that
+            cannot be merged, or merging gives other numbers.
+    """
+    from peft import PeftModel
+
+    config = _config(model)
+    shown = f"Adapter {str(model.adapter)!r}"
+    text = network.config.get_text_config()
+    probes = proof.probes(text.vocab_size, context_length_of(network.config, model.name))
+    own = len(probes)
+    probes += [(ids[:8], ids[-2:]) for ids in _token_indices(config)]
+    with proof.computing_in_float32(network):
+        base = proof.plain(network, probes)
+    before = {id(parameter) for parameter in network.parameters()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            laid = PeftModel(network, config)
+            _widen(laid, before)
+            result = laid.load_adapter(str(model.adapter), "default", torch_device="cpu")
+        except Exception as error:
+            raise InputError(f"{shown} does not fit {model.name!r}: {_reason(error)}") from error
+        _check_keys([*result.unexpected_keys], [*result.missing_keys], shown, model.name)
+        _scale(laid, scale, shown)
+        untied = _untied(laid)
+        with proof.computing_in_float32(laid):
+            exact = proof.plain(laid, probes)
+        effect = float(np.abs(exact - base).max())
+        if effect == 0 and scale == 1 and _says_something(laid, before):
+            raise InputError(
+                f"{shown} holds weights that are not zero and changes nothing in {model.name!r}; check lora_alpha and "
+                "target_modules in its adapter_config.json."
+            )
+        merged = _merged(laid, getattr(network, "dtype", None), before, shown)
+    with proof.computing_in_float32(merged):
+        moved = float(np.abs(proof.plain(merged, probes) - exact).max())
+    if not moved <= TOLERANCE.get(model.dtype, 1e-3):
+        raise InputError(
+            f"{shown} gives other numbers once it is merged into {model.name!r} ({moved:.2g} nat), so it cannot be "
+            "read this way; merge it with the code it was trained with and give the merged folder."
+        )
+    proof.exact_sums[merged] = exact[:own]
+    _say(merged, model, effect, moved, untied, str(config.base_model_name_or_path or ""))
+    return merged
+
+
+def _config(model: Model) -> Any:
+    """The adapter's configuration; kinds that are no change of weights are refused."""
+    from peft import PeftConfig
+
+    try:
+        config = PeftConfig.from_pretrained(str(model.adapter))
+    except Exception as error:
+        raise InputError(f"adapter_config.json of {str(model.adapter)!r} cannot be read: {_reason(error)}") from error
+    kind = str(getattr(config.peft_type, "value", config.peft_type))
+    if config.is_prompt_learning or config.is_adaption_prompt or kind in ("XLORA", "POLY"):
+        raise InputError(
+            f"Adapter {str(model.adapter)!r} is of the kind {kind}, which changes no weights and cannot be merged; "
+            "only adapters like LoRA can be read."
+        )
+    start = str(getattr(config, "init_lora_weights", ""))
+    if start.startswith(REWRITES_BASE):
+        raise InputError(
+            f"Adapter {str(model.adapter)!r} was trained with init_lora_weights={start!r}, which changes the base "
+            "model's own weights; convert it to a plain LoRA (save_pretrained with "
+            "path_initial_model_for_weight_conversion)."
+        )
+    config.inference_mode = True
+    return config
+
+
+def _token_indices(config: Any) -> Iterator[tuple[int, ...]]:
+    """Token ids that an adapter trains rows of the embedding for, which random probes would miss."""
+    found = getattr(config, "trainable_token_indices", None) or getattr(config, "token_indices", None) or []
+    for ids in found.values() if isinstance(found, dict) else [found]:
+        if len(ids):
+            yield tuple(int(i) for i in (*ids, *ids, *ids))
+
+
+def _widen(laid: Any, base: set[int]) -> None:
+    """Gives an adapter's parameters float32, so that none of its numbers is rounded when it is read."""
+    for parameter in laid.parameters():
+        if id(parameter) not in base and parameter.element_size() < 4:
+            parameter.data = parameter.data.float()
+
+
+def _check_keys(unexpected: list[str], missing: list[str], shown: str, name: str) -> None:
+    """Refuse an adapter part of which was not read, or part of which the file lacks."""
+    if unexpected:
+        raise InputError(
+            f"{shown} holds {len(unexpected)} weights that have no place in {name!r} ({unexpected[0]} first): it was "
+            "made for another model, or its names have a prefix such as _orig_mod. or module. that must be taken off."
+        )
+    if missing:
+        raise InputError(
+            f"{shown} lacks {len(missing)} weights that its adapter_config.json asks for in {name!r} ({missing[0]} "
+            "first); it is incomplete, or was made for a smaller model."
+        )
+
+
+def _scale(laid: Any, scale: float, shown: str) -> None:
+    """Multiplies an adapter's change of the weights."""
+    if scale == 1:
+        return
+    adapted = {name for name, _ in laid.named_parameters() if ".default" in name}
+    if other := sorted(name for name in adapted if not any(part in name for part in SCALED)):
+        raise InputError(f"{shown} holds {other[0]}, which cannot be scaled; load it with scale=1.")
+    for name, parameter in laid.named_parameters():
+        if "lora_B" in name or "lora_embedding_B" in name:
+            parameter.data.mul_(scale)
+
+
+def _untied(laid: Any) -> bool:
+    """Gives an adapted layer a weight of its own where another module shares it; whether there was one."""
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    found = False
+    for module in laid.modules():
+        if not isinstance(module, BaseTunerLayer):
+            continue
+        owners = Counter(id(parameter) for _, parameter in laid.named_parameters(remove_duplicate=False))
+        layer = module.get_base_layer()
+        for name, parameter in list(layer.named_parameters(recurse=False)):
+            if owners[id(parameter)] > 1:
+                setattr(layer, name, torch.nn.Parameter(parameter.detach().clone(), requires_grad=False))
+                found = True
+    return found
+
+
+def _says_something(laid: Any, base: set[int]) -> bool:
+    """Whether an adapter's weights are others than those of one that does nothing."""
+    own = {name: parameter for name, parameter in laid.named_parameters() if id(parameter) not in base}
+    tuned = {name: parameter for name, parameter in own.items() if "lora_B" in name or "lora_embedding_B" in name}
+    return any(bool((parameter != float("ia3_" in name)).any()) for name, parameter in (tuned or own).items())
+
+
+def _merged(laid: Any, dtype: Any, before: set[int], shown: str) -> Any:
+    """The base network with the adapter merged into it: a layer at a time in float32, then in its own type again."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    try:
+        for module in laid.modules():
+            if isinstance(module, BaseTunerLayer) and hasattr(module, "merge"):
+                weights = [*module.get_base_layer().parameters(recurse=False)]
+                kinds = [weight.dtype for weight in weights]
+                for weight in weights:
+                    if weight.is_floating_point() and weight.element_size() < 4:
+                        weight.data = weight.data.float()
+                module.merge()
+                for weight, kind in zip(weights, kinds):
+                    weight.data = weight.data.to(kind)
+        merged = laid.merge_and_unload()
+    except Exception as error:
+        raise InputError(
+            f"{shown} cannot be merged ({_reason(error)[:-1]}); merge it with the code it was trained with."
+        ) from error
+    for parameter in merged.parameters():
+        if id(parameter) not in before and parameter.is_floating_point() and dtype is not None:
+            parameter.data = parameter.data.to(dtype)
+    return merged
+
+
+def _say(merged: Any, model: Model, effect: float, moved: float, untied: bool, made_for: str) -> None:
+    """Leaves with the network what a record should say of its adapter, and warns where half precision hides it."""
+    config, said = merged.config.get_text_config(), [getattr(merged, "workbench_note", "")]
+    head, embedding = merged.get_output_embeddings(), merged.get_input_embeddings()
+    if untied or (head is not None and embedding is not None and head.weight is not embedding.weight):
+        if getattr(config, "tie_word_embeddings", False):
+            said.append("head and embedding are no longer tied: the adapter changes one of them")
+        config.tie_word_embeddings = merged.config.tie_word_embeddings = False
+    if made_for and Path(made_for).name not in (model.name, Path(model.name.partition("#")[0].partition("@")[0]).name):
+        said.append(f"the adapter names {made_for} as its base")
+    if model.dtype in TOLERANCE:
+        said.append(
+            f"rounding the merged weights to {model.dtype} moves probes by {moved:.2g} nat, the adapter by {effect:.2g}"
+        )
+        if moved > effect / 4:
+            warnings.warn(f"{model.name}: {said[-1]}; use dtype='float32' to see what the adapter does", stacklevel=2)
+    merged.workbench_note = "; ".join(filter(None, said))
+
+
+def _reason(error: BaseException) -> str:
+    """One sentence of what a library says, with the tensor where shapes differ."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    named = next((line for line in lines if "size mismatch" in line), lines[0])
+    text = f"it lacks {named}" if isinstance(error, KeyError) else named
+    return text[:300].rstrip(".:") + "."

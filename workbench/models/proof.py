@@ -1,0 +1,290 @@
+"""Proof at load time that a network is what its files say: nothing left over, nothing missing, two readings that agree.
+
+The first reading is the library's; the second is the headers of the weight files and a few of their numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from math import prod
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from workbench.errors import InputError
+from workbench.models.weights import Stored
+
+Probe = tuple[tuple[int, ...], tuple[int, ...]]
+"""Token ids of a context and of what is scored after it."""
+SAMPLED = 16
+"""Numbers of each tensor that are compared with the file."""
+HARMLESS = (
+    ("rotary tables", r"(^|\.)(rotary_emb|rotary_pos_emb|attention)\.(\w*inv_freq|cos_cached|sin_cached)$", None),
+    ("position numbers", r"(^|\.)position_ids$", None),
+    ("causal masks", r"(^|\.)(attn|attention|crossattention)\.(bias|causal_mask)$", 4),
+    ("values of masked scores", r"(^|\.)(attn|attention|crossattention)\.masked_bias$", 0),
+    ("next-token-prediction blocks", r"(^|\.)mtp(\.|_)", None),
+    (
+        "parts for images and sound",
+        r"^(model\.)?(visual|vision_tower|vision_model|audio_tower|multi_modal_projector|embed_vision|embed_audio)\.",
+        None,
+    ),
+    ("pooling and next-sentence heads", r"(^|\.)(pooler\.dense|cls\.seq_relationship)\.(weight|bias)$", None),
+)
+"""Weights that no causal language model reads: what they are, their names, and how many dimensions they must have."""
+EXTRA_BLOCK = re.compile(r"(.*\.layers\.(\d+)\.)eh_proj\.weight")
+"""Marks a block that predicts the token after next and stands behind the layers."""
+exact_sums: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
+"""Log-probabilities of the probes in float32 by base plus adapter, for networks with a merged adapter."""
+
+
+def check_network(network: Any, found: dict[str, Any], stored: dict[str, Stored], name: str) -> str:
+    """Hold a network that was just read against the headers of its files.
+
+    Args:
+        network: As transformers built it.
+        found: transformers' own account: missing, unexpected and mismatched keys, before it leaves any unsaid.
+        stored: The tensors of the files.
+        name: The model's name.
+
+    Returns:
+        What stands in the files and is not read, for the record; empty if nothing.
+
+    Raises:
+        InputError: If a weight is missing, left over, of another shape or type, read twice, or not what the file holds.
+    """
+    kind, config = type(network).__name__, network.config.get_text_config()
+    quantised = getattr(network.config, "quantization_config", None) is not None
+    for key, in_file, built in sorted(found.get("mismatched_keys") or ()):
+        raise InputError(
+            f"The weight {key} of {name!r} has shape {list(in_file)} in {_file_of(key, stored)}, but config.json "
+            f"makes it {list(built)}; correct config.json, or take it from where the weights are from."
+        )
+    state = network.state_dict()
+    left_out = {key: what for key in found.get("unexpected_keys") or () if (what := _harmless(key, stored, config))}
+    missing = [key for key in found.get("missing_keys") or () if not _harmless(key, {}, config, state[key].ndim)]
+    if missing:
+        raise InputError(
+            f"The files of {name!r} lack {len(missing)} weights of a causal language model ({min(missing)} first); "
+            "it is incomplete, or a model of another kind."
+        )
+    if unexpected := sorted(set(found.get("unexpected_keys") or ()) - set(left_out)):
+        raise InputError(
+            f"The files of {name!r} hold {len(unexpected)} weights that {kind} has no place for ({unexpected[0]} in "
+            f"{_file_of(unexpected[0], stored)} first), so config.json does not describe them; correct it (layers, "
+            "biases, architecture), or remove the weights if they belong to another model."
+        )
+    _check_tied(network, stored, name)
+    if not quantised:
+        unused = {key for key in stored if _harmless(key, stored, config) in left_out.values() and key not in state}
+        absent = {key for key in found.get("missing_keys") or ()}
+        _check_count(network, sum(prod(stored[key].shape) for key in stored.keys() - unused), absent, stored, name)
+        _check_values(network, state, stored, name)
+    kinds = sorted(set(left_out.values()))
+    return f"not used: {', '.join(kinds)}" if kinds else ""
+
+
+def check_wrapped(network: Any, name: str) -> None:
+    """Refuse a network from memory that is no causal language model, or whose numbers are not there.
+
+    Raises:
+        InputError: If it has no head, reads a text of its own first, has an adapter that changes no weights, or weights
+            that were never read.
+    """
+    config = getattr(network, "config", None)
+    head = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
+    if config is None or head is None or getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            f"{name!r} ({type(network).__name__}) has no head of a language model that reads from left to right; "
+            "wrap the network of AutoModelForCausalLM."
+        )
+    for adapter in getattr(network, "peft_config", {}).values():
+        if getattr(adapter, "is_prompt_learning", False) or getattr(adapter, "is_adaption_prompt", False):
+            raise InputError(
+                f"{name!r} has an adapter of the kind {adapter.peft_type.value}, which puts tokens of its own before "
+                "every text; only adapters like LoRA can be read."
+            )
+    if not getattr(network, "hf_device_map", None):
+        for key, parameter in network.named_parameters():
+            if parameter.is_meta:
+                raise InputError(
+                    f"The weight {key} of {name!r} is on the meta device, so it was never read; load it first."
+                )
+    exact_sums.pop(network, None)
+
+
+@contextmanager
+def nothing_unsaid() -> Iterator[None]:
+    """Has transformers report the missing and unexpected keys that a class's patterns would take off its account."""
+    from transformers import PreTrainedModel
+
+    name = "_adjust_missing_and_unexpected_keys"
+    before = getattr(PreTrainedModel, name, None)
+    setattr(PreTrainedModel, name, lambda *_: None)
+    try:
+        yield
+    finally:
+        setattr(PreTrainedModel, name, before)
+
+
+def probes(vocabulary: int, context_length: int) -> list[Probe]:
+    """A few sequences that share prefixes, branch, cross tile and pack borders, and are padded when they are rows."""
+    draw = np.random.default_rng(0)
+
+    def ids(n: int) -> tuple[int, ...]:
+        return tuple(draw.integers(0, vocabulary, n).tolist())
+
+    stem = ids(min(70, context_length // 2))
+    fork = stem[: len(stem) // 2] + ids(6)
+    return [(stem, ids(3)), (stem, ids(2)), (fork, ids(3)), (ids(5), ids(1)), (ids(9), ids(2))]
+
+
+def plain(network: Any, asked: Sequence[Probe]) -> np.ndarray:
+    """Log-probabilities (nats) of the probes, each alone through the unmodified network, log-softmax in float64."""
+    import torch
+
+    device = network.get_input_embeddings().weight.device
+    values = []
+    with torch.inference_mode():
+        for context, continuation in asked:
+            ids = torch.tensor([context + continuation], device=device)
+            logp = network(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+            at = torch.arange(len(context) - 1, ids.shape[1] - 1, device=logp.device)
+            values.append(float(logp[at, ids[0, at + 1].to(logp.device)].sum()))
+    return np.array(values)
+
+
+@contextmanager
+def computing_in_float32(network: Any) -> Iterator[None]:
+    """Gives every module float32 weights while it runs, so no second network is needed beside the one in memory."""
+    stored: dict[Any, Any] = {}
+
+    def widen(module: Any, _: Any) -> None:
+        for weight in module.parameters(recurse=False):
+            if weight.element_size() < 4 and weight.is_floating_point():
+                stored[weight] = weight.data
+                weight.data = weight.data.float()
+
+    def restore(module: Any, *_: Any) -> None:
+        for weight in module.parameters(recurse=False):
+            weight.data = stored.pop(weight, weight.data)
+
+    hooks = []
+    for module in network.modules():
+        hooks.append(module.register_forward_pre_hook(widen))
+        hooks.append(module.register_forward_hook(restore, always_call=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _file_of(key: str, stored: dict[str, Stored]) -> str:
+    """The file that holds a weight; the first of the model where it has another name there."""
+    found = _stored_as(key, stored)
+    return (stored[found].file if found else next(iter(stored.values())).file).name if stored else "the files"
+
+
+def _stored_as(key: str, stored: dict[str, Stored]) -> str:
+    """A weight's name in the files, which may leave the base model's prefix out or add it."""
+    tail = key.partition(".")[2]
+    return next((name for name in (key, tail) if name in stored), "") or next(
+        (name for name in stored if name.endswith("." + key)), ""
+    )
+
+
+def _harmless(key: str, stored: dict[str, Stored], config: Any, dimensions: int | None = None) -> str:
+    """What a weight is that is known to decide no number; empty for any other."""
+    name = _stored_as(key, stored)
+    dimensions = len(stored[name].shape) if name else dimensions
+    for what, pattern, needed in HARMLESS:
+        if re.search(pattern, key) and (
+            needed is None or dimensions in (needed, None) or (needed == 0 and dimensions == 1)
+        ):
+            return what
+    layer = re.search(r"(.*\.layers\.(\d+)\.)", key)
+    if not layer:
+        return ""
+    n, place = getattr(config, "num_hidden_layers", 0), int(layer[2])
+    if place >= n and any(EXTRA_BLOCK.fullmatch(name) and f".{layer[1]}" in f".{name}" for name in stored):
+        return "next-token-prediction blocks"
+    shared = getattr(config, "num_kv_shared_layers", 0) or 0
+    if n - shared <= place < n and re.search(r"self_attn\.(k_proj|v_proj|k_norm|v_norm)\.weight$", key):
+        return "keys and values of layers that use those of earlier ones"
+    return ""
+
+
+def _check_tied(network: Any, stored: dict[str, Stored], name: str) -> None:
+    """Refuse a head of its own in the files where the configuration says that the embedding is the head."""
+    if not getattr(network.config.get_text_config(), "tie_word_embeddings", False):
+        return
+    head, embedding = network.get_output_embeddings(), network.get_input_embeddings()
+    if head is None or embedding is None or head.weight.is_meta or head.weight is embedding.weight:
+        return
+    keys = [key for key, weight in network.named_parameters() if weight is head.weight]
+    if keys and _stored_as(keys[0], stored):
+        raise InputError(
+            f"{_file_of(keys[0], stored)} of {name!r} holds a head ({keys[0]}) that differs from the embedding, but "
+            'config.json ties the two; write "tie_word_embeddings": false there if the head is right, else remove it.'
+        )
+
+
+def _check_count(network: Any, in_files: int, absent: set[str], stored: dict[str, Stored], name: str) -> None:
+    """Refuse files whose numbers are not as many as the network's: some were dropped, or read over one another."""
+    once: dict[int, tuple[str, Any]] = {}
+    for key, weight in network.state_dict(keep_vars=True).items():
+        if weight.is_meta:
+            return  # left on disk, where weights that are one cannot be told
+        if id(weight) not in once:
+            once[id(weight)] = key, weight
+        elif key in stored and once[id(weight)][0] in stored:
+            in_files -= weight.numel()
+    in_network = sum(weight.numel() for key, weight in once.values() if key not in absent)
+    if in_files != in_network:
+        raise InputError(
+            f"The files of {name!r} hold {in_files:,} numbers and the network has {in_network:,}, so some were "
+            "dropped or stand twice under two names; save the model again with save_pretrained."
+        )
+
+
+def _check_values(network: Any, state: dict[str, Any], stored: dict[str, Stored], name: str) -> None:
+    """Refuse a network of which a weight is not what the file holds under its name, by a few numbers of each."""
+    from safetensors import safe_open
+    from transformers.core_model_loading import WeightRenaming
+
+    changed = [one for one in getattr(network, "_weight_conversions", ()) if not isinstance(one, WeightRenaming)]
+    for path in sorted({one.file for one in stored.values() if one.file.suffix == ".safetensors"}):
+        with safe_open(path, framework="pt") as file:
+            for key, tensor in stored.items():
+                weight = state.get(key)
+                if tensor.file != path or weight is None or weight.is_meta or tuple(weight.shape) != tensor.shape:
+                    continue
+                if weight.is_floating_point() and tensor.dtype.startswith(("I", "U", "B8", "BOOL")):
+                    raise InputError(
+                        f"The weight {key} of {name!r} is stored as {tensor.dtype} in {path.name}, and config.json "
+                        "names no quantisation that says how it is read; take config.json from where the weights are "
+                        "from."
+                    )
+                if any(one.compiled_sources.search(key) for one in changed) or not weight.numel():
+                    continue
+                place = tuple(size // 2 for size in tensor.shape[:-1])
+                sample = file.get_slice(key)
+                row = sample[(*place, slice(0, SAMPLED))] if tensor.shape else sample[...]
+                there = weight[(*place, slice(0, SAMPLED))] if tensor.shape else weight
+                if not _same(row, there):
+                    raise InputError(
+                        f"The weight {key} of {name!r} is not what {path.name} holds once it is loaded: the "
+                        "architecture's code changed it; update transformers, or load the model without its own code."
+                    )
+
+
+def _same(stored: Any, loaded: Any) -> bool:
+    import torch
+
+    with suppress(RuntimeError, TypeError):
+        return bool(torch.equal(stored.to(loaded.dtype).nan_to_num(), loaded.detach().cpu().nan_to_num()))
+    return True
