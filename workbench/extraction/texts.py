@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from workbench.errors import InputError
 from workbench.extraction import engine, progress, served
 from workbench.extraction import trie as tries
+from workbench.extraction.spans import spans
 from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model
 from workbench.questions import Message, Option, Question
@@ -35,8 +36,10 @@ def score_texts(
         show_progress: Whether a bar in tokens is shown when someone watches.
 
     Returns:
-        One row per text: `text`, `logprob` (nats), `n_tokens`, `tokens` (list of token texts) and `token_logprobs`
-        (list, nats).
+        One row per text: `text`, `logprob` (nats), `n_tokens`, and lists with an entry a token: `tokens` (the characters
+        it covers), `token_logprobs` (nats), `start` and `end` (half-open, characters of the text). Tokens that share a
+        character, such as the bytes of an emoji, each cover it; the distinct spans joined give the text. `start` and
+        `end` are None where a Python tokenizer changes the text so that tokens cannot be placed.
 
     Raises:
         InputError: If there are no texts, one is empty or too long, or the network gives a number that is not finite.
@@ -54,13 +57,21 @@ def score_texts(
     scores = [np.concatenate([next(found) for _ in parts]) for parts in windows]
     for text, part in zip(texts, scores):
         _check_finite(part, f"text {text[:40]!r}")
+    placed = [spans(model.tokenizer, text, request.continuation) for text, request in zip(texts, whole)]
     return pd.DataFrame(
         {
             "text": texts,
             "logprob": [float(part.sum()) for part in scores],
             "n_tokens": [len(part) for part in scores],
-            "tokens": [[model.tokenizer.decode([i]) for i in request.continuation] for request in whole],
+            "tokens": [
+                [text[start:end] for start, end in found]
+                if found
+                else [model.tokenizer.decode([i]) for i in request.continuation]
+                for text, request, found in zip(texts, whole, placed)
+            ],
             "token_logprobs": [part.tolist() for part in scores],
+            "start": [found and [start for start, _ in found] for found in placed],
+            "end": [found and [end for _, end in found] for found in placed],
         }
     )
 
