@@ -82,7 +82,7 @@ def _shared(found: list[Span]) -> list[Span]:
 
 
 def _of_offsets(tokenizer: Any, text: str, ids: list[int]) -> list[Span] | None:
-    """Spans from a fast tokenizer's own offsets, where it rewrites the text (Unicode forms, case) before it reads it."""
+    """Spans from a fast tokenizer's own offsets, where it rewrites the text (Unicode forms, case) first."""
     if not getattr(tokenizer, "is_fast", False):
         return None
     for before in ("", "\n"):

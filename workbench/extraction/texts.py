@@ -36,10 +36,10 @@ def score_texts(
         show_progress: Whether a bar in tokens is shown when someone watches.
 
     Returns:
-        One row per text: `text`, `logprob` (nats), `n_tokens`, and lists with an entry a token: `tokens` (the characters
-        it covers), `token_logprobs` (nats), `start` and `end` (half-open, characters of the text). Tokens that share a
-        character, such as the bytes of an emoji, each cover it; the distinct spans joined give the text. `start` and
-        `end` are None where a Python tokenizer changes the text so that tokens cannot be placed.
+        One row per text: `text`, `logprob` (nats), `n_tokens`, and lists with an entry a token: `tokens` (the
+        characters it covers), `token_logprobs` (nats), `start` and `end` (half-open, characters of the text). Tokens
+        that share a character, such as the bytes of an emoji, each cover it; the distinct spans joined give the text.
+        `start` and `end` are None where a Python tokenizer changes the text so that tokens cannot be placed.
 
     Raises:
         InputError: If there are no texts, one is empty or too long, or the network gives a number that is not finite.
@@ -70,8 +70,8 @@ def score_texts(
                 for text, request, found in zip(texts, whole, placed)
             ],
             "token_logprobs": [part.tolist() for part in scores],
-            "start": [found and [start for start, _ in found] for found in placed],
-            "end": [found and [end for _, end in found] for found in placed],
+            "start": [None if found is None else [start for start, _ in found] for found in placed],
+            "end": [None if found is None else [end for _, end in found] for found in placed],
         }
     )
 
