@@ -135,7 +135,7 @@ def test_a_model_changed_in_place_is_not_served_what_it_said_before(tmp_path, ca
 
 def test_an_infinite_logit_is_not_taken_for_an_impossible_answer(model):
     """Where one logit overflows, every other token has log-probability -inf, which is no number to go on with."""
-    head = torch.nn.Linear(32, 704)
+    head = torch.nn.Linear(32, 704).eval()
     with torch.no_grad():
         head.bias[9] = torch.inf
     model.network.lm_head = head

@@ -15,7 +15,7 @@ from workbench import training
 from workbench.errors import InputError
 from workbench.extraction import attribution, steering, steering_vectors
 from workbench.models import fingerprint as fingerprints
-from workbench.models import kept
+from workbench.models import kept, state
 from workbench.questions import Option, Question
 
 pytestmark = pytest.mark.model
@@ -129,7 +129,7 @@ def test_hidden_states_do_not_count_as_a_change(folders: list[str], cache: Path)
 def test_reading_steering_and_training_leave_it_as_it_was(reads: list[str], folders: list[str], cache: Path) -> None:
     kept.begin_notebook()
     model = wb.load_model(folders[0])
-    before = kept.mark(model.network), fingerprints.of_network(model.network, model.tokenizer, "float32")
+    before = state.of_network(model.network), fingerprints.of_network(model.network, model.tokenizer, "float32")
     options = (Option(" Paris", "correct"), Option(" Berlin", "wrong"))
     questions = [Question(f"The capital of {name} is", options) for name in ("France", "Germany")]
     wb.ask(model, questions)
@@ -141,7 +141,7 @@ def test_reading_steering_and_training_leave_it_as_it_was(reads: list[str], fold
     rows = [{"prompt": "The capital of France is", "completion": " Paris"}] * 2
     series = training.train("sft", model, rows, {"max_steps": 1}, save_at=[1], lora=2)
     wb.ask(series.load(1), questions)
-    assert kept.mark(model.network) == before[0]
+    assert state.of_network(model.network) == before[0]
     assert fingerprints.of_network(model.network, model.tokenizer, "float32") == before[1]
     kept.begin_notebook()
     assert wb.load_model(folders[0]).network is model.network and reads == [folders[0]]

@@ -71,8 +71,7 @@ def ask(
     asked = _checked(questions, unconditional)
     if not isinstance(store, (bool, AnswerStore)):
         raise InputError(f"store={store!r} has to be True, False, or AnswerStore(Path({str(store)!r})).")
-    if store is not False:
-        model.check_unchanged()
+    model.check_unchanged() if store is not False else model.check_evaluating()
     everything = list(asked)
     if unconditional is not None:
         everything += [replace(question, prompt=unconditional) for question in asked]
@@ -237,6 +236,7 @@ class _Session:
                 pack = {keys[i]: value for i, value in zip(indices, values)}
                 self.known |= pack
                 if self.store is not None:
+                    self.model.check_unchanged()  # also what was changed while it computed
                     self.store.put(pack)
                 advance(tokens)
                 self._count(len(pack), tokens)

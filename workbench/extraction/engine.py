@@ -20,7 +20,7 @@ from workbench.errors import InputError
 from workbench.extraction import contract, packed, rows, served, tree
 from workbench.extraction import trie as tries
 from workbench.extraction.tokens import Batch, Request, Unsupported
-from workbench.models import Model, proof
+from workbench.models import Model, proof, state
 
 Step = Literal["trie", "tree", "rows", "alone"]
 STEPS: tuple[Step, ...] = ("trie", "tree", "rows", "alone")
@@ -55,21 +55,31 @@ class Choice:
     cannot be measured, None in float32."""
 
 
-_choices: WeakKeyDictionary[Any, Choice] = WeakKeyDictionary()
+_choices: WeakKeyDictionary[Any, list[tuple[state.State, Choice]]] = WeakKeyDictionary()
 
 
 def choose(model: Model) -> Choice:
-    """The fastest step that agrees with the plain forward on a few probes; found once per network."""
+    """The fastest step that agrees with the plain forward on a few probes; found once for each structure of a network.
+
+    Raises:
+        InputError: If the network is in training mode, or is not causal.
+    """
     network = model.network
-    if network not in _choices:
-        choice = _choices[network] = _probe(network, model.dtype, model.context_length)
+    model.check_evaluating()
+    now, found = state.structure(network), _choices.setdefault(network, [])
+    choice = next((each for structure, each in found if structure == now), None)
+    if choice is None:
+        before = state.of_network(network)
+        choice = _probe(network, model.dtype, model.context_length)
+        state.learn(network, before)
+        found += [(structure, choice) for structure in (now, state.structure(network))]
         if choice.passed_over:
             warnings.warn(f"{model.name} is read by {choice.step!r} ({choice.passed_over})", stacklevel=2)
         if choice.half_gap is not None:
             gap = f"sums of a few probes are {choice.half_gap:.2g} nat from float32 at most"
             gap = "how far from float32 cannot be measured" if np.isnan(choice.half_gap) else gap
             warnings.warn(f"{model.name} is read in {model.dtype}: {gap}", stacklevel=2)
-    return _choices[network]
+    return choice
 
 
 def tier(model: Model) -> str:
@@ -87,8 +97,11 @@ def tier(model: Model) -> str:
     if (torch := sys.modules.get("torch")) is not None:
         if (precision := torch.get_float32_matmul_precision()) != "highest":
             parts.append(f"products in {precision} precision")
-        if torch.is_autocast_enabled(model.device.partition(":")[0].replace("auto", "cuda")):
-            parts.append("autocast")
+        device = model.device.partition(":")[0].replace("auto", "cuda")
+        if torch.is_autocast_enabled(device):
+            parts.append(f"autocast {torch.get_autocast_dtype(device)}")
+        if (default := torch.get_default_dtype()) != torch.float32:
+            parts.append(f"made in {default}")
     return " ".join(parts)
 
 

@@ -47,13 +47,14 @@ def steered(model: Model, vectors: Mapping[int, ArrayLike], alpha: float) -> Ite
     if not alpha:
         yield model
         return
+    parts = {"network": model.network, "tokenizer": model.tokenizer}
+    model.check_unchanged()
     digest = hashlib.sha256(f"{model.fingerprint} {alpha!r}".encode())
     hooks = {}
     for layer, vector in sorted(vectors.items()):
         values = np.ascontiguousarray(vector, np.float64)
         digest.update(f" {layer} ".encode() + values.tobytes())
         hooks[layer] = _hook(torch.from_numpy(values), alpha)
-    parts = {"network": model.network, "tokenizer": model.tokenizer}
     with layer_hooks(model.network, hooks):
         yield replace(model, name=f"{model.name} steered", fingerprint=digest.hexdigest(), loaded=parts)
 

@@ -99,12 +99,14 @@ def hidden_states(
         `[texts, layers, width]` float32; with `pool="none"` a list of `[tokens, layers, width]`.
 
     Raises:
-        InputError: If there are no texts, one is empty or too long, a layer does not exist, or a state is not finite.
+        InputError: If there are no texts, one is empty or too long, a layer does not exist, a state is not finite,
+            or the network is in training mode.
     """
     if pool not in ("mean", "last", "none"):
         raise InputError(f"pool={pool!r} is not known; use 'mean', 'last' or 'none'.")
     if isinstance(layers, int):
         raise InputError(f"layers={layers} has to be a list: [{layers}].")
+    model.check_evaluating()
     depth = model.network.config.get_text_config().num_hidden_layers + 1
     if any(not -depth <= layer < depth for layer in layers):
         raise InputError(f"Layers {list(layers)} are not all there; {model.name!r} has 0 to {depth - 1}.")
@@ -170,6 +172,7 @@ def generate(
         raise InputError(
             f"max_new_tokens={max_new_tokens} leaves no room for a prompt; the model takes {model.context_length}."
         )
+    model.check_evaluating()
     encoder = Encoder(model.tokenizer, model.context_length - max_new_tokens)
     contexts = [encoder.context(prompt) for prompt in _some(prompts)]
     jobs = [(i, s) for i in range(len(contexts)) for s in range(samples)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.files import digests, written_whole
+from workbench.models import state
 
 WEIGHTS = ("*.safetensors", "*.gguf", "*.bin", "*.pt", "*.pth")
 SETTINGS = ("config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt")
@@ -55,50 +56,19 @@ def sealed(folder: Path) -> bool:
 
 
 def of_network(network: Any, tokenizer: Any, dtype: str) -> str:
-    """The fingerprint of a network already in memory, from its tensors, configuration, tokenizer and template.
+    """The fingerprint of a network in memory: its tensors, modules, attributes and configuration, and the tokenizer.
 
-    What a hook does cannot be told from outside: a network with one gets a name that no other will ever have.
+    What a hook or another forward does cannot be told from outside: a network with one gets a name that no other will
+    ever have.
     """
     import torch
 
     digest = hashlib.sha256(f"dtype {dtype}\n".encode())
-    for name, tensor in sorted(network.state_dict().items()):
+    for name, tensor in sorted([*network.named_parameters(), *network.named_buffers()]):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    digest.update(json.dumps(network.config.to_diff_dict(), sort_keys=True, default=str).encode())
+    digest.update("\n".join(state.in_words(network)).encode())
+    digest.update(repr(state.of_tokenizer(tokenizer, state.named)).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
-    digest.update(f"{tokenizer.chat_template} {tokenizer.special_tokens_map}".encode())
-    digest.update(os.urandom(16) if any(map(hooks_of, network.modules())) else b"")
+    digest.update(os.urandom(16) if state.is_hooked(network) else b"")
     return digest.hexdigest()
-
-
-def state_of_network(network: Any) -> tuple[Any, ...]:
-    """What changes when weights are replaced or written over in place, or a hook is laid on; quick to tell."""
-    weights = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in network.parameters()]
-    return id(network), sum(map(hooks_of, network.modules())), *weights
-
-
-def hooks_of(module: Any) -> int:
-    """How many hooks a module has on its passes, apart from those transformers leaves there for hidden states."""
-    named = [some for name, some in vars(module).items() if name.startswith(("_forward", "_backward")) and some]
-    hooks = [hook for some in named if hasattr(some, "values") for hook in some.values()]
-    return sum(not str(getattr(hook, "__module__", "")).startswith("transformers.") for hook in hooks)
-
-
-def state_of_tokenizer(tokenizer: Any) -> tuple[Any, ...]:
-    """What changes when another template, special token or word is given to a tokenizer."""
-    return id(tokenizer), str(tokenizer.chat_template), str(tokenizer.special_tokens_map), len(tokenizer)
-
-
-def changed(parts: dict[str, Any], states: dict[str, Any]) -> str:
-    """The first of these parts, a `network` and a `tokenizer`, that is not as its state says; "" if all are.
-
-    Args:
-        parts: By name; one that is not loaded may be left out.
-        states: By name, as they were when the fingerprint was made; a part without one, or another object, is passed.
-    """
-    for name, state in (("network", state_of_network), ("tokenizer", state_of_tokenizer)):
-        before = states.get(name)
-        if before is not None and name in parts and before[0] == id(parts[name]) and state(parts[name]) != before:
-            return name
-    return ""

@@ -6,17 +6,12 @@ Off unless a process asks for it: the kernels of `workbench run` do, in which no
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.models import fingerprint as fingerprints
+from workbench.models import state
 from workbench.models.model import Model
-
-SAMPLED = 16
-"""Numbers of each tensor that a mark looks at."""
 
 
 @dataclass(slots=True)
@@ -29,8 +24,8 @@ class _Slot:
     """What it was read as."""
     network: Any = None
     """The network."""
-    mark: str = ""
-    """Its mark when it was read."""
+    before: tuple[Any, ...] = ()
+    """Its state when it was read, and what is beside it."""
 
 
 _slot = _Slot()
@@ -50,39 +45,20 @@ def network_of(model: Model, read: Callable[[Model], Any]) -> Any:
         return read(model)
     _slot.asked = True
     key = (model.fingerprint, model.device, model.trust_remote_code, model.allow_pickle)
-    if _slot.key != key or _slot.mark != mark(_slot.network):
+    if _slot.key != key or not _unchanged(_slot.network):
         _slot.key, _slot.network = (), None
         gc.collect()  # two networks may not fit
         _slot.network = read(model)
-        _slot.key, _slot.mark = key, mark(_slot.network)
-    model.states["network"] = fingerprints.state_of_network(_slot.network)
+        _slot.key, _slot.before = key, (state.of_network(_slot.network), _beside(_slot.network))
     return _slot.network
 
 
-def mark(network: Any) -> str:
-    """What tells a network from what it was: settings, layers, hooks, and how often each tensor was written to.
+def _unchanged(network: Any) -> bool:
+    """Whether the kept network is as it was when it was read."""
+    was, beside = _slot.before
+    return not state.changed(network, was, state.of_network) and beside == _beside(network)
 
-    A few numbers of every tensor are read too, for what writes past the count (`tensor.data`); the others are not, so
-    it takes next to no time whatever the size.
-    """
-    import torch
 
-    settings = [network.config.to_dict(), getattr(network, "generation_config", None)]
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, module in network.named_modules():
-        state = (
-            name,
-            type(module).__qualname__,
-            module.training,
-            fingerprints.hooks_of(module),
-            "forward" in vars(module),
-        )
-        digest.update(repr(state).encode())
-    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-        written = None if tensor.is_inference() else tensor._version
-        digest.update(repr((name, tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, written)).encode())
-        if tensor.numel() and not tensor.is_meta:
-            flat = tensor.detach().reshape(-1)
-            some = flat[:: max(1, len(flat) // SAMPLED)].cpu().contiguous()
-            digest.update(some.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _beside(network: Any) -> tuple[str, list[bool]]:
+    """What a notebook may change that decides no stored number: how texts are generated, and which weights train."""
+    return repr(getattr(network, "generation_config", None)), [p.requires_grad for p in network.parameters()]

@@ -13,7 +13,7 @@ from workbench.errors import InputError
 from workbench.models import fingerprint as fingerprints
 from workbench.models import proof, tokenizers
 from workbench.models.adapters import with_adapter
-from workbench.models.model import Model
+from workbench.models.model import Model, check_evaluating
 from workbench.models.weights import headers, weight_files
 
 
@@ -52,9 +52,7 @@ def read_network(model: Model) -> Any:
             ) from error
     if model.adapter:
         network = with_adapter(network, model)
-    network = network.eval().requires_grad_(False)
-    model.states["network"] = fingerprints.state_of_network(network)
-    return network
+    return network.eval().requires_grad_(False)
 
 
 def read_tokenizer(model: Model) -> Any:
@@ -72,28 +70,29 @@ def read_tokenizer(model: Model) -> Any:
             raise InputError(f"Cannot load the tokenizer of {model.name!r}: {_first_sentence(error)}") from error
     assert model.folder is not None
     model.add_note(tokenizers.proved(tokenizer, model.folder))
-    model.states["tokenizer"] = fingerprints.state_of_tokenizer(tokenizer)
     return tokenizer
 
 
 def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
-    """A `Model` around a network already in memory, for instance one just trained or built in a test."""
+    """A `Model` around a network already in memory, for instance one just trained or built in a test.
+
+    Raises:
+        InputError: If it is in training mode, or its tokenizer cannot be used.
+    """
     tokenizers.check_wrapped(tokenizer)
     proof.check_wrapped(network, name)
+    check_evaluating(network, name)
     parameter = next(network.parameters())
     dtype = _lowest_dtype(network)
-    model = Model(
+    return Model(
         name=name,
         folder=None,
         adapter=None,
         device=str(parameter.device),
         dtype=dtype,
         fingerprint=fingerprints.of_network(network, tokenizer, dtype),
-        loaded={"network": network.eval(), "tokenizer": tokenizer},
+        loaded={"network": network, "tokenizer": tokenizer},
     )
-    model.states["network"] = fingerprints.state_of_network(network)
-    model.states["tokenizer"] = fingerprints.state_of_tokenizer(tokenizer)
-    return model
 
 
 def _lowest_dtype(network: Any) -> str:

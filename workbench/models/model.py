@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
+from workbench.models import state
 
 if TYPE_CHECKING:
     from workbench.models.server import Server
+
+STATE_OF: dict[str, Callable[[Any], state.State]] = {"network": state.of_network, "tokenizer": state.of_tokenizer}
+"""Part of a model -> what takes its state."""
+
+
+def check_evaluating(network: Any, name: str) -> None:
+    """Refuse a network in training mode; `name` is what it is called in the error.
+
+    Raises:
+        InputError: If a module is in training mode.
+    """
+    if module := state.in_training(network):
+        raise InputError(
+            f"The network of {name!r} is in training mode ({module}), in which dropout changes its numbers; call "
+            "network.eval() first."
+        )
 
 
 @dataclass(frozen=True)
@@ -45,8 +63,11 @@ class Model:
     """The server that reads it; None for a network on this machine."""
     loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """A network and tokenizer already in memory, by name."""
-    states: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What network and tokenizer were like when the fingerprint was theirs, by name."""
+    states: dict[str, state.State] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The states of network and tokenizer when the fingerprint was theirs, by name."""
+
+    def __post_init__(self) -> None:
+        self.states.update({name: STATE_OF[name](part) for name, part in self.loaded.items()})
 
     def require_network(self) -> None:
         """Refuse a model that is not on this machine.
@@ -64,21 +85,27 @@ class Model:
     def network(self) -> Any:
         """The `transformers` causal model, in evaluation mode; see `require_network`."""
         self.require_network()
-        if "network" in self.loaded:
-            return self.loaded["network"]
-        from workbench.models.kept import network_of
-        from workbench.models.loading import read_network
-
-        return network_of(self, read_network)
+        return self._part("network")
 
     @cached_property
     def tokenizer(self) -> Any:
         """The `transformers` tokenizer."""
-        if "tokenizer" in self.loaded:
-            return self.loaded["tokenizer"]
-        from workbench.models.loading import read_tokenizer
+        return self._part("tokenizer")
 
-        return read_tokenizer(self)
+    def _part(self, name: str) -> Any:
+        """The network or the tokenizer; the state of one that is read is taken here."""
+        if name in self.loaded:
+            return self.loaded[name]
+        part = self._read(name)
+        self.states[name] = STATE_OF[name](part)
+        return part
+
+    def _read(self, name: str) -> Any:
+        """The network or the tokenizer from the model's files."""
+        from workbench.models.kept import network_of
+        from workbench.models.loading import read_network, read_tokenizer
+
+        return network_of(self, read_network) if name == "network" else read_tokenizer(self)
 
     @cached_property
     def context_length(self) -> int:
@@ -100,15 +127,28 @@ class Model:
         """Refuse numbers of a network or tokenizer that was changed after it was loaded as those of the fingerprint.
 
         Raises:
-            InputError: If weights, hooks, template or vocabulary are no longer as they were.
+            InputError: If weights, modules, hooks, attributes, configuration, template or tokens are no longer as they
+                were, or the network is in training mode.
         """
-        from workbench.models.fingerprint import changed
+        self.check_evaluating()
+        for name, part in (self.loaded | vars(self)).items():
+            what = state.changed(part, self.states[name], STATE_OF[name]) if name in self.states else ""
+            if what:
+                raise InputError(
+                    f"The {name} of {self.name!r} was changed after it was loaded ({what}), so stored answers are not "
+                    "its own; undo the change, use wrap_model(model.network, model.tokenizer) for the model it is now, "
+                    "or pass store=False."
+                )
 
-        if what := changed(self.loaded | vars(self), self.states):
-            raise InputError(
-                f"The {what} of {self.name!r} was changed after it was loaded, so stored answers are not its own; use "
-                "wrap_model(model.network, model.tokenizer) for the model it is now, or pass store=False."
-            )
+    def check_evaluating(self) -> None:
+        """Refuse a network in training mode, in which dropout makes every number another one.
+
+        Raises:
+            InputError: If a module of the network is in training mode.
+        """
+        network = (self.loaded | vars(self)).get("network")
+        if network is not None:
+            check_evaluating(network, self.name)
 
     def _read_network(self) -> Any:
         """The network if it was read already, else None."""

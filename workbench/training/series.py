@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -48,26 +47,23 @@ class Checkpoint(Model):
     scale: float = 1.0
     """Factor on the adapter's change of the weights."""
 
-    @cached_property
-    def network(self) -> Any:
-        """The parent's network with the adapter merged into a copy, or the fully trained network."""
+    def _read(self, name: str) -> Any:
+        """The parent's network with the adapter merged into a copy, or the fully trained network; its tokenizer."""
         from workbench.models.adapters import with_adapter
         from workbench.models.loading import read_network
 
         assert self.parent is not None and self.adapter is not None
+        if name == "tokenizer":
+            return self.parent.tokenizer  # training changes no token
         if not (self.adapter / ADAPTER[0]).is_file():
             return read_network(replace(self, folder=self.adapter, adapter=None))
-        return with_adapter(copy.deepcopy(self.parent.network), self, self.scale).eval().requires_grad_(False)
+        network = self.parent.network
+        self.parent.check_unchanged()
+        return with_adapter(copy.deepcopy(network), self, self.scale).eval().requires_grad_(False)
 
     def forget(self) -> None:
         """Lets go of the network, which is laid over its parent's again when next used."""
         self.__dict__.pop("network", None)
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """The parent's: training changes no token."""
-        assert self.parent is not None
-        return self.parent.tokenizer
 
 
 @dataclass(frozen=True)
