@@ -211,6 +211,30 @@ def an_adapter_in_pickle(place):
     return source
 
 
+@row("adapter", refused=r"tokenizer of its own.*gives \d+ tokens of .* another id")
+def a_tokenizer_of_another_model(place):
+    source, _ = laid(place)
+    tiny.metaspace_tokenizer().save_pretrained(place / "adapter")
+    return source
+
+
+@row("adapter")
+def a_tokenizer_with_words_that_the_base_has_as_pieces(place):
+    source, network = laid(place)
+    tokenizer = tiny.byte_tokenizer()
+    tokenizer.add_tokens(["Jupiter", "largest"])
+    tokenizer.save_pretrained(place / "adapter")
+    return source, network, tokenizer
+
+
+@row("adapter", refused=r"adapter' has two chat templates that differ")
+def two_chat_templates_of_an_adapter(place):
+    source, _ = laid(place)
+    (place / "adapter" / "chat_template.jinja").write_text("{{ messages }}")
+    (place / "adapter" / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ 1 }}"}))
+    return source
+
+
 @row("adapter", refused=r"both a whole model .* and an adapter")
 def an_adapter_in_the_folder_of_its_base(place):
     saved(place)

@@ -112,20 +112,22 @@ def load_model(
     folder, revision, note = _folder_of(base, allow_pickle)
     weights = weight_files(folder, str(source), allow_pickle)
     note = "; ".join(filter(None, (note, unread(folder, weights))))
-    files = weights + [path for path in fingerprints.model_files(folder) if not fingerprints.holds_weights(path)]
+    files = weights + fingerprints.settings_files(folder)
     if not trust_remote_code and _KERNEL.search((folder / "config.json").read_text(errors="replace")):
         raise InputError(
             f"The config.json of {str(source)!r} names attention code from the hub; take that entry out, or pass "
             "trust_remote_code=True if you trust it."
         )
     adapter = _adapter(adapter_path, files) if base != str(source) else None
+    if adapter:
+        files = [*files, adapter / "adapter_model.safetensors", *fingerprints.settings_files(adapter)]
     return Model(
         name=str(source),
         folder=folder,
         adapter=adapter,
         device=device,
         dtype=dtype,
-        fingerprint=fingerprints.of_files(files + (fingerprints.model_files(adapter) if adapter else []), dtype),
+        fingerprint=fingerprints.of_files(files, dtype),
         revision=revision,
         note=note,
         trust_remote_code=trust_remote_code,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ import numpy as np
 from workbench.errors import InputError
 from workbench.models import proof
 from workbench.models.model import Model, context_length_of
+from workbench.models.weights import chat_template_of
 
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+"""Files by which a folder has a tokenizer of its own."""
 SCALED = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B")
 """Parameters of an adapter whose change of the weights can be made stronger or weaker."""
 REWRITES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -41,7 +44,7 @@ def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
     probes += [(ids[:8], ids[-2:]) for ids in _token_indices(config)]
     with proof.computing_in_float32(network):
         base = proof.plain(network, probes)
-    before = {id(parameter) for parameter in network.parameters()}
+    before, tied = {id(parameter) for parameter in network.parameters()}, _tied(network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -52,7 +55,7 @@ def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
             raise InputError(f"{shown} does not fit {model.name!r}: {_reason(error)}") from error
         _check_keys([*result.unexpected_keys], [*result.missing_keys], shown, model.name)
         _scale(laid, scale, shown)
-        untied = _untied(laid)
+        _untie(laid)
         with proof.computing_in_float32(laid):
             exact = proof.plain(laid, probes)
         effect = float(np.abs(exact - base).max())
@@ -70,8 +73,43 @@ def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
             "read this way; merge it with the code it was trained with and give the merged folder."
         )
     proof.exact_sums[merged] = exact[:own]
-    _say(merged, model, effect, moved, untied, str(config.base_model_name_or_path or ""))
+    if tied and not _tied(merged):
+        merged.config.get_text_config().tie_word_embeddings = merged.config.tie_word_embeddings = False
+    said = "head and embedding are no longer tied, the adapter changes one of them" if tied > _tied(merged) else ""
+    _say(merged, model, effect, moved, [said, _base_named(config, model)])
     return merged
+
+
+def with_tokenizer(tokenizer: Any, model: Model, read: Callable[[Path], Any]) -> Any:
+    """The tokenizer an adapter was trained with: its own where its folder holds one, with its own chat template.
+
+    Args:
+        tokenizer: The base model's.
+        model: With an adapter.
+        read: Reads the tokenizer of a folder.
+
+    Raises:
+        InputError: If the adapter's tokenizer gives tokens of the base model other ids.
+    """
+    assert model.adapter is not None
+    template, of_base = chat_template_of(model.adapter), tokenizer.chat_template
+    if any((model.adapter / name).is_file() for name in VOCABULARIES):
+        before = tokenizer.get_vocab()
+        tokenizer = read(model.adapter)
+        known = tokenizer.get_vocab()
+        if other := [token for token, number in before.items() if known.get(token) != number]:
+            raise InputError(
+                f"Adapter {str(model.adapter)!r} has a tokenizer of its own, which gives {len(other)} tokens of "
+                f"{str(model.folder)!r} another id ({other[0]!r} first); remove the tokenizer that is stale."
+            )
+        if len(known) > len(before):
+            model.add_note(f"the adapter's tokenizer adds {len(known) - len(before)} tokens")
+        tokenizer.chat_template = tokenizer.chat_template or of_base
+    elif template is not None:
+        tokenizer.chat_template = template
+    if tokenizer.chat_template != of_base:
+        model.add_note("chat template of the adapter")
+    return tokenizer
 
 
 def _config(model: Model) -> Any:
@@ -140,12 +178,17 @@ def _scale(laid: Any, scale: float, shown: str) -> None:
             parameter.data.mul_(scale)
 
 
-def _untied(laid: Any) -> bool:
-    """Gives an adapted layer a weight of its own where another module shares it; whether there was one."""
+def _tied(network: Any) -> bool:
+    """Whether the embedding is the head."""
+    head, embedding = network.get_output_embeddings(), network.get_input_embeddings()
+    return head is not None and embedding is not None and head.weight is embedding.weight
+
+
+def _untie(laid: Any) -> None:
+    """Gives an adapted layer a weight of its own where another module shares it."""
     import torch
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    found = False
     for module in laid.modules():
         if not isinstance(module, BaseTunerLayer):
             continue
@@ -154,8 +197,6 @@ def _untied(laid: Any) -> bool:
         for name, parameter in list(layer.named_parameters(recurse=False)):
             if owners[id(parameter)] > 1:
                 setattr(layer, name, torch.nn.Parameter(parameter.detach().clone(), requires_grad=False))
-                found = True
-    return found
 
 
 def _says_something(laid: Any, base: set[int]) -> bool:
@@ -191,23 +232,21 @@ def _merged(laid: Any, dtype: Any, before: set[int], shown: str) -> Any:
     return merged
 
 
-def _say(merged: Any, model: Model, effect: float, moved: float, untied: bool, made_for: str) -> None:
+def _base_named(config: Any, model: Model) -> str:
+    """What an adapter says of its base, where that is not the name or folder of the model it is laid over."""
+    named, base = str(config.base_model_name_or_path or ""), model.name.partition("#")[0].partition("@")[0]
+    same = Path(named).name in (model.name, Path(base).name, model.folder.name if model.folder else "")
+    return f"the adapter names {named} as its base" if named and not same else ""
+
+
+def _say(merged: Any, model: Model, effect: float, moved: float, said: list[str]) -> None:
     """Leaves with the network what a record should say of its adapter, and warns where half precision hides it."""
-    config, said = merged.config.get_text_config(), [getattr(merged, "workbench_note", "")]
-    head, embedding = merged.get_output_embeddings(), merged.get_input_embeddings()
-    if untied or (head is not None and embedding is not None and head.weight is not embedding.weight):
-        if getattr(config, "tie_word_embeddings", False):
-            said.append("head and embedding are no longer tied: the adapter changes one of them")
-        config.tie_word_embeddings = merged.config.tie_word_embeddings = False
-    if made_for and Path(made_for).name not in (model.name, Path(model.name.partition("#")[0].partition("@")[0]).name):
-        said.append(f"the adapter names {made_for} as its base")
     if model.dtype in TOLERANCE:
-        said.append(
-            f"rounding the merged weights to {model.dtype} moves probes by {moved:.2g} nat, the adapter by {effect:.2g}"
-        )
+        rounding = f"rounding the merged weights to {model.dtype} moves probes by {moved:.2g} nat"
+        said.append(f"{rounding}, the adapter by {effect:.2g}")
         if moved > effect / 4:
-            warnings.warn(f"{model.name}: {said[-1]}; use dtype='float32' to see what the adapter does", stacklevel=2)
-    merged.workbench_note = "; ".join(filter(None, said))
+            warnings.warn(f"{model.name}: {said[-1]}; use dtype='float32' to see what it does", stacklevel=2)
+    merged.workbench_note = "; ".join(filter(None, [getattr(merged, "workbench_note", ""), *said]))
 
 
 def _reason(error: BaseException) -> str:

@@ -15,7 +15,14 @@ from workbench.models import state
 WEIGHTS = ("*.safetensors", "*.gguf", "*.bin", "*.pt", "*.pth")
 SETTINGS = ("config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt")
 SEAL = "sha256.json"
-TEMPLATES = ("chat_template*", "*.model", "*.tiktoken", "adapter_config.json", "*.py")
+TEMPLATES = (
+    "chat_template*",
+    "additional_chat_templates/*.jinja",
+    "*.model",
+    "*.tiktoken",
+    "adapter_config.json",
+    "*.py",
+)
 
 
 def of_files(paths: Iterable[Path], dtype: str) -> str:
@@ -32,6 +39,11 @@ def model_files(folder: Path) -> list[Path]:
     """The files of a model folder that decide its numbers."""
     paths = {path for pattern in WEIGHTS + SETTINGS + TEMPLATES for path in folder.glob(pattern)}
     return sorted(path for path in paths if path.is_file())
+
+
+def settings_files(folder: Path) -> list[Path]:
+    """The files of a model folder that decide its numbers, apart from weights."""
+    return [path for path in model_files(folder) if not holds_weights(path)]
 
 
 def holds_weights(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from workbench.errors import InputError
 from workbench.models import fingerprint as fingerprints
 from workbench.models import proof, tokenizers
-from workbench.models.adapters import with_adapter
+from workbench.models.adapters import with_adapter, with_tokenizer
 from workbench.models.model import Model, check_evaluating
 from workbench.models.weights import headers, weight_files
 
@@ -63,13 +63,19 @@ def read_tokenizer(model: Model) -> Any:
     """
     from transformers import AutoTokenizer
 
-    with _quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(str(model.folder), trust_remote_code=model.trust_remote_code)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-            raise InputError(f"Cannot load the tokenizer of {model.name!r}: {_first_sentence(error)}") from error
+    def read(folder: Path) -> Any:
+        with _quiet():
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=model.trust_remote_code)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+                raise InputError(f"Cannot load the tokenizer of {str(folder)!r}: {_first_sentence(error)}") from error
+        model.add_note(tokenizers.proved(tokenizer, folder))
+        return tokenizer
+
     assert model.folder is not None
-    model.add_note(tokenizers.proved(tokenizer, model.folder))
+    tokenizer = read(model.folder)
+    if model.adapter:
+        tokenizer = with_tokenizer(tokenizer, model, read)
     return tokenizer
 
 
@@ -113,9 +119,10 @@ def hub_snapshot(
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py"]
+    other = ["consolidated*"]  # the same weights under names that transformers does not read
     patterns += ["*.safetensors"] * weights + ["*.bin"] * (weights and allow_pickle)
     try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, ignore_patterns=other))
     except LocalEntryNotFoundError as error:
         raise InputError(
             f"Cannot reach the hub for {repository!r} and no copy is in its cache; go online, "

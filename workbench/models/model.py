@@ -85,7 +85,9 @@ class Model:
     def network(self) -> Any:
         """The `transformers` causal model, in evaluation mode; see `require_network`."""
         self.require_network()
-        return self._part("network")
+        network = self._part("network")
+        self.add_note(getattr(network, "workbench_note", ""))
+        return network
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -150,10 +152,6 @@ class Model:
         if network is not None:
             check_evaluating(network, self.name)
 
-    def _read_network(self) -> Any:
-        """The network if it was read already, else None."""
-        return vars(self).get("network")
-
     def facts(self) -> dict[str, str]:
         """What a run records of this model."""
         facts = {
@@ -163,7 +161,7 @@ class Model:
             "device": self.device,
             "dtype": self.dtype,
             "adapter": self.adapter.name if self.adapter else "",
-            "note": "; ".join(filter(None, (self.note, getattr(self._read_network(), "workbench_note", "")))),
+            "note": self.note,
         }
         return facts | (self.server.facts() if self.server is not None else {})
 

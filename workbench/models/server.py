@@ -179,7 +179,7 @@ def open_model(source: str, trust_remote_code: bool = False) -> Model:
         )
     tokenizer = address.tokenizer or _likely_tokenizer(address.name, str(stated.get("root", "")))
     folder, commit = _tokenizer_folder(tokenizer)
-    files = [path for path in fingerprints.model_files(folder) if not fingerprints.holds_weights(path)]
+    files = fingerprints.settings_files(folder)
     if not any(path.name.startswith(("tokenizer", "vocab")) or path.suffix == ".model" for path in files):
         raise InputError(f"There is no tokenizer in {str(folder)!r}; name its folder or hub id with ?tokenizer=.")
     tier = "vllm" if address.exact else f"top {address.top_k}"

@@ -41,7 +41,7 @@ def weight_files(folder: Path, source: str, allow_pickle: bool) -> list[Path]:
             raise InputError(f"{source!r} is an adapter ({ADAPTER[0]}), no model; write BASE#{source}.")
         raise InputError(f"{source!r} has no config.json; give the folder that save_pretrained wrote.")
     config = read_json(folder / "config.json")
-    _refuse_two_templates(folder, source)
+    chat_template_of(folder)
     for stem, ending in FORMATS.items():
         named = str(config.get("transformers_weights") or "") if stem == "model" else ""
         found = _archive(folder, source, named or stem + ending, ending)
@@ -165,19 +165,23 @@ def _refuse_second_thing(folder: Path, source: str, read: list[Path]) -> None:
             )
 
 
-def _refuse_two_templates(folder: Path, source: str) -> None:
-    """Refuse a chat template in two files that differ."""
+def chat_template_of(folder: Path) -> str | None:
+    """The chat template that a folder's files state; None where they state none.
+
+    Raises:
+        InputError: If it is in two files that differ.
+    """
     file, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
-    if not file.is_file() or not settings.is_file():
-        return
-    other = read_json(settings).get("chat_template")
-    if isinstance(other, list):
-        other = next((one.get("template") for one in other if one.get("name") == "default"), None)
-    if isinstance(other, str) and other.strip() != file.read_text("utf-8").strip():
+    written = file.read_text("utf-8") if file.is_file() else None
+    stated = read_json(settings).get("chat_template") if settings.is_file() else None
+    if isinstance(stated, list):
+        stated = next((one.get("template") for one in stated if one.get("name") == "default"), None)
+    if written is not None and isinstance(stated, str) and stated.strip() != written.strip():
         raise InputError(
-            f"{source!r} has two chat templates that differ, in {file.name} and in {settings.name}; remove the stale "
-            "one."
+            f"{str(folder)!r} has two chat templates that differ, in {file.name} and in {settings.name}; remove the "
+            "stale one."
         )
+    return written if written is not None else stated
 
 
 def _header(path: Path) -> Iterator[tuple[str, tuple[int, ...], str]]:
