@@ -40,6 +40,7 @@ def test_turns_behind_markers_are_messages(monkeypatch):
         {"chosen": human("Q", "a", "b", "c"), "rejected": human("Q", "a", "b", "c\n\nAssistant: quoted")},
         {"chosen": human("Q", "a", "b"), "rejected": human("Q", "a", "c")},  # ends with the person
         {"chosen": human("Q", "a"), "rejected": human("Q", "")},
+        {side: human("Q", "a\n\nAssistant: again", "b", side) for side in ("chosen", "rejected")},
         {"chosen": human("Q", "a", "b", "c"), "rejected": human("Q", "other", "b", "c")},
     ]
     monkeypatch.setattr(Hub, "read", lambda self, *_: (records, "here"))
