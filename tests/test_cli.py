@@ -51,6 +51,21 @@ def test_plan_shows_values_and_defaults(call: Call, capsys: pytest.CaptureFixtur
     assert "toy/first\n" in out and "name = 'a=b'\n" in out and "n    = 3  (default)\n" in out
 
 
+def test_a_phrase_divided_at_its_comma_is_shown_as_it_is_read(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_study(tmp_path, {"first": ["print(n)"]})
+    notebook = tmp_path / "notebooks" / "toy" / "first.ipynb"
+    notebook.write_text(notebook.read_text().replace("n: int = 3", "abstain: str | list[str] = 'no'"))
+    assert call("plan", "toy", "-p", "abstain=I do not know, sorry") == 0
+    said = capsys.readouterr()
+    assert "abstain is read as 2 items: 'I do not know', 'sorry'; one item that holds a comma is written -p" in said.err
+    assert """abstain=["I do not know, sorry"]""" in said.err and "['I do not know', 'sorry']" in said.out
+    assert call("plan", "toy", "-p", 'abstain=["I do not know, sorry"]') == 0
+    said = capsys.readouterr()
+    assert not said.err and "['I do not know, sorry']" in said.out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

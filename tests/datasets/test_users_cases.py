@@ -106,3 +106,20 @@ def test_a_record_of_another_format_is_named(tmp_path):
     assert load_cases(path, format="llmbar").dropped == {"no label": 1}
     with pytest.raises(InputError, match=r"line 1: this is no record of the format 'trustjudge'"):
         load_cases(lines(tmp_path, {"question": "q", "answers": ["x"]}), format="trustjudge")
+
+
+def test_cases_that_differ_in_case_alone_are_two_with_ids_of_their_own(tmp_path):
+    rows = [
+        {"question": q, "answer": a}
+        for q, a in (("polish it?", "yes"), ("Polish it?", "yes"), ("2³?", "8"), ("23?", "8"))
+    ]
+    cases = load_cases(lines(tmp_path, *rows), n=3)
+    assert len(cases) == 3 and len(load_cases(lines(tmp_path, *rows))) == 4
+    ids = [load_cases(lines(tmp_path, row))[0].id for row in rows[:2]]
+    every = load_cases(lines(tmp_path, *rows)).ids
+    assert len(set(every)) == 4 and ids[0] == ids[1] == every[0] and every[1].startswith(f"{ids[0]}-")
+    pair = {"question": "Q", "answer_a": "x", "answer_b": "y", "preferred": "a"}
+    with pytest.raises(InputError, match=r"line 2: the same question and answers as in line 1; delete one"):
+        load_cases(lines(tmp_path, pair, pair | {"preferred": "b"}))
+    record = {"input": "i", "output_1": "x", "output_2": "y", "label": 2}
+    assert load_cases(lines(tmp_path, record, record), format="llmbar").dropped == {"the same case again": 1}

@@ -57,7 +57,13 @@ def _plan(
         if not equals or not name.strip():
             raise InputError(f"-p {item!r} gives no parameter; write it as -p name=value.")
         given[name.strip()] = value
-    return plan_runs(study, profile, given, notebook, Path.cwd())
+    planned = plan_runs(study, profile, given, notebook, Path.cwd())
+    for name, value in given.items():
+        read = next((one.parameters_given[name] for one in planned if name in one.parameters_given), None)
+        if isinstance(read, list) and len(read) > 1 and isinstance(read[0], str) and isinstance(value, str):
+            way_out = "" if "[" in value else f"; one item that holds a comma is written -p '{name}=[\"{value}\"]'"
+            print(f"{name} is read as {len(read)} items: {', '.join(map(repr, read))}{way_out}.", file=sys.stderr)
+    return planned
 
 
 def planning(command: Callable[..., None]) -> Callable[..., None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from workbench.questions import Option, Tag, content_id
 
@@ -47,35 +47,62 @@ class Item:
         content = content_id(f"{self.context}\n{self.stem}".strip(), [option.text for option in self.options])
         return f"{content}-{self.apart}" if self.apart else content
 
+    @property
+    def exact(self) -> str:
+        """All its texts, exactly, in one, whatever the order of its options."""
+        return repr((self.context, self.stem, sorted(option.text for option in self.options)))
 
-def exact_texts(item: Item) -> str:
-    """All texts of an item in one, whatever the order of its options."""
-    return repr((item.context, item.stem, sorted(option.text for option in item.options)))
+
+class Apart(Protocol):
+    """What has an id of its own by its content: an item, or a case to judge."""
+
+    @property
+    def id(self) -> str:
+        """The id, which folds case and compatibility forms."""
+        ...
+
+    @property
+    def exact(self) -> str:
+        """All its texts, exactly, in one."""
+        ...
+
+    @property
+    def tags(self) -> Mapping[str, Tag]:
+        """Its tags."""
+        ...
 
 
-def set_apart(item: Item, seen: dict[str, str], where: str = "", by: str = "") -> Item | None:
-    """The item under an id of its own, or None where the same texts, compared exactly, were seen before.
+Named = TypeVar("Named", bound=Apart)
+
+
+def set_apart(item: Named, seen: dict[str, str], where: str = "", by: str = "") -> Named | None:
+    """The item or case under an id of its own, or None where the same texts, compared exactly, were seen before.
 
     Ids fold case and compatibility forms (2³ and 23), so the second of two items that differ in these alone gets an id
     that ends in a hash of its exact texts. The same texts under another value of the tag `by` are kept too, so that
     results by subject or country leave nothing out: there the id ends in that value.
 
     Args:
-        item: The next item of a source.
+        item: The next one of a source.
         seen: What was seen so far: exact texts and ids -> where; begins empty.
-        where: Where the item stands, for errors.
+        where: Where it stands, for errors.
         by: The tag by which results are grouped.
     """
-    texts, group = exact_texts(item), str(item.tags.get(by) or "")
+    texts, group = item.exact, str(item.tags.get(by) or "")
     both = repr((group, texts))
     if both in seen:
         return None
     if item.id in seen:
-        item = replace(item, apart=group if group and texts in seen else hashlib.sha256(texts.encode()).hexdigest()[:6])
+        item = _ending(item, group if group and texts in seen else hashlib.sha256(texts.encode()).hexdigest()[:6])
     if item.id in seen:
-        item = replace(item, apart=hashlib.sha256(both.encode()).hexdigest()[:6])
+        item = _ending(item, hashlib.sha256(both.encode()).hexdigest()[:6])
     seen |= {both: where, texts: where, item.id: where}
     return item
+
+
+def _ending(item: Named, apart: str) -> Named:
+    made: Named = replace(item, apart=apart)  # type: ignore[type-var]
+    return made
 
 
 def references(record: Record, correct: str, wrong: str) -> tuple[Option, ...]:

@@ -41,8 +41,8 @@ class Case:
     """The marks of single people, one row an answer; rater k of one answer need not be rater k of another."""
     messages: tuple[Message, ...] = ()
     """Where the question is a dialogue (in `question` as a transcript), its turns; the last is the user's."""
-    part: str = ""
-    """Ends the id of a case that stands in an earlier part of the source too, so that each part keeps its own."""
+    apart: str = ""
+    """End of the id that sets the case apart from another with the same normalised texts (see `items.set_apart`)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "answers", tuple(self.answers))
@@ -58,9 +58,14 @@ class Case:
 
     @property
     def id(self) -> str:
-        """Stable name from question, answers, whatever their order, and part."""
+        """Stable name from question and answers, whatever their order."""
         content = content_id(self.question, self.answers)
-        return f"{content}-{self.part}" if self.part else content
+        return f"{content}-{self.apart}" if self.apart else content
+
+    @property
+    def exact(self) -> str:
+        """All its texts, exactly, in one, whatever the order of its answers."""
+        return repr((self.question, sorted(self.answers)))
 
     def reordered(self, order: Sequence[int]) -> Case:
         """The same case with its answers in another order."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.datasets import judging_adapters as adapters
-from workbench.datasets.items import Record, Unusable
+from workbench.datasets.items import Record, Unusable, set_apart
 from workbench.datasets.judging import Case
 from workbench.datasets.rows import Row, divided, read_rows
 from workbench.errors import InputError, unknown
@@ -29,7 +29,8 @@ def file_cases(path: Path, format: str | None, scale: tuple[float, float] | None
     if format is not None and format not in FILES:
         raise unknown("file format", format, list(FILES))
     if format:
-        return [case for row in read_rows(path) if (case := _published(row, format, dropped))]
+        made = [(row, case) for row in read_rows(path) if (case := _published(row, format, dropped))]
+        return _apart(made, dropped)
     rows = read_rows(path, ("question",), what="cases")
     columns = dict.fromkeys(name for row in rows for name in row)
     pairs = {"answer_a", "answer_b"} <= set(columns)
@@ -37,12 +38,26 @@ def file_cases(path: Path, format: str | None, scale: tuple[float, float] | None
         held = "both `answer` and `answer_a`, `answer_b`" if pairs else f"the columns {', '.join(columns)}"
         raise InputError(f"{path.name} has {held}; write `answer` in a row an answer, or `answer_a` and `answer_b`.")
     if pairs:
-        return [_pair(row) for row in rows]
+        return _apart([(row, _pair(row)) for row in rows])
     groups: dict[tuple[bool, str], list[Row]] = {}
     for row in rows:
         name = row.text("case").strip()
         groups.setdefault((bool(name), name or row.needed("question")), []).append(row)
-    return [_group(group, scale) for group in groups.values()]
+    return _apart([(group[0], _group(group, scale)) for group in groups.values()])
+
+
+def _apart(cases: Sequence[tuple[Row, Case]], dropped: Counter[str] | None = None) -> list[Case]:
+    """The cases, each under an id of its own; each comes with its first row. Repeats are refused, or counted."""
+    seen: dict[str, str] = {}
+    found = []
+    for row, case in cases:
+        if (own := set_apart(case, seen, row.where)) is not None:
+            found.append(own)
+        elif dropped is not None:
+            dropped["the same case again"] += 1
+        else:
+            raise row.wrong(f"the same question and answers as in {seen[case.exact].rpartition(', ')[2]}; delete one.")
+    return found
 
 
 def _published(row: Row, format: str, dropped: Counter[str]) -> Case | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from workbench.datasets import judging_adapters as adapters
 from workbench.datasets.bigbench import BIGBENCH, TASKS
 from workbench.datasets.hub import Hub
-from workbench.datasets.items import Place, Record, Unusable, counted
+from workbench.datasets.items import Place, Record, Unusable, counted, set_apart
 from workbench.datasets.judge_templates import WRITTEN
 from workbench.datasets.judging import Case, Cases
 from workbench.datasets.judging_files import file_cases
@@ -209,7 +209,8 @@ def _source_cases(
         raise unknown("set of cases", name, [*SOURCES, "or the path of a .csv or .jsonl file"])
     source = SOURCES[name]
     parts = source.subsets if subset == "all" else (subset or source.subsets[0],)
-    found: dict[str, Case] = {}
+    found: list[Case] = []
+    seen: dict[str, str] = {}
     digests = []
     for part in parts:
         if part not in source.subsets:
@@ -226,19 +227,14 @@ def _source_cases(
                 dropped[str(reason)] += 1
                 continue
             case = replace(case, tags={"source": name, "subset": part, **case.tags})
-            if case.id in found and _section(found[case.id]) != _section(case):
-                case = replace(case, part=_section(case))
-            dropped["the same case again"] += case.id in found
-            found.setdefault(case.id, case)
+            if (own := set_apart(case, seen, by="section" if case.tags.get("section") else "subset")) is None:
+                dropped["the same case again"] += 1
+            else:
+                found.append(own)
     if not found:
         raise InputError(f"No record of {name!r} ({'; '.join(digests)}) is a case to judge: {counted(dropped)}.")
     shown = name if len(parts) > 1 or not parts[0] else f"{name} ({parts[0]})"
-    return list(found.values()), Origin(shown, "; ".join(digests), source.licence)
-
-
-def _section(case: Case) -> str:
-    """The part of its source that results of a case are read by."""
-    return str(case.tags.get("section") or case.tags["subset"])
+    return found, Origin(shown, "; ".join(digests), source.licence)
 
 
 def _sample(cases: list[Case], n: int | None, seed: int) -> list[Case]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workbench.datasets.items import Item, choices, exact_texts, set_apart
+from workbench.datasets.items import Item, choices, set_apart
 from workbench.datasets.rows import Row, read_rows
 
 SUFFIXES = (".csv", ".jsonl")
@@ -29,9 +29,7 @@ def read_items(path: Path) -> list[Item]:
         _check_columns(row)
         made = _item(row)
         if (item := set_apart(made, seen, row.where)) is None:
-            raise row.wrong(
-                f"the same question and options as {seen[exact_texts(made)].rpartition(', ')[2]}; delete one."
-            )
+            raise row.wrong(f"the same question and options as {seen[made.exact].rpartition(', ')[2]}; delete one.")
         items.append(item)
     return items
 
