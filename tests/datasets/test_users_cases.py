@@ -123,3 +123,16 @@ def test_cases_that_differ_in_case_alone_are_two_with_ids_of_their_own(tmp_path)
         load_cases(lines(tmp_path, pair, pair | {"preferred": "b"}))
     record = {"input": "i", "output_1": "x", "output_2": "y", "label": 2}
     assert load_cases(lines(tmp_path, record, record), format="llmbar").dropped == {"the same case again": 1}
+
+
+def test_labels_of_a_template_are_words(tmp_path):
+    body = "\n---\n{question} {answer}\n---\nSo:"
+    (tmp_path / "t.txt").write_text("kind: pointwise\nlabels: {Yes: 1, No: 0, 010: 0.5}" + body)
+    assert load_template(tmp_path / "t.txt").labels == {"Yes": 1, "No": 0, "010": 0.5}
+    for labels, says in (("{a: 1, a: 0}", "the key 'a' stands twice"), ("{a: 1, b: x}", "with a number each")):
+        (tmp_path / "t.txt").write_text(f"kind: pointwise\nlabels: {labels}" + body)
+        with pytest.raises(InputError, match=says):
+            load_template(tmp_path / "t.txt")
+    (tmp_path / "t.txt").write_bytes(b"kind: caf\xe9\n---\n---\n")
+    with pytest.raises(InputError, match=r"t.txt, line 1, holds the byte 0xE9"):
+        load_template(tmp_path / "t.txt")

@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from workbench.datasets.referring import referring
 from workbench.datasets.rows import as_text, number
+from workbench.datasets.settings import user_settings, user_text
 from workbench.errors import InputError, unknown
 
 WRITTEN = Path(__file__).parent / "written" / "hallucination"
 DICTIONARIES = ("anes96", "fair", "acs")
 OPTIONAL = ("group", "keep", "rows")
 WHOLE = r"(?<=\d)\.0$"
-NEEDED = ("describe", "features", "target", "question", "choices", "ask_probability")
+TEXTS = ("describe", "question", "ask_probability")
+NEEDED = (*TEXTS, "features", "target", "choices")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +125,35 @@ def _check_task(settings: Any, which: str) -> None:
     if missing := [key for key in NEEDED if key not in settings]:
         raise InputError(f"{which} lacks {', '.join(missing)}.")
     target, choices, group = settings["target"], settings["choices"], settings.get("group")
+    keep, features = settings.get("keep", {}), settings["features"]
+    if not isinstance(features, list) or not all(isinstance(each, str) for each in features):
+        raise InputError(f"{which} needs a list of columns as `features`.")
+    if silent := [key for key in TEXTS if not isinstance(settings[key], str)]:
+        raise InputError(f"{which} needs a text as {silent[0]!r}, not {settings[silent[0]]!r:.60}.")
     if not isinstance(target, dict) or "column" not in target or len({"positive", "above"} & set(target)) != 1:
         raise InputError(f"{which} needs a target with a `column` and either `positive` or `above`.")
+    if number(target.get("above", 0)) is None:
+        raise InputError(f"{which}: `above` of the target is {target['above']!r}; write a number.")
     if None in (positive if isinstance(positive := target.get("positive", ""), list) else [positive]):
         raise InputError(f"{which} has null as `positive`; write it in quotes, or say `missing: positive`.")
     if target.get("missing", "negative") not in ("negative", "positive"):
         raise InputError(f"{which}: `missing` of the target must be negative or positive.")
-    if not isinstance(choices, list) or len(choices) != 2:
+    if not isinstance(choices, list) or len(choices) != 2 or None in choices:
         raise InputError(f"{which} needs two choices, the negative one first.")
     if any(referring([str(choice) for choice in choices])):
         raise InputError(f"{which}: a choice refers to the other one, and both orders are asked; write it out.")
-    if any(not isinstance(ends, list) or len(ends) != 2 for ends in settings.get("keep", {}).values()):
+    if not isinstance(keep, dict) or not all(isinstance(ends, list) and len(ends) == 2 for ends in keep.values()):
         raise InputError(f"{which}: `keep` needs the least and the greatest value of each column, as in [18, null].")
-    if isinstance(group, dict) and not ({"column", "above", "says"} <= set(group) and len(group["says"]) == 2):
+    if wrong := [end for ends in keep.values() for end in ends if end is not None and number(end) is None]:
+        raise InputError(f"{which}: `keep` holds {wrong[0]!r}; write a number, or null for no limit.")
+    if not isinstance(group, dict | str | None) or (isinstance(group, dict) and not _divides(group)):
         raise InputError(f"{which}: a `group` that divides a column needs `column`, `above` and two texts in `says`.")
+
+
+def _divides(group: Mapping[Any, Any]) -> bool:
+    """Whether settings divide a column into two groups."""
+    said = group.get("says")
+    return number(group.get("above")) is not None and "column" in group and isinstance(said, list) and len(said) == 2
 
 
 def _column(name: str, columns: Mapping[str, Any], where: str) -> Column:
@@ -150,38 +165,24 @@ def _column(name: str, columns: Mapping[str, Any], where: str) -> Column:
     if strange := sorted(map(str, set(said) - set(keys))):
         raise unknown("key", strange[0], keys, f" of column {name!r} in {where}")
     said = dict(said)
+    if silent := [key for key in ("says", "unit", "missing") if isinstance(said.get(key), dict | list)]:
+        raise InputError(f"Column {name!r} of {where} needs a text as {silent[0]!r}.")
+    said |= {key: str(said[key]) if said[key] is not None else "" for key in ("unit", "missing") if key in said}
     if any(part is None for pair in said.get("values", {}).items() for part in pair):
         raise InputError(f'Column {name!r} of {where} has a null among its `values`; write it in quotes: "null".')
     values = {str(key): str(text) for key, text in said.pop("values", {}).items()}
-    return Column(name, said.pop("says", name), values=values, **said)
+    return Column(name, str(said.pop("says", name)), values=values, **said)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text("utf-8"), Loader=_Words)
-    except FileNotFoundError:
-        raise InputError(f"There is no column dictionary {path}; give the path of a .yaml file.") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path.name} is not well-formed YAML: {' '.join(str(error).split())}") from None
+    if not path.is_file():
+        raise InputError(f"There is no column dictionary {path}; give the path of a .yaml file.")
+    content = user_settings(user_text(path), path.name)
     if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("columns", "tasks")):
         raise InputError(f"{path.name} needs the two parts `columns` and `tasks`.")
     if not content["tasks"]:
         raise InputError(f"{path.name} holds no task; describe one under `tasks`.")
     return content
-
-
-class _Words(yaml.SafeLoader):
-    """Safe YAML in which all but null and plain decimal numbers is text: yes and no, 010, 12:30, 1_000, dates."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012
-
-
-for _tag, _pattern, _first in (
-    ("null", r"(~|null|Null|)$", "~nN\0"),
-    ("int", r"-?(0|[1-9][0-9]*)$", "-0123456789"),
-    ("float", r"-?[0-9]+\.[0-9]+$", "-0123456789"),
-):
-    _Words.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
 def find_code(cell: str, codes: Iterable[str]) -> str | None:

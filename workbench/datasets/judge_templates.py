@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from workbench.datasets.rows import number
+from workbench.datasets.settings import user_settings, user_text
 from workbench.errors import InputError, unknown
 from workbench.questions import Option
 
@@ -73,20 +75,18 @@ def load_template(source: str | Path, scale: tuple[int, int] | None = None, **la
     Raises:
         InputError: There is no such template, or a part, a placeholder or the labels are wrong.
     """
-    import yaml
-
     path = WRITTEN / f"{source}.txt" if str(source) in template_names() else Path(source).expanduser()
     if not path.is_file():
         raise unknown("judge template", str(source), [*template_names(), "or the path of a file"])
-    parts = re.split(r"^---\s*$\n?", path.read_text("utf-8"), flags=re.MULTILINE)
-    settings = yaml.safe_load(parts[0]) if len(parts) == 3 else None
+    parts = re.split(r"^---\s*$\n?", user_text(path), flags=re.MULTILINE)
+    settings = user_settings(parts[0], path.name) if len(parts) == 3 else None
     if not isinstance(settings, dict) or settings.get("kind") not in get_args(Kind):
         raise InputError(
             f"{path.name} needs three parts between lines of ---: settings with a kind ({', '.join(get_args(Kind))}), "
             "the prompt, the cue."
         )
-    scale = scale or (tuple(settings["scale"]) if "scale" in settings and not labels else None)
-    found = _scale_labels(scale) if scale else {str(k): float(v) for k, v in (labels or settings["labels"]).items()}
+    scale = scale or (_ends(settings["scale"]) if "scale" in settings and not labels else None)
+    found = _scale_labels(scale) if scale else _valued(labels or settings.get("labels"), path.name)
     template = Template(path.stem, settings["kind"], parts[1].strip(), parts[2].strip(), found, scale)
     _check(template)
     return template
@@ -102,6 +102,18 @@ def _forms(label: str) -> list[str]:
     if len(label) > 1 and label.isalpha():
         words = list(dict.fromkeys((label, label.capitalize(), label.upper(), label.lower())))
     return [space + word for word in words for space in (" ", "")]
+
+
+def _ends(scale: Any) -> tuple[Any, ...]:
+    return tuple(scale) if isinstance(scale, list) else (scale,)
+
+
+def _valued(labels: Any, name: str) -> dict[str, float]:
+    """Labels with their values."""
+    found = {str(label): number(value) for label, value in (labels.items() if isinstance(labels, Mapping) else ())}
+    if not found or None in found.values():
+        raise InputError(f"{name} needs a `scale: [1, 5]`, or `labels:` with a number each, as in {{A: 1, B: -1}}.")
+    return {label: value for label, value in found.items() if value is not None}
 
 
 def _scale_labels(scale: Sequence[Any]) -> dict[str, float]:

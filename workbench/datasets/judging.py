@@ -48,6 +48,8 @@ class Case:
         object.__setattr__(self, "answers", tuple(self.answers))
         object.__setattr__(self, "ratings", tuple(map(tuple, self.ratings)))
         object.__setattr__(self, "scores", tuple(self.scores) or self._means() or (float("nan"),) * len(self.answers))
+        if not all(isinstance(text, str) for text in (self.question, *self.answers)):
+            raise InputError(f"The question and the answers of the case {self.question!r:.60} must be texts.")
         if not self.question.strip() or not self.answers:
             raise InputError(f"The case {self.question[:40]!r} needs a question and at least one answer.")
         if len(self.scores) != len(self.answers) or len(self.ratings) not in (0, len(self.answers)):

@@ -45,7 +45,7 @@ class Table:
             raise InputError(f"Task {self.task.name!r} names no `group`; add one to its dictionary.")
         if isinstance(group, Mapping):
             values = _numbers(self.rows[str(group["column"])], "to divide groups")
-            return [group["says"][int(each)] for each in values > group["above"]]
+            return [group["says"][int(each)] for each in values > float(group["above"])]
         column = next((column for column in self.task.columns if column.name == group), Column(str(group), str(group)))
         return [
             column.text(value, f" in data row {row + 1} of those used") for row, value in enumerate(self.rows[group])
@@ -240,7 +240,7 @@ def _kept(rows: pd.DataFrame, task: Task, file: str) -> tuple[pd.DataFrame, dict
     dropped: Counter[str] = Counter()
     for name, (least, most) in task.settings.get("keep", {}).items():
         values = numbers(rows[name], file)
-        inside = values.between(-np.inf if least is None else least, np.inf if most is None else most)
+        inside = values.between(-np.inf if least is None else float(least), np.inf if most is None else float(most))
         dropped[f"no value in {name!r}, which the task limits"] += int(values.isna().sum())
         dropped[f"{name!r} outside the task's limits"] += int((~inside & values.notna()).sum())
         rows = rows[inside]
@@ -261,7 +261,7 @@ def _labels(values: pd.Series, target: Mapping[str, Any]) -> np.ndarray:
     labels = np.full(len(values), int(target.get("missing") == "positive"))
     there = values[~empty].str.strip()
     if "above" in target:
-        labels[~empty] = _numbers(there, "to be `above`") > target["above"]
+        labels[~empty] = _numbers(there, "to be `above`") > float(target["above"])
         return labels
     given = target["positive"]
     wanted = [str(each) for each in (given if isinstance(given, list) else [given])]
