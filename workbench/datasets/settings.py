@@ -25,7 +25,7 @@ class _Words(yaml.SafeLoader):
         for i, key in enumerate(keys):
             if key in keys[:i]:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} twice", node.value[i][0].start_mark
+                    None, None, f"the key {key!r} stands twice", node.value[i][0].start_mark
                 )
         return super().construct_mapping(node, deep)
 
