@@ -121,6 +121,18 @@ def network(family: str = "llama", seed: int = 0, context: int = 512, **changes:
         shape |= {"attention_types": [[["global", "local"], 1]], "max_position_embeddings": context}
     if family == "bloom":
         shape = {"vocab_size": 704, "hidden_size": 32, "n_layer": 2, "n_head": 4}
+    if family == "roberta":
+        shape = {
+            "vocab_size": 704,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "pad_token_id": 1,
+        }
+        shape |= {"intermediate_size": 48, "max_position_embeddings": context, "is_decoder": True}
+    if family == "xlm":
+        shape = {"n_words": 704, "emb_dim": 32, "n_layers": 2, "n_heads": 4, "causal": True, "use_lang_emb": False}
+        shape |= {"max_position_embeddings": context}
     config_class, network_class = FAMILIES[family]
     config = getattr(transformers, config_class)(**(shape | changes))
     made = getattr(transformers, network_class)(config).eval()
@@ -154,4 +166,6 @@ FAMILIES = {
     "qwen3_next": ("Qwen3NextConfig", "Qwen3NextForCausalLM"),
     "gpt_neo": ("GPTNeoConfig", "GPTNeoForCausalLM"),
     "mamba": ("MambaConfig", "MambaForCausalLM"),
+    "roberta": ("RobertaConfig", "RobertaForCausalLM"),
+    "xlm": ("XLMConfig", "XLMWithLMHeadModel"),
 }

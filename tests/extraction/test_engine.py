@@ -23,7 +23,7 @@ from workbench.models import proof
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore:.*is read by:UserWarning")]
 STEPS = {
     "gemma2": "tree",
-    **dict.fromkeys(("doge", "bloom", "gpt_neo", "mamba", "jamba", "lfm2", "qwen3_next"), "rows"),
+    **dict.fromkeys(("doge", "bloom", "gpt_neo", "mamba", "jamba", "lfm2", "qwen3_next", "roberta", "xlm"), "rows"),
     "phi3_long": "alone",
 }
 """The step each family takes, if it is not the trie."""
@@ -80,6 +80,39 @@ def test_windows_that_the_probes_do_not_reach_are_kept(family, window):
     stem = tuple(np.random.default_rng(7).integers(5, 400, 300).tolist())
     requests += [Request(stem[:n], tail) for n in (300, 280, 160) for tail in ((7, 8, 9), (8, 9), (9, 7, 8, 5))]
     assert scored(asked, requests) == pytest.approx(reference(asked.network, requests), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["Roberta", "XLMRoberta", "XLMRobertaXL", "Camembert", "Data2VecText", "Xmod"])
+def test_positions_that_count_from_the_padding_id_are_the_networks_own(name):
+    """A padding id inside a text has no position of its own in the RoBERTa family."""
+    small = {"vocab_size": 704, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 1}
+    small |= {"intermediate_size": 48, "max_position_embeddings": 66, "is_decoder": True}
+    if name == "Xmod":
+        small |= {"languages": ["en_XX"], "default_language": "en_XX"}
+    torch.manual_seed(0)
+    network = getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**small)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(6 if parameter.ndim > 1 else 1)
+    asked = wb.wrap_model(network, tiny.byte_tokenizer(), name)
+    stem = tuple(np.random.default_rng(0).integers(5, 400, 50).tolist())
+    requests = [Request(stem[:n], (7, 8)) for n in (3, 20, 50)] + [Request((5, 1, 6, 1, 1, 7), (1, 8, 9))]
+    assert scored(asked, requests) == pytest.approx(reference(asked.network, requests), abs=1e-4)
+    assert asked.context_length == 64, "the positions of the table that stand for no token"
+    texts = ["Paris", "The capital of France"]
+    states = wb.hidden_states(asked, texts, pool="last")[:, 0]
+    for state, text in zip(states, texts):
+        plain = network.base_model(torch.tensor(asked.tokenizer([text])["input_ids"])).last_hidden_state[0, -1]
+        assert state == pytest.approx(plain.detach().numpy(), abs=1e-4)
+    with pytest.raises(InputError, match="counts positions from its padding id on"):
+        wb.generate(asked, texts, max_new_tokens=4)
+
+
+def test_a_network_that_ends_in_an_error_is_refused_in_a_sentence(monkeypatch):
+    asked = model()
+    monkeypatch.setattr(asked.network.model.norm, "forward", lambda *_: [][0])
+    with pytest.raises(InputError, match=r"A LlamaForCausalLM cannot be read: .*\(list index out of range\)"):
+        engine.choose(asked)
 
 
 @pytest.mark.parametrize("vocabulary", [64, 704, 49152])

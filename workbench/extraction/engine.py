@@ -21,6 +21,7 @@ from workbench.extraction import contract, packed, rows, served, tree
 from workbench.extraction import trie as tries
 from workbench.extraction.tokens import Batch, Request, Unsupported
 from workbench.models import Model, proof, state
+from workbench.models.model import positions_before
 
 Step = Literal["trie", "tree", "rows", "alone"]
 STEPS: tuple[Step, ...] = ("trie", "tree", "rows", "alone")
@@ -217,6 +218,8 @@ def _probe(network: Any, dtype: str, context_length: int) -> Choice:
         try:
             if step != "alone" and _positions_depend_on_company(network):
                 raise Unsupported("its rotary embedding depends on the longest text in a forward")
+            if step in ("trie", "tree") and positions_before(network):
+                raise Unsupported("it counts positions from the padding id on")
             values = np.full(len(probes), np.nan)
             for _, indices, found in _by(step, network, probes, PROBE_BUDGET):
                 values[indices] = [terms.sum() for terms in found]
@@ -224,10 +227,10 @@ def _probe(network: Any, dtype: str, context_length: int) -> Choice:
         except Unsupported as error:
             refused.append(f"{step}: {error}")
             continue
-        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or step == "alone":
-                raise
-            refused.append(f"{step}: {str(error).partition(chr(10))[0]}")
+        except torch.OutOfMemoryError:
+            raise
+        except proof.FAILURES as error:
+            refused.append(f"{step}: {str(error).partition(chr(10))[0] or type(error).__name__}")
             continue
         if step == "alone" and gap > max(FUTURE, TOLERANCE.get(dtype, HALF_TOLERANCE)):
             raise InputError(
@@ -237,7 +240,9 @@ def _probe(network: Any, dtype: str, context_length: int) -> Choice:
         if gap <= TOLERANCE.get(dtype, HALF_TOLERANCE) or step == "alone":
             return Choice(step, gap, "; ".join(refused), half_gap)
         refused.append(f"{step}: differs by {gap:.2g} nat")
-    raise AssertionError("the last step is the plain forward itself")
+    raise InputError(
+        f"A {type(network).__name__} cannot be read in any way ({'; '.join(refused)}); give a causal language model."
+    )
 
 
 def _positions_depend_on_company(network: Any) -> bool:
@@ -258,5 +263,5 @@ def _half_gap(network: Any, found: np.ndarray, probes: list[proof.Probe]) -> flo
     try:
         with proof.computing_in_float32(network):
             return float(np.abs(proof.plain(network, probes) - found).max())
-    except (RuntimeError, ValueError, TypeError):
+    except (*proof.FAILURES, InputError):
         return float("nan")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from workbench.extraction.tokens import Batch, Request
+from workbench.models.model import positions_before
 
 
 def score(network: Any, requests: Sequence[Request], batch_tokens: int) -> Iterator[Batch]:
@@ -79,15 +80,15 @@ def _score_batch(
 def needed_logits(network: Any, ids: Any, mask: Any, keep: Any) -> Any:
     """Logits `[kept, vocabulary]` of the kept positions of right-padded rows, in row order.
 
-    Positions are passed explicitly where the network takes them. Networks that cannot restrict their head return all
-    positions, which are then picked from.
+    Positions are passed explicitly where the network takes them and counts from 0. Networks that cannot restrict their
+    head return all positions, which are then picked from.
     """
     import torch
 
     accepted = inspect.signature(network.forward).parameters
     device = next(network.parameters()).device
     inputs: dict[str, Any] = {"input_ids": ids.to(device), "attention_mask": mask.to(device), "use_cache": False}
-    if "position_ids" in accepted:
+    if "position_ids" in accepted and not positions_before(network):
         inputs["position_ids"] = torch.arange(ids.shape[1], device=device).expand_as(ids)
     if "logits_to_keep" in accepted:
         inputs["logits_to_keep"] = keep.to(device)

@@ -16,6 +16,7 @@ from workbench.extraction import trie as tries
 from workbench.extraction.spans import spans
 from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model
+from workbench.models.model import positions_before
 from workbench.questions import Message, Option, Question
 
 Prompt = str | tuple[Message, ...]
@@ -173,6 +174,11 @@ def generate(
             f"max_new_tokens={max_new_tokens} leaves no room for a prompt; the model takes {model.context_length}."
         )
     model.check_evaluating()
+    if model.server is None and positions_before(model.network):
+        raise InputError(
+            f"{model.name!r} counts positions from its padding id on, which transformers does not do when it "
+            "generates; use a model of another family to generate text."
+        )
     encoder = Encoder(model.tokenizer, model.context_length - max_new_tokens)
     contexts = [encoder.context(prompt) for prompt in _some(prompts)]
     jobs = [(i, s) for i in range(len(contexts)) for s in range(samples)]

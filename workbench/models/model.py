@@ -32,6 +32,17 @@ def check_evaluating(network: Any, name: str) -> None:
         )
 
 
+def positions_before(network: Any) -> int:
+    """How many positions a network has before that of the first token; not 0 in the RoBERTa family alone.
+
+    Its networks count positions from the padding id on, and leave out tokens of that id.
+    """
+    for module in network.modules():
+        if hasattr(module, "create_position_ids_from_input_ids") and hasattr(module, "position_embeddings"):
+            return int(module.padding_idx) + 1
+    return 0
+
+
 @dataclass(frozen=True)
 class Model:
     """A causal language model; network and tokenizer are loaded when first used.
@@ -118,7 +129,7 @@ class Model:
         """
         if self.server is not None:
             return self.server.context_length
-        return context_length_of(self.network.config, self.name)
+        return context_length_of(self.network.config, self.name) - positions_before(self.network)
 
     def add_note(self, text: str) -> None:
         """Add what a reader must know that only showed when the files were read."""

@@ -19,6 +19,8 @@ from workbench.models.weights import Stored
 
 Probe = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids of a context and of what is scored after it."""
+FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, LookupError, ArithmeticError)
+"""What networks raise on input they do not take."""
 SAMPLED = 16
 """Numbers of each tensor that are compared with the file."""
 HARMLESS = (
@@ -143,7 +145,11 @@ def probes(vocabulary: int, context_length: int) -> list[Probe]:
 
 
 def plain(network: Any, asked: Sequence[Probe]) -> np.ndarray:
-    """Log-probabilities (nats) of the probes, each alone through the unmodified network, log-softmax in float64."""
+    """Log-probabilities (nats) of the probes, each alone through the unmodified network, log-softmax in float64.
+
+    Raises:
+        InputError: If the network cannot be computed on token ids alone.
+    """
     import torch
 
     device = network.get_input_embeddings().weight.device
@@ -151,7 +157,16 @@ def plain(network: Any, asked: Sequence[Probe]) -> np.ndarray:
     with torch.inference_mode():
         for context, continuation in asked:
             ids = torch.tensor([context + continuation], device=device)
-            logp = network(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+            try:
+                logp = network(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+            except torch.OutOfMemoryError:
+                raise
+            except FAILURES as error:
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                raise InputError(
+                    f"A {type(network).__name__} cannot be read: on token ids alone it ends in an error ({reason}); "
+                    "give a causal language model."
+                ) from error
             at = torch.arange(len(context) - 1, ids.shape[1] - 1, device=logp.device)
             values.append(float(logp[at, ids[0, at + 1].to(logp.device)].sum()))
     return np.array(values)
