@@ -31,7 +31,7 @@ def names() -> pd.DataFrame:
     """What can be asked: one row a benchmark.
 
     Returns:
-        Columns `name` (what `load_questions` takes), `description`, `n` (questions that are given; see docs/data.md),
+        Columns `name` (what `load_questions` takes), `description`, `n` (questions that are given with letters),
         `source` (embedded, or hub: needs a network the first time), `subsets` and `licence`.
     """
     import pandas as pd
