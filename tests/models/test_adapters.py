@@ -76,15 +76,16 @@ def test_an_effect_that_half_precision_hides_is_said(tmp_path, cache):
         _ = wb.load_model(source, device="cpu", dtype="bfloat16").network
 
 
-def test_weights_are_merged_in_float32_before_they_are_rounded(tmp_path, cache):
-    source, network = small(tmp_path)
-    merged = wb.load_model(source, device="cpu", dtype="bfloat16").network.state_dict()
-    name = "model.layers.0.self_attn.q_proj.weight"
-    layer = network.base_model.model.model.layers[0].self_attn.q_proj
-    base = layer.base_layer.weight.bfloat16().float()
-    delta = layer.scaling["default"] * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
-    assert torch.equal(merged[name], (base + delta).bfloat16())
-    assert merged[name].dtype == merged["model.norm.weight"].dtype == torch.bfloat16
+@pytest.mark.parametrize("kind", ["lora", "dora", "ia3", "loha", "vera"])
+def test_weights_are_merged_in_float32_before_they_are_rounded(tmp_path, cache, kind):
+    source, _ = doors_adapters.laid(tmp_path, **doors_adapters.KINDS[kind])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        merged = wb.load_model(source, device="cpu", dtype="bfloat16").network.state_dict()
+    base = wb.load_model(tmp_path / "base", device="cpu", dtype="bfloat16").network.float()
+    exact = doors_adapters.peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).merge_and_unload()
+    for name, weight in exact.state_dict().items():
+        assert torch.equal(merged[name], weight.bfloat16()), name
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -149,6 +150,22 @@ def test_a_network_that_keeps_some_weights_wide_counts_as_half_precision(cache):
     network = tiny.network().bfloat16()
     network.model.embed_tokens.float()
     assert wb.wrap_model(network, tiny.byte_tokenizer()).dtype == "bfloat16"
+
+
+def test_a_weight_that_is_changed_while_it_is_read_is_named(tmp_path, cache, monkeypatch):
+    import transformers
+
+    saved(tmp_path)
+    tie = transformers.LlamaForCausalLM.tie_weights
+
+    def tie_and_change(network, *given, **named):
+        tie(network, *given, **named)
+        if not network.model.norm.weight.is_meta:
+            network.model.norm.weight.data.mul_(2)
+
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "tie_weights", tie_and_change)
+    with pytest.raises(InputError, match=r"model\.norm\.weight .* is not what model\.safetensors holds"):
+        _ = wb.load_model(tmp_path, device="cpu").network
 
 
 def test_a_shard_is_part_of_the_fingerprint(tmp_path, cache):
