@@ -222,3 +222,22 @@ def refused(path: Path, *words: str) -> str:
     assert "\n" not in sentence and path.name in sentence and sentence.count(". ") == 0, sentence
     assert [word for word in words if word not in sentence] == [], sentence
     return sentence
+
+
+def pieces() -> dict[str, Any]:
+    """The `tokenizer.` keys of a sentencepiece vocabulary: bytes, characters, and merges of `tiny`'s with scores."""
+    import json
+
+    model = json.loads(tiny.metaspace_tokenizer().backend_tokenizer.to_str())["model"]
+    merged = dict.fromkeys("".join(merge) for merge in model["merges"])
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    known = {*tiny.SPECIAL, *bytes_, *merged}
+    tokens = [*tiny.SPECIAL, *bytes_, *(token for token in model["vocab"] if token not in known), *merged]
+    scores = [0.0] * (len(tokens) - len(merged)) + [-float(rank) for rank in range(len(merged))]
+    kinds = [2, 3, 3, 3, 4] + [6] * 256 + [1] * (len(tokens) - 261)
+    keys = {"model": "llama", "pre": "default", "tokens": tokens, "scores": scores, "token_type": kinds}
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "unknown_token_id": 0, "padding_token_id": None}
+    changes = {"merges": None, "add_bos_token": True, "add_space_prefix": True} | ids
+    return {f"tokenizer.ggml.{key}": value for key, value in (keys | changes).items()} | {
+        "tokenizer.chat_template": None
+    }

@@ -265,7 +265,11 @@ def _says_nothing(file: Gguf, key: str) -> bool:
     """Whether a key that nobody asked for is known to change no number with the value that it has."""
     name = key.removeprefix(f"{file.architecture}.")
     if key.startswith("tokenizer."):
-        return not file.values[key] or key.endswith("_token_id") or key.startswith("tokenizer.chat_template")
+        return (
+            not file.values[key]
+            or key.endswith(("_token_id", "_token_ids"))
+            or key.startswith("tokenizer.chat_template")
+        )
     return name in _HARMLESS or file.values[key] in _NEUTRAL.get(name, ())
 
 

@@ -155,6 +155,7 @@ def _byte_level(file: Gguf, vocabulary: dict[str, int], rules: _Rules) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     merges = [tuple(merge.split(" ")) for merge in file.key("tokenizer.ggml.merges")]
+    file.unread.discard("tokenizer.ggml.scores")  # written by some converters, and of no effect
     try:
         backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=rules.whole))
     except Exception as error:  # what the library raises for merges outside the vocabulary
@@ -179,6 +180,7 @@ def _pieces(file: Gguf, vocabulary: dict[str, int], kinds: list[int], unknown: s
     from tokenizers import Tokenizer, decoders, models, normalizers
 
     scores = file.key("tokenizer.ggml.scores")
+    file.unread -= {"tokenizer.ggml.pre", "tokenizer.ggml.merges"}  # written by some converters, and of no effect
     prefix = bool(file.key("tokenizer.ggml.add_space_prefix", True))
     if len(scores) != len(vocabulary):
         raise file.refusal(f"has scores of {len(scores)} of its {len(vocabulary)} tokens (tokenizer.ggml.scores)")
