@@ -7,8 +7,10 @@ import json
 import gguf_files
 import numpy as np
 import tiny
+import torch
 from doors import row
 from doors_adapters import tuned
+from tokenizers import pre_tokenizers
 
 
 @row("gguf")
@@ -70,3 +72,63 @@ def an_adapter_of_a_larger_model_over_a_gguf_file(place):
     path = gguf_files.write(place / "model.gguf")
     tuned(tiny.network(num_hidden_layers=3)).save_pretrained(place / "adapter")
     return f"{path}#{place / 'adapter'}"
+
+
+@row("gguf")
+def code_beside_the_file(place):
+    mine = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.N"}}
+    (place / "config.json").write_text(json.dumps(mine))
+    (place / "mine.py").write_text("raise SystemExit('code beside a GGUF file ran')")
+    return gguf_files.write(place / "model.gguf"), tiny.network(), tiny.byte_tokenizer()
+
+
+@row("gguf")
+def all_parts_of_a_file(place):
+    return gguf_files.write(place / "model.gguf", parts=3), tiny.network(), tiny.byte_tokenizer()
+
+
+@row("gguf")
+def biases_of_the_attention(place):
+    network = gguf_files.made("Llama", attention_bias=True)
+    return gguf_files.write(place / "model.gguf", network), network, tiny.byte_tokenizer()
+
+
+@row("gguf")
+def rotary_positions_scaled_by_yarn(place):
+    yarn = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+    network = tiny.network(rope_parameters=yarn)
+    keys = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 16}
+    return gguf_files.write(place / "model.gguf", network, keys=keys), network, tiny.byte_tokenizer()
+
+
+@row("gguf")
+def factors_of_rotary_frequencies(place):
+    network, factors = tiny.network(), np.array([1, 2, 5, 8], np.float32)
+    path = gguf_files.write(place / "model.gguf", network, more={"rope_freqs.weight": factors})
+    network.model.rotary_emb.inv_freq = network.model.rotary_emb.inv_freq / torch.from_numpy(factors)
+    return path, network, tiny.byte_tokenizer()
+
+
+@row("gguf", refused=r"llama\.logit_scale")
+def a_scale_without_a_place(place):
+    return gguf_files.write(place / "model.gguf", keys={"logit_scale": 0.25})
+
+
+@row("gguf")
+def digits_cut_one_by_one(place):
+    tokenizer = tiny.byte_tokenizer()
+    steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    words = gguf_files.vocabulary(tokenizer, "smollm")
+    return gguf_files.write(place / "model.gguf", words=words), tiny.network(), tokenizer
+
+
+@row("gguf", refused=r"tokenizer\.ggml\.pre 'someone'")
+def a_split_that_nobody_knows(place):
+    return gguf_files.write(place / "model.gguf", words={"tokenizer.ggml.pre": "someone"})
+
+
+@row("gguf")
+def a_bos_that_the_file_asks_for(place):
+    words = {"tokenizer.ggml.add_bos_token": True}
+    return gguf_files.write(place / "model.gguf", words=words), tiny.network(), tiny.byte_tokenizer(bos=True)
