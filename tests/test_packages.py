@@ -119,6 +119,18 @@ def test_only_the_wanted_members_are_kept_and_a_second_call_asks_nobody(cache, i
     assert leftovers(cache) == ["Pa_ck-1.0"]
 
 
+def test_a_flipped_bit_in_a_fetched_file_is_noticed_and_mended(cache, index):
+    content = archive_bytes("wheel", FILES)
+    package = make_package("wheel", content)
+    serve(index, package, content)
+    damaged = fetch(package) / "pack-1.0/data/a.jsonl"
+    data = bytearray(damaged.read_bytes())
+    data[1] ^= 1
+    damaged.write_bytes(data)
+    assert located(package) is None
+    assert (fetch(package) / "pack-1.0/data/a.jsonl").read_bytes() == FILES["pack-1.0/data/a.jsonl"]
+
+
 def test_a_damaged_or_outdated_folder_is_fetched_again(cache, index):
     content = archive_bytes("wheel", FILES)
     package = make_package("wheel", content)
