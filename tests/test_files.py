@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from workbench.files import CACHE_VARIABLE, NOTES, cache_folder, note_down, sha256_of, written_whole
+from workbench.files import CACHE_VARIABLE, NOTES, cache_folder, note_down, sha256_of, titles, written_whole
 
 
 def test_a_file_appears_whole_and_readable_by_others(tmp_path):
@@ -48,3 +48,10 @@ def test_a_note_the_disk_has_no_room_for_leaves_no_half_of_itself(tmp_path, monk
     with pytest.raises(OSError, match="No space left"):
         note_down(tmp_path, "facts", {"n": 2})
     assert (tmp_path / NOTES).read_bytes() == whole
+
+
+def test_models_are_called_by_their_last_part_and_told_apart():
+    assert titles(["org/Model-1.5", "smollm2-135m-instruct"]) == ["Model-1.5", "smollm2-135m-instruct"]
+    assert titles(["/data/a/final", "/data/b/final/"]) == ["a/final", "b/final"]
+    assert titles(["/data/base#/runs/adapter"]) == ["base#adapter"]
+    assert titles(["same", "same"]) == ["same", "same"]

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,40 @@ INSIDE_CELL = ".inside-cell"
 def cache_folder() -> Path:
     """The folder of fetched models, data and stored answers; `WORKBENCH_CACHE` moves it."""
     return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("workbench", appauthor=False)).expanduser()
+
+
+def titles(sources: Sequence[str], suffixes: Collection[str] | None = None) -> list[str]:
+    """Return what to call each of several sources in tables and reports, in their order.
+
+    A file is called by its stem, and by its name and as many of its folders as it takes where two would be called the
+    same, so that no report shows where a user keeps a file. Anything else keeps its name, without "hub:".
+
+    Args:
+        sources: Names and paths.
+        suffixes: Endings, in lower case, by which a source is known to be a file; None where the sources are models, of
+            which hub ids and folders are called by their last part ("base#adapter" by both).
+    """
+    ladders = [_titles(source, suffixes) for source in sources]
+    steps = [0] * len(ladders)
+    while True:
+        names = [ladder[step] for ladder, step in zip(ladders, steps)]
+        alike = [i for i, name in enumerate(names) if names.count(name) > 1 and steps[i] + 1 < len(ladders[i])]
+        if not alike:
+            return names
+        for i in alike:
+            steps[i] += 1
+
+
+def _titles(source: str, suffixes: Collection[str] | None) -> list[str]:
+    """Names for one source, from the shortest to the most exact."""
+    path = Path(source)
+    if suffixes is None:
+        parts = [part.rstrip("/").split("/") for part in source.split("#")]
+        return [*("#".join("/".join(part[-k:]) for part in parts) for k in range(1, max(map(len, parts)))), source]
+    if path.suffix.lower() not in suffixes:
+        return [source.removeprefix("hub:"), source]
+    folders = range(2, len(path.parts) + 1)
+    return [path.stem, path.name, *("/".join(path.parts[-k:]).replace("//", "/") for k in folders), source]
 
 
 @contextmanager

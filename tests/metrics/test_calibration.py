@@ -173,3 +173,19 @@ def test_floats_of_one_number_share_a_bin_a_tie_and_a_target():
     assert metrics.confidence_target_score(low, [1, 1, 1], 1 - 0.7).tolist() == [0, 0, 0]
     half = [0.5, np.nextafter(0.5, 0), 0.49]
     assert risk_report(half, [1, 1, 0], ["accuracy"], draws=2)["mean"].tolist() == [1.0]
+
+
+def test_a_uniform_guess_ranks_by_the_number_of_options_alone():
+    options = np.repeat([2, 5], 50)
+    found = 1 / options, 1 / options  # ties share the credit
+    assert metrics.auroc(*found) > 0.6
+    assert metrics.auroc(*found, strata=options) == 0.5
+    rng = np.random.default_rng(0)
+    coin = 1 / options + (1 - 1 / options) * rng.random(100), (rng.random(100) < 1 / options).astype(float)
+    assert metrics.auroc(*coin, strata=options) == pytest.approx(0.5, abs=0.12)
+
+
+def test_strata_weigh_by_their_pairs_and_leave_out_those_of_one_class():
+    confidence, right, strata = [0.9, 0.2, 0.4, 0.8, 0.3, 0.99], [1, 0, 1, 0, 0, 1], ["a", "a", "b", "b", "b", "c"]
+    assert metrics.auroc(confidence, right, strata) == pytest.approx((1 * 1 + 2 * 0.5) / 3)
+    assert np.isnan(metrics.auroc([0.1, 0.2], [1, 0], ["a", "b"]))

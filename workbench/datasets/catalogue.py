@@ -16,7 +16,7 @@ from workbench.datasets.referring import KEPT
 from workbench.datasets.rendering import Rendering, Style, question, refers, rendering
 from workbench.datasets.user_files import SUFFIXES, read_items
 from workbench.errors import InputError, unknown
-from workbench.files import sha256_of
+from workbench.files import sha256_of, titles
 from workbench.questions import Origin, Question, Questions
 
 if TYPE_CHECKING:
@@ -127,15 +127,14 @@ def load_questions(
 def labels(sources: Sequence[str]) -> dict[str, str]:
     """A label for each of several sources, to tell their questions apart in one table: label -> source.
 
-    A file is called by its stem and a benchmark by its name, unless two would be called the same.
+    A file is called by its stem and a benchmark by its name, unless two would be called the same; see `files.titles`.
 
     Raises:
         InputError: There is no source, or one stands twice.
     """
     if not sources or len(set(sources)) < len(sources):
         raise InputError(f"benchmarks={list(sources)} is empty or names one twice; name each once.")
-    short = [Path(s).stem if Path(s).suffix.lower() in SUFFIXES else s.removeprefix("hub:") for s in sources]
-    return {name if short.count(name) == 1 else source: source for name, source in zip(short, sources)}
+    return dict(zip(titles(sources, SUFFIXES), sources))
 
 
 def find(name: str) -> Benchmark:

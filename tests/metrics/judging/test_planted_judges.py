@@ -216,3 +216,18 @@ def test_agreement_of_two_verdicts_and_likelihood_are_two_comparisons():
         for method in ("two_pass", "likelihood")
     ]
     assert conflict == [1.0, 0.0]
+
+
+def test_a_position_bias_that_turns_with_the_label_words_is_seen_and_none_is_not():
+    def shift(one, other):
+        prompts = [wj.order_table(p, FIVE.scores).assign(labels=at) for at, p in (("a", one), ("b", other))]
+        return [wj.position_shift(pd.concat(prompts), *at) for at in (("a", "b"), ("b", "a"))]
+
+    turned = shift(pairs_of("first"), pairs_of("first")[..., [1, 0, 2]])
+    assert [each["mean"] for each in turned] == [2, 2]
+    assert not any(each["low"] > 0.05 for each in shift(pairs_of("coin"), pairs_of("dice")))
+
+
+def test_a_judge_that_ties_everything_names_no_answer_twice():
+    table = wj.order_table(pairs_of("coin"), FIVE.scores)
+    assert table["agree"].mean() == 1 and (table["agree"] * (table["ties"] == 0)).mean() == 0

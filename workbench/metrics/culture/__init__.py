@@ -16,6 +16,7 @@ from workbench.metrics.culture.alignment import (
     valid_outputs,
 )
 from workbench.metrics.culture.bias import (
+    bbq_against_guessing,
     bbq_bias,
     bbq_scores,
     bbq_summary,
@@ -113,6 +114,7 @@ __all__ = [
     "averaged",
     "base_order",
     "baselines",
+    "bbq_against_guessing",
     "bbq_bias",
     "bbq_scores",
     "bbq_summary",

@@ -33,7 +33,7 @@ def refusals(texts: Sequence[str]) -> np.ndarray:
 def perspective_diversity(counts: Mapping[str, float], regions: list[str]) -> float:
     """Entropy of cultural references over all regions of a scheme, 0 (one region) to 1 (all alike).
 
-    After WorldView-Bench (2505.09595), whose own formula and clusters are unverified here.
+    After WorldView-Bench (2505.09595), which reads references in free text.
 
     Args:
         counts: References by region.

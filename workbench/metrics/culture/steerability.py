@@ -28,6 +28,8 @@ class Steering:
     """Share of personas that move away from their country (gain < 0)."""
     gain: dict[str, Any]
     """Mean gain with its interval over personas; all NaN without answers of no persona."""
+    own_gain: dict[str, Any]
+    """Mean gain less a persona's mean gain with the other countries: flatter answers bring it nearer to all of them."""
     margin: dict[str, Any]
     """Mean margin with its interval over personas."""
     p_top1: float
@@ -78,6 +80,7 @@ def steer(
         mrr=float((1 / rank).mean()),
         erratic=float((gain < 0).mean()) if without is not None else np.nan,
         gain=interval(gain),
+        own_gain=interval(gain - ((a - none).sum(axis=1) - gain) / (c - 1)),
         margin=interval(margin),
         p_top1=float((1 + (null_top1 >= top1 - slack).sum()) / (1 + draws)),
         p_margin=float((1 + (null_margin >= margin.mean() - slack).sum()) / (1 + draws)),

@@ -35,7 +35,7 @@ def profile_distance(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
 def drift_time(
     steps: ArrayLike, values: ArrayLike, se: ArrayLike, rule: Rule = "ci", level_z: float = 1.96
 ) -> dict[str, Any]:
-    """When a stance arrived at its extremum (Value Drifts, arXiv 2510.26707; the recipe of the interval is ours).
+    """When a stance arrived at its extremum (Value Drifts, arXiv 2510.26707; the interval is over prompts).
 
     The extremum is the value farthest from the first. Rule `ci`: the first step whose value lies within
     `level_z` standard errors of it. Rule `fraction`: the first step after 95% of the way.

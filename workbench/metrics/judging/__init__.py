@@ -17,6 +17,7 @@ from workbench.metrics.judging.biases import (
     flip_rate_of,
     length_bias,
     order_table,
+    position_shift,
     repeated_agreement,
     without_noise,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "pair_reads",
     "pass_rate",
     "peer_matrix",
+    "position_shift",
     "preference",
     "preference_regression",
     "rating_ranking_table",

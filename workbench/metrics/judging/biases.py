@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from workbench.errors import InputError, unknown
 from workbench.metrics.judging.reads import Floats
 from workbench.metrics.judging.relations import _lead, _verdict, checked_pairs, un_swapped
-from workbench.statistics import bootstrap
+from workbench.statistics import bootstrap, interval
 
 Noise = Literal["flip_model", "wei2024_code"]
 
@@ -90,6 +90,23 @@ def length_bias(table: pd.DataFrame, q: float = 0.0, draws: int = 499, seed: int
         return float(denoise(both[longer == 1].mean(), q) - denoise(both[longer == 0].mean(), q))
 
     return bootstrap(difference, used["both"], used["better_longer"], clusters=used["case"], draws=draws, seed=seed)
+
+
+def position_shift(table: pd.DataFrame, one: str, other: str) -> dict[str, Any]:
+    """How far the position bias moves from one prompt to another, in whichever direction; bootstrap over cases.
+
+    Args:
+        table: Rows of `order_table` under both prompts, with their names in the column `labels`.
+        one: A prompt.
+        other: Another.
+
+    Returns:
+        Keys of `statistics.interval` of the difference by pair, turned so that its mean is not below 0.
+    """
+    pairs = table.pivot_table(index=["case", "i", "j"], columns="labels", values="position")
+    moved = (pairs[one] - pairs[other]) if {one, other} <= set(pairs) else pd.Series(np.nan, pairs.index)
+    turned = moved if not moved.mean() < 0 else -moved
+    return interval(turned, turned.index.get_level_values("case"), "bootstrap", bounds=(-2, 2))
 
 
 def denoise(accuracy: ArrayLike, q: ArrayLike, noise: Noise = "flip_model") -> Floats:

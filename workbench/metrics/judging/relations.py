@@ -1,6 +1,6 @@
 """From verdicts on pairs in both orders to one relation a pair: +1 the first candidate is better, 0 tie, -1 worse.
 
-Source: TrustJudge, arXiv 2509.21117, its code, and the debiased logit, which is ours.
+Source: TrustJudge, arXiv 2509.21117, its code, and the debiased logit of this project.
 """
 
 from __future__ import annotations
