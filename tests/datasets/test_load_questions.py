@@ -136,7 +136,7 @@ def test_the_page_on_data_names_every_benchmark_with_its_number_and_commit():
 
 def test_labels_tell_sources_apart():
     assert labels(["piqa", "a/my.csv"]) == {"piqa": "piqa", "my": "a/my.csv"}
-    assert list(labels(["/home/a/one.csv", "/home/b/one.csv", "two.csv"])) == ["a/one.csv", "b/one.csv", "two"]
+    assert list(labels(["/data/a/one.csv", "/data/b/one.csv", "two.csv"])) == ["a/one.csv", "b/one.csv", "two"]
     assert list(labels(["/data/piqa.csv", "piqa", "/data/piqa.jsonl"])) == ["piqa.csv", "piqa", "piqa.jsonl"]
     assert labels(["mmlu", "hub:mmlu"]) == {"mmlu": "mmlu", "hub:mmlu": "hub:mmlu"}
     for wrong in ([], ["piqa", "piqa"]):
