@@ -65,7 +65,7 @@ def finding(
     mean, low, high = float(row["mean"]), float(row["low"]), float(row["high"])
     said: str = verdict(low, high, expected, baseline)
     n = int(units(row))
-    if reason := undecided or (_few(n) if n < FEWEST_UNITS else ""):
+    if reason := _few(n) if n < FEWEST_UNITS else undecided:
         said = f"cannot tell: {reason}"
     rule = f"interval {expected} {_shown(baseline)}, at least {FEWEST_UNITS} units"
     return Finding(claim, source, said, mean, low, high, int(row["n"]), n, rule)
