@@ -46,7 +46,9 @@ def test_an_item_of_which_nothing_is_left_is_refused_or_counted(write):
     data = write("COUNTRY,Q1,Q2\nA,1,Yes\nA,2,No\n")
     with pytest.raises(InputError, match=r"No answer to 'Q2' in a.csv has one of the codes 1, 2; it holds 'Yes', 'No'"):
         load_microdata(data, {"Q1": [1, 2], "Q2": [1, 2]})
-    dropped = Counter()
+    with pytest.raises(InputError, match="No answer to 'Q1'"):
+        load_microdata(write("COUNTRY,Q1,W\nA,1,0\nA,2,\n"), {"Q1": [1, 2]}, weight="W")
+    data, dropped = write("COUNTRY,Q1,Q2\nA,1,Yes\nA,2,No\n"), Counter()
     assert set(load_microdata(data, {"Q1": [1, 2], "Q2": [1, 2]}, dropped=dropped)["item"]) == {"Q1"}
     assert dropped == {"items without a valid answer": 1}
     with pytest.raises(InputError, match=r"a.csv has no valid code in column 'Q2'"):

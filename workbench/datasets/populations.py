@@ -110,16 +110,18 @@ def load_microdata(
         Columns item, group, level, share, `n_used` and `n_dropped` (respondents of the group without a valid code or
         without a weight); `attrs["dropped"]` counts respondents without a group, and groups without an answer.
     """
+    import numpy as np
     import pandas as pd
 
     data, w = _microdata(Path(path).expanduser(), [*items, group], weight)
-    groups = data[group].str.strip()
-    left_out = Counter({"respondents without a group": int((groups == "").sum())})
+    data, w = data[there := data[group].str.strip().ne("")], w[there]
+    left_out = Counter({"respondents without a group": int((~there).sum())})
+    names, groups = np.unique(data[group].str.strip().to_numpy(str), return_inverse=True)
     rows: list[dict[str, Any]] = []
     for item, codes in items.items():
-        levels = data[item].map(_places(data[item].unique(), codes))
-        valid = levels.notna() & w.notna()
-        if not (valid & (groups != "")).any():
+        levels = data[item].map(_places(data[item].unique(), codes)).to_numpy(float)
+        valid = ~np.isnan(levels) & w.notna().to_numpy()
+        if not w[valid].sum() > 0:
             if dropped is None:
                 held = ", ".join(repr(text) for text in data[item].unique()[:8])
                 raise InputError(
@@ -128,18 +130,17 @@ def load_microdata(
                 )
             left_out["items without a valid answer"] += 1
             continue
-        for name, part in groups[groups != ""].groupby(groups):
-            mine, answered = w[part.index], valid[part.index]
-            total = float(mine[answered].sum())
-            left_out["items times groups without a valid answer"] += total == 0
-            counts = {"n_used": int(answered.sum()), "n_dropped": int((~answered).sum())}
-            for level in range(len(codes) if total > 0 else 0):
-                share = float(mine[answered & (levels[part.index] == level)].sum()) / total
-                rows.append({"item": item, "group": str(name), "level": level, "share": share, **counts})
+        cells = groups[valid] * len(codes) + levels[valid].astype(int)
+        sums = np.bincount(cells, w[valid], len(names) * len(codes)).reshape(len(names), -1)
+        used, all_of = (np.bincount(which, minlength=len(names)) for which in (groups[valid], groups))
+        for name, given, n_used, n in zip(names.tolist(), sums, used.tolist(), all_of.tolist()):
+            about = {"item": item, "group": name, "n_used": n_used, "n_dropped": n - n_used}
+            left_out["items times groups without a valid answer"] += given.sum() == 0
+            rows += [{**about, "level": i, "share": x / given.sum()} for i, x in enumerate(given) if given.sum() > 0]
     found = pd.DataFrame(rows, columns=["item", "group", "level", "share", "n_used", "n_dropped"])
-    found.attrs["dropped"] = dict(+left_out)
+    found.attrs["dropped"] = {reason: int(count) for reason, count in left_out.items() if count}
     if dropped is not None:
-        dropped.update(+left_out)
+        dropped.update(found.attrs["dropped"])
     return found
 
 

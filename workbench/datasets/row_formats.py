@@ -101,7 +101,8 @@ def csv_cells(path: Path, separator: str, comments: bool) -> Iterator[tuple[int,
             return
         except csv.Error as error:
             raise InputError(_ill_formed(path.name, first, count, str(error))) from None
-        if any(cell[:1].isspace() and cell.lstrip()[:1] == '"' for cell in cells) and SPACED_QUOTE.search(raw):
+        spaced = '"' in raw and SPACED_QUOTE.search(raw)
+        if spaced and any(cell[:1].isspace() and cell.lstrip()[:1] == '"' for cell in cells):
             raise InputError(
                 f"{path.name}, line {first} has a space before a double quote that opens a cell, so that the quote is "
                 "text; delete the space."
