@@ -11,6 +11,7 @@ from doors import row, saved
 from safetensors.torch import load_file, save_file
 
 import workbench as wb
+from workbench.models.proof import probes
 
 FILE = "adapter_model.safetensors"
 
@@ -44,6 +45,9 @@ def configured(place, **changes):
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
+SEEN = {number for pair in probes(704, 512) for ids in pair for number in ids}
+UNPROBED = [number for number in range(5, 704) if number not in SEEN][:3]
+"""Tokens that none of the engine's probes holds."""
 KINDS = {
     "lora": {},
     "dora": {"use_dora": True},
@@ -62,6 +66,11 @@ KINDS = {
     "loha": {"config": peft.LoHaConfig(target_modules=["q_proj"], init_weights=False, r=2)},
     "oft": {"config": peft.OFTConfig(target_modules=["q_proj"], init_weights=False, oft_block_size=8, r=0)},
     "vera": {"config": peft.VeraConfig(target_modules=["q_proj"], init_weights=False, r=4)},
+    "trained_tokens_alone": {
+        "config": peft.TrainableTokensConfig(
+            token_indices=UNPROBED, target_modules=["embed_tokens"], init_weights=False
+        )
+    },
     "trained_tokens": {"trainable_token_indices": [5, 300, 301]},
 }
 for kind, given in KINDS.items():

@@ -22,9 +22,9 @@ OTHER = tiny.TEMPLATE.replace("<|im_start|>", "<|im_start|>to ")
 CHAT = wb.Question((wb.Message("user", "What is the largest planet?"),), (wb.Option("Jupiter"),))
 
 
-def small(place, factor=0.01):
+def small(place, factor=0.01, **settings):
     """A base and a small adapter in folders of their own; the network under the adapter."""
-    base, network = tiny.network(), doors_adapters.tuned()
+    base, network = tiny.network(), doors_adapters.tuned(**settings)
     for name, weights in network.named_parameters():
         if "lora_B" in name:
             weights.data.mul_(factor)
@@ -52,9 +52,10 @@ def test_an_adapters_own_chat_template_is_the_one_that_is_used(tmp_path, cache, 
     assert wb.load_model(source, device="cpu").fingerprint != before
 
 
-def test_the_gap_of_half_precision_is_that_to_base_and_adapter(tmp_path, cache):
-    """Merging rounds the weights: widening what was merged would not show it."""
-    source, _ = small(tmp_path)
+@pytest.mark.parametrize("head", [None, ["lm_head"]])
+def test_the_gap_of_half_precision_is_that_to_base_and_adapter(tmp_path, cache, head):
+    """Merging rounds the weights, and those of a saved head: widening what was merged would not show it."""
+    source, _ = small(tmp_path, modules_to_save=head)
     model = wb.load_model(source, device="cpu", dtype="bfloat16")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -63,10 +64,10 @@ def test_the_gap_of_half_precision_is_that_to_base_and_adapter(tmp_path, cache):
     exact = doors_adapters.peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
     probes = proof.probes(704, 512)
     found, wanted = proof.plain(model.network, probes), proof.plain(exact, probes)
-    assert choice.half_gap == pytest.approx(np.abs(found - wanted).max(), abs=1e-3)
+    assert choice.half_gap == pytest.approx(np.abs(found - wanted).max(), abs=1e-4)
     with proof.computing_in_float32(model.network):
         blind = np.abs(proof.plain(model.network, probes) - found).max()
-    assert abs(choice.half_gap - blind) > 1e-3
+    assert abs(choice.half_gap - blind) > 3e-4
     assert "rounding the merged weights to bfloat16 moves probes by" in model.facts()["note"]
 
 
@@ -76,7 +77,7 @@ def test_an_effect_that_half_precision_hides_is_said(tmp_path, cache):
         _ = wb.load_model(source, device="cpu", dtype="bfloat16").network
 
 
-@pytest.mark.parametrize("kind", ["lora", "dora", "ia3", "loha", "vera"])
+@pytest.mark.parametrize("kind", ["dora", "ia3", "oft"])
 def test_weights_are_merged_in_float32_before_they_are_rounded(tmp_path, cache, kind):
     source, _ = doors_adapters.laid(tmp_path, **doors_adapters.KINDS[kind])
     with warnings.catch_warnings():
@@ -98,6 +99,13 @@ def test_a_tied_network_is_untied_by_an_adapter_on_its_head(tmp_path, cache, dty
     assert read(model) == pytest.approx(expected(network, tiny.byte_tokenizer()), abs=2e-5)
     assert not model.network.config.tie_word_embeddings
     assert "no longer tied" in model.facts()["note"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_an_adapter_over_layers_spread_over_the_devices_at_hand_gives_the_same_numbers(tmp_path, cache):
+    source, network = doors_adapters.laid(tmp_path)
+    model = wb.load_model(source, device="auto", dtype="float32")
+    assert read(model) == pytest.approx(expected(network, tiny.byte_tokenizer()), abs=2e-5)
 
 
 def test_merging_that_gives_other_numbers_is_refused(tmp_path, cache, monkeypatch):

@@ -44,7 +44,7 @@ def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
     probes += [(ids[:8], ids[-2:]) for ids in _token_indices(config)]
     with proof.computing_in_float32(network):
         base = proof.plain(network, probes)
-    before, tied = {id(parameter) for parameter in network.parameters()}, _tied(network)
+    before, tied = {id(parameter): parameter.dtype for parameter in network.parameters()}, _tied(network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -145,7 +145,7 @@ def _token_indices(config: Any) -> Iterator[tuple[int, ...]]:
             yield tuple(int(i) for i in (*ids, *ids, *ids))
 
 
-def _widen(laid: Any, base: set[int]) -> None:
+def _widen(laid: Any, base: dict[int, Any]) -> None:
     """Gives an adapter's parameters float32, so that none of its numbers is rounded when it is read."""
     for parameter in laid.parameters():
         if id(parameter) not in base and parameter.element_size() < 4:
@@ -199,36 +199,24 @@ def _untie(laid: Any) -> None:
                 setattr(layer, name, torch.nn.Parameter(parameter.detach().clone(), requires_grad=False))
 
 
-def _says_something(laid: Any, base: set[int]) -> bool:
+def _says_something(laid: Any, base: dict[int, Any]) -> bool:
     """Whether an adapter's weights are others than those of one that does nothing."""
     own = {name: parameter for name, parameter in laid.named_parameters() if id(parameter) not in base}
     tuned = {name: parameter for name, parameter in own.items() if "lora_B" in name or "lora_embedding_B" in name}
     return any(bool((parameter != float("ia3_" in name)).any()) for name, parameter in (tuned or own).items())
 
 
-def _merged(laid: Any, dtype: Any, before: set[int], shown: str) -> Any:
-    """The base network with the adapter merged into it: a layer at a time in float32, then in its own type again."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
+def _merged(laid: Any, dtype: Any, before: dict[int, Any], shown: str) -> Any:
+    """The base network with the adapter merged into it in float32, then in its own types again."""
     try:
-        for module in laid.modules():
-            if isinstance(module, BaseTunerLayer) and hasattr(module, "merge"):
-                weights = [*module.get_base_layer().parameters(recurse=False)]
-                kinds = [weight.dtype for weight in weights]
-                for weight in weights:
-                    if weight.is_floating_point() and weight.element_size() < 4:
-                        weight.data = weight.data.float()
-                module.merge()
-                for weight, kind in zip(weights, kinds):
-                    weight.data = weight.data.to(kind)
         merged = laid.merge_and_unload()
     except Exception as error:
         raise InputError(
             f"{shown} cannot be merged ({_reason(error)[:-1]}); merge it with the code it was trained with."
         ) from error
     for parameter in merged.parameters():
-        if id(parameter) not in before and parameter.is_floating_point() and dtype is not None:
-            parameter.data = parameter.data.to(dtype)
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(before.get(id(parameter), dtype or parameter.dtype))
     return merged
 
 
