@@ -94,6 +94,8 @@ class FakeServer:
 
     def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Status and JSON of a completion."""
+        if isinstance(body["prompt"], str):
+            body = body | {"prompt": self.tokenizer(body["prompt"])["input_ids"]}
         wanted = body.get("logprob_token_ids") if self.vllm else None
         if wanted and body.get("logprobs") is None:
             return 400, {"error": {"message": "when using `logprob_token_ids`, `logprobs` must be set."}}
@@ -151,6 +153,11 @@ class FakeServer:
         rows: list[Any] = [None]
         for token, row in zip(ids[1:], self.logprobs(ids)):
             pair = dict.fromkeys([token, int(row.argmax())])
-            rows.append({str(i): {"logprob": float(row[i]), "rank": 1, "decoded_token": "?"} for i in pair})
+            rows.append(
+                {
+                    str(i): {"logprob": float(row[i]), "rank": 1, "decoded_token": self.tokenizer.decode([i])}
+                    for i in pair
+                }
+            )
             assert all(math.isfinite(entry["logprob"]) for entry in rows[-1].values())
         return rows

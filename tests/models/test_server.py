@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -101,6 +102,32 @@ def test_nobody_there_a_wrong_name_and_a_missing_tokenizer_are_one_sentence_each
     fake.card.pop("max_model_len")
     with pytest.raises(InputError, match=r"add \?context=NUMBER"):
         wb.load_model(f"vllm://{fake.host}/tiny?tokenizer={tokenizer}")
+
+
+@pytest.mark.parametrize("root", [None, "", ".", "..", "~", "model", "./model"])
+def test_the_current_folder_is_never_taken_for_the_servers(fake, tokenizer, tmp_path, monkeypatch, root):
+    for place in (tmp_path, tmp_path / "tiny", tmp_path / "model", tmp_path / "org/tiny"):
+        shutil.copytree(tokenizer, place, dirs_exist_ok=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fake.card["root"] = root
+    for here in (tmp_path / "tiny", tmp_path):
+        monkeypatch.chdir(here)
+        for query in ("", "?tokenizer="):
+            with pytest.raises(InputError, match=r"no tokenizer 'tiny'; name its folder or hub id: \?tokenizer="):
+                wb.load_model(f"vllm://{fake.host}/tiny{query}")
+
+
+def test_a_hub_id_that_is_a_folder_here_by_chance_is_asked_of_the_hub(fake, tokenizer, tmp_path, monkeypatch):
+    shutil.copytree(tokenizer, tmp_path / "org/tiny")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="hub for 'org/tiny'"):
+        wb.load_model(f"vllm://{fake.host}/tiny")
+    assert wb.load_model(f"vllm://{fake.host}/tiny?tokenizer=org/tiny").folder == Path("org/tiny")
+
+
+def test_an_empty_option_is_no_path():
+    text = "vllm://h:1/a/b?tokenizer=&check_against="
+    assert with_paths(text, lambda path: f"/here/{path}") == text
 
 
 def test_the_fingerprint_is_what_the_server_states_and_the_tokenizers_files(fake, tokenizer, tmp_path):

@@ -3,6 +3,9 @@
 Servers that keep what they computed for a prompt have given stale numbers that depended on what was asked before
 (vllm-project/vllm issue 42019), which no single answer shows. So before the first question eight items are asked twice
 and once backwards, one request at a time, and compared with a model on this machine where the address names one.
+
+Prompts are sent as ids, so a wrong tokenizer gets numbers of other texts, and gets them reliably. vLLM says which text
+each token is; other servers are sent each item as text too, and must give the same numbers.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 
 from workbench.errors import InputError
 from workbench.extraction import replies, served
+from workbench.extraction.replies import Read
 from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model, load_model
 from workbench.models.server import Server
@@ -44,18 +48,21 @@ class Contract:
     """Largest difference from the model on this machine, in nats; None if the address names none."""
     against: str
     """That model."""
+    otherwise: float = 0.0
+    """Largest difference when the items were read in the server's other way: a label as the end of a prompt, or, where
+    only the most probable tokens are shown, a prompt as text; in nats."""
 
     def __str__(self) -> str:
         beside = "no local model named" if self.local is None else f"{self.local:.2g} nat from {self.against}"
         return (
             f"passed on {len(ITEMS)} items: {self.repeated:.2g} nat when asked twice, {self.reordered:.2g} nat in the "
-            f"opposite order, {beside}"
+            f"opposite order, {self.otherwise:.2g} nat when read otherwise, {beside}"
         )
 
     @property
     def gap(self) -> float:
         """The largest of the differences, in nats."""
-        return max(self.repeated, self.reordered, self.local or 0.0)
+        return max(self.repeated, self.reordered, self.otherwise, self.local or 0.0)
 
 
 def check(model: Model) -> Contract:
@@ -74,11 +81,56 @@ def check(model: Model) -> Contract:
             raise InputError(f"The server at {server.address.base} gives every token the same log-probability.")
         repeated = _within(server, _gap(first, again), REPEATED, "asked the same twice")
         reordered = _within(server, _gap(first, backwards), REPEATED, "asked the same in another order")
+        singles = {i: request for i, request in enumerate(requests) if len(request.continuation) == 1}
+        otherwise = _otherwise(model, server, singles, first)
         local, against = None, server.address.check_against
         if against:
             local = _within(server, _local_gap(against, model, requests, first), LOCAL, f"compared with {against!r}")
-        server.contract = Contract(repeated, reordered, local, against)
+        server.contract = Contract(repeated, reordered, local, against, otherwise)
+        server.witness = lambda: _witness(model, server, requests[0], first)
     return server.contract
+
+
+def _otherwise(model: Model, server: Server, singles: dict[int, Request], first: dict[tuple[int, str], float]) -> float:
+    """Largest difference when the items are read in the server's other way, which shows wrong tokens and places.
+
+    Raises:
+        InputError: It is too large, or the server does not say what text its tokens are.
+    """
+    exact = server.address.exact
+    found: dict[tuple[int, str], float] = {}
+    for (i, request), (text, _) in zip(singles.items(), ITEMS, strict=True):
+        sent = request.context + request.continuation if exact else request.context
+        each = Read(sent, 0, n_last=1) if exact else Read(sent, 0, {0: []})
+        try:
+            shown = served.once(model, each, "" if exact else text)
+        except InputError as error:
+            raise InputError(f"{str(error)[:-1]} (the contract test, tokenizer {server.tokenizer!r}).") from error
+        found |= {(i, name): value for name, value in shown.items()}
+    if exact and not served.names_of(model).compared:
+        raise InputError(
+            f"The server at {server.address.base} does not say what text its tokens are, so nothing shows that "
+            f"{server.tokenizer!r} is the model's tokenizer; use a vLLM that returns decoded_token."
+        )
+    way = "a label as the end of a prompt" if exact else f"as text, not as ids of the tokenizer {server.tokenizer!r}"
+    return _within(server, _gap({key: first[key] for key in first if key[0] in singles}, found), LOCAL, f"read {way}")
+
+
+def _witness(model: Model, server: Server, request: Request, first: dict[tuple[int, str], float]) -> None:
+    """Ask one item of the test again.
+
+    Raises:
+        InputError: The server gives another number for it than when it was tested.
+    """
+    shown = served.once(model, _read(request, server))
+    now = {(0, name): value for name, value in shown.items()}
+    _within(server, _gap({key: first[key] for key in first if key[0] == 0}, now), REPEATED, "asked again later")
+
+
+def _read(request: Request, server: Server) -> Read:
+    """How a request is asked by itself."""
+    exact = server.address.exact
+    return served.plan([request], exact)[0] if exact else Read(request.context, 0, {0: []})
 
 
 def _requests(model: Model) -> list[Request]:
@@ -93,12 +145,10 @@ def _requests(model: Model) -> list[Request]:
 def _asked(model: Model, requests: list[Request], order: list[int]) -> dict[tuple[int, str], float]:
     """The numbers a server shows for requests that are sent one after the other, in this order."""
     found: dict[tuple[int, str], float] = {}
+    assert model.server is not None
     for i in order:
-        if model.server is not None and model.server.address.exact:
-            (reply,) = served.read(model, [requests[i]], [f"{i} of the contract test"], at_once=1)
-            found[i, ""] = float(reply.terms[0].sum())
-        else:
-            found |= {(i, name): value for name, value in served.most_probable(model, requests[i].context).items()}
+        shown = served.once(model, _read(requests[i], model.server))
+        found |= {(i, name): value for name, value in shown.items()}
     return found
 
 

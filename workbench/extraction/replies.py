@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,52 @@ class Wrong(Exception):
     """An answer is not what was asked for; the message goes on after "The server at ..."."""
 
 
+class Names:
+    """What the tokenizer here calls each token, to hold against what a server calls it."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Prepare; tokens are looked up when they are met.
+
+        Args:
+            tokenizer: The tokenizer whose ids are sent.
+        """
+        self.tokenizer = tokenizer
+        self.compared = 0
+        """How many names were compared so far."""
+        self._known: dict[tuple[int, ...], frozenset[str]] = {}
+
+    def check(self, ids: Sequence[int], said: Any) -> None:
+        """Compare the text of tokens, white space aside; a text that is empty or holds half a character says nothing.
+
+        Raises:
+            Wrong: The server means another text by these ids.
+        """
+        if not isinstance(said, str) or "\ufffd" in said or not _inked(said):
+            return
+        own = self._names(tuple(ids))
+        if any("\ufffd" in name for name in own):
+            return
+        self.compared += 1
+        if _inked(said) not in own:
+            here = self.tokenizer.decode(list(ids))
+            raise Wrong(
+                f"calls token {', '.join(map(str, ids))} {said!r}, which is {here!r} in the tokenizer here; name the "
+                "model's own with ?tokenizer= in the address"
+            )
+
+    def _names(self, ids: tuple[int, ...]) -> frozenset[str]:
+        if ids not in self._known:
+            texts = [self.tokenizer.decode(list(ids), skip_special_tokens=skip) for skip in (False, True)]
+            pieces = self.tokenizer.convert_ids_to_tokens(list(ids)) if len(ids) == 1 else []
+            self._known[ids] = frozenset(_inked(str(text)) for text in [*texts, *pieces])
+        return self._known[ids]
+
+
+def _inked(text: str) -> str:
+    """A text without white space, however a tokenizer spells it."""
+    return "".join(text.replace("Ġ", " ").replace("▁", " ").replace("Ċ", " ").split())
+
+
 def choice_of(answer: dict[str, Any]) -> dict[str, Any]:
     """The one completion of an answer."""
     choices = answer.get("choices")
@@ -41,7 +88,7 @@ def choice_of(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def values_of(
-    each: Read, answer: dict[str, Any], exact: bool, texts: Any
+    each: Read, answer: dict[str, Any], exact: bool, texts: Any, names: Names
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log-probabilities of what was asked for, NaN where not shown, and the most each can be.
 
@@ -50,20 +97,23 @@ def values_of(
         answer: The server's JSON.
         exact: Whether it gives what is asked for, or its most probable tokens.
         texts: From token id to the name of a token, for the latter; made by `texts_of`.
+        names: What the tokenizer here calls each token.
 
     Raises:
         Wrong: If it is not that.
     """
     choice = choice_of(answer)
-    counted = (answer.get("usage") or {}).get("prompt_tokens")
-    if counted not in (None, len(each.prompt)):
-        raise Wrong(f"read {counted} tokens where {len(each.prompt)} were sent")
+    check_lengths(each, answer)
+    _check_written(choice, exact, names)
     if exact:
         if choice.get("prompt_token_ids") != list(each.prompt):
             raise Wrong("does not return the token ids it was sent")
-        values = _labels(each, choice) if each.labels else _prompt(each, choice)
-        return values, values
-    return _most_probable(each, choice, texts)
+        values = _labels(each, choice) if each.labels else _prompt(each, choice, names)
+        found = values, values
+    else:
+        found = _most_probable(each, choice, texts)
+    _check_sampled(choice)
+    return found
 
 
 def _labels(each: Read, choice: dict[str, Any]) -> NDArray[np.float64]:
@@ -78,15 +128,52 @@ def _labels(each: Read, choice: dict[str, Any]) -> NDArray[np.float64]:
     return values
 
 
-def _prompt(each: Read, choice: dict[str, Any]) -> NDArray[np.float64]:
-    """The log-probabilities of the last tokens of a prompt."""
+def check_lengths(each: Read, answer: dict[str, Any]) -> None:
+    """Refuse an answer to a prompt of another length."""
+    counted = (answer.get("usage") or {}).get("prompt_tokens")
+    if counted not in (None, len(each.prompt)):
+        raise Wrong(f"read {counted} tokens where {len(each.prompt)} were sent")
+
+
+def _check_written(choice: dict[str, Any], exact: bool, names: Names) -> None:
+    """Refuse an answer that wrote another number of tokens than one, or calls it by another name than is known here."""
+    shown = choice.get("logprobs") or {}
+    for of in (choice.get("token_ids") if exact else None, shown.get("top_logprobs"), shown.get("tokens")):
+        if of is not None and len(of) != 1:
+            raise Wrong(f"writes {len(of)} tokens where one was asked for")
+    if exact:
+        names.check([int(token) for token in choice.get("token_ids") or ()], choice.get("text"))
+
+
+def _check_sampled(choice: dict[str, Any]) -> None:
+    """Refuse an answer that says two things of the token it wrote, as where its rows stand at other places.
+
+    Names that are empty or hold half a character can be those of several tokens.
+    """
+    shown = choice.get("logprobs") or {}
+    for name, value in zip(shown.get("tokens") or (), shown.get("token_logprobs") or ()):
+        if not _inked(name) or "\ufffd" in name:
+            continue
+        other, said = shown_in(choice).get(name), str(choice.get("text") or "")
+        if other is not None and value is not None and abs(plausible(value) - plausible(other)) > 1e-3:
+            raise Wrong(f"gives token {name!r} two log-probabilities, {value:g} and {other:g}")
+        if _inked(said) not in ("", _inked(name)) and not name.startswith("token_id:"):
+            raise Wrong(f"writes {said!r} and calls it the token {name!r}")
+
+
+def _prompt(each: Read, choice: dict[str, Any], names: Names) -> NDArray[np.float64]:
+    """The log-probabilities of the last tokens of a prompt, in which every token stands in its own place."""
     rows = choice.get("prompt_logprobs")
     if not isinstance(rows, list) or len(rows) != len(each.prompt):
         raise Wrong("does not give a log-probability for every token of its prompt")
+    for place, (token, row) in enumerate(zip(each.prompt[1:], rows[1:]), start=1):
+        if str(token) not in (row or {}):
+            raise Wrong(f"does not give the log-probability of token {token} at place {place} of the prompt it read")
+        for number, entry in row.items():
+            names.check([int(number)], entry.get("decoded_token"))
     values = []
     for token, row in zip(each.prompt[-each.n_last :], rows[-each.n_last :]):
-        entry = (row or {}).get(str(token)) or {}
-        values.append(plausible(entry.get("logprob")))
+        values.append(plausible(row[str(token)].get("logprob")))
     if not any(values):
         raise Wrong("says that every token of an option is certain")
     return np.array(values)

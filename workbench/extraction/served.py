@@ -19,7 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
-from workbench.extraction.replies import Read, Wrong, choice_of, plausible, shown_in, texts_of, values_of
+from workbench.extraction.replies import (
+    Names,
+    Read,
+    Wrong,
+    check_lengths,
+    choice_of,
+    plausible,
+    shown_in,
+    texts_of,
+    values_of,
+)
 from workbench.extraction.tokens import Batch, Request
 from workbench.models import Model
 from workbench.models.server import Server
@@ -92,12 +102,12 @@ def read(
     Raises:
         InputError: If the server fails, changes its model, or gives something that is no log-probability.
     """
-    server = _server(model)
+    server, names_here = _server(model), names_of(model)
     texts = None if server.address.exact else texts_of(model.tokenizer)
     sums = _Sums(requests)
     for each, answer in _answers(server, plan(requests, server.address.exact) if reads is None else reads, at_once):
         with _named(server, names[each.first]):
-            values, highest = values_of(each, answer, server.address.exact, texts)
+            values, highest = values_of(each, answer, server.address.exact, texts, names_here)
         terms, high = sums.filled(each, values, highest)
         yield Reply(len(each.prompt), terms, high)
 
@@ -136,12 +146,22 @@ def sample(
         ids = choice.get("token_ids")
         if choice.get("prompt_token_ids") != list(contexts[n]) or not ids:
             raise InputError(f"The server at {server.address.base} does not return the token ids of what it wrote.")
+        with _named(server, f"prompt {n}"):
+            names_of(model).check([int(token) for token in ids], choice.get("text"))
         return [int(token) for token in ids], choice.get("finish_reason") == "stop"
 
     with ThreadPoolExecutor(server.address.concurrency) as pool:
         found = list(pool.map(one, range(len(contexts))))
     server.confirm()
     return found
+
+
+def names_of(model: Model) -> Names:
+    """What the model's tokenizer calls each token; kept with its server."""
+    server = _server(model)
+    if server.names is None:
+        server.names = Names(model.tokenizer)
+    return server.names
 
 
 def needs_exact(model: Model, what: str) -> None:
@@ -153,11 +173,21 @@ def needs_exact(model: Model, what: str) -> None:
         )
 
 
-def most_probable(model: Model, prompt: tuple[int, ...]) -> dict[str, float]:
-    """Token name -> log-probability of what a server shows after a prompt."""
+def once(model: Model, each: Read, text: str = "") -> dict[str, float]:
+    """One request sent by itself: the sum of what was asked for under "", or what a server shows by token name.
+
+    Args:
+        model: Whose numbers; it is behind a server.
+        each: What is asked.
+        text: The prompt's text, sent instead of its ids; the server encodes it then.
+    """
     server = _server(model)
-    answer = server.complete(_body(Read(prompt, 0, {0: []}), server))
-    with _named(server, f"of {len(prompt)} tokens"):
+    body = _body(each, server)
+    answer = server.complete(body | {"prompt": text} if text else body)
+    with _named(server, f"of {len(each.prompt)} tokens"):
+        if server.address.exact:
+            return {"": float(values_of(each, answer, True, None, names_of(model))[0].sum())}
+        check_lengths(each, answer)
         return {name: plausible(value) for name, value in shown_in(choice_of(answer)).items()}
 
 

@@ -154,9 +154,20 @@ def _key_for(base: str) -> str:
     return key
 
 
+def _once(pairs: list[tuple[str, Any]], base: str) -> dict[str, Any]:
+    """An object of JSON in which no name stands twice: of two numbers under one name, none is known to be right."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+        raise InputError(f"The server at {base} gives {twice!r} twice in one answer; this number is not taken.")
+    return found
+
+
 def _object(text: str, base: str) -> dict[str, Any]:
     try:
-        answer = json.loads(text)
+        answer = json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, base))
+    except InputError:
+        raise
     except ValueError:
         answer = None
     if not isinstance(answer, dict):

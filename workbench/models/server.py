@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from workbench.models.model import Model
 FORMS = "vllm://host:port/NAME or openai+https://host/v1/NAME"
 SCHEMES = {"vllm": "http", "vllm+https": "https", "openai+http": "http", "openai+https": "https"}
 HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 SECRET = re.compile(r"key|token$|secret|password|auth", re.I)
 STATED = ("id", "root", "parent", "max_model_len", "revision")
 """Fields of a model's card that tell one model from another; `created` is left out, vLLM sets it anew at each call."""
@@ -78,8 +79,12 @@ class Server:
     """Where the tokenizer's files come from."""
     contract: Any = None
     """Result of the contract test, once something was read."""
+    names: Any = field(default=None, repr=False)
+    """What the tokenizer calls each token, to compare with the server's names, once something was read."""
     seen: dict[str, Any] = field(default_factory=dict, repr=False)
     """`model` and `system_fingerprint` of the first answer."""
+    witness: Callable[[], None] | None = field(default=None, repr=False)
+    """Asks one item of the contract test again, and raises if its number is another; set by that test."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held while `seen` is set."""
 
@@ -97,12 +102,14 @@ class Server:
         return answer
 
     def confirm(self) -> None:
-        """Ask the server again what it serves.
+        """Ask the server again what it serves, and for one number it gave before.
 
         Raises:
-            InputError: If that is no longer what it stated at first.
+            InputError: If that is no longer what it stated or gave at first.
         """
         _same(self.stated, _card(self.connection, self.address), self.address)
+        if self.witness is not None:
+            self.witness()
 
     def spent(self) -> dict[str, float]:
         """Calls, retries and tokens so far, and their price where prices were given."""
@@ -152,7 +159,10 @@ def with_paths(source: str, change: Any) -> str:
     """An address in which `change` was applied to every option that may be a path."""
     where, mark, query = source.partition("?")
     pairs = [pair.partition("=") for pair in query.split("&")]
-    parts = [f"{name}={change(unquote(value))}" if name in PATHS else f"{name}{eq}{value}" for name, eq, value in pairs]
+    parts = [
+        f"{name}={change(unquote(value))}" if name in PATHS and value else f"{name}{eq}{value}"
+        for name, eq, value in pairs
+    ]
     return where + mark + "&".join(parts)
 
 
@@ -178,7 +188,7 @@ def open_model(source: str, trust_remote_code: bool = False) -> Model:
             "?context=NUMBER to the address."
         )
     tokenizer = address.tokenizer or _likely_tokenizer(address.name, str(stated.get("root", "")))
-    folder, commit = _tokenizer_folder(tokenizer)
+    folder, commit = _tokenizer_folder(tokenizer, named=bool(address.tokenizer))
     files = fingerprints.settings_files(folder)
     if not any(path.name.startswith(("tokenizer", "vocab")) or path.suffix == ".model" for path in files):
         raise InputError(f"There is no tokenizer in {str(folder)!r}; name its folder or hub id with ?tokenizer=.")
@@ -244,19 +254,28 @@ def _same(before: dict[str, Any], now: dict[str, Any], address: Address) -> None
 
 
 def _likely_tokenizer(name: str, root: str) -> str:
-    """The model's name, or where the server has it from if only that can be a folder here or a hub id."""
-    usable = (text for text in (name, root) if HUB_ID.fullmatch(text.partition("@")[0]) or Path(text).is_dir())
-    return name if name == embedded.NAME else next(usable, name)
+    """The model's name, or where the server has it from: a hub id, or a whole path that is a folder here too.
+
+    A path that is not whole starts from the server's folder, not from this one.
+    """
+    if name == embedded.NAME:
+        return name
+    for text in (name, root):
+        if HUB_ID.fullmatch(text.partition("@")[0]) or (Path(text).is_absolute() and Path(text).is_dir()):
+            return text
+    raise InputError(
+        f"There is no tokenizer {name!r}; name its folder or hub id: ?tokenizer=FOLDER_OR_HUB_ID in the address."
+    )
 
 
-def _tokenizer_folder(source: str) -> tuple[Path, str]:
-    """Folder and commit of the tokenizer: a folder, a short name, or a hub id."""
+def _tokenizer_folder(source: str, named: bool) -> tuple[Path, str]:
+    """Folder and commit of the tokenizer: a short name, a folder (by a relative path if `named`), or a hub id."""
     from workbench.models.loading import hub_snapshot
 
     folder = Path(source).expanduser()
     if source == embedded.NAME:
         return embedded.located(), ""
-    if folder.is_dir():
+    if folder.is_dir() and (named or folder.is_absolute()):
         return folder, ""
     name, _, revision = source.partition("@")
     if not HUB_ID.fullmatch(name):
