@@ -173,7 +173,7 @@ def test_a_key_of_openai_goes_to_openai_alone(fake, tokenizer, monkeypatch):
 def test_the_weights_of_a_tokenizers_repository_are_not_fetched(fake, tokenizer, monkeypatch):
     asked = {}
 
-    def snapshot(repository, revision, allow_patterns):
+    def snapshot(repository, revision, allow_patterns, ignore_patterns):
         asked.update(name=repository, revision=revision, patterns=allow_patterns)
         return str(tokenizer)
 
