@@ -26,7 +26,7 @@ OWN = {
 }
 """Requests, tokens if each were computed alone, tokens that have to be computed, rows the head has to run on."""
 WHOLE = {
-    "w1": (1350, 30559, 9862, 5980),
+    "w1": (1345, 30504, 9854, 5979),
     "w1l": (1350, 87817, 17223, 300),
     "w2": (460, 161672, 6794, 140),
     "w3": (4800, 535920, 33150, 6720),

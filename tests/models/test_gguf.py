@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 
+import gguf
 import gguf_files
 import numpy as np
 import pytest
@@ -125,6 +126,16 @@ def test_a_split_file_whose_parts_are_missing_or_of_another_is_refused(tmp_path,
     refused(first)
 
 
+def test_a_file_of_the_other_byte_order_is_refused(tmp_path, cache):
+    writer = gguf.GGUFWriter(tmp_path / "big.gguf", "llama", endianess=gguf.GGUFEndian.BIG)
+    writer.add_tensor("token_embd.weight", np.ones((4, 4), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    refused(tmp_path / "big.gguf", "byte order")
+
+
 @pytest.mark.parametrize("cut", [30, 2000, 40_000, -1000])
 def test_a_file_that_was_cut_is_refused(cut, tmp_path, cache):
     path = gguf_files.write(tmp_path / "model.gguf")
@@ -143,9 +154,9 @@ def test_a_file_that_is_no_language_model_is_refused(tmp_path, cache):
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, cache, monkeypatch):
-    from workbench.models import gguf
+    from workbench.models import gguf as reading
 
-    path, convert = gguf_files.write(tmp_path / "model.gguf"), gguf._convert
+    path, convert = gguf_files.write(tmp_path / "model.gguf"), reading._convert
 
     def changed(parts, target):
         convert(parts, target)
@@ -153,7 +164,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, cache, monkey
         data[-3] ^= 1
         path.write_bytes(data)
 
-    monkeypatch.setattr(gguf, "_convert", changed)
+    monkeypatch.setattr(reading, "_convert", changed)
     refused(path, "other bytes")
     assert not list((cache / "models").glob("model-*"))
 
@@ -170,10 +181,10 @@ def test_one_flipped_bit_of_the_embedded_models_package_is_noticed(tmp_path, cac
 
 
 def test_a_copy_made_by_other_rules_is_not_used(tmp_path, cache, monkeypatch):
-    from workbench.models import gguf
+    from workbench.models import gguf as reading
 
     path = gguf_files.write(tmp_path / "model.gguf")
     before = wb.load_model(path, device="cpu").folder
     assert wb.load_model(path, device="cpu").folder == before
-    monkeypatch.setattr(gguf, "RULES", gguf.RULES + 1)
+    monkeypatch.setattr(reading, "RULES", reading.RULES + 1)
     assert wb.load_model(path, device="cpu").folder != before

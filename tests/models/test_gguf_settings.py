@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gguf_files
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from gguf_files import EXPERTS, WINDOWS, logits, made, read, refused
 
 import workbench as wb
 from workbench.errors import InputError
+from workbench.models.gguf import Gguf
+from workbench.models.gguf_network import FAMILIES
 
 pytestmark = pytest.mark.model
 
@@ -181,6 +185,14 @@ def test_a_setting_that_is_not_read_is_refused_by_name(key, value, tmp_path, cac
     refused(gguf_files.write(tmp_path / "model.gguf", keys={key: value}), key.removeprefix("rope.dimension_count"))
 
 
+def test_a_setting_that_the_configuration_rewrites_is_refused(tmp_path, cache, monkeypatch):
+    """Qwen 2's makes nothing of a window unless another setting asks for windows."""
+    family = FAMILIES["qwen2"]
+    windowed = replace(family, settings=lambda file: family.settings(file) | {"sliding_window": 16})
+    monkeypatch.setitem(FAMILIES, "qwen2", windowed)
+    refused(gguf_files.write(tmp_path / "model.gguf", made("Qwen2")), "sliding_window 16", "None")
+
+
 def test_settings_with_values_that_change_nothing_pass(tmp_path, cache):
     keys = {"expert_count": 0, "logit_scale": 1.0, "attention.causal": True, "rope.scaling.attn_factor": 1.0}
     keys |= {"attention.head_count_kv": [2, 2], "feed_forward_length": [48, 48], "tensor_data_layout": "Meta"}
@@ -197,9 +209,6 @@ def test_a_setting_that_is_missing_is_named(key, tmp_path, cache):
 
 
 def test_the_largest_gemmas_scale_attention_by_another_width():
-    from workbench.models.gguf import Gguf
-    from workbench.models.gguf_network import FAMILIES
-
     for name, blocks, expected in (("gemma2", 46, 144), ("gemma2", 42, 128), ("gemma3", 62, 144), ("gemma3", 48, 128)):
         keys = {"embedding_length": 4608, "attention.head_count": 32, "attention.key_length": 128, "context_length": 9}
         keys |= {"block_count": blocks, "feed_forward_length": 8, "attention.layer_norm_rms_epsilon": 1e-6}
