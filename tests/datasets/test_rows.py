@@ -236,6 +236,16 @@ def test_only_columns_that_are_taken_need_a_name_of_their_own(tmp_path):
         read_rows(tmp_path / "a.csv")
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    for name, text in (
+        ("a.csv", "x,y\n1,2\n"),
+        ("a.jsonl", '{"x": "1", "y": "2"}'),
+        ("a.json", '[{"x": "1", "y": "2"}]'),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+        assert [dict(row) for row in read_rows(tmp_path / name, ["x"])] == [{"x": "1", "y": "2"}]
+
+
 def test_comments_are_lines_and_never_parts_of_cells(tmp_path):
     (tmp_path / "a.csv").write_text('# by hand\na,b\n# more\n1,"x\n# y"\n')
     (row,) = read_rows(tmp_path / "a.csv", comments=True)
