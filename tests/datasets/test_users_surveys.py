@@ -76,6 +76,7 @@ def test_parquet_gives_what_csv_gives(tmp_path, write):
 
 
 LONG = "item,group,option,share\nq,N,1,.5,\n"
+TWICE = "country;pdi;idv;mas;uai;ltowvs;ivr\n" + "Sweden;31;71;5;29;53;78\n" * 2
 SAYS = [
     (lambda path: load_microdata(path, {"Q": [1, 2]}), "COUNTRY,Q\nA,1,2\n", "line 2 has 3 cells where"),
     (lambda path: load_microdata(path, {"Q": [1, 2]}), "COUNTRY,Q\nA\n", "line 2 has 1 cell where"),
@@ -91,6 +92,7 @@ SAYS = [
     (lambda path: load_shares(path, load_instrument()), "item,group,option,share\nq,N,1,\n", "'q' in a.csv, line"),
     (lambda path: load_personas(path), "name,text\nNorth,You live, there.\n", "line 2 has 3 cells"),
     (lambda path: load_personas(path), "name,text\nNorth,\n", "line 2: text is empty"),
+    (lambda path: country_scores(path), TWICE, "line 3: the country 'Sweden' stands a second time"),
     (lambda path: country_scores(path), "country,pdi\nSweden,31\n", "divided by commas.*save it with semicolons"),
 ]  # fmt: skip
 
