@@ -106,6 +106,8 @@ def test_a_record_of_another_format_is_named(tmp_path):
     assert load_cases(path, format="llmbar").dropped == {"no label": 1}
     with pytest.raises(InputError, match=r"line 1: this is no record of the format 'trustjudge'"):
         load_cases(lines(tmp_path, {"question": "q", "answers": ["x"]}), format="trustjudge")
+    with pytest.raises(InputError, match=r"line 1: this is no record .*answers of the case 'q' must be texts"):
+        load_cases(lines(tmp_path, {"question": "q", "answers": [{"score": 1, "text": [1, "x"]}]}), format="trustjudge")
 
 
 def test_cases_that_differ_in_case_alone_are_two_with_ids_of_their_own(tmp_path):
