@@ -120,10 +120,19 @@ def test_a_split_file_whose_parts_are_missing_or_of_another_is_refused(tmp_path,
     second = first.with_name("split-00002-of-00003.gguf")
     shutil.copy(first, second)
     refused(first, "part 1 of 3")
-    gguf_files.write(tmp_path / "split.gguf", parts=3)
-    other = gguf_files.write(tmp_path / "other" / "split.gguf", made("Llama", num_hidden_layers=3), parts=3)
-    shutil.copy(other.with_name(second.name), second)
-    refused(first)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "reason"), [("token_embd.weight", "in two of its parts"), ("output.weight", "of 21")]
+)
+def test_parts_of_two_conversions_are_refused(left_out, reason, tmp_path, cache):
+    """Without its head a file would be read as one whose head is the embedding."""
+    network = made("Llama")
+    first = gguf_files.write(tmp_path / "split.gguf", network, parts=3)
+    gguf_files.write(tmp_path / "other" / "split.gguf", network, without=(left_out,), parts=3)
+    third = first.with_name("split-00003-of-00003.gguf")
+    shutil.copy(tmp_path / "other" / third.name, third)
+    refused(first, reason)
 
 
 def test_a_file_of_the_other_byte_order_is_refused(tmp_path, cache):
