@@ -42,7 +42,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "nextn_predict_layers": (0,),
     "pooling_type": (0,),
     "residual_scale": (0.0, 1.0),
-    "rope.scaling.attn_factor": (0.0, 1.0),
+    "rope.scaling.attn_factor": (1.0,),
     "rope.scaling.yarn_attn_factor": (1.0,),
     "rope.scaling.yarn_ext_factor": (1.0,),
     "rope.scaling.yarn_log_multiplier": (0.0,),
@@ -132,7 +132,7 @@ def converted(source: Path) -> Path:
     Raises:
         InputError: If parts are missing, or the file cannot be read as what it says it is.
     """
-    parts = _parts(source)
+    parts = parts_of(source)
     digests = list(file_digests(parts).values())
     key = hashlib.sha256("\n".join([f"rules {RULES}", *digests]).encode()).hexdigest()[:16]
     return made_once(cache_folder() / "models" / f"{source.stem}-{key}", parts, digests)
@@ -171,8 +171,12 @@ def made_once(target: Path, parts: list[Path], digests: list[str]) -> Path:
     return target
 
 
-def _parts(source: Path) -> list[Path]:
-    """The file, or all parts of a split one; refuses one whose parts do not lie beside it."""
+def parts_of(source: Path) -> list[Path]:
+    """The files that decide a model's numbers: the file itself, or all parts of a split one, in order.
+
+    Raises:
+        InputError: If parts do not lie beside it.
+    """
     named = _PART.fullmatch(source.name)
     if not named:
         return [source]
