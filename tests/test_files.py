@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from workbench.files import CACHE_VARIABLE, NOTES, cache_folder, note_down, sha256_of, titles, written_whole
+from workbench.files import CACHE_VARIABLE, NOTES, cache_folder, digests, note_down, sha256_of, titles, written_whole
 
 
 def test_a_file_appears_whole_and_readable_by_others(tmp_path):
@@ -55,3 +55,26 @@ def test_models_are_called_by_their_last_part_and_told_apart():
     assert titles(["/data/a/final", "/data/b/final/"]) == ["a/final", "b/final"]
     assert titles(["/data/base#/runs/adapter"]) == ["base#adapter"]
     assert titles(["same", "same"]) == ["same", "same"]
+
+
+def test_a_file_written_twice_within_a_tick_is_read_again(monkeypatch, tmp_path):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    path, real = tmp_path / "a", os.stat
+    path.write_text("one")
+    frozen = real(path)
+    monkeypatch.setattr(type(path), "stat", lambda *_, **__: frozen)
+    (first,) = digests([path]).values()
+    with open(path, "w") as file:
+        file.write("two")
+    (second,) = digests([path]).values()
+    assert first != second == sha256_of(path)
+
+
+def test_a_digest_is_looked_up_where_a_file_is_long_unchanged(monkeypatch, tmp_path):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr("workbench.files.SETTLED", -1.0)
+    path = tmp_path / "a"
+    path.write_text("one")
+    (first,) = digests([path]).values()
+    monkeypatch.setattr("workbench.files.sha256_of", lambda _: pytest.fail("the file was read again"))
+    assert digests([path]) == {path: first}

@@ -10,9 +10,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 PARAMETERS = """\
 from typing import Literal
+from workbench import FilePath
 n: int = 3  # how many
 name: str | None = None
 how: Literal["a", "b"] = "a"
+data: FilePath | None = None
 """
 
 

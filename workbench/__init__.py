@@ -14,6 +14,8 @@ import os
 from importlib import import_module
 from typing import Any
 
+from workbench.kinds import NAMES
+
 __version__ = "0.1.0"
 
 # Threads that wait for each other in a spin loop stand still when another process holds a core (5 times slower here);
@@ -46,7 +48,7 @@ _HOMES = {
     "score_texts": "extraction",
     "summarise": "statistics",
     "wrap_model": "models",
-}
+} | dict.fromkeys(NAMES, "kinds")
 _ROOMS = ("datasets", "extraction", "figures", "metrics", "models", "reports", "runs", "statistics")
 
 __all__ = sorted([*_HOMES, *_ROOMS])

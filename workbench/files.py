@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,9 @@ NOTES = ".notes.jsonl"
 """File of that folder with a line for everything that is to stand in the run's record."""
 INSIDE_CELL = ".inside-cell"
 """File of that folder with a line on how far the present cell is."""
+
+SETTLED = 2.0
+"""Seconds after which a file's times tell a later write from this one."""
 
 
 def cache_folder() -> Path:
@@ -124,15 +128,21 @@ def sha256_of(path: Path) -> str:
 
 
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
-    """The SHA-256 of each file, looked up where the file is unchanged."""
+    """The SHA-256 of each file, looked up where the file is unchanged.
+
+    A file written in the last seconds is always read: one that is written twice within a tick of the clock looks
+    unchanged.
+    """
     known, found, fresh = _read_digests(), {}, False
     for path in sorted(set(paths)):
         state = path.stat()
         key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"
-        if key not in known:
-            known[key] = sha256_of(path)
-            fresh = True
-        found[path] = known[key]
+        if key in known:
+            found[path] = known[key]
+            continue
+        found[path] = sha256_of(path)
+        if time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:
+            known[key], fresh = found[path], True
     if fresh:
         with suppress(OSError), written_whole(_known_digests()) as partial:
             partial.write_text(json.dumps(known))

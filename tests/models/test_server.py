@@ -17,7 +17,7 @@ from fake_server import FakeServer
 import workbench as wb
 from workbench.errors import InputError
 from workbench.models import connection
-from workbench.models.server import parse, with_paths
+from workbench.models.server import parse, paths_in
 
 pytestmark = pytest.mark.model
 KEY = "wb-very-secret-1234567890"
@@ -80,7 +80,9 @@ def test_a_wrong_address_is_one_sentence_without_its_secrets(text, message):
 
 def test_paths_in_the_options_can_be_changed_and_the_rest_survives():
     text = "vllm://h:1/a/b?timeout=3&tokenizer=./x&check_against=y#z"
-    assert with_paths(text, str.upper) == "vllm://h:1/a/b?timeout=3&tokenizer=./X&check_against=Y#Z"
+    parts = paths_in(text, lambda value: ["", *value.partition("#")])
+    parts[1::2] = map(str.upper, parts[1::2])
+    assert "".join(parts) == "vllm://h:1/a/b?timeout=3&tokenizer=./X&check_against=Y#Z"
 
 
 def test_nobody_there_a_wrong_name_and_a_missing_tokenizer_are_one_sentence_each(fake, tokenizer, tmp_path):
@@ -127,7 +129,7 @@ def test_a_hub_id_that_is_a_folder_here_by_chance_is_asked_of_the_hub(fake, toke
 
 def test_an_empty_option_is_no_path():
     text = "vllm://h:1/a/b?tokenizer=&check_against="
-    assert with_paths(text, lambda path: f"/here/{path}") == text
+    assert paths_in(text, lambda path: ["", path]) == [text]
 
 
 def test_the_fingerprint_is_what_the_server_states_and_the_tokenizers_files(fake, tokenizer, tmp_path):

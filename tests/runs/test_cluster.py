@@ -322,7 +322,7 @@ def test_of_a_cell_that_could_not_be_recorded_no_path_is_shown(
 
 def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_folder: Path) -> None:
     (toy_folder / "items.csv").write_text("a")
-    planned = plan("toy", given={"name": "items.csv"})
+    planned = plan("toy", given={"data": "items.csv"})
     (errand,) = errands(planned, "outputs")
     assert run_cell(errand).status == "ok"
     other = replace(errand, code="0")
@@ -330,7 +330,7 @@ def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_fold
     (toy_folder / "elsewhere").mkdir()
     assert "does not see the outputs folder" in message(replace(errand, outputs=str(toy_folder / "elsewhere")))
     (toy_folder / "items.csv").write_text("older")
-    assert "An input that the parameters of toy/fine name (items.csv) differs on the worker on" in message(errand)
+    assert "items.csv, which the parameters of toy/fine name, differs on the worker on" in message(errand)
     (toy_folder / "items.csv").unlink()
     assert "lacks items.csv, which the parameters of toy/fine name" in message(errand)
     (toy_folder / "notebooks/toy/fine.ipynb").write_text("changed")
@@ -358,9 +358,9 @@ def test_a_cell_no_worker_can_start_is_recorded_and_the_others_go_on(
     quick: Callable[..., Run], toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (toy_folder / "items.csv").write_text("a")
-    planned = [*plan("toy", given={"name": "items.csv"}), *plan("toy")]
+    planned = [*plan("toy", given={"data": "items.csv"}), *plan("toy")]
     cells, said, outcomes = errands(planned, "outputs"), [], {}
-    assert [errand.inputs for errand in cells] == [("items.csv",), ()]
+    assert [list(errand.planned.files) for errand in cells] == [["items.csv"], []]
     monkeypatch.setattr(dispatch, "errands", lambda *_: cells)
     (toy_folder / "items.csv").unlink()
     for one, done in run_on(address(start({}, {})), planned, say=said.append):

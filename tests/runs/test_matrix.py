@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from toys import write_notebook, write_study
 
 from workbench.errors import InputError
-from workbench.runs.keys import from_here, key_of
 from workbench.runs.matrix import Matrix
 from workbench.runs.studies import load_study, plan
 
@@ -85,45 +83,3 @@ def test_a_study_that_is_not_text_is_one_sentence(study: Path) -> None:
     study.write_bytes(b"\xff\xfe\x00bad")
     with pytest.raises(InputError, match="is not YAML"):
         load_study("toy")
-
-
-def test_relative_paths_start_from_the_users_folder(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = tmp_path / "elsewhere"
-    (here / "data").mkdir(parents=True)
-    (here / "items.csv").touch()
-    (here / "plain").touch()
-    named = {"items.csv": str(here / "items.csv"), "data/": str(here / "data"), "plain": "plain"}
-    named |= {"org/name": "org/name", "./data#adapter": f"{here / 'data'}#adapter", "none.csv": "none.csv"}
-    assert {text: from_here(text, here) for text in named} == named
-    assert from_here(["items.csv", 3], here) == [str(here / "items.csv"), 3]
-    planned = plan("toy", given={"name": "items.csv"}, notebook="first", here=here)[0]
-    assert planned.parameters_given == {"name": str(here / "items.csv")}
-    assert plan("toy", given={"name": "items.csv"}, notebook="first", here=tmp_path)[0].parameters_given == {
-        "name": "items.csv"
-    }
-    assert not os.path.isabs(str(plan("toy", given={"name": "plain"}, here=here)[0].parameters_given["name"]))
-
-
-def test_the_address_of_a_server_survives_with_its_paths_made_absolute(tmp_path):
-    (tmp_path / "tok").mkdir()
-    (tmp_path / "tok" / "tokenizer.json").write_text("{}")
-    address = "vllm://127.0.0.1:8000/a/b?tokenizer=./tok&check_against=./tok#./gone&timeout=3"
-    absolute = from_here(address, tmp_path)
-    assert (
-        absolute == f"vllm://127.0.0.1:8000/a/b?tokenizer={tmp_path}/tok&check_against={tmp_path}/tok#./gone&timeout=3"
-    )
-    assert from_here("vllm://h:1/n?tokenizer=owner/name", tmp_path) == "vllm://h:1/n?tokenizer=owner/name"
-    notebook = write_notebook(tmp_path / "n.ipynb", "pass")
-    before = key_of(notebook, "s/n", {"model": absolute}, tmp_path)
-    assert before == key_of(notebook, "s/n", {"model": absolute}, tmp_path)
-    (tmp_path / "tok" / "tokenizer.json").write_text("{ }")
-    assert before != key_of(notebook, "s/n", {"model": absolute}, tmp_path)
-
-
-def test_a_key_in_an_address_is_refused_before_anything_is_written(tmp_path):
-    notebook = write_notebook(tmp_path / "n.ipynb", "pass")
-    with pytest.raises(InputError, match="holds no user or key") as caught:
-        key_of(notebook, "s/n", {"models": ["vllm://secret@h/n"]}, tmp_path)
-    assert "secret" not in str(caught.value)

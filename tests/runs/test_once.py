@@ -63,12 +63,27 @@ def test_an_input_file_that_changes_and_changed_code_are_another_computation(
     quick: Execute, toy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (toy_folder / "items.csv").write_text("a")
-    assert not quick({"name": "items.csv"}).reused
-    assert quick({"name": "items.csv"}).reused
+    assert not quick({"data": "items.csv"}).reused
+    assert quick({"data": "items.csv"}).reused
     (toy_folder / "items.csv").write_text("b")
-    assert not quick({"name": "items.csv"}).reused
+    assert not quick({"data": "items.csv"}).reused
     monkeypatch.setattr("workbench.runs.keys.code_digest", lambda: "another")
-    assert not quick({"name": "items.csv"}).reused
+    assert not quick({"data": "items.csv"}).reused
+
+
+@pytest.mark.parametrize("meddle", [lambda path: path.write_text("b"), lambda path: path.unlink()])
+def test_a_file_that_changes_while_the_run_is_under_way_fails_it(
+    quick: Execute, toy_folder: Path, monkeypatch: pytest.MonkeyPatch, meddle: Callable[[Path], object]
+) -> None:
+    (toy_folder / "items.csv").write_text("a")
+    real = execution_module._papermill
+    monkeypatch.setattr(execution_module, "_papermill", lambda *a: (real(*a), meddle(toy_folder / "items.csv"))[0])
+    run = quick({"data": "items.csv"})
+    assert run.status == "failed" and run.failure
+    assert run.failure.message.startswith("items.csv was changed after the run was planned")
+    monkeypatch.setattr(execution_module, "_papermill", real)
+    (toy_folder / "items.csv").write_text("a")
+    assert not quick({"data": "items.csv"}).reused
 
 
 def test_started_twice_at_once_it_runs_once(quick: Execute, monkeypatch: pytest.MonkeyPatch) -> None:

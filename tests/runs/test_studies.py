@@ -22,7 +22,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_profile_sets_what_a_notebook_declares_and_the_user_overrides_it() -> None:
     first, second = plan("toy", "quick", {"name": "007"})
     assert first.parameters_given == {"n": 1, "name": "007"}
-    assert first.parameters_default == {"how": "a"}
+    assert first.parameters_default == {"how": "a", "data": None}
     assert second.parameters_given == {"n": 2, "how": "b", "name": "007"}
     assert plan("toy", "quick", {"n": "9"}, "second")[0].parameters_given["n"] == 9
     assert [p.name for p in plan("all")] == ["toy/first", "toy/second"]

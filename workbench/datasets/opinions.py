@@ -33,6 +33,8 @@ WEST = (
     *("Portugal", "Greece", "Luxembourg", "Andorra", "Northern Ireland"),
 )
 """North America and Western Europe as this project divides."""
+FILES = ("info.csv", "responses.csv", "metadata.csv")
+"""What OpinionQA has of each wave."""
 NO_OPINION = re.compile(
     r"\b(?:do(?:n.?| no)t know|no answer|refused?|not (?:asked|applicable)|missing|prefer not|inap)\b"
     r"|\((?:vol|do not read|spontaneous)|-\d+:-\d+|^(?:dk|n/a|never heard of|can.?t (?:rate|say|choose))\b",
@@ -56,16 +58,43 @@ class Opinions:
 
 def load_opinions(source: str, n: int | None = None, seed: int = 0) -> Opinions:
     """Opinions by one text: global_opinions[@COMMIT], subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE (OpinionQA's own files)."""
-    name, _, revision = source.partition("@")
-    if name == "global_opinions":
-        return load_global_opinions(n, seed=seed, revision=revision or None)
+    named, *folder = parts(source)
+    if folder:
+        return load_opinion_qa(folder[0], folder[1].removeprefix(":"), n, seed)
+    name, colon, attribute = named.partition(":")
+    if colon:
+        return load_subpop(attribute, n, seed)
+    return load_global_opinions(n, seed=seed, revision=name.partition("@")[2] or None)
+
+
+def parts(source: str) -> list[str]:
+    """A name of opinions in parts: itself, or "", a folder and what follows it.
+
+    Raises:
+        InputError: If it names no opinions.
+    """
+    if source.partition("@")[0] == "global_opinions":
+        return [source]
     place, colon, attribute = source.rpartition(":")
     if not colon or not attribute:
         raise InputError(
             f"{source!r} names no opinions; use global_opinions, subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE, with an "
             "attribute such as POLPARTY."
         )
-    return load_subpop(attribute, n, seed) if place == "subpop" else load_opinion_qa(place, attribute, n, seed)
+    return [source] if place == "subpop" else ["", place, colon + attribute]
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files that are read of OpinionQA's folder."""
+    return [path for wave in _waves(folder) for path in map(wave.joinpath, FILES) if path.exists()]
+
+
+def _waves(folder: str | Path) -> list[Path]:
+    """The folders of the waves below a folder."""
+    waves = sorted(Path(folder).expanduser().glob("**/American_Trends_Panel_W*"))
+    if not waves:
+        raise InputError(f"{folder} holds no folder American_Trends_Panel_W*; give the folder human_resp of OpinionQA.")
+    return waves
 
 
 def load_global_opinions(
@@ -162,9 +191,7 @@ def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | No
     """
     import pandas as pd
 
-    waves = sorted(Path(folder).expanduser().glob("**/American_Trends_Panel_W*"))
-    if not waves:
-        raise InputError(f"{folder} holds no folder American_Trends_Panel_W*; give the folder human_resp of OpinionQA.")
+    waves = _waves(folder)
     dropped: Counter[str] = Counter()
     items: dict[str, SurveyItem] = {}
     parts: list[pd.DataFrame] = []

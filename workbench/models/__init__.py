@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import sys
 from pathlib import Path
@@ -52,6 +53,52 @@ def split_adapter(source: str, here: Path = Path()) -> tuple[str, str]:
         )
         raise InputError(f"{source!r} can be read as {ways}, and all exist; rename one of the folders.")
     return (readings or based[::-1] or cuts)[0]
+
+
+def paths_in(source: str, here: Path = Path()) -> list[str]:
+    """A model's name in parts, of which every second one, from the second on, is a path; joined they are the name.
+
+    Args:
+        source: As `load_model` takes it.
+        here: Folder that relative paths start from.
+    """
+    if server.is_address(source):
+        return server.paths_in(source, lambda text: paths_in(text, here))
+    if "://" in source:
+        return [source]
+    base, adapter = split_adapter(source, here)
+    if base == embedded.NAME or not _exists(here, base):
+        return [f"{base}#", adapter] if adapter else [source]
+    return ["", base, "#", adapter] if adapter else ["", base]
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that are read of a model's or an adapter's folder, or of a GGUF file with its other parts."""
+    if not path.is_dir():
+        parted = re.fullmatch(r"(.*-)\d{5}(-of-\d{5}\.gguf)", path.name)
+        return sorted(path.parent.glob(f"{glob.escape(parted[1])}*{parted[2]}")) if parted else [path]
+    others = ("*.index.json", "generation_config.json", TRAINED_FROM)
+    return sorted({*fingerprints.model_files(path), *(file for name in others for file in path.glob(name))})
+
+
+def cached_commit(source: str, here: Path = Path()) -> str | None:
+    """The commit that a hub id without a commit stands for in this machine's cache; "" where it is not there yet.
+
+    None for what is no hub id, and for one that names its commit.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    base = source if "://" in source else split_adapter(source, here)[0]
+    name, _, revision = base.partition("@")
+    if base == embedded.NAME or not server.HUB_ID.fullmatch(name) or _exists(here, base):
+        return None
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return None
+    try:
+        folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+        return (folder / "refs" / (revision or "main")).read_text("utf-8").strip()
+    except OSError:
+        return ""
 
 
 def check_name(source: str, here: Path = Path()) -> None:

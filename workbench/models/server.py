@@ -155,21 +155,26 @@ def parse(source: str) -> Address:
     return Address(base=base, name=unquote(found[2]), exact=kind == "vllm", **_options(query))
 
 
-def with_paths(source: str, change: Any) -> str:
-    """An address in which `change` was applied to every option that may be a path."""
+def paths_in(source: str, parts_of: Callable[[str], list[str]]) -> list[str]:
+    """An address in parts, of which every second one, from the second on, is a path; see `models.paths_in`.
+
+    Args:
+        source: The address.
+        parts_of: Takes the value of an option that may be a path apart.
+
+    Raises:
+        InputError: If it is no address, or holds a key.
+    """
+    parse(source)
     where, mark, query = source.partition("?")
-    pairs = [pair.partition("=") for pair in query.split("&")]
-    parts = [
-        f"{name}={change(unquote(value))}" if name in PATHS and value else f"{name}{eq}{value}"
-        for name, eq, value in pairs
-    ]
-    return where + mark + "&".join(parts)
-
-
-def paths_in(source: str) -> list[str]:
-    """The options of an address that may be paths; the address is refused if it is wrong."""
-    address = parse(source)
-    return [text for text in (address.tokenizer, address.check_against) if text]
+    parts = [where + mark]
+    for number, pair in enumerate(query.split("&")):
+        name, equals, value = pair.partition("=")
+        first, *others = parts_of(unquote(value)) if name in PATHS and value else [value]
+        parts += [""] * (len(parts) % 2 == 0)
+        parts[-1] += "&" * (number > 0) + name + equals + first
+        parts += others
+    return parts
 
 
 def open_model(source: str, trust_remote_code: bool = False) -> Model:

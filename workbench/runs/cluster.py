@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workbench.errors import InputError
-from workbench.files import sha256_of, written_whole
+from workbench.files import digests, sha256_of, written_whole
 from workbench.runs import provenance, remote
 from workbench.runs.execution import execute, publish
-from workbench.runs.keys import code_digest, input_paths, key_of
+from workbench.runs.keys import code_digest
 from workbench.runs.leases import held
 from workbench.runs.listing import finished
 from workbench.runs.record import Failure, Run, Status
@@ -37,8 +37,6 @@ class Errand:
     """The notebook and its parameters; the worker stamps the run's id when it starts."""
     notebook: str
     """SHA-256 of the notebook."""
-    inputs: tuple[str, ...]
-    """Files and folders its parameters name."""
     code: str
     """Digest of the package's source."""
     outputs: str
@@ -84,9 +82,8 @@ def errands(
     hashes = {path: sha256_of(path) for path in {one.path for one in planned}}
     made = []
     for one in planned:
-        inputs = input_paths(one.parameters_given | one.parameters_default, one.folder)
         bare = replace(one, path=one.path.resolve(), run_id="")  # equal cells of two clients are equal
-        made.append(Errand(bare, hashes[one.path], inputs, code_digest(), where, mark, timeout, again))
+        made.append(Errand(bare, hashes[one.path], code_digest(), where, mark, timeout, again))
     return made
 
 
@@ -181,24 +178,18 @@ def _at_hand(errand: Errand, host: str) -> PlannedRun:
             "start the worker in a copy of it."
         )
     here = replace(planned, path=found[0], run_id=run_id_of(planned.key))
-    if missing := [text for text in errand.inputs if not (here.folder / _file(text)).exists()]:
-        raise InputError(
-            f"The worker on {host} lacks {missing[0]}, which the parameters of {planned.name} name; put it there or "
-            "on a shared folder."
-        )
-    values = here.parameters_given | here.parameters_default
-    if key_of(here.path, here.name, values, here.folder) != here.key:
-        inputs = ", ".join(input_paths(values, here.folder))
-        raise InputError(
-            f"An input that the parameters of {planned.name} name ({inputs}) differs on the worker on {host} from the "
-            "client's; copy it there with its times (`rsync -a`), or put it on a shared folder."
-        )
+    for text, digest in planned.files.items():
+        if not (path := here.folder / text).is_file():
+            raise InputError(
+                f"The worker on {host} lacks {text}, which the parameters of {planned.name} name; put it there or on a "
+                "shared folder."
+            )
+        if digests([path])[path] != digest:
+            raise InputError(
+                f"{text}, which the parameters of {planned.name} name, differs on the worker on {host} from the "
+                "client's; copy it there, or put it on a shared folder."
+            )
     return here
-
-
-def _file(text: str) -> Path:
-    """The path in a parameter's text, without an adapter's after `#`."""
-    return Path(text.partition("#")[0]).expanduser()
 
 
 def _mark(outputs: Path) -> str:

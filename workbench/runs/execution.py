@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
-from workbench.files import INSIDE_CELL, NOTES, RUN_FOLDER, sha256_of, written_whole
+from workbench.files import INSIDE_CELL, NOTES, RUN_FOLDER, digests, sha256_of, written_whole
 from workbench.runs import remote
 from workbench.runs.folder import read_notes
 from workbench.runs.leases import Hold, OnWait, held, sweep
@@ -134,6 +134,9 @@ def _run(
     with writing(staging):
         shutil.copyfile(planned.path, staging / NOTEBOOK)  # until the engine saves it for the first time
     status, failure = _attempt(planned, staging, timeout, told, vitals, kernel)
+    if status == "ok" and (changed := _changed(planned)):
+        message = f"{changed} was changed after the run was planned, so its results may be of either; run it again."
+        status, failure = "failed", failure_in(staging, "InputError", message)
     done, notes = datetime.now(UTC), read_notes(staging)
     run = Run(
         study=planned.study,
@@ -162,6 +165,18 @@ def _run(
         if patch:
             (staging / PATCH).write_text(patch, encoding="utf-8")
     return publish(run, staging) if hold.ours else None
+
+
+def _changed(planned: PlannedRun) -> str:
+    """The first file a parameter names that is no longer as it was when the run was planned; "" if all are."""
+    for text, digest in planned.files.items():
+        path = planned.folder / text
+        try:
+            if digests([path])[path] != digest:
+                return text
+        except OSError:
+            return text
+    return ""
 
 
 def _attempt(

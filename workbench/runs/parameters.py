@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, Union, get_args, get_origin
 
+from workbench import kinds
 from workbench.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-SIMPLE: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str}
+SIMPLE: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str} | dict.fromkeys(kinds.NAMES, str)
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -28,11 +29,16 @@ class Parameter:
     name: str
     """Its name in the notebook."""
     annotation: str
-    """The declared type, as written: `int`, `str | None`, `list[str]`, `Literal['a', 'b']` ..."""
+    """The declared type, as written: `int`, `FilePath | None`, `list[ModelName]`, `Literal['a', 'b']` ..."""
     default: Any
     """The value it has when none is given."""
     help: str = ""
     """The comment at the end of the line."""
+
+    @property
+    def kind(self) -> str:
+        """How its text is read, a name of `workbench.kinds`; "" for plain text and for what is no text."""
+        return next((node.id for node in ast.walk(ast.parse(self.annotation)) if _is_kind(node)), "")
 
 
 def read_parameters(notebook: Path) -> list[Parameter]:
@@ -191,6 +197,10 @@ def _parameter(node: ast.stmt, comments: dict[int, str], where: str) -> Paramete
     return Parameter(name, annotation, default, help_text)
 
 
+def _is_kind(node: ast.AST) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name) and node.id in kinds.NAMES
+
+
 def type_of(annotation: str) -> Any:
     """The type an annotation names, read without evaluating it."""
     return _resolve(ast.parse(annotation, mode="eval").body)
@@ -211,4 +221,5 @@ def _resolve(node: ast.expr) -> Any:
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
             values = ast.literal_eval(choices)
             return Literal[values if isinstance(values, tuple) else (values,)]
-    raise TypeError("is none of bool, int, float, str, None, list[...], Literal[...] and their unions")
+    known = f"bool, int, float, str, None, list[...], Literal[...], {', '.join(kinds.NAMES)} and their unions"
+    raise TypeError(f"is none of {known}")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, unknown
-from workbench.runs.keys import from_here, key_of
+from workbench.runs import inputs
+from workbench.runs.keys import key_of
 from workbench.runs.matrix import Matrix, read_matrix
-from workbench.runs.names import check_names
 from workbench.runs.parameters import Parameter, check, read_parameters
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -53,6 +53,8 @@ class PlannedRun:
     """Short hash of notebook, parameters, input files and code: equal keys are the same computation."""
     run_id: str
     """UTC time of planning and the key; sorts by time."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of every file that is read because of a parameter, by its path from `folder`."""
     cell: dict[str, Any] = field(default_factory=dict)
     """Its place in the matrix: axis -> value."""
     gpus: float = 0
@@ -208,12 +210,14 @@ def _planned(
     own = {name: value for name, value in given.items() if name in names}
     checked = check(parameters, _profile_values(study, profile, notebook, declared) | place | own, where)
     if here is not None and here.resolve() != root().resolve():
-        checked |= {name: from_here(checked[name], here) for name in own}
-    check_names(parameters, checked, root())
+        checked |= inputs.absolute(parameters, {name: checked[name] for name in own}, here)
     default = {p.name: p.default for p in parameters if p.name not in checked}
-    key = key_of(path, f"{home}/{stem}", checked | default, root())
+    values = checked | default
+    inputs.check_inputs(parameters, values, root())
+    files = inputs.digests(parameters, values, root())
+    key = key_of(path, f"{home}/{stem}", values, files | inputs.commits(parameters, values))
     gpus = study.gpus.get(notebook, 0)
-    return PlannedRun(home, stem, path, profile, checked, default, key, run_id_of(key), place, gpus)
+    return PlannedRun(home, stem, path, profile, checked, default, key, run_id_of(key), files, place, gpus)
 
 
 def run_id_of(key: str) -> str:

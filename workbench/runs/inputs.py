@@ -1,0 +1,267 @@
+"""What the parameters of a run name: names that are checked, paths made absolute, and the files they are read from.
+
+Each parameter's annotation says how its text is read (`workbench.kinds`); nothing is guessed from how text looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InputError, unknown
+from workbench.files import digests as digests_of
+from workbench.runs.parameters import Parameter
+
+MOST_FILES = 10_000
+"""Files of a folder that are looked at."""
+Parts = Callable[[str, Path], list[str]]
+"""Takes a text apart: every second part, from the second on, is a path."""
+
+
+def _nothing(text: str, here: Path) -> None:
+    """Passes every name."""
+
+
+def _everything(path: Path) -> list[Path]:
+    """A file itself, or all files below a folder."""
+    if not path.is_dir():
+        return [path]
+    found = list(islice((each for each in path.rglob("*") if not each.is_dir()), MOST_FILES + 1))
+    if len(found) > MOST_FILES:
+        raise InputError(f"The folder {path} holds more than {MOST_FILES} files; name the folder of what is read.")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How text of one kind is read."""
+
+    parts: Parts = lambda text, here: ["", text]
+    """Where in it paths stand."""
+    check: Callable[[str, Path], None] = _nothing
+    """Refuses a name that is not known; paths are checked beside it."""
+    files: Callable[[Path], list[Path]] = _everything
+    """The files that are read from one of its paths."""
+
+
+def _model() -> Reader:
+    from workbench import models
+
+    return Reader(models.paths_in, models.check_name, models.files_of)
+
+
+def _questions() -> Reader:
+    from workbench.datasets.catalogue import check_source
+    from workbench.datasets.user_files import SUFFIXES
+
+    return Reader(_by_suffix(SUFFIXES), check_source)
+
+
+def _cases() -> Reader:
+    from workbench.datasets.judging_sources import FILES, SOURCES
+
+    return _named_or(FILES, "set of cases", [*SOURCES])
+
+
+def _choices() -> Reader:
+    from workbench.datasets.value_benchmarks import BENCHMARKS
+
+    def parts(text: str, here: Path) -> list[str]:
+        name, equals, path = text.partition("=")
+        return [name + equals, path] if equals else [name]
+
+    def check(text: str, here: Path) -> None:
+        if (name := text.partition("=")[0].partition("@")[0]) not in BENCHMARKS:
+            raise unknown("choice benchmark", name, list(BENCHMARKS))
+
+    return Reader(parts, check)
+
+
+def _opinions() -> Reader:
+    from workbench.datasets import opinions
+
+    return Reader(lambda text, here: opinions.parts(text), files=opinions.files_of)
+
+
+def _training() -> Reader:
+    from workbench.datasets.training_sets import SETS
+    from workbench.datasets.value_drift import STANCES
+
+    return _named_or((".jsonl",), "training set", [*SETS, *STANCES])
+
+
+def _template() -> Reader:
+    from workbench.datasets.judge_templates import template_names
+
+    return _file_or(template_names(), "judge template")
+
+
+def _file_or_name() -> Reader:
+    from workbench.datasets.dictionaries import tasks
+    from workbench.datasets.survey_files import WBC24
+
+    return _file_or([WBC24, "written", *tasks()], "name")
+
+
+def _algorithm() -> Reader:
+    from workbench.training.algorithms import policy_algorithm
+
+    def check(text: str, here: Path) -> None:
+        policy_algorithm(text)
+
+    return Reader(lambda text, here: [text], check)
+
+
+READERS: dict[str, Callable[[], Reader]] = {
+    "ModelName": _model,
+    "QuestionSource": _questions,
+    "CaseSource": _cases,
+    "ChoiceSource": _choices,
+    "OpinionSource": _opinions,
+    "TrainingSource": _training,
+    "Template": _template,
+    "FileOrName": _file_or_name,
+    "FilePath": Reader,
+    "AlgorithmName": _algorithm,
+}
+"""Annotation -> what makes its reader; rooms are imported when a parameter needs them."""
+
+
+def check_inputs(parameters: list[Parameter], values: Mapping[str, Any], folder: Path) -> None:
+    """Refuses names nobody knows, paths where nothing is, and paths in parameters whose annotation does not say so.
+
+    Args:
+        parameters: What the notebook declares.
+        values: Name -> checked value, also of defaults.
+        folder: What relative paths start from.
+
+    Raises:
+        InputError: Naming every one.
+    """
+    wrong = []
+    for name, reader, text in _texts(parameters, values):
+        try:
+            if reader is None:
+                _refuse_path(name, text, folder)
+                continue
+            reader.check(text, folder)
+            for path in reader.parts(text, folder)[1::2]:
+                if not path or not _at(folder, path).exists():
+                    wrong.append(f"There is no file {path!r}, which parameter {name!r} names; check the path.")
+        except InputError as error:
+            wrong.append(str(error))
+        except (OSError, ValueError, RuntimeError) as error:
+            wrong.append(f"Parameter {name!r} names {text!r}, which cannot be looked up ({error}).")
+    if wrong:
+        raise InputError(" ".join(dict.fromkeys(wrong)))
+
+
+def absolute(parameters: list[Parameter], values: Mapping[str, Any], here: Path) -> dict[str, Any]:
+    """The values with relative paths made absolute, where they name something in the user's folder."""
+
+    def moved(reader: Reader, text: str) -> str:
+        parts = reader.parts(text, here)
+        parts[1::2] = [str(there) if (there := _at(here, path).resolve()).exists() else path for path in parts[1::2]]
+        return "".join(parts)
+
+    def each(reader: Reader, value: Any) -> Any:
+        if isinstance(value, list):
+            return [each(reader, item) for item in value]
+        return moved(reader, value) if isinstance(value, str) else value
+
+    kinds = {parameter.name: parameter.kind for parameter in parameters}
+    return {n: each(READERS[kinds[n]](), value) if kinds.get(n) else value for n, value in values.items()}
+
+
+def digests(parameters: list[Parameter], values: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file that is read because of a parameter, by its path; relative below `folder`.
+
+    Raises:
+        InputError: If one is no regular file, or cannot be read.
+    """
+    found: dict[str, str] = {}
+    for name, reader, text in _texts(parameters, values):
+        for path in reader.parts(text, folder)[1::2] if reader else []:
+            for file in reader.files(_at(folder, path)) if reader else []:
+                if not file.is_file():
+                    raise InputError(f"{file}, which parameter {name!r} names, is no regular file; name one.")
+                try:
+                    (digest,) = digests_of([file]).values()
+                except OSError as error:
+                    raise InputError(
+                        f"{file}, which parameter {name!r} names, cannot be read ({error.strerror}); check the file."
+                    ) from None
+                inside = file.is_relative_to(folder)
+                found[str(file.relative_to(folder) if inside else file)] = digest
+    return found
+
+
+def commits(parameters: list[Parameter], values: Mapping[str, Any]) -> dict[str, str]:
+    """The commit of each hub model among the values, as this machine's cache has it; "" for one not fetched yet."""
+    from workbench.models import cached_commit
+
+    names = [t for p in parameters if p.kind == "ModelName" for _, _, t in _texts([p], values)]
+    return {name: commit for name in names if (commit := cached_commit(name)) is not None}
+
+
+def _texts(parameters: list[Parameter], values: Mapping[str, Any]) -> Iterator[tuple[str, Reader | None, str]]:
+    """Parameter, its reader (None for plain text) and each text it holds."""
+
+    def texts(value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            for item in value:
+                yield from texts(item)
+
+    for parameter in parameters:
+        held = list(texts(values.get(parameter.name)))
+        reader = READERS[parameter.kind]() if held and parameter.kind else None
+        yield from ((parameter.name, reader, text) for text in held)
+
+
+def _refuse_path(name: str, text: str, folder: Path) -> None:
+    """Refuses plain text that is the path of something: a run could not be told from one with another content."""
+    looks = "/" in text or bool(Path(text).suffix) or text.startswith((".", "~"))
+    try:
+        is_path = looks and bool(text.strip("./ ")) and _at(folder, text).exists()
+    except (OSError, ValueError, RuntimeError):
+        return
+    if is_path:
+        raise InputError(
+            f"Parameter {name!r} is plain text and holds {text!r}, which is a path; declare it as FilePath, ModelName "
+            "or another kind of workbench.kinds in the notebook's parameters cell, so that changes of it are seen."
+        )
+
+
+def _at(folder: Path, path: str) -> Path:
+    return folder / Path(path).expanduser()
+
+
+def _by_suffix(suffixes: tuple[str, ...]) -> Parts:
+    """Text with one of these endings is a path, other text a name."""
+    return lambda text, here: ["", text] if Path(text).suffix.lower() in suffixes else [text]
+
+
+def _named_or(suffixes: tuple[str, ...], kind: str, names: list[str]) -> Reader:
+    """Text is one of these names, or a path with one of these endings."""
+    parts = _by_suffix(suffixes)
+
+    def check(text: str, here: Path) -> None:
+        if text not in names and len(parts(text, here)) == 1:
+            raise unknown(kind, text, [*names, f"the path of a file ({', '.join(suffixes)})"])
+
+    return Reader(parts, check)
+
+
+def _file_or(names: list[str], kind: str) -> Reader:
+    """Text is one of these names, or a path."""
+
+    def check(text: str, here: Path) -> None:
+        if text not in names and not _at(here, text).exists():
+            raise unknown(kind, text, [*names, "the path of a file"])
+
+    return Reader(lambda text, here: [text] if text in names else ["", text], check)
