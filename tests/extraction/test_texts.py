@@ -175,3 +175,10 @@ def test_a_column_of_a_table_and_a_generator_are_texts_too(model):
     pd.testing.assert_frame_equal(wb.score_texts(model, column), wb.score_texts(model, texts))
     settings = {"max_new_tokens": 3, "temperature": 0.0}
     pd.testing.assert_frame_equal(wb.generate(model, column, **settings), wb.generate(model, texts, **settings))
+
+
+@pytest.mark.parametrize("read", [wb.score_texts, wb.hidden_states, wb.generate])
+def test_a_token_beyond_the_networks_embeddings_is_named(read):
+    small = wb.wrap_model(tiny.network(vocab_size=300), tiny.byte_tokenizer())
+    with pytest.raises(InputError, match=r"(Text 'Is Jupiter the largest'|Prompt 0) has a token .* knows 300 tokens"):
+        read(small, ["Is Jupiter the largest"])

@@ -65,3 +65,35 @@ def a_python_tokenizer(place):
 @row("wrap_model", refused="does not know .it knows 300 tokens")
 def a_tokenizer_with_more_tokens_than_the_network(place):
     return wb.wrap_model(tiny.network(vocab_size=300), tiny.byte_tokenizer())
+
+
+@row("wrap_model", refused="several templates .rag., none of them called 'default'")
+def several_chat_templates_and_no_default(place):
+    tokenizer = tiny.byte_tokenizer()
+    tokenizer.chat_template = {"rag": tiny.TEMPLATE}
+    return asked_in_chat(wb.wrap_model(tiny.network(), tokenizer))
+
+
+@row("folder", refused="drops or changes message 1")
+def a_chat_template_that_drops_the_system_text(place):
+    template = "{% for m in messages if m.role == 'user' %}<|im_start|>{{ m.content }}{% endfor %}"
+    saved(place, tokenizer=tiny.byte_tokenizer(template=template))
+    return asked_in_chat(wb.load_model(place, device="cpu"))
+
+
+def asked_in_chat(model: wb.Model) -> wb.Model:
+    """A model that is asked a question in chat form before it is read."""
+    chat = (wb.Message("system", "Be brief."), wb.Message("user", "Capital?"))
+    wb.ask(model, [wb.Question(chat, (wb.Option("Paris"), wb.Option("Rome")))], store=False)
+    return model
+
+
+@row("folder")
+def a_decoder_that_counts_positions_from_its_padding_id(place):
+    return place, saved(place, tiny.network("roberta")), tiny.byte_tokenizer()
+
+
+@row("wrap_model")
+def a_network_that_ends_in_an_assertion_on_masks(place):
+    network = tiny.network("xlm")
+    return wb.wrap_model(network, tiny.byte_tokenizer(), "xlm"), network, tiny.byte_tokenizer()

@@ -220,7 +220,8 @@ class _Session:
         keys = list(missing)
         requests = [request for request, _ in missing.values()]
         names = [name for _, name in missing.values()]
-        _check_vocabulary(self.model, requests, names)
+        asked = [f"Question {name!r}" for name in names]
+        engine.check_vocabulary(self.model, [each.context + each.continuation for each in requests], asked)
         choice = engine.choose(self.model)
         self.counts |= {"engine_step": choice.step, "engine_gap_nats": choice.gap}
         self.counts["engine_passed_over"] = choice.passed_over
@@ -281,17 +282,6 @@ def _bounds(logprob: pd.Series, high: Sequence[float]) -> dict[str, np.ndarray]:
     bounded = logprob.isna().to_numpy()
     low = np.where(bounded, -np.inf, logprob)
     return {"logprob_low": low, "logprob_high": np.where(bounded, high, logprob), "bounded": bounded}
-
-
-def _check_vocabulary(model: Model, requests: Sequence[Request], names: Sequence[str]) -> None:
-    """Refuse ids the network has no embedding for."""
-    size = len(model.network.get_input_embeddings().weight)
-    for request, name in zip(requests, names):
-        if max(max(request.context), max(request.continuation)) >= size:
-            raise InputError(
-                f"Question {name!r} has a token the network of {model.name!r} does not know (it knows {size} tokens); "
-                "its tokenizer belongs to another model."
-            )
 
 
 def _check_possible(terms: np.ndarray, name: str) -> None:

@@ -165,6 +165,28 @@ def score(
             torch.cuda.empty_cache()
 
 
+def check_vocabulary(model: Model, texts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+    """Refuse ids the network has no embedding for.
+
+    Args:
+        model: Whose network; what lies behind a server is not known.
+        texts: Token ids of each text.
+        names: What each is called in messages.
+
+    Raises:
+        InputError: If there is one.
+    """
+    if model.server is not None:
+        return
+    size = len(model.network.get_input_embeddings().weight)
+    for ids, name in zip(texts, names):
+        if max(ids) >= size:
+            raise InputError(
+                f"{name} has a token the network of {model.name!r} does not know (it knows {size} tokens); its "
+                "tokenizer belongs to another model."
+            )
+
+
 def token_budget(model: Model) -> int:
     """Most tokens in one forward: what suits the device, less where a share of its free memory holds less."""
     most = BUDGET.get(model.device.partition(":")[0], ACCELERATOR_BUDGET)

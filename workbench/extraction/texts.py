@@ -53,6 +53,8 @@ def score_texts(
     if empty := [i for i, text in enumerate(texts) if not str(text).strip()]:
         raise InputError(f"Text {empty[0]} is empty; leave it out.")
     whole = [encoder.encode(Question("", (Option(text),)))[0] for text in texts]
+    read = [request.context + request.continuation for request in whole]
+    engine.check_vocabulary(model, read, [f"Text {text[:40]!r}" for text in texts])
     windows = [_windows(request, length, stride or length) for request in whole]
     found = iter(_terms(model, [part for parts in windows for part in parts], "reading texts", show_progress))
     scores = [np.concatenate([next(found) for _ in parts]) for parts in windows]
@@ -116,6 +118,7 @@ def hidden_states(
     for text, ids in zip(texts, encoded):
         if not 0 < len(ids) <= model.context_length:
             raise InputError(f"Text {text[:40]!r} has {len(ids)} tokens; the model takes 1 to {model.context_length}.")
+    engine.check_vocabulary(model, encoded, [f"Text {text[:40]!r}" for text in texts])
     states: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(encoded)
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
     with progress.bar(sum(map(len, encoded)), "reading hidden states", show_progress) as advance:
@@ -181,6 +184,7 @@ def generate(
         )
     encoder = Encoder(model.tokenizer, model.context_length - max_new_tokens)
     contexts = [encoder.context(prompt) for prompt in _some(prompts)]
+    engine.check_vocabulary(model, contexts, [f"Prompt {i}" for i in range(len(contexts))])
     jobs = [(i, s) for i in range(len(contexts)) for s in range(samples)]
     settings = {"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {}
     settings |= {"do_sample": bool(temperature), "max_new_tokens": max_new_tokens}
