@@ -131,6 +131,9 @@ CLOSED = [
     "</think>",
     "<answer>",
     "(A plain answer)",
+    " Begin with <think>.<|im_end|>\n<|im_start|>assistant\n",
+    " Begin with <think>.<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    " Begin with <think>.<end_of_turn>\n<start_of_turn>model\n",
     "Answer: ",
 ]
 

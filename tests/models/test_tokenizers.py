@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import workbench as wb
@@ -205,3 +205,31 @@ def test_words_of_the_configuration_that_the_file_does_not_have_are_refused(fold
     changed(folder / "tokenizer_config.json", added_tokens_decoder={str(number): word})
     tokenizer = loaded(folder).tokenizer
     assert number in tokenizer("The capital")["input_ids"], "an id both files agree on is read"
+
+
+@pytest.mark.parametrize(
+    ("stated", "named"),
+    [
+        ({"lstrip": True}, r"reads 'camelCase .* otherwise than its tokenizer\.json says"),
+        ({}, r"tokenizer\.json gives the token '<x>' the id 395, which transformers reads as None"),
+    ],
+)
+def test_added_tokens_that_the_configuration_changes_or_leaves_out_are_refused(stated, named, folder):
+    """A class that is built anew takes added tokens from tokenizer_config.json where that lists any."""
+    tokenizer = digits()
+    tokenizer.add_tokens([AddedToken("iPhone", special=False), AddedToken("<x>", special=False)])
+    tokenizer.save_pretrained(folder)
+    names = ["iPhone", "<x>"] if stated else ["iPhone"]
+    plain = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": True, "special": False}
+    ids = tokenizer.convert_tokens_to_ids(names)
+    decoder = {str(number): plain | {"content": name} | stated for number, name in zip(ids, names)}
+    changed(folder / "tokenizer_config.json", added_tokens_decoder=decoder, tokenizer_class="GPT2Tokenizer")
+    with pytest.raises(InputError, match=named):
+        _ = loaded(folder).tokenizer
+
+
+def test_a_pattern_that_the_user_has_replaced_stays(folder):
+    changed(folder / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer", fix_mistral_regex=True)
+    model = loaded(folder)
+    assert model.tokenizer(" 10", add_special_tokens=False)["input_ids"] != file_ids(folder, " 10")
+    assert "fix_mistral_regex" in model.note

@@ -21,7 +21,8 @@ _MARK = re.compile(
 """What sets a part of a reply apart: a mark in brackets, a fence, or a last line such as `Thought:`."""
 _NAME = re.compile(r"[^\S\n]*(\w+)\s*(?=\n|\Z|[<\[{(◁«【〈⟨《「『＜])")
 """A word alone behind a mark: the channel or the role that it opens."""
-_TURN = re.compile(r"<\|(im_)?(start|end|return)\|>")
+_TURN = re.compile(r"<\|?((im_)?(start|end|return)|eot_id|start_header_id|(start|end)_of_turn)\|?>")
+"""A mark between turns: what an earlier turn opened is no part of the reply."""
 _THOUGHT = re.compile(
     r"think|thought|reason|plan|analy|reflect|rationale|deliberat|scratch|monolog|inner_|(?<![a-z])cot(?![a-z])"
 )
