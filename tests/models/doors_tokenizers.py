@@ -74,11 +74,10 @@ def several_chat_templates_and_no_default(place):
     return asked_in_chat(wb.wrap_model(tiny.network(), tokenizer))
 
 
-@row("folder", refused="drops or changes message 1")
+@row("wrap_model", refused="drops or changes message 1")
 def a_chat_template_that_drops_the_system_text(place):
     template = "{% for m in messages if m.role == 'user' %}<|im_start|>{{ m.content }}{% endfor %}"
-    saved(place, tokenizer=tiny.byte_tokenizer(template=template))
-    return asked_in_chat(wb.load_model(place, device="cpu"))
+    return asked_in_chat(wb.wrap_model(tiny.network(), tiny.byte_tokenizer(template=template)))
 
 
 def asked_in_chat(model: wb.Model) -> wb.Model:
