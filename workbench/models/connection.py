@@ -68,6 +68,7 @@ class Connection:
         self.base, self.retries, self.concurrency = base, retries, concurrency
         self._key = _key_for(base)
         self._lock, self._ledger = threading.Lock(), Ledger()
+        self._slots = threading.Semaphore(concurrency)
         host = base.partition("://")[2].partition("/")[0]
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
@@ -83,7 +84,8 @@ class Connection:
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """What the completions endpoint answers; counted in the ledger."""
-        answer = self._sent("POST", "completions", body, self.retries)
+        with self._slots:
+            answer = self._sent("POST", "completions", body, self.retries)
         usage = answer.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
