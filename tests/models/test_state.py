@@ -315,3 +315,28 @@ def test_no_whole_tensor_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "_sample", lambda tensor: read.append(len(found := real(tensor))) or found)
     state.of_network(network)
     assert len(read) > 10 and max(read) <= 2 * state.SAMPLED * 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_single_weight_is_noticed_after_the_probes_in_any_dtype(cache: Path, dtype: Any) -> None:
+    """Half precision is measured with widened weights, which are put back; that is no licence to change them."""
+    model = wb.wrap_model(tiny.network().to(dtype), tiny.byte_tokenizer())
+    wb.ask(model, QUESTIONS)
+    wb.ask(model, QUESTIONS)
+    with torch.no_grad():
+        model.network.model.layers[1].mlp.up_proj.weight[3, 5] += 1
+    with pytest.raises(InputError, match=r"layers\.1\.mlp\.up_proj\.weight"):
+        wb.ask(model, QUESTIONS)
+
+
+def test_what_stands_in_for_weights_is_not_learned(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer())
+    real = engine._probe
+
+    def meddling(network: Any, *given: Any) -> Any:
+        network.lm_head.weight.data.mul_(2)
+        return real(network, *given)
+
+    monkeypatch.setattr(engine, "_probe", meddling)
+    with pytest.raises(InputError, match=r"lm_head\.weight"):
+        wb.ask(model, QUESTIONS)

@@ -67,19 +67,20 @@ def choose(model: Model) -> Choice:
     """
     network = model.network
     model.check_evaluating()
-    now, found = state.structure(network), _choices.setdefault(network, [])
-    choice = next((each for structure, each in found if structure == now), None)
-    if choice is None:
-        before = state.of_network(network)
-        choice = _probe(network, model.dtype, model.context_length)
-        state.learn(network, before)
-        found += [(structure, choice) for structure in (now, state.structure(network))]
-        if choice.passed_over:
-            warnings.warn(f"{model.name} is read by {choice.step!r} ({choice.passed_over})", stacklevel=2)
-        if choice.half_gap is not None:
-            gap = f"sums of a few probes are {choice.half_gap:.2g} nat from float32 at most"
-            gap = "how far from float32 cannot be measured" if np.isnan(choice.half_gap) else gap
-            warnings.warn(f"{model.name} is read in {model.dtype}: {gap}", stacklevel=2)
+    with state.computing:
+        now, found = state.structure(network), _choices.setdefault(network, [])
+        choice = next((each for structure, each in found if structure == now), None)
+        if choice is None:
+            before = state.of_network(network)
+            choice = _probe(network, model.dtype, model.context_length)
+            state.learn(network, before)
+            found += [(structure, choice) for structure in (now, state.structure(network))]
+            if choice.passed_over:
+                warnings.warn(f"{model.name} is read by {choice.step!r} ({choice.passed_over})", stacklevel=2)
+            if choice.half_gap is not None:
+                gap = f"sums of a few probes are {choice.half_gap:.2g} nat from float32 at most"
+                gap = "how far from float32 cannot be measured" if np.isnan(choice.half_gap) else gap
+                warnings.warn(f"{model.name} is read in {model.dtype}: {gap}", stacklevel=2)
     return choice
 
 

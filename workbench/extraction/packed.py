@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from workbench.extraction.tokens import Unsupported
 from workbench.extraction.trie import TILE, Pack, Tile, Trie, ancestors, packs
+from workbench.models.state import computing
 
 NAME = "workbench_trie"
 HEAD_ROWS = 256
@@ -69,8 +69,6 @@ class _State:
 
 
 _active: _State | None = None
-_one_at_a_time = Lock()
-"""Held during a forward: the attention function has one state, whatever thread calls it."""
 
 
 def score(network: Any, trie: Trie, budget: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -157,7 +155,7 @@ def _registered(network: Any, state: _State) -> Iterator[None]:
     global _active
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    with _one_at_a_time:
+    with computing:  # the attention function has one state, whatever thread calls it
         ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)
         before = network.config._attn_implementation
         network.set_attn_implementation(NAME)

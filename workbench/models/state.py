@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from threading import RLock
 from types import MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,6 +19,8 @@ State = dict[str, Any]
 """Path -> what stands there; with equal states a network gives equal numbers."""
 SAMPLED = 16
 """Numbers of each tensor that are read, for writes past the tensor's own count (`tensor.data`)."""
+NUMBERS = " (numbers)"
+"""Behind the path of a tensor: the path of those numbers."""
 KEPT_APART = re.compile(
     r"_(parameters|buffers|modules|non_persistent.*|(forward|backward|state_dict|load|is_full).*hook.*)"
 )
@@ -43,17 +46,21 @@ RECOMPUTED = re.compile(r"(?!.*original).*(inv_freq|max_seq_len_cached|attention
 """Attributes that a rotary embedding whose factors follow the length of a text writes anew at each forward."""
 PROBE = "The year 1984, 10 or 123\n\n1  tab\t naïve façade 日本語 🙂 <s></s> don't(x)==0; "
 """A text of digits, spaces, accents, other scripts and control tokens; a change of the vocabulary changes its ids."""
+computing = RLock()
+"""Held while the engine has a network compute in another way than its own; a state is taken when none does."""
 _written: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
 
 def of_network(network: Any) -> State:
     """The state of a network; its cost follows the number of modules and tensors, not their size."""
-    return structure(network) | dict(_tensors(network))
+    with computing:
+        return structure(network) | dict(_tensors(network))
 
 
 def structure(network: Any) -> State:
     """The state of a network without its tensors: modules, hooks, attributes and configuration."""
-    return {"": id(network)} | dict(_described(network, id))
+    with computing:
+        return {"": id(network)} | dict(_described(network, id))
 
 
 def in_words(network: Any) -> list[str]:
@@ -88,9 +95,13 @@ def changed(part: Any, before: State, state_of: Callable[[Any], State]) -> str:
 
 
 def learn(network: Any, before: State) -> None:
-    """Takes what changed since `before` as written by this network's own forward, and compares it no more."""
-    now = of_network(network)
-    _written.setdefault(network, set()).update(p for p in {**before, **now} if now.get(p) != before.get(p))
+    """Takes what changed since `before` as written by this network's own forward, and compares it no more.
+
+    Weights are always compared: no forward writes to them.
+    """
+    now, weights = of_network(network), dict(network.named_parameters(remove_duplicate=False))
+    written = {path for path in {**before, **now} if now.get(path) != before.get(path)}
+    _written.setdefault(network, set()).update(path for path in written if path.removesuffix(NUMBERS) not in weights)
 
 
 def in_training(network: Any) -> str:
@@ -214,7 +225,7 @@ def _tensors(network: Any) -> Iterator[tuple[str, Any]]:
     for some in samples.values():
         numbers = torch.cat([sample for _, sample in some]).cpu().numpy().tobytes()
         for path, sample in some:
-            yield f"{path} (numbers)", numbers[: len(sample)]
+            yield path + NUMBERS, numbers[: len(sample)]
             numbers = numbers[len(sample) :]
 
 
