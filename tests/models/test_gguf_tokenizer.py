@@ -219,9 +219,10 @@ def test_a_vocabulary_that_cannot_be_read_right_is_refused(key, value, word, tmp
 
 def test_a_token_that_stands_twice_or_has_no_embedding_is_refused(tmp_path, cache):
     tokens = gguf_files.vocabulary()["tokenizer.ggml.tokens"]
-    for name, listed in (("twice", [*tokens, tokens[9]]), ("many", [*tokens, *(f"[{n}]" for n in range(400))])):
+    many = [*tokens, *(f"[{n}]" for n in range(400))]
+    for name, listed, reason in (("a", [*tokens, tokens[9]], f"token {tokens[9]!r} twice"), ("b", many, "for 704")):
         words = {"tokenizer.ggml.tokens": listed, "tokenizer.ggml.token_type": [1] * len(listed)}
-        refused(gguf_files.write(tmp_path / f"{name}.gguf", words=words), "twice" if name == "twice" else "704")
+        refused(gguf_files.write(tmp_path / f"{name}.gguf", words=words), reason)
 
 
 def pieces_merged(text: str, words: dict, prefix: bool) -> list[int]:
