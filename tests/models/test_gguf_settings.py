@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import gguf_files
@@ -185,12 +186,22 @@ def test_a_setting_that_is_not_read_is_refused_by_name(key, value, tmp_path, cac
     refused(gguf_files.write(tmp_path / "model.gguf", keys={key: value}), key.removeprefix("rope.dimension_count"))
 
 
-def test_a_setting_that_the_configuration_rewrites_is_refused(tmp_path, cache, monkeypatch):
-    """Qwen 2's makes nothing of a window unless another setting asks for windows."""
-    family = FAMILIES["qwen2"]
-    windowed = replace(family, settings=lambda file: family.settings(file) | {"sliding_window": 16})
-    monkeypatch.setitem(FAMILIES, "qwen2", windowed)
-    refused(gguf_files.write(tmp_path / "model.gguf", made("Qwen2")), "sliding_window 16", "None")
+@pytest.mark.parametrize(
+    ("kind", "name", "keys", "told"),
+    [
+        ("Qwen2", "qwen2", {"sliding_window": 16}, "sliding_window 16, .* as None"),
+        ("Phi3", "phi3", {"original_max_position_embeddings": 7}, "rope_parameters "),
+    ],
+)
+def test_a_setting_that_the_configuration_rewrites_is_refused(kind, name, keys, told, tmp_path, cache, monkeypatch):
+    """Qwen 2's drops a window unless another setting asks for windows; Phi 3's puts its own length into the rest."""
+    family = FAMILIES[name]
+    changed = replace(family, settings=lambda file: family.settings(file) | keys)
+    monkeypatch.setitem(FAMILIES, name, changed)
+    long = {"rope.scaling.original_context_length": 64, "rope.scaling.attn_factor": 1.2}
+    more, keys_ = (LONG, long) if kind == "Phi3" else ({}, {})
+    path = gguf_files.write(tmp_path / "model.gguf", made(kind), more=more, keys=keys_)
+    assert re.search(told, refused(path))
 
 
 def test_settings_with_values_that_change_nothing_pass(tmp_path, cache):

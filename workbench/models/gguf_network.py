@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ def configuration(file: Gguf) -> Any:
         ids["eos_token_id"] = [end for end in (ids["eos_token_id"], turn) if end is not None]
     settings = {"vocab_size": rows, "tie_word_embeddings": "output.weight" not in file.tensors}
     settings |= ids | family.settings(file)
-    config = AutoConfig.for_model(family.model_type, **settings)
+    config = AutoConfig.for_model(family.model_type, **deepcopy(settings))  # which writes into dictionaries
     for name, value in settings.items():
         built = getattr(config, name)
         same = {key: built.get(key) for key in value} == value if isinstance(value, dict) else built == value
