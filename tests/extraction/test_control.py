@@ -129,6 +129,16 @@ def test_options_that_come_to_the_same_tokens_are_refused():
     tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
     with pytest.raises(InputError, match="' Polish' and ' polish' of question 'q' come to the same tokens"):
         Encoder(tokenizer, 99).encode(Question("A:", (Option(" Polish"), Option(" polish")), id="q"))
+    with pytest.raises(InputError, match="come to the same tokens"):
+        Encoder(tokenizer, 99).encode(Question("A:", (Option(" Yes", value=1.0), Option(" yes", value=0.0)), id="q"))
+
+
+def test_surface_forms_of_one_label_may_come_to_the_same_tokens():
+    tokenizer = tiny.byte_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    options = (Option(" Yes", value=1.0), Option(" yes", value=1.0), Option(" No", value=0.0))
+    first, second, other = Encoder(tokenizer, 99).encode(Question("A:", options, id="q"))
+    assert first == second != other
 
 
 @pytest.mark.parametrize("text", ["\U00040003", "\U00090003", "\ud83d"])

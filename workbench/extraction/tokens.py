@@ -99,7 +99,7 @@ class Encoder:
             self._check_option(text, continuation, question.id)
             fitted = self._fitted(context, len(continuation), question.id)
             requests.append(Request(tuple(fitted), tuple(continuation), apart, len(fitted) < len(context)))
-        _check_apart(texts, requests, question.id)
+        _check_apart(question.options, requests, question.id)
         return requests
 
     def context(self, prompt: str | tuple[Message, ...]) -> tuple[int, ...]:
@@ -208,14 +208,19 @@ class Encoder:
         return context[:head] + context[len(context) - (room - head) :]
 
 
-def _check_apart(texts: Sequence[str], requests: Sequence[Request], question_id: str) -> None:
-    """Refuse options that differ as text and not as tokens: the probability of both would count twice."""
-    first: dict[tuple[int, ...], str] = {}
-    for text, request in zip(texts, requests):
-        if first.setdefault(request.continuation, text) != text:
+def _check_apart(options: Sequence[Option], requests: Sequence[Request], question_id: str) -> None:
+    """Refuse options that differ as text and not as tokens: the probability of both would count twice.
+
+    Surface forms of one label (the same role and value) pass: they are flagged, and readers count them once.
+    """
+    first: dict[tuple[int, ...], Option] = {}
+    for option, request in zip(options, requests):
+        earlier = first.setdefault(request.continuation, option)
+        one_label = option.value is not None and (option.role, option.value) == (earlier.role, earlier.value)
+        if earlier.text != option.text and not one_label:
             raise InputError(
-                f"Options {first[request.continuation]!r} and {text!r} of question {question_id!r} come to the same "
-                "tokens with this model, so their probability would count twice; keep one of them."
+                f"Options {earlier.text!r} and {option.text!r} of question {question_id!r} come to the same tokens "
+                "with this model, so their probability would count twice; keep one of them."
             )
 
 

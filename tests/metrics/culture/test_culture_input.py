@@ -164,6 +164,13 @@ def test_surface_forms_of_one_place_add_up_unless_the_best_is_asked_for():
     assert best["mass"].tolist() == pytest.approx([0.7, 0.7])  # what the listed answers hold, whichever form is read
 
 
+def test_a_surface_form_with_the_tokens_of_another_counts_once():
+    table = pd.DataFrame({"question_id": "q", "option": range(3), "text": ["a", "A", "b"], "role": "none"})
+    table["value"], table["logprob"] = [1.0, 1.0, 2.0], np.log(0.3)
+    assert culture.responses(table.assign(duplicate=[False, True, False]))["p"].tolist() == pytest.approx([0.5, 0.5])
+    assert culture.responses(table.assign(duplicate=False))["p"].tolist() == pytest.approx([2 / 3, 1 / 3])
+
+
 def test_shown_order_never_matters_twice():
     table = pd.DataFrame({"question_id": ["q"] * 3, "option": [0, 1, 2], "text": list("abc"), "role": "none"})
     table["value"], table["logprob"] = [2.0, 1.0, 0.0], np.log([0.5, 0.3, 0.2])

@@ -1,7 +1,8 @@
 """Reading a survey answer: one distribution over the scale per question, whatever order and labels were shown.
 
 An option's `value` is its place on the item's own scale. Rows of a question with one value are surface forms of one
-answer and add up, so a distribution is in the item's base order by construction and nothing is ever flipped back.
+answer and add up, those with the same tokens once, so a distribution is in the item's base order by construction and
+nothing is ever flipped back.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ def responses(answers: pd.DataFrame, alias: Alias = "sum", normalisation: Normal
         name = answers["question_id"].iloc[int(bad.argmax())]
         raise InputError(f"Question {name!r} has an option without a value, so no place on a scale; give it one.")
     raw = answers["logprob"].to_numpy(np.float64)
+    if "duplicate" in answers:  # a form with the tokens of an earlier one is that form
+        raw = np.where(answers["duplicate"].to_numpy(bool), -np.inf, raw)
     frame = pd.DataFrame({"block": block, "value": value, "slot": answers["option"].to_numpy(), "raw": np.exp(raw)})
     frame["weight"] = np.exp(_scores(answers, raw, normalisation, starts))
     refused = frame[refuses].groupby("block")["raw"].sum().reindex(range(len(starts)), fill_value=0.0).to_numpy()
