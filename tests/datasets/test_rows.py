@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.datasets.rows import Row, as_text, divided, number, read_columns, read_rows
+from workbench.datasets.row_formats import number
+from workbench.datasets.rows import Row, as_text, divided, read_columns, read_rows
 from workbench.errors import InputError
 
 COLUMNS = ("one", "two", "three")

@@ -68,7 +68,7 @@ def load_questions(
     """Questions of a benchmark or of a user's file.
 
     Args:
-        source: A name of `names()` or the path of a .csv or .jsonl file with the columns `question`, `correct` and
+        source: A name of `names()` or the path of a .csv, .jsonl or .json with the columns `question`, `correct` and
             `wrong`, and if wanted `abstain`, `subject`, `context` and any tags. `hub:<name>` takes the full data set
             from the hub where a part of it is embedded; a name that only the hub has needs no `hub:`.
         n: How many; None, or more than there are, takes all. The first 50 of a seed are among its first 100.
@@ -145,7 +145,7 @@ def find(name: str) -> Benchmark:
     """
     found = EMBEDDED.get(name) or HUB.get(name) or HUB.get(f"hub:{name}")
     if found is None:
-        raise unknown("benchmark", name, [*EMBEDDED, *HUB, "or the path of a .csv or .jsonl file"])
+        raise unknown("benchmark", name, [*EMBEDDED, *HUB, "or the path of a .csv, .jsonl or .json file"])
     return found
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.datasets.referring import referring
-from workbench.datasets.rows import as_text, number
+from workbench.datasets.row_formats import number
+from workbench.datasets.rows import as_text
 from workbench.datasets.settings import user_settings, user_text
 from workbench.errors import InputError, unknown
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.datasets.items import Benchmark, Item, Record, choices, keyed, references
-from workbench.datasets.rows import number, read_rows
+from workbench.datasets.row_formats import number
+from workbench.datasets.rows import read_rows
 from workbench.errors import InputError
 from workbench.questions import Option
 

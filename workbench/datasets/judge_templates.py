@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from workbench.datasets.rows import number
+from workbench.datasets.row_formats import number
 from workbench.datasets.settings import user_settings, user_text
 from workbench.errors import InputError, unknown
 from workbench.questions import Option
@@ -16,6 +16,7 @@ from workbench.questions import Option
 Kind = Literal["pointwise", "pairwise", "checklist"]
 WRITTEN = Path(__file__).parent / "written" / "judges"
 PLACEHOLDERS = ("question", "answer", "answer_a", "answer_b", "reference", "rubric", "item", "low", "high")
+SETTINGS = ("kind", "scale", "labels")
 NEEDED: dict[Kind, tuple[str, ...]] = {
     "pointwise": ("answer",),
     "pairwise": ("answer_a", "answer_b"),
@@ -85,6 +86,10 @@ def load_template(source: str | Path, scale: tuple[int, int] | None = None, **la
             f"{path.name} needs three parts between lines of ---: settings with a kind ({', '.join(get_args(Kind))}), "
             "the prompt, the cue."
         )
+    if strange := [str(key) for key in settings if key not in SETTINGS]:
+        raise unknown("setting", strange[0], list(SETTINGS), f" of {path.name}")
+    if "scale" in settings and "labels" in settings:
+        raise InputError(f"{path.name} has a scale and labels; keep one of them.")
     scale = scale or (_ends(settings["scale"]) if "scale" in settings and not labels else None)
     found = _scale_labels(scale) if scale else _valued(labels or settings.get("labels"), path.name)
     template = Template(path.stem, settings["kind"], parts[1].strip(), parts[2].strip(), found, scale)
@@ -125,6 +130,16 @@ def _scale_labels(scale: Sequence[Any]) -> dict[str, float]:
 def _check(template: Template) -> None:
     """Refuse placeholders that are missing or unknown, and labels that say nothing."""
     found = re.findall(r"\{(\w+)\}", template.prompt)
+    own = {name for names in NEEDED.values() for name in names} - set(NEEDED[template.kind])
+    empty = own if template.scale else {*own, "low", "high"}
+    for mark, name in re.findall(r"(\{[{\s]*(\w+)[\s}]*\})", template.prompt):
+        if name in PLACEHOLDERS and mark != f"{{{name}}}":
+            raise InputError(f"Template {template.name!r} has {mark!r} where {{{name}}} is meant; write it so.")
+        if name in empty:
+            why = "has no scale" if name in ("low", "high") else f"is {template.kind}"
+            raise InputError(f"Template {template.name!r} {why}, and nothing fills {{{name}}}; take it out.")
+    if filled := [name for name in re.findall(r"\{\W*(\w+)\W*\}", template.cue) if name in PLACEHOLDERS]:
+        raise InputError(f"Template {template.name!r} has {{{filled[0]}}} in its cue; put it into the prompt.")
     for name in found:
         if name not in PLACEHOLDERS:
             raise unknown("placeholder", name, list(PLACEHOLDERS), f" in template {template.name!r}")

@@ -31,7 +31,7 @@ def file_cases(path: Path, format: str | None, scale: tuple[float, float] | None
     if format:
         made = [(row, case) for row in read_rows(path) if (case := _published(row, format, dropped))]
         return _apart(made, dropped)
-    rows = read_rows(path, ("question",), what="cases")
+    rows = read_rows(path, ("question",), what="cases", known=(*COLUMNS, "case"))
     columns = dict.fromkeys(name for row in rows for name in row)
     pairs = {"answer_a", "answer_b"} <= set(columns)
     if pairs == ("answer" in columns):
@@ -77,6 +77,8 @@ def _pair(row: Row) -> Case:
     if (key := preferred.strip().lower()) not in PREFERRED:
         raise row.wrong(f"preferred is {preferred!r}; write A, B, tie, or nothing.")
     answers = (_answer(row, "answer_a"), _answer(row, "answer_b"))
+    if answers[0] == answers[1]:
+        raise row.wrong("answer_a and answer_b are the same text; delete the row.")
     return Case(_question(row), answers, PREFERRED[key], **_extras([row]))
 
 
@@ -90,6 +92,12 @@ def _group(rows: Sequence[Row], scale: tuple[float, float] | None) -> Case:
             )
     ratings = tuple(_marks(row, scale) for row in rows)
     answers = tuple(_answer(row, "answer") for row in rows)
+    for i, row in enumerate(rows):
+        if (first := answers.index(answers[i])) < i:
+            raise row.wrong(
+                f"the same question and answer as in {_place(rows[first])}; delete one, and write marks of several "
+                "people in one row."
+            )
     return Case(_question(rows[0]), answers, ratings=ratings, **_extras(rows))
 
 
@@ -119,6 +127,9 @@ def _marks(row: Row, scale: tuple[float, float] | None) -> tuple[float, ...]:
 
 def _extras(rows: Sequence[Row]) -> dict[str, Any]:
     """What belongs to a case: written in one of its rows or in all, and tags that are the same in all."""
+    for row in rows:
+        if any(not text.removeprefix("!").strip() for text in row.texts("checklist")):
+            raise row.wrong("checklist holds a `!` without a requirement; write one behind it.")
     tags = {
         name: row.tag(name)
         for row in rows[:1]

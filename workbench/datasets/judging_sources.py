@@ -233,7 +233,7 @@ def _source_cases(
     name: str, subset: str | None, revision: str | None, dropped: Counter[str]
 ) -> tuple[list[Case], Origin, str]:
     if name not in SOURCES:
-        raise unknown("set of cases", name, [*SOURCES, "or the path of a .csv or .jsonl file"])
+        raise unknown("set of cases", name, [*SOURCES, "or the path of a .csv, .jsonl or .json file"])
     source = SOURCES[name]
     parts = source.subsets if subset == "all" else (subset or source.subsets[0],)
     found: list[Case] = []

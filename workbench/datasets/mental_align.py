@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbench.datasets.rows import columns_of, number, read_rows
+from workbench.datasets.row_formats import number
+from workbench.datasets.rows import columns_of, read_rows
 from workbench.errors import InputError
 
 ATTRIBUTES = ("Guidance", "Informativeness", "Relevance", "Safety", "Empathy", "Helpfulness", "Understanding")

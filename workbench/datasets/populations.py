@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.datasets.countries import country as country_name
 from workbench.datasets.countries import country_of_number
-from workbench.datasets.rows import Row, number, numbers, read_columns, read_rows
+from workbench.datasets.row_formats import number
+from workbench.datasets.rows import Row, numbers, read_columns, read_rows
+from workbench.datasets.spelling import check_names
 from workbench.datasets.survey_files import named
 from workbench.datasets.surveys import Instrument, SurveyItem
 from workbench.errors import InputError, unknown
@@ -62,7 +64,13 @@ def load_shares(path: str | Path, instrument: Instrument, renormalise: bool = Fa
         level = _level(items[name], row)
         rows.append({"item": name, "group": row.needed("group"), "level": level, "share": share})
     with named(file_path.name):
-        return check_shares(pd.DataFrame(rows), renormalise)
+        found = check_shares(pd.DataFrame(rows), renormalise)
+        free = found[[not items[name].scale for name in found["item"]]]["level"].max()
+        last = found.drop_duplicates(["item", "group"], keep="last")
+        for name, group, level in zip(last["item"], last["group"], last["level"]):
+            if level < (len(items[name].scale) - 1 if items[name].scale else free):
+                raise InputError(f"Item {name!r} lacks an option for group {group!r}; write 0 where nobody chose.")
+        return found
 
 
 def check_shares(table: pd.DataFrame, renormalise: bool = False) -> pd.DataFrame:
@@ -73,6 +81,7 @@ def check_shares(table: pd.DataFrame, renormalise: bool = False) -> pd.DataFrame
     if (twice := table.duplicated([*keys, "level"])).any():
         row = table[twice].iloc[0]
         raise InputError(f"Item {row['item']!r} has option {row['level'] + 1} twice for group {row['group']!r}.")
+    check_names(table["group"].unique(), "A group")
     grouped = table.groupby(keys)["level"]
     if (short := grouped.transform("size") != grouped.transform("max") + 1).any():
         row = table[short].iloc[0]
@@ -116,6 +125,7 @@ def load_microdata(
     data, w = _microdata(Path(path).expanduser(), [*items, group], weight)
     data, w = data[there := data[group].str.strip().ne("")], w[there]
     left_out = Counter({"respondents without a group": int((~there).sum())})
+    check_names(data[group].str.strip().unique(), f"{Path(path).name}: a group in {group!r}")
     names, groups = np.unique(data[group].str.strip().to_numpy(str), return_inverse=True)
     rows: list[dict[str, Any]] = []
     for item, codes in items.items():
@@ -151,7 +161,7 @@ def _places(texts: Iterable[str], codes: Sequence[float] | Sequence[str]) -> dic
         text: place
         for text, value in known.items()
         for place, code in enumerate(codes)
-        if (text == code if isinstance(code, str) else value is not None and value == code)
+        if (text.strip() == code.strip() if isinstance(code, str) else value is not None and value == code)
     }
 
 

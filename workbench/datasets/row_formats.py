@@ -17,6 +17,7 @@ from typing import Any
 from workbench.errors import InputError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 BLANK = re.compile(r"[ \t\r\n]*")
 SPACED_QUOTE = re.compile(r'(^|[,;\t])[ \t]+"(?![",;\t\r\n]|$)')
 SIGNATURES = {
@@ -44,6 +45,19 @@ class Written(float):
 
     def __str__(self) -> str:
         return self.text
+
+
+def number(value: object) -> float | None:
+    """The finite number that a value is or that a text writes in digits, and None for anything else ("nan", "1_0")."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        found = float(value) if NUMBER.fullmatch(value := value.strip()) else math.nan
+    elif isinstance(value, int | float):
+        found = float(value)
+    else:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def text_lines(path: Path) -> Iterator[str]:

@@ -7,7 +7,6 @@ A row ends at a line feed, a carriage return or both, and at no other character.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
-from workbench.datasets.row_formats import SEPARATORS, csv_cells, json_array, json_lines, not_utf8
+from workbench.datasets.row_formats import SEPARATORS, csv_cells, json_array, json_lines, not_utf8, number
+from workbench.datasets.spelling import bare
 from workbench.errors import InputError, unknown
 from workbench.questions import Tag
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 TYPED = (".parquet", ".xlsx", ".jsonl", ".json")
 """Ends of the names of files that are no CSV."""
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,26 +114,13 @@ class Row(Mapping[str, Any]):
             InputError: It is a list or an object.
         """
         value = self.cells.get(column)
-        if value is None or value == "":
-            return None
-        if isinstance(value, str | bool | int):
+        if isinstance(value, str):
+            return value.strip() or None
+        if value is None or isinstance(value, bool | int):
             return value
         if isinstance(value, float):
             return float(value)
         raise self.wrong(f"{column} holds {type(value).__name__}; a tag is one text or number.")
-
-
-def number(value: object) -> float | None:
-    """The finite number that a value is or that a text writes in digits, and None for anything else ("nan", "1_0")."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        found = float(value) if NUMBER.fullmatch(value := value.strip()) else math.nan
-    elif isinstance(value, int | float):
-        found = float(value)
-    else:
-        return None
-    return found if math.isfinite(found) else None
 
 
 def as_text(value: object) -> str:
@@ -167,13 +153,15 @@ def read_rows(
     separator: str = ",",
     comments: bool = False,
     header: Sequence[str] | None = None,
+    known: Collection[str] = (),
 ) -> list[Row]:
     """The rows of a file; see `iterate`.
 
     Raises:
         InputError: As there, or the file holds no row.
     """
-    found = list(iterate(path, needed, optional, what=what, separator=separator, comments=comments, header=header))
+    how: dict[str, Any] = {"what": what, "separator": separator, "comments": comments, "header": header, "known": known}
+    found = list(iterate(path, needed, optional, **how))
     if not found:
         columns = f", with the columns {', '.join(needed)}" if needed else ""
         raise InputError(f"{path.name} holds no rows; write one{columns} for each{f' of the {what}' if what else ''}.")
@@ -225,6 +213,7 @@ def iterate(
     separator: str = ",",
     comments: bool = False,
     header: Sequence[str] | None = None,
+    known: Collection[str] = (),
 ) -> Iterator[Row]:
     """The rows of a file, one by one.
 
@@ -236,6 +225,7 @@ def iterate(
         separator: Between the cells of a CSV.
         comments: Whether lines of a CSV that begin with # are skipped.
         header: Names of the columns of a CSV that has no header.
+        known: Columns that have a meaning, of those that are taken with None.
 
     Raises:
         InputError: The file cannot be read, is no UTF-8, or a row is not well formed or has more or fewer cells than
@@ -243,15 +233,16 @@ def iterate(
     """
     kind = path.suffix.lower()
     wanted = None if optional is None else {*needed, *optional}
+    meant = {*needed, *(optional or ()), *known}
     with _readable(path, what):
         if kind == ".parquet":
-            yield from _parquet(path, needed, wanted)
+            yield from _parquet(path, needed, wanted, meant)
         elif kind == ".xlsx":
-            yield from _sheet(path, needed)
+            yield from _sheet(path, needed, meant)
         elif kind in (".jsonl", ".json"):
-            yield from _objects(path, needed, kind == ".json")
+            yield from _objects(path, needed, meant, kind == ".json")
         else:
-            yield from _csv(path, needed, wanted, separator, comments, header)
+            yield from _csv(path, needed, wanted, meant, separator, comments, header)
 
 
 def columns_of(path: Path) -> list[str]:
@@ -284,15 +275,16 @@ def _csv(
     path: Path,
     needed: Sequence[str],
     wanted: Collection[str] | None,
+    meant: Collection[str],
     separator: str,
     comments: bool,
     header: Sequence[str] | None,
 ) -> Iterator[Row]:
     rows = csv_cells(path, separator, comments)
-    if header is None:
+    if named := header is None:
         _, cells = next(rows, (0, []))
         header = [name.strip() for name in cells]
-        _check_header(path.name, header, needed, wanted, separator)
+        _check_header(path.name, header, needed, wanted, meant, separator)
     taken = [(i, name) for i, name in enumerate(header) if wanted is None or name in wanted]
     for line, cells in rows:
         if len(cells) != len(header):
@@ -301,21 +293,33 @@ def _csv(
                 f"{path.name}, line {line} has {counted}; put text with {SEPARATORS[separator]} in double quotes, and "
                 "write an empty cell for what is missing."
             )
+        if named and len(header) > 1 and [cell.strip() for cell in cells] == header:
+            raise InputError(f"{path.name}, line {line} is the header again; delete it.")
         yield Row({name: cells[i] for i, name in taken}, f"{path.name}, line {line}", bars=True)
 
 
 def _check_header(
-    name: str, header: Sequence[str], needed: Sequence[str], wanted: Collection[str] | None, separator: str
+    name: str,
+    header: Sequence[str],
+    needed: Sequence[str],
+    wanted: Collection[str] | None,
+    meant: Collection[str],
+    separator: str,
 ) -> None:
     if not header:
         raise InputError(f"{name} is empty; write a header with the columns {', '.join(needed) or 'it should have'}.")
+    if header[0].lower().startswith("sep="):
+        raise InputError(
+            f"{name} begins with a line {header[0]!r} for a spreadsheet; delete it, and save the file with "
+            f"{SEPARATORS[separator]} between the cells."
+        )
     for other, said in SEPARATORS.items():
         if len(header) == 1 and other != separator and other in header[0]:
             raise InputError(
                 f"{name} is divided by {said}: its header is {header[0][:80]!r}; save it with {SEPARATORS[separator]} "
                 "between the cells."
             )
-    _check_needed(name, header, needed)
+    _check_needed(name, header, needed, meant)
     for i, column in enumerate(header):
         if not column and (wanted is None or i == len(header) - 1):
             raise InputError(f"{name} has no name for column {i + 1}; name it in the header, or delete it in all rows.")
@@ -323,15 +327,19 @@ def _check_header(
             raise InputError(f"{name} has the column {column!r} twice; rename one.")
 
 
-def _check_needed(where: str, columns: Sequence[str], needed: Sequence[str]) -> None:
+def _check_needed(where: str, columns: Sequence[str], needed: Sequence[str], meant: Collection[str]) -> None:
     if missing := [repr(name) for name in needed if name not in columns]:
         if len(columns) > 40:
             raise unknown("column", next(name for name in needed if name not in columns), list(columns), f" of {where}")
         held = ", ".join(name if name.isprintable() else repr(name) for name in columns) or "none"
         raise InputError(f"{where} lacks the column {' and '.join(missing)}; it has {held}.")
+    absent = {bare(name): name for name in meant if name not in columns}
+    for column in columns:
+        if (name := absent.get(bare(column))) is not None:
+            raise InputError(f"{where} has a column {column!r} where {name!r} would be read; rename it.")
 
 
-def _objects(path: Path, needed: Sequence[str], array: bool) -> Iterator[Row]:
+def _objects(path: Path, needed: Sequence[str], meant: Collection[str], array: bool) -> Iterator[Row]:
     found = json_array(path) if array else json_lines(path)
     for line, value in found:
         where = f"{path.name}, line {line}"
@@ -339,18 +347,20 @@ def _objects(path: Path, needed: Sequence[str], array: bool) -> Iterator[Row]:
             raise InputError(f"{where} is a JSON array; write one object a line, without its brackets and commas.")
         if not isinstance(value, dict):
             raise InputError(f"{where} is not a JSON object; write {{...}} with the columns.")
-        _check_needed(where, list(value), needed)
+        _check_needed(where, list(value), needed, meant)
         yield Row(value, where)
 
 
-def _parquet(path: Path, needed: Sequence[str], wanted: Collection[str] | None) -> Iterator[Row]:
+def _parquet(
+    path: Path, needed: Sequence[str], wanted: Collection[str] | None, meant: Collection[str]
+) -> Iterator[Row]:
     """Rows of a Parquet file, numbered from 1, as texts."""
     from pyarrow import ArrowException, parquet
 
     try:
         with parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            _check_needed(path.name, names, needed)
+            _check_needed(path.name, names, needed, meant)
             taken = [name for name in names if wanted is None or name in wanted]
             table = file.read(taken).to_pydict()
     except ArrowException as error:
@@ -359,7 +369,7 @@ def _parquet(path: Path, needed: Sequence[str], wanted: Collection[str] | None) 
         yield Row(dict(zip(table, map(as_text, cells))), f"{path.name}, row {count}", bars=True)
 
 
-def _sheet(path: Path, needed: Sequence[str]) -> Iterator[Row]:
+def _sheet(path: Path, needed: Sequence[str], meant: Collection[str]) -> Iterator[Row]:
     """Rows of the first sheet of a workbook, as texts."""
     import pandas as pd
 
@@ -370,6 +380,6 @@ def _sheet(path: Path, needed: Sequence[str]) -> Iterator[Row]:
     except (ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"{path.name} cannot be read ({error}); save the sheet as CSV.") from None
     table.columns = table.columns.map(str).str.strip()
-    _check_needed(path.name, list(table.columns), needed)
+    _check_needed(path.name, list(table.columns), needed, meant)
     for line, cells in enumerate(table.itertuples(index=False), start=2):
         yield Row(dict(zip(table.columns, cells)), f"{path.name}, line {line}", bars=True)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.datasets.rows import Row, read_rows
+from workbench.datasets.rows import Row, columns_of, read_rows
+from workbench.datasets.spelling import bare, check_names
 from workbench.datasets.surveys import OWN, SCALES, Instrument, Persona, SurveyItem
 from workbench.errors import InputError, unknown
 
@@ -50,10 +51,20 @@ def load_instrument(source: str | Path = WBC24, licence: str = "the user's own")
     if str(source) == WBC24:
         return Instrument(WBC24, tuple(_written_items()), "Apache-2.0", WBC24_NOTE)
     path = Path(source).expanduser()
-    rows = read_rows(path, ["text"], COLUMNS, what="survey items")
+    rows = _item_rows(path)
     items = tuple(_item(row, number) for number, row in enumerate(rows, start=1))
     with named(path.name):
         return Instrument(path.stem, items, licence)
+
+
+def _item_rows(path: Path) -> list[Row]:
+    """The rows of a file of items; a column that turns items round and is none of `COLUMNS` is refused."""
+    rows, names = read_rows(path, ["text"], COLUMNS, what="survey items"), columns_of(path)
+    for name in names:
+        if "key" not in names and re.match(r"revers|key|cod(ed|ing)|direction|polarity|sign$", bare(name)):
+            raise InputError(f"{path.name} has a column {name!r}, which is not read; name it key, with 1 and -1.")
+    check_names(((row.text("dimension") or row.text("label")).strip() for row in rows), f"{path.name}: a dimension")
+    return rows
 
 
 def check_dimensions(instrument: Instrument) -> None:
@@ -95,7 +106,7 @@ def load_ipip(path: str | Path, points: int = 6) -> Instrument:
     if points not in ACCURACY:
         raise unknown("number of points", points, [str(known) for known in ACCURACY])
     file = Path(path).expanduser()
-    rows = list(enumerate(read_rows(file, ["text"], COLUMNS, what="survey items"), start=1))
+    rows = list(enumerate(_item_rows(file), start=1))
     found = [_item(row, number) for number, row in rows if row.number("key") != 0]
     items = [replace(item, text=ACCURATE.format(_sentence(item.text)), scale=ACCURACY[points]) for item in found]
     note = f"{len(rows) - len(items)} items with key 0, which no scale is scored by, are left out."
@@ -156,6 +167,7 @@ def load_personas(path: str | Path) -> list[Persona]:
         if (name := row.needed("name")) in found:
             raise row.wrong(f"the persona {name!r} stands a second time; keep one of its rows.")
         found[name] = Persona(name, row.needed("text"), "own")
+    check_names(found, "A persona")
     return list(found.values())
 
 

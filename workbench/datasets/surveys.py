@@ -96,8 +96,10 @@ class Instrument:
 
     def __post_init__(self) -> None:
         ids = [item.id for item in self.items]
-        if not ids or len(set(ids)) < len(ids):
-            raise InputError(f"Instrument {self.name!r} has no items or an id twice; give each item its own id.")
+        if twice := [name for name in ids if ids.count(name) > 1]:
+            raise InputError(f"Instrument {self.name!r} has an id twice, {twice[0]!r}; give each item its own id.")
+        if not ids:
+            raise InputError(f"Instrument {self.name!r} has no items; give it one.")
 
     def __len__(self) -> int:
         return len(self.items)

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from workbench.datasets.dictionaries import Column, Task, find_code, read_task
-from workbench.datasets.rows import TYPED, as_text, number, numbers, read_columns
+from workbench.datasets.row_formats import number
+from workbench.datasets.rows import TYPED, as_text, numbers, read_columns
+from workbench.datasets.spelling import check_names, seen
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
@@ -47,6 +49,7 @@ class Table:
             values = _numbers(self.rows[str(group["column"])], "to divide groups")
             return [group["says"][int(each)] for each in values > float(group["above"])]
         column = next((column for column in self.task.columns if column.name == group), Column(str(group), str(group)))
+        check_names(self.rows[group].str.strip().unique() if not column.values else (), f"A group in {group!r}")
         return [
             column.text(value, f" in data row {row + 1} of those used") for row, value in enumerate(self.rows[group])
         ]
@@ -266,6 +269,11 @@ def _labels(values: pd.Series, target: Mapping[str, Any]) -> np.ndarray:
     given = target["positive"]
     wanted = [str(each) for each in (given if isinstance(given, list) else [given])]
     positive = {cell for cell in there.unique() if find_code(cell, wanted) is not None}
+    meant = {seen(each).casefold() for each in (*wanted, *positive)}
+    if alike := [cell for cell in there.unique() if cell not in positive and seen(cell).casefold() in meant]:
+        raise InputError(
+            f"{where} holds {alike[0]!r}, which is not {', '.join(wanted)} as written; mend it or list it."
+        )
     if not positive:
         held = ", ".join(sorted(set(there))[:8])
         raise InputError(f"{where} never holds {', '.join(wanted)}; it holds {held}.")

@@ -193,4 +193,6 @@ def _own_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     for row in rows:
         for name in columns:
             row.needed(name)
+        if {"chosen", "rejected"} <= set(columns) and row.text("chosen") == row.text("rejected"):
+            raise row.wrong("chosen and rejected are the same text; delete the row.")
     return [{**row, **{name: row.text(name) for name in columns}} for row in rows]

@@ -1,4 +1,4 @@
-"""Questions a user writes: a .csv or .jsonl file with the columns `question`, `correct` and `wrong`."""
+"""Questions a user writes: a .csv, .jsonl or .json file with the columns `question`, `correct` and `wrong`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 from workbench.datasets.items import Item, choices, set_apart
 from workbench.datasets.rows import Row, read_rows
+from workbench.datasets.spelling import check_names, seen
 
-SUFFIXES = (".csv", ".jsonl")
+SUFFIXES = (".csv", ".jsonl", ".json")
 NEEDED = ("question", "correct", "wrong")
 LISTS = ("correct", "wrong", "abstain")
 KNOWN = (*NEEDED, "abstain", "subject", "context")
@@ -24,13 +25,14 @@ def read_items(path: Path) -> list[Item]:
         InputError: The first thing that is wrong, with its line and how to mend it.
     """
     items: list[Item] = []
-    seen: dict[str, str] = {}
-    for row in read_rows(path, NEEDED, what="questions"):
+    earlier: dict[str, str] = {}
+    for row in read_rows(path, NEEDED, what="questions", known=KNOWN):
         _check_columns(row)
         made = _item(row)
-        if (item := set_apart(made, seen, row.where)) is None:
-            raise row.wrong(f"the same question and options as {seen[made.exact].rpartition(', ')[2]}; delete one.")
+        if (item := set_apart(made, earlier, row.where)) is None:
+            raise row.wrong(f"the same question and options as {earlier[made.exact].rpartition(', ')[2]}; delete one.")
         items.append(item)
+    check_names((str(item.tags["subject"]) for item in items if item.tags.get("subject")), f"{path.name}: a subject")
     return items
 
 
@@ -52,16 +54,16 @@ def _item(row: Row) -> Item:
         if not values and name in NEEDED:
             raise row.wrong(f"{name} is empty; fill it in or delete the row.")
         for text in values:
-            if roles.setdefault(text, name) != name:
-                raise row.wrong(f"{text!r} is listed both as {roles[text]} and as {name}; keep one of them.")
-        if len(set(values)) < len(values):
+            if roles.setdefault(seen(text), name) != name:
+                raise row.wrong(f"{text!r} is listed both as {roles[seen(text)]} and as {name}; keep one of them.")
+        if len(set(map(seen, values))) < len(values):
             raise row.wrong(f"{name} lists the same text twice; keep one of them.")
     return Item(
         question,
         choices(texts["correct"], texts["wrong"]),
         context=row.text("context").strip(),
         tags={
-            name: row.tag(name) if name != "subject" else row.text(name) or None
+            name: row.tag(name) if name != "subject" else row.text(name).strip() or None
             for name in row
             if name not in KNOWN or name == "subject"
         },

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 from workbench.datasets.rows import Row as FileRow
 from workbench.datasets.rows import read_rows
+from workbench.datasets.spelling import check_names
 from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
 
@@ -97,6 +98,7 @@ def value_prompts(
     rows = _rows("topics.csv") if source == "written" else _user_rows(Path(source))
     found = [ValuePrompt(**row) for row in rows]
     known = list(dict.fromkeys(prompt.topic for prompt in found))
+    check_names(known, "A topic")
     for name in topics or []:
         if name not in known:
             raise unknown("topic", name, known)
@@ -104,8 +106,11 @@ def value_prompts(
     for topic in topics or known:
         part = [prompt for prompt in found if prompt.topic == topic]
         kept += part if per_topic is None else part[:per_topic]
-    if not kept or len({prompt.id for prompt in kept}) < len(kept):
-        raise InputError(f"{source} gives no prompt, or one id twice; every prompt needs an id of its own.")
+    ids = [prompt.id for prompt in kept]
+    if twice := [name for name in ids if ids.count(name) > 1]:
+        raise InputError(f"{Path(source).name} has the id {twice[0]!r} twice; every prompt needs an id of its own.")
+    if not kept:
+        raise InputError(f"{Path(source).name} gives no prompt; take more per topic.")
     return kept
 
 
@@ -194,7 +199,13 @@ def labelled_sentences(path: str | Path) -> list[Row]:
         InputError: There is no such file, or a row lacks a text or a label.
     """
     rows = read_rows(Path(path).expanduser(), ("text", "label"), ("group",), what="labelled sentences")
-    return [{"text": _full(row, "text"), "label": row.needed("label"), "group": row.text("group")} for row in rows]
+    for row in rows:
+        if row.needed("label") not in ("safe", "unsafe"):
+            raise row.wrong(f"the label is {row.text('label')!r}; write safe or unsafe.")
+    check_names((row.text("group").strip() for row in rows), "A group of sentences")
+    return [
+        {"text": _full(row, "text"), "label": row.needed("label"), "group": row.text("group").strip()} for row in rows
+    ]
 
 
 def _asked(prompt: ValuePrompt) -> str:
@@ -209,7 +220,7 @@ def _user_rows(path: Path) -> list[Row]:
     rows = read_rows(path.expanduser(), ("topic", "question"), ("id", "policy", "pro", "con"), what="value prompts")
     return [
         {
-            "id": row.text("id") or f"{path.stem}-{number}",
+            "id": row.text("id").strip() or f"{path.stem}-{number}",
             "topic": row.needed("topic"),
             "question": _full(row, "question"),
             **{name: row.text(name) for name in ("policy", "pro", "con")},
