@@ -185,6 +185,7 @@ def test_yes_and_no_are_words_without_quotes(files):
         (CSV, {"question": None}, "needs a text as 'question'"),
         (CSV, {"features": ["height"]}, "Unknown column 'height' of columns.yaml"),
         (CSV, {"choices": ["Yes"]}, "two choices"),
+        (CSV, {"choices": ["None of the above", "Yes"]}, "a choice refers to the other one"),
         (CSV, {"keep": {"years": [90, None]}}, "No row is left"),
         ("", {}, "rows.csv is empty"),
     ],

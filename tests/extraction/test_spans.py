@@ -100,11 +100,31 @@ def test_score_texts_gives_each_token_its_characters(cache):
     assert "".join(token for (token, _), _ in groupby(zip(row.tokens, row.start))) == HARD
 
 
+class Python:
+    """A tokenizer without offsets, of these pieces."""
+
+    is_fast = False
+
+    def __init__(self, *pieces):
+        self.pieces = pieces
+
+    def convert_ids_to_tokens(self, ids):
+        return list(self.pieces)
+
+
 def test_what_cannot_be_placed_is_none_not_a_guess():
-    class Python:
-        is_fast = False
+    assert spans(Python("ann"), "ANN", [0]) is None and spans(Python("ann"), "ann", [0]) == [(0, 3)]
 
-        def convert_ids_to_tokens(self, ids):
-            return ["ann"]
 
-    assert spans(Python(), "ANN", [0]) is None and spans(Python(), "ann", [0]) == [(0, 3)]
+def test_tokens_that_overlap_in_a_character_cover_it_together():
+    """A token can hold a space and the first byte of what follows, as in GPT-2 and tiktoken."""
+    assert spans(Python(b"a", b" \xe6", b"\x97", b"\xa5x", b"y"), "a 日xy", [0] * 5) == [
+        *[(0, 1)],
+        *[(1, 4)] * 3,
+        *[(4, 5)],
+    ]
+    assert spans(Python("aĠ", "æ", "ĹĊ"), "a é", [0] * 3) is None
+
+
+def test_a_space_that_the_tokenizer_invents_belongs_to_no_token():
+    assert spans(Python("▁", "<0xC3>", "<0xA9>", "▁a"), "é a", [0] * 4) == [(0, 0), (0, 1), (0, 1), (1, 3)]

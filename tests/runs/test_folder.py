@@ -74,12 +74,14 @@ def test_notes_take_numbers_models_and_questions(run: CurrentRun, tmp_path: Path
             return {"fingerprint": "abc", "layers": np.int64(3)}
 
     questions = Questions([Question("q", (Option("a"),))], Origin("set", "v1", "MIT"), {"empty": 2})
-    run.note(model=Model(), data={"set": questions}, undefined=float("nan"), sizes=np.array([1, 2]))
+    ordered = Questions(questions, questions.origin, {}, {"in order": 1})
+    run.note(model=Model(), data={"set": questions, "ordered": ordered}, undefined=float("nan"), sizes=np.array([1, 2]))
     run.note(seed=1)
     run.note(seed=2)
     facts = read_notes(tmp_path)["facts"]
     assert facts["model"] == {"fingerprint": "abc", "layers": 3}
     assert facts["data"]["set"] == {"name": "set", "revision": "v1", "licence": "MIT", "n": 1, "dropped": {"empty": 2}}
+    assert facts["data"]["ordered"]["noted"] == {"in order": 1}
     assert (facts["undefined"], facts["sizes"], facts["seed"]) == (None, [1, 2], 2)
     with pytest.raises(InputError, match="Cannot keep note: odd: a object"):
         run.note(odd=object())

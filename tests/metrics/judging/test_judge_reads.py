@@ -98,6 +98,8 @@ def test_unread_and_low_mass_are_counted():
     assert reads.counts() == {"n_total": 3, "n_unparsed": 1, "n_low_mass": 2, "n_top_k": 2, "n_undecided": 0}
     assert np.isnan(reads.p[1]).all()
     assert reads.low_mass.tolist() == [False, True, True]
+    odd = label_reads(table([{"A": (1, mass), "B": (-1, 0.0)} for mass in (0.9, 0.8, 0.9, 0.19)]))
+    assert odd.low_mass.tolist() == [False, False, False, True]  # under a quarter of the median
 
 
 @pytest.mark.parametrize(
