@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import doors_adapters
 import doors_gguf  # noqa: F401
+import doors_settings  # noqa: F401
 import doors_tokenizers  # noqa: F401
 import doors_weights  # noqa: F401
 import pytest

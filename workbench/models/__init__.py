@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def check_name(source: str, here: Path = Path()) -> None:
         server.parse(source)
         return
     base, adapter = split_adapter(source, here)
-    path = here / Path(base).expanduser()
+    path = _path(base, here)
     if not (base and (base == embedded.NAME or path.is_dir())):
         _refuse_unless_hub_id(base, is_file=path.is_file())
     if base != source and not adapter:
@@ -191,7 +192,7 @@ def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
 
 def _folder_of(base: str, allow_pickle: bool) -> tuple[Path, str, str]:
     """Folder, revision and note of a model source."""
-    path = Path(base).expanduser()
+    path = _path(base)
     if base == embedded.NAME:
         return embedded.located(), f"{embedded.SMOLLM2.name} {embedded.SMOLLM2.version}", embedded.NOTE
     if base and path.is_dir():
@@ -222,16 +223,34 @@ def _refuse_unless_hub_id(base: str, is_file: bool) -> None:
 
 def _exists(here: Path, path: str) -> bool:
     try:
-        return bool(path) and (here / Path(path).expanduser()).exists()
-    except (OSError, ValueError, RuntimeError):
+        return bool(path) and _path(path, here).exists()
+    except (InputError, OSError, ValueError):
         return False
+
+
+def _path(name: str, here: Path = Path()) -> Path:
+    """A name as a path; a `~` that begins no home folder is a character like any other.
+
+    Raises:
+        InputError: If it is too long for one.
+    """
+    path = Path(name)
+    with suppress(RuntimeError):
+        path = path.expanduser()
+    try:
+        (here / path).is_dir()
+    except OSError as error:
+        raise InputError(
+            f"{name[:60]!r} cannot be looked up as a folder ({error.strerror}); check the name."
+        ) from error
+    return here / path
 
 
 def _adapter(path: str, base: list[Path]) -> Path:
     """The folder of an adapter; one trained here from another model than `base` is refused."""
     if not path:
         raise InputError("The name of an adapter's folder is missing behind the '#'; write BASE#FOLDER.")
-    folder = Path(path).expanduser()
+    folder = _path(path)
     for needed in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / needed).is_file():
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ import numpy as np
 from workbench.errors import InputError
 from workbench.models import proof
 from workbench.models.model import Model, context_length_of
-from workbench.models.weights import chat_template_of
+from workbench.models.tokenizers import PROBES
+from workbench.models.weights import chat_template_of, headers, read_json, unread
 
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 """Files by which a folder has a tokenizer of its own."""
@@ -21,6 +23,8 @@ SCALED = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B")
 """Parameters of an adapter whose change of the weights can be made stronger or weaker."""
 REWRITES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initialisations of LoRA that change the base model's weights when the adapter is laid on."""
+TRAINING = re.compile(r"(^|_)(lr|dropout|seed|version|dtype)(_|$)")
+"""Settings of an adapter's training that decide no number."""
 TOLERANCE = {"bfloat16": 0.5, "float16": 0.5}
 """Nats that merging may move a probe's sum by, of which half precision rounds the weights; 1e-3 in float32."""
 
@@ -37,7 +41,14 @@ def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
     from peft import PeftModel
 
     config = _config(model)
-    shown = f"Adapter {str(model.adapter)!r}"
+    assert model.adapter is not None
+    shown, file = f"Adapter {str(model.adapter)!r}", model.adapter / "adapter_model.safetensors"
+    for key, stored in headers([file]).items():
+        if "lora_" in key and stored.dtype not in proof.WHOLE:
+            raise InputError(
+                f"{shown} stores {key} as {stored.dtype}, and PEFT knows no scale for it; convert the adapter to "
+                "float32."
+            )
     text = network.config.get_text_config()
     probes = proof.probes(text.vocab_size, context_length_of(network.config, model.name))
     own = len(probes)
@@ -76,7 +87,7 @@ def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
     if tied and not _tied(merged):
         merged.config.get_text_config().tie_word_embeddings = merged.config.tie_word_embeddings = False
     said = "head and embedding are no longer tied, the adapter changes one of them" if tied > _tied(merged) else ""
-    _say(merged, model, effect, moved, [said, _base_named(config, model)])
+    _say(merged, model, effect, moved, [said, _base_named(config, model), unread(model.adapter, [file])])
     return merged
 
 
@@ -94,7 +105,7 @@ def with_tokenizer(tokenizer: Any, model: Model, read: Callable[[Path], Any]) ->
     assert model.adapter is not None
     template, of_base = chat_template_of(model.adapter), tokenizer.chat_template
     if any((model.adapter / name).is_file() for name in VOCABULARIES):
-        before = tokenizer.get_vocab()
+        before, of_probes = tokenizer.get_vocab(), tokenizer(list(PROBES))["input_ids"]
         tokenizer = read(model.adapter)
         known = tokenizer.get_vocab()
         if other := [token for token, number in before.items() if known.get(token) != number]:
@@ -104,6 +115,8 @@ def with_tokenizer(tokenizer: Any, model: Model, read: Callable[[Path], Any]) ->
             )
         if len(known) > len(before):
             model.add_note(f"the adapter's tokenizer adds {len(known) - len(before)} tokens")
+        elif tokenizer(list(PROBES))["input_ids"] != of_probes:
+            model.add_note("the adapter's tokenizer reads some texts otherwise than the base model's")
         tokenizer.chat_template = tokenizer.chat_template or of_base
     elif template is not None:
         tokenizer.chat_template = template
@@ -133,8 +146,31 @@ def _config(model: Model) -> Any:
             "model's own weights; convert it to a plain LoRA (save_pretrained with "
             "path_initial_model_for_weight_conversion)."
         )
+    assert model.adapter is not None
+    _check_settings(config, read_json(model.adapter / "adapter_config.json"), str(model.adapter))
     config.inference_mode = True
     return config
+
+
+def _check_settings(config: Any, written: dict[str, Any], adapter: str) -> None:
+    """Refuse settings that PEFT would leave out, or put in of its own, where they may change numbers."""
+    fields = type(config).__dataclass_fields__
+    if "lora_alpha" in fields and "lora_alpha" not in written:
+        raise InputError(
+            f"adapter_config.json of {adapter!r} has no lora_alpha, so nobody knows how strong the adapter is; write "
+            "the value it was trained with."
+        )
+    for key, value in written.items():
+        if value and key not in fields and not TRAINING.search(key):
+            raise InputError(
+                f"adapter_config.json of {adapter!r} sets {key} to {str(value)[:40]}, which this version of PEFT does "
+                "not know and leaves out; update peft, or remove the setting if it changes no number."
+            )
+    if written.get("alora_invocation_tokens"):
+        raise InputError(
+            f"Adapter {adapter!r} acts behind its alora_invocation_tokens alone, so it cannot be merged; only adapters "
+            "that act on the whole text can be read."
+        )
 
 
 def _token_indices(config: Any) -> Iterator[tuple[int, ...]]:

@@ -14,7 +14,8 @@ from workbench.models import fingerprint as fingerprints
 from workbench.models import proof, tokenizers
 from workbench.models.adapters import with_adapter, with_tokenizer
 from workbench.models.model import Model, check_evaluating
-from workbench.models.weights import headers, weight_files
+from workbench.models.settings import check_settings
+from workbench.models.weights import headers, read_json, weight_files
 
 
 def read_network(model: Model) -> Any:
@@ -42,7 +43,9 @@ def read_network(model: Model) -> Any:
             raise
         except Exception as error:
             raise InputError(f"Cannot load {model.name!r}: {_first_sentence(error)}") from error
-    network.workbench_note = proof.check_network(network, found, stored, model.name)
+    written = read_json(model.folder / "config.json")
+    said = proof.check_network(network, found, stored, written, model.name)
+    network.workbench_note = "; ".join(filter(None, (said, check_settings(network, written, model.name))))
     if model.device != "auto":
         try:
             network = network.to(model.device)
@@ -67,7 +70,9 @@ def read_tokenizer(model: Model) -> Any:
         with _quiet():
             try:
                 tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=model.trust_remote_code)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+            except MemoryError:
+                raise
+            except Exception as error:
                 raise InputError(f"Cannot load the tokenizer of {str(folder)!r}: {_first_sentence(error)}") from error
         model.add_note(tokenizers.proved(tokenizer, folder))
         return tokenizer
@@ -134,7 +139,12 @@ def hub_snapshot(
 
 
 def _first_sentence(error: BaseException) -> str:
+    """What a library says is wrong, in one sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, KeyError):
+        lines[0] = f"its files name {lines[0]}, which transformers does not know"
+    if lines[0].endswith(":"):
+        lines[0] += f" {lines[-1].strip()}"
     return lines[0].rstrip(".") + "."
 
 

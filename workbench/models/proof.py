@@ -37,19 +37,24 @@ HARMLESS = (
     ("pooling and next-sentence heads", r"(^|\.)(pooler\.dense|cls\.seq_relationship)\.(weight|bias)$", None),
 )
 """Weights that no causal language model reads: what they are, their names, and how many dimensions they must have."""
+WHOLE = ("F64", "F32", "F16", "BF16", "F")
+"""Types of numbers that are what they say, with no scale beside them; the last is a pickle's."""
 EXTRA_BLOCK = re.compile(r"(.*\.layers\.(\d+)\.)eh_proj\.weight")
 """Marks a block that predicts the token after next and stands behind the layers."""
 exact_sums: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
 """Log-probabilities of the probes in float32 by base plus adapter, for networks with a merged adapter."""
 
 
-def check_network(network: Any, found: dict[str, Any], stored: dict[str, Stored], name: str) -> str:
+def check_network(
+    network: Any, found: dict[str, Any], stored: dict[str, Stored], written: dict[str, Any], name: str
+) -> str:
     """Hold a network that was just read against the headers of its files.
 
     Args:
         network: As transformers built it.
         found: transformers' own account: missing, unexpected and mismatched keys, before it leaves any unsaid.
         stored: The tensors of the files.
+        written: What config.json holds.
         name: The model's name.
 
     Returns:
@@ -59,7 +64,7 @@ def check_network(network: Any, found: dict[str, Any], stored: dict[str, Stored]
         InputError: If a weight is missing, left over, of another shape or type, read twice, or not what the file holds.
     """
     kind, config = type(network).__name__, network.config.get_text_config()
-    quantised = getattr(network.config, "quantization_config", None) is not None
+    quantised = _is_quantised(written)
     for key, in_file, built in sorted(found.get("mismatched_keys") or ()):
         raise InputError(
             f"The weight {key} of {name!r} has shape {list(in_file)} in {_file_of(key, stored)}, but config.json "
@@ -80,7 +85,9 @@ def check_network(network: Any, found: dict[str, Any], stored: dict[str, Stored]
             "biases, architecture), or remove the weights if they belong to another model."
         )
     _check_tied(network, stored, name)
-    if not quantised:
+    if quantised:
+        _check_scales(stored, name)
+    else:
         unused = {key for key in stored if _harmless(key, stored, config) in left_out.values() and key not in state}
         absent = {key for key in found.get("missing_keys") or ()}
         _check_count(network, sum(prod(stored[key].shape) for key in stored.keys() - unused), absent, stored, name)
@@ -233,6 +240,26 @@ def _harmless(key: str, stored: dict[str, Stored], config: Any, dimensions: int 
     return ""
 
 
+def _is_quantised(written: dict[str, Any]) -> bool:
+    """Whether config.json names a quantisation, and one that transformers takes notice of."""
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    settings = written.get("quantization_config")
+    return bool(settings) and AutoHfQuantizer.supports_quant_method(settings)
+
+
+def _check_scales(stored: dict[str, Stored], name: str) -> None:
+    """Refuse quantised files in which a weight of 8 bits has no scale, so nobody knows its size."""
+    for key, tensor in stored.items():
+        if tensor.dtype.startswith("F8") and "scale" not in key and len(tensor.shape) > 1:
+            stem = key.removesuffix("weight")
+            if not any(other.startswith(stem) and "scale" in other for other in stored):
+                raise InputError(
+                    f"The weight {key} of {name!r} is stored as {tensor.dtype} in {tensor.file.name} without its "
+                    "scale; the download may be incomplete, or the scales were lost in a conversion."
+                )
+
+
 def _check_tied(network: Any, stored: dict[str, Stored], name: str) -> None:
     """Refuse a head of its own in the files where the configuration says that the embedding is the head."""
     if not getattr(network.config.get_text_config(), "tie_word_embeddings", False):
@@ -278,7 +305,7 @@ def _check_values(network: Any, state: dict[str, Any], stored: dict[str, Stored]
                 weight = state.get(key)
                 if tensor.file != path or weight is None or weight.is_meta or tuple(weight.shape) != tensor.shape:
                     continue
-                if weight.is_floating_point() and tensor.dtype.startswith(("I", "U", "B8", "BOOL")):
+                if weight.is_floating_point() and tensor.dtype not in WHOLE:
                     raise InputError(
                         f"The weight {key} of {name!r} is stored as {tensor.dtype} in {path.name}, and config.json "
                         "names no quantisation that says how it is read; take config.json from where the weights are "

@@ -112,6 +112,8 @@ def _archive(folder: Path, source: str, name: str, ending: str) -> list[Path]:
     shards = [path for path in folder.glob(f"*{ending}") if SHARD.fullmatch(path.name) and path != whole]
     if whole.is_file():
         stale = [path.name for path in (index, *sorted(shards)) if path.is_file()]
+        if stale == [index.name] and set((read_json(index).get("weight_map") or {"": ""}).values()) == {name}:
+            return _shards(index, source, ending, [])
         if stale:
             raise InputError(
                 f"{source!r} holds both {whole.name} and {stale[0]}, of which one may be stale; remove one of the two."
@@ -172,7 +174,10 @@ def chat_template_of(folder: Path) -> str | None:
         InputError: If it is in two files that differ.
     """
     file, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
-    written = file.read_text("utf-8") if file.is_file() else None
+    try:
+        written = file.read_text("utf-8") if file.is_file() else None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(file)!r} is no text in UTF-8 ({error}); copy it again.") from error
     stated = read_json(settings).get("chat_template") if settings.is_file() else None
     if isinstance(stated, list):
         stated = next((one.get("template") for one in stated if one.get("name") == "default"), None)
