@@ -104,6 +104,9 @@ OPENED = [
     "```thinking\n",
     "\nThought: ",
     "\n**Reasoning:** ",
+    "\nHere are my reasoning steps:\n",
+    "Here is my thought process: ",
+    "Let me think step by step.\n",
     "<|channel|>analysis<|message|>",
     "<|channel|>commentary<|message|>",
     "<|channel>thought\n",
@@ -135,6 +138,7 @@ CLOSED = [
     " Begin with <think>.<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
     " Begin with <think>.<end_of_turn>\n<start_of_turn>model\n",
     "Answer: ",
+    "Think first.\nThe final answer is: ",
 ]
 
 
@@ -150,6 +154,33 @@ def test_a_header_that_opens_a_thought_is_refused(mark, special):
 def test_a_header_that_closes_its_thought_is_scored(mark):
     template = tiny.TEMPLATE + "{% if add_generation_prompt %}{{ " + repr(mark) + " }}{% endif %}"
     assert text_of(template).endswith(mark + "Berlin")
+
+
+def test_a_thought_that_a_given_reply_would_close_is_open_all_the_same():
+    """A model that always thinks writes its thought behind such a header, whatever its template does with replies."""
+    always = tiny.TEMPLATE.replace(
+        "{{ m['content'] }}",
+        "{{ '<think>\n\n</think>\n\n' if m.role == 'assistant' and loop.last else '' }}{{ m.content }}",
+    )
+    with pytest.raises(InputError, match=r"chain of thought \(<think>\)"):
+        text_of(always + "{{ '<think>\n' if add_generation_prompt else '' }}")
+
+
+def test_a_short_message_does_not_move_the_header_into_the_templates_own_words():
+    told = "<|im_start|>system\nDraft (an inner monologue) in [THINK] marks.\n" + tiny.TEMPLATE.replace(
+        "<|im_start|>assistant\n", "[/INST]"
+    ).replace("<|im_end|>", "").replace("<|im_start|>{{", "[INST]{{")
+    assert text_of(told, (Message("user", "a"),)).endswith("[/INST]Berlin")
+
+
+def test_a_line_that_ends_before_every_reply_stands_before_options():
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% endfor %}"
+        "{{ '<|im_start|>assistant' if add_generation_prompt else '' }}"
+    )
+    assert text_of(template).endswith("<|im_start|>assistant\nBerlin")
+    spaced = template.replace("\n{{", " {{")
+    assert text_of(spaced).endswith("<|im_start|>assistantBerlin")
 
 
 def test_who_speaks_of_thinking_in_a_message_is_not_taken_for_a_thought():

@@ -15,10 +15,10 @@ TEMPLATE_DATE = datetime(2025, 1, 1)
 """The date that templates asking for today are given, so that a reading does not change overnight."""
 _MARK = re.compile(
     r"[<\[{(◁«【〈⟨《「『＜]([^<>\[\]{}◁▷«»【】〈〉⟨⟩《》「」『』＜＞\n]{1,60})[>\]})▷»】〉⟩》」』＞]"
-    r"|```(\w+)|^\W*(\w+)\W*:\W*\Z",
+    r"|```(\w+)|(?:^|(?<=[>\]}]))[^<>\[\]{}()|\n]*\w[^<>\[\]{}()|\n]*[:.…]\W*\Z",
     re.MULTILINE,
 )
-"""What sets a part of a reply apart: a mark in brackets, a fence, or a last line such as `Thought:`."""
+"""What sets a part of a reply apart: a mark in brackets, a fence, or a last line such as `Here is my thinking:`."""
 _NAME = re.compile(r"[^\S\n]*(\w+)\s*(?=\n|\Z|[<\[{(◁«【〈⟨《「『＜])")
 """A word alone behind a mark: the channel or the role that it opens."""
 _TURN = re.compile(r"<\|?((im_)?(start|end|return)|eot_id|start_header_id|(start|end)_of_turn)\|?>")
@@ -52,7 +52,7 @@ class ChatTemplate:
             tokenizer: A transformers tokenizer.
         """
         self.tokenizer = tokenizer
-        self._more: dict[tuple[str, ...], str] = {}
+        self._around: dict[tuple[str, ...], Rendered] = {}
 
     def rendered(self, messages: Sequence[Message], name: str, hidden: Callable[[str], str] = str) -> Rendered:
         """A chat as the model's own template writes it.
@@ -66,12 +66,16 @@ class ChatTemplate:
             InputError: If the template refuses the chat, or drops or changes a message.
         """
         turns = tuple(message.role for message in messages)
-        if turns not in self._more:  # short contents may also stand in what the template writes itself
+        if turns not in self._around:  # short contents may also stand in what the template writes itself
             marked = [f"x{n}\U000dfffd{n}x" for n in range(len(messages))]
-            header = self._checked(messages, marked, name).header
-            self._more[turns] = self._behind(header, messages, marked) if turns[-1] != "assistant" else ""
-        found = self._checked(messages, [hidden(message.content) for message in messages], name)
-        return replace(found, more=self._more[turns])
+            around = self._checked(messages, marked, name)
+            more = self._behind(around.header, messages, marked) if turns[-1] != "assistant" else ""
+            self._around[turns] = replace(around, more=more)
+        around, contents = self._around[turns], [hidden(message.content) for message in messages]
+        found = self._checked(messages, contents, name)
+        tail = around.header + (contents[-1] if turns[-1] == "assistant" else "")
+        same = around.header and found.text.endswith(tail)
+        return replace(found, header=around.header if same else found.header, more=around.more)
 
     def _behind(self, header: str, messages: Sequence[Message], contents: list[str]) -> str:
         """What stands between a header and a reply that is given; empty where it does not begin with that header."""

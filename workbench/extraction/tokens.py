@@ -16,7 +16,7 @@ from workbench.extraction.templates import ChatTemplate, Rendered, thought_opene
 from workbench.questions import Message, Option, Question, Speaker
 
 Truncate = Literal["error", "middle"]
-RULES = "2"
+RULES = "3"
 """Version of the rules below; changes when a text may come to other tokens."""
 FINAL = ("<|channel|>", "final", "<|message|>")
 """What a model with channels writes before its answer; some templates leave it to the model."""
@@ -128,12 +128,12 @@ class Encoder:
         return joined, joined[max(self.control.last_in(joined) - 1, 0) :]
 
     def _reply_begins(self, rendered: Rendered, question_id: str) -> str:
-        """What the model writes between the template's header and its answer: the control tokens of a final channel.
+        """What the model writes between header and answer: control tokens, as of a final channel, or a line's end.
 
         Raises:
             InputError: If a thought is open there, or what begins an answer is not known.
         """
-        more = rendered.more if self.control.first_in(rendered.more) else ""
+        more = rendered.more if self.control.first_in(rendered.more) or rendered.more.endswith("\n") else ""
         if rendered.header.rstrip().endswith("<|start|>assistant") and FINAL[0] not in more:
             if {FINAL[0], FINAL[2]} <= set(self.control.texts):
                 more = "".join(FINAL)
@@ -142,7 +142,7 @@ class Encoder:
                     f"The chat template ends question {question_id!r} in <|start|>assistant, behind which the model "
                     "writes a channel and not yet an answer; ask with a plain-text prompt (chat=False)."
                 )
-        if mark := thought_opened(rendered.header + more):
+        if mark := thought_opened(rendered.header) or thought_opened(rendered.header + more):
             raise InputError(
                 f"The chat template opens a chain of thought ({mark}) before question {question_id!r} is answered, "
                 "so its options would be scored as thoughts; ask with a plain-text prompt (chat=False)."
