@@ -88,6 +88,24 @@ def test_unknown_names_and_paths_are_refused_by_the_plan(toy: Path, given: dict[
     assert [sentence for sentence in said if sentence not in str(refused.value)] == []
 
 
+@pytest.mark.parametrize(
+    "text", ["tuned", "base#1#adapter", "./x#adapter", "cdeval=mine.csv", "a, mine.csv ", "x:mine.csv"]
+)
+def test_plain_text_that_names_a_model_or_holds_a_path_is_refused(toy: Path, text: str) -> None:
+    everything(toy)
+    with pytest.raises(InputError, match=r"Parameter 'name' is plain text and holds '.*', which is a path; declare it"):
+        key(name=text)
+    assert key(name="several") != key(name="a: b, c=d#e; f.g")
+
+
+def test_folders_behind_links_are_read_too(toy: Path) -> None:
+    everything(toy)
+    (toy / "several/link").symlink_to(toy / "human_resp")
+    before = key(data="several")
+    (toy / "human_resp/American_Trends_Panel_W26/info.csv").write_text("b")
+    assert key(data="several") != before
+
+
 def test_names_that_may_be_right_pass_and_the_hub_is_not_asked(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 

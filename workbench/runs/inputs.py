@@ -5,6 +5,8 @@ Each parameter's annotation says how its text is read (`workbench.kinds`); nothi
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -29,7 +31,8 @@ def _everything(path: Path) -> list[Path]:
     """A file itself, or all files below a folder."""
     if not path.is_dir():
         return [path]
-    found = list(islice((each for each in path.rglob("*") if not each.is_dir()), MOST_FILES + 1))
+    walked = os.walk(path, followlinks=True)  # folders that links name are read too
+    found = list(islice((Path(folder, name) for folder, _, names in walked for name in names), MOST_FILES + 1))
     if len(found) > MOST_FILES:
         raise InputError(f"The folder {path} holds more than {MOST_FILES} files; name the folder of what is read.")
     return found
@@ -225,16 +228,23 @@ def _texts(parameters: list[Parameter], values: Mapping[str, Any]) -> Iterator[t
 
 def _refuse_path(name: str, text: str, folder: Path) -> None:
     """Refuses plain text that is the path of something: a run could not be told from one with another content."""
+    for piece in map(str.strip, (text, *re.split("[#=:;,]", text))):
+        try:
+            is_path = bool(piece.strip("./ ")) and _looks_read(piece, _at(folder, piece))
+        except (OSError, ValueError, RuntimeError):
+            continue
+        if is_path:
+            raise InputError(
+                f"Parameter {name!r} is plain text and holds {piece!r}, which is a path; declare it as FilePath, "
+                "ModelName or another kind of workbench.kinds in the notebook's parameters cell, so that changes of it "
+                "are seen."
+            )
+
+
+def _looks_read(text: str, there: Path) -> bool:
+    """Whether text is written as a path of something that is there, or is the name of a model's or adapter's folder."""
     looks = "/" in text or bool(Path(text).suffix) or text.startswith((".", "~"))
-    try:
-        is_path = looks and bool(text.strip("./ ")) and _at(folder, text).exists()
-    except (OSError, ValueError, RuntimeError):
-        return
-    if is_path:
-        raise InputError(
-            f"Parameter {name!r} is plain text and holds {text!r}, which is a path; declare it as FilePath, ModelName "
-            "or another kind of workbench.kinds in the notebook's parameters cell, so that changes of it are seen."
-        )
+    return (looks and there.exists()) or any((there / f).is_file() for f in ("config.json", "adapter_config.json"))
 
 
 def _at(folder: Path, path: str) -> Path:
