@@ -111,12 +111,29 @@ def require(package: Package, purpose: str) -> Path:
         purpose: What needs it, as the subject of the error's sentence, e.g. "The benchmark 'piqa'".
 
     Raises:
-        InputError: It is not fetched.
+        InputError: It is not fetched, or a file of it was changed.
     """
     folder = located(package)
     if folder is None:
+        if changed := _changed(_folder(package)):
+            raise InputError(f"{purpose}: {changed} was changed: delete {_folder(package)} and run `workbench fetch`.")
         raise InputError(f"{purpose} needs {package}, which is not fetched: run `workbench fetch`.")
     return folder
+
+
+def _changed(folder: Path) -> Path | None:
+    """The first fetched file that no longer is what was fetched, or is gone; None where nothing was fetched."""
+    try:
+        files = json.loads((folder / SOURCE).read_text("utf-8"))["files"]
+        return next((folder / f for f in files if not (folder / f).is_file() or _differs(folder / f, files[f])), None)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder / SOURCE
+
+
+def _differs(path: Path, written: dict[str, str | int]) -> bool:
+    return digests([path])[path] != written["sha256"]
 
 
 def _folder(package: Package) -> Path:

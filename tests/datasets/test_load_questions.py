@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -83,9 +84,15 @@ def test_letters_drop_what_has_too_many_options(own, monkeypatch):
 def test_damaged_and_missing_data_say_what_to_do(own, cache):
     task = cache / "packages/own-1/own/task.json"
     task.write_text(task.read_text().replace("some", "same"))
-    with pytest.raises(InputError, match=r"was changed: delete .*own-1 and run `workbench fetch`"):
+    with pytest.raises(InputError, match=r"own/task.json was changed: delete .*own-1 and run `workbench fetch`"):
         load_questions("own")
     task.unlink()
+    with pytest.raises(InputError, match=r"own/task.json was changed: delete"):
+        load_questions("own")
+    (cache / "packages/own-1/SOURCE.json").write_text("{")
+    with pytest.raises(InputError, match=r"SOURCE.json was changed: delete"):
+        load_questions("own")
+    shutil.rmtree(cache / "packages/own-1")
     with pytest.raises(
         InputError, match="The benchmark 'own' needs own 1, which is not fetched: run `workbench fetch`"
     ):
