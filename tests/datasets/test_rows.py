@@ -114,6 +114,7 @@ SAYS = {
     b"a,b\r1,2\r3\r": r"line 3 has 1 cell",
     b"a;b\n1;2\n": r"is divided by semicolons: its header is 'a;b'; save it with commas",
     b"a\tb\n1\t2\n": r"is divided by tabs",
+    b"a|b\n1|2\n": r"is divided by bars: its header is 'a\|b'; save it with commas",
     b"a,a\n1,2\n": r"has the column 'a' twice",
     b",a\n0,2\n": r"has no name for column 1",
     b"a,b,\n1,2,\n": r"has no name for column 3",
@@ -121,7 +122,7 @@ SAYS = {
     b"a,b\n": r"holds no rows",
     b"a,b\n,\n ,\n": r"holds no rows",
     b'a,b\n1,"x\n2,y\n': r"a double quote is not closed in the row that begins on line 2",
-    b'a,b\n1,"x"y\n': r"line 2 are not a well-formed CSV row",
+    b'a,b\n1,"x"y\n': r"line 2 is not a well-formed CSV row",
     b'a,b\n1, "x"\n': r"line 2 has a space before a double quote",
     b"a,b\n1,caf\xe9\n": r"line 2, holds the byte 0xE9 where UTF-8 text has none; save the file as UTF-8",
     b"a,b\r1,2\r1,caf\xe9\r": r"line 3, holds the byte 0xE9",
@@ -130,7 +131,7 @@ SAYS = {
     "a,b\n1,2\n".encode("utf-16-le"): r"line 1, holds the byte 0x00",
     gzip.compress(b"a,b\n1,2\n"): r"is compressed; unpack it",
     b"PK\x03\x04\x14\x00\x06\x00": r"an Excel workbook",
-    b"a,b\n1," + b"c" * 131_073 + b"\n": r"line 2 hold a cell of more than 131,072 characters.*JSON lines",
+    b"a,b\n1," + b"c" * 131_073 + b"\n": r"line 2 holds a cell of more than 131,072 characters.*JSON lines",
 }  # fmt: skip
 
 
@@ -261,3 +262,15 @@ def test_files_that_are_not_there_or_none_are_named(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match=r"a.parquet cannot be read"):
         read_rows(tmp_path / "a.parquet")
+
+
+def test_parquet_columns_that_are_no_text_are_refused_and_single_precision_is_short(tmp_path):
+    path = tmp_path / "a.parquet"
+    for bad, said in ([["x", "y"], ["z"]], "list"), ([{"a": 1}, {"a": 2}], "struct"), ([b"x", b"y"], "binary"):
+        pd.DataFrame({"text": ["a", "b"], "more": bad}).to_parquet(path)
+        assert [row["text"] for row in read_rows(path, ["text"], ())] == ["a", "b"]
+        for columns in ((["text", "more"], ()), (["text"], None)):
+            with pytest.raises(InputError, match=rf"a.parquet: the column 'more' holds {said}.*save it as text"):
+                read_rows(path, *columns)
+    pd.DataFrame({"x": pd.array([0.1, None, 3], "Float32"), "y": [0.1, 2.5, 7]}).to_parquet(path)
+    assert [(row["x"], row["y"]) for row in read_rows(path)] == [("0.1", "0.1"), ("", "2.5"), ("3", "7")]

@@ -205,17 +205,74 @@ def test_blank_cells_of_an_export_are_missing_and_counted(tmp_path):
         True,
         False,
     ]
-    assert found.attrs == {"n_without_country": 1, "n_without_weight": 1}
+    assert found.attrs == {"n_without_country": 1, "n_without_weight": 1, "unknown_countries": {}}
     shares = load_microdata(tmp_path / "ivs.csv", {"A008": [2, 4]}, "S003", "S017")  # a blank made the column text
     assert shares[shares.group == "Atlantis"]["share"].tolist() == [0, 1]
     assert shares["group"].unique().tolist() == ["Atlantis"]
 
 
 def test_a_number_is_a_country_where_the_column_says_so_alone(tmp_path):
-    rows = "S003,COW,S017,F063\n380,380,1,3\n999,United States,1,4\n"  # 380 is Italy in ISO 3166, Sweden in COW
+    rows = "S003,COW,S017,F063\n380,380,1,3\n840,United States,1,4\n"  # 380 is Italy in ISO 3166, Sweden in COW
     path = write(tmp_path / "ivs.csv", rows)
-    assert load_values_survey(path, ["F063"])["country"].tolist() == ["Italy", "999"]
+    assert load_values_survey(path, ["F063"])["country"].tolist() == ["Italy", "U.S.A."]
     assert load_values_survey(path, ["F063"], country="COW")["country"].tolist() == ["380", "U.S.A."]
+
+
+def test_a_number_of_no_country_is_left_out_and_named(tmp_path):
+    rows = 'S003,S017,F063\n752.0,1,3\n9999,1,4\n"1,000",1,5\n-4,1,6\n-4,1,6\n0036,1,7\n'
+    path = write(tmp_path / "ivs.csv", rows)
+    found = load_values_survey(path, ["F063"])
+    assert found["country"].tolist() == ["Sweden", "Australia"] and found["F063"].tolist() == [3, 7]
+    assert found.attrs["unknown_countries"] == {"-4": 2, "9999": 1, "1,000": 1}
+    with pytest.raises(InputError, match=r"ivs.csv: '9999' in 'S003' is no ISO 3166 number of a country"):
+        load_values_survey(write(path, "S003,S017,F063\n9999,1,3\n"), ["F063"])
+
+
+def test_a_reply_means_one_option(tmp_path):
+    def labels(scale, form):
+        question = survey_questions(surveys.Instrument("mine", (SurveyItem("a", "How much?", scale=scale),)), form)[0]
+        lines = [line.split(". ", 1) for line in question.prompt_text.splitlines() if line[1:3] == ". "]
+        if form.answer == "label":
+            meant = {option.text.strip(): option.value for option in question.options}
+            assert meant == {mark: None if text == surveys.REFUSAL else scale.index(text) for mark, text in lines}
+        return dict(lines)
+
+    points = tuple("012345")
+    for form in formats("own", ["numbers"]):
+        assert labels(points, form) == {text: text for text in points}
+        assert labels(tuple("AB"), Format("own", "letters", form.direction, form.answer)) == {"A": "A", "B": "B"}
+    assert labels(points, Format("own", "letters", "descending"))["A"] == "5"
+    assert labels(points, Format("own", refusal=True))["6"] == surveys.REFUSAL
+    assert labels(tuple("AC"), Format("own", "letters", refusal=True))["B"] == surveys.REFUSAL
+    assert labels(("1", "Many"), Format("own")) == {"1": "1", "2": "Many"}
+    for scale, form in (
+        (("Never", "2", "1.", "Always"), Format("own")),
+        (("Never", "2", "1.", "Always"), Format("own", answer="text")),
+        (("Never", "a", "B"), Format("own", "letters")),
+        (("1", "Many"), Format("own", direction="descending")),
+        (("0", "1", "10"), Format("own")),
+    ):
+        with pytest.raises(InputError, match=r"Item 'a' .*label.*; use labels='(letters|numbers)'"):
+            labels(scale, form)
+
+
+def test_shares_of_statements_have_as_many_options_as_are_asked(tmp_path):
+    items = load_instrument(write(tmp_path / "items.csv", "id,text\ns,Rules help.\n"))
+
+    def shares(options, **how):
+        rows = "".join(f"s,{group},{option},{1 / len(options)!r}\n" for group in "NS" for option in options)
+        return load_shares(write(tmp_path / "s.csv", f"item,group,option,share\n{rows}"), items, **how)
+
+    assert len(shares([1, 2, 3, 4, 5])) == 10 and len(shares(range(1, 8), scale="likert7")) == 14
+    assert shares(list(surveys.SCALES["likert5"])).equals(shares([1, 2, 3, 4, 5]))
+    with pytest.raises(
+        InputError, match=r"s.csv: Item 's' lacks an option for group 'N': it is asked with 5, Strongly"
+    ):
+        shares([1, 2, 3])
+    with pytest.raises(InputError, match=r"s.csv, line 7: '6' is no option of item 's'.*`scale`"):
+        shares(range(1, 8))
+    with pytest.raises(InputError, match="Unknown scale 'likert8'"):
+        shares([1, 2, 3], scale="likert8")
 
 
 @pytest.mark.parametrize(("weight", "says"), [("heavy", "'heavy' in column 'S017'"), ("-1", "line 3: the weight in")])

@@ -54,6 +54,8 @@ def test_rows_without_a_case_are_cases_by_their_question(tmp_path):
     ]
     with pytest.raises(InputError, match="line 2: case '1' has another question than line 1"):
         load_cases(lines(tmp_path, *({"case": 1, "question": q, "answer": "a"} for q in ("Q1", "Q2"))))
+    with pytest.raises(InputError, match="line 2: case 'Q' has another question than line 1; write the same, letter"):
+        load_cases(lines(tmp_path, *({"question": q, "answer": "a"} for q in ("Q", "Q "))))
 
 
 def test_what_belongs_to_a_case_is_written_once_or_the_same_in_all_rows(tmp_path):

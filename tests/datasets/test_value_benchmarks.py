@@ -350,7 +350,26 @@ def test_those_who_refused_to_say_are_no_party_and_the_weight_is_the_waves(tmp_p
     assert sorted(found.shares["group"].unique()) == ["Left", "Right"]
     left = found.shares[(found.shares.group == "Left") & (found.shares.item == "SAFE_W43")]
     assert left["share"].tolist() == [0.25, 0.75]  # by WEIGHT_W43; by the first column of weights .9 and .1
-    assert found.dropped == {"respondents of groups that are not listed": 1}
+    silent = {"waves in which nobody of the listed group 'Other' answered": 1} if metadata else {}
+    assert found.dropped == {"respondents of groups that are not listed": 1} | silent
+
+
+def test_answers_and_groups_in_other_letters_are_matched_or_refused(tmp_path):
+    answers = "very  safe,Good,Left,3,1\nNot safe ,Bad,Left,1,9\nVery safe,Bad,Right,2,1\n"
+    info = [(key, *row) for key, row in INFO.items()]
+    found = load_opinion_qa(panel(tmp_path, info, answers))
+    left = found.shares[(found.shares.group == "Left") & (found.shares.item == "SAFE_W43")]
+    assert left["share"].tolist() == [0.25, 0.75]
+    with pytest.raises(InputError, match=r"W43: A group in 'POLPARTY' is spelled in two ways, 'Left' and 'left'"):
+        load_opinion_qa(panel(tmp_path, info, answers.replace("Left", "left")))
+
+
+def test_a_users_file_without_a_column_is_told_which(tmp_path):
+    (tmp_path / "mine.csv").write_text("Country,Background\nx,y\n")
+    with pytest.raises(
+        InputError, match=r"mine.csv, line 2: there is no column 'Gold Label', which 'normad' needs; add it"
+    ):
+        load_choices("normad", path=tmp_path / "mine.csv")
 
 
 @pytest.mark.parametrize(

@@ -245,6 +245,15 @@ def test_defaults_and_profiles_count_too(toy: Path) -> None:
     assert one != two == three and len({mine, mine_two, mine_three}) == 3
 
 
+def test_a_file_with_a_comma_in_its_name_is_told_how_to_be_written(toy: Path) -> None:
+    (toy / "my items, v2.csv").write_text("question\nx\n")
+    with pytest.raises(
+        InputError, match=r"'my items, v2.csv' is one file, .*: write -p benchmarks=\"\['my items, v2.c"
+    ):
+        key(benchmarks="my items, v2.csv")
+    assert key(benchmarks="['my items, v2.csv']")
+
+
 def test_a_large_file_is_hashed_whole(toy: Path) -> None:
     path = toy / "large.bin"
     with path.open("wb") as file:

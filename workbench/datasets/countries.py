@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from workbench.datasets.rows import read_rows
+from workbench.datasets.row_formats import number
+from workbench.datasets.rows import as_text, read_rows
 
 TABLE = Path(__file__).parent / "written" / "cultural_alignment" / "iso_3166.csv"
 """Columns number, name (as in `countries.csv`) and other spellings; 197, 909 and 915 are the surveys' own numbers."""
@@ -17,9 +18,10 @@ def country(spelling: str) -> str:
 
 
 def country_of_number(code: str) -> str:
-    """The name of a country by its ISO 3166 number, such as 752 or 752.0; a text that is no such number as it is."""
-    number = code.strip().removesuffix(".0")
-    return _names()[1].get(number.lstrip("0"), number) if number.isdigit() else country(code)
+    """The name of a country by its ISO 3166 number, such as 752 or 752.0, or by its name; "" for any other number."""
+    if any(letter.isalpha() for letter in code):
+        return country(code)
+    return _names()[1].get(as_text(number(code)), "")
 
 
 @cache

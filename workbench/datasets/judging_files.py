@@ -87,8 +87,8 @@ def _group(rows: Sequence[Row], scale: tuple[float, float] | None) -> Case:
     for row in rows[1:]:
         if _question(row) != _question(rows[0]):
             raise row.wrong(
-                f"case {row.text('case')!r} has another question than {_place(rows[0])}; write the same in every row "
-                "of a case."
+                f"case {row.text('case').strip() or row.needed('question')!r} has another question than "
+                f"{_place(rows[0])}; write the same, letter by letter, in every row of a case."
             )
     ratings = tuple(_marks(row, scale) for row in rows)
     answers = tuple(_answer(row, "answer") for row in rows)

@@ -18,6 +18,7 @@ from workbench.datasets.items import Record
 from workbench.datasets.packaged import Packaged
 from workbench.datasets.populations import check_shares, load_microdata
 from workbench.datasets.rows import Row, columns_of, read_rows
+from workbench.datasets.spelling import check_names
 from workbench.datasets.surveys import Instrument, SurveyItem
 from workbench.errors import InputError, unknown
 
@@ -184,7 +185,8 @@ def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | No
         seed: Of the draw.
 
     Returns:
-        The opinions; `dropped` counts rows of info.csv, and respondents of groups that are not listed.
+        The opinions; `dropped` counts rows of info.csv, respondents of groups that are not listed, and listed groups
+        without an answer.
 
     Raises:
         InputError: No folder of a wave, or a file of one cannot be read; the wave, the file and the key are named.
@@ -242,6 +244,9 @@ def _listed(shares: pd.DataFrame, wave: Path, attribute: str, dropped: Counter[s
             raise unknown("attribute", attribute, list(rows), " of metadata.csv")
         return shares
     listed = list(map(str, _python_list(rows[attribute], "options"))) if rows else None
+    check_names(dict.fromkeys([*(listed or ()), *shares["group"]]), f"A group in {attribute!r}")
+    for name in listed or ():
+        dropped[f"waves in which nobody of the listed group {name!r} answered"] += name not in set(shares["group"])
     kept = shares["group"].isin(listed) if listed else ~shares["group"].str.contains(NO_OPINION)
     others = shares[~kept].drop_duplicates("group")
     dropped["respondents of groups that are not listed"] += int(others[["n_used", "n_dropped"]].to_numpy().sum())

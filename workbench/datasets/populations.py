@@ -11,9 +11,9 @@ from workbench.datasets.countries import country as country_name
 from workbench.datasets.countries import country_of_number
 from workbench.datasets.row_formats import number
 from workbench.datasets.rows import Row, numbers, read_columns, read_rows
-from workbench.datasets.spelling import check_names
+from workbench.datasets.spelling import check_names, folded
 from workbench.datasets.survey_files import named
-from workbench.datasets.surveys import Instrument, SurveyItem
+from workbench.datasets.surveys import SCALES, Instrument
 from workbench.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -37,13 +37,16 @@ def check_personas(names: Sequence[str], shares: pd.DataFrame) -> None:
         )
 
 
-def load_shares(path: str | Path, instrument: Instrument, renormalise: bool = False) -> pd.DataFrame:
+def load_shares(
+    path: str | Path, instrument: Instrument, renormalise: bool = False, scale: str = "likert5"
+) -> pd.DataFrame:
     """People's answers to an instrument: a user's CSV with one row per item, group and option.
 
     Args:
         path: Columns `item` (id), `group`, `option` (its text, or its number from 1) and `share`.
-        instrument: What they were asked; statements without a scale of their own are numbered.
+        instrument: What they were asked.
         renormalise: Divide shares by their sum where they do not add up to 1.
+        scale: The agreement scale of `SCALES` on which statements without a scale of their own are asked.
 
     Returns:
         Columns item, group, level (0 for the lowest place) and share.
@@ -54,22 +57,27 @@ def load_shares(path: str | Path, instrument: Instrument, renormalise: bool = Fa
     import pandas as pd
 
     file_path = Path(path).expanduser()
-    items = {item.id: item for item in instrument.items}
+    if scale not in SCALES:
+        raise unknown("scale", scale, list(SCALES))
+    options = {item.id: item.scale or SCALES[scale] for item in instrument.items}
     rows = []
     for row in read_rows(file_path, ["item", "group", "option", "share"], (), what="shares"):
-        if (name := row.needed("item")) not in items:
-            raise unknown("item", name, list(items), f" in {row.where}")
+        if (name := row.needed("item")) not in options:
+            raise unknown("item", name, list(options), f" in {row.where}")
         if (share := row.number("share")) is None or share < 0:
             raise row.wrong("the share is negative or missing; leave a group that was not asked out altogether.")
-        level = _level(items[name], row)
+        level = _level(name, options[name], row)
         rows.append({"item": name, "group": row.needed("group"), "level": level, "share": share})
     with named(file_path.name):
         found = check_shares(pd.DataFrame(rows), renormalise)
-        free = found[[not items[name].scale for name in found["item"]]]["level"].max()
         last = found.drop_duplicates(["item", "group"], keep="last")
         for name, group, level in zip(last["item"], last["group"], last["level"]):
-            if level < (len(items[name].scale) - 1 if items[name].scale else free):
-                raise InputError(f"Item {name!r} lacks an option for group {group!r}; write 0 where nobody chose.")
+            if level < len(options[name]) - 1:
+                raise InputError(
+                    f"Item {name!r} lacks an option for group {group!r}: it is asked with {len(options[name])}, "
+                    f"{' | '.join(options[name])}; write 0 where nobody chose, or the options people had in the "
+                    "item's `scale`."
+                )
         return found
 
 
@@ -155,14 +163,20 @@ def load_microdata(
 
 
 def _places(texts: Iterable[str], codes: Sequence[float] | Sequence[str]) -> dict[str, int]:
-    """Text -> place among the codes: codes that are text as they stand, numbers by their value (1 is "1" and "1.0")."""
-    known = {text: number(text) for text in texts}
-    return {
-        text: place
-        for text, value in known.items()
-        for place, code in enumerate(codes)
-        if (text.strip() == code.strip() if isinstance(code, str) else value is not None and value == code)
-    }
+    """Text -> place among the codes: numbers by their value (1 is "1" and "1.0"), texts as they stand.
+
+    A text that is no code and differs from one code alone in case or spaces is that code.
+    """
+    found = {}
+    for text in texts:
+        value, plain = number(text), folded(text)
+        alike = [
+            i for i, code in enumerate(codes) if (folded(code) == plain if isinstance(code, str) else value == code)
+        ]
+        exact = [i for i in alike if not isinstance(code := codes[i], str) or code.strip() == text.strip()]
+        if exact or len(alike) == 1:
+            found[text] = (exact or alike)[0]
+    return found
 
 
 def load_values_survey(
@@ -179,19 +193,32 @@ def load_values_survey(
 
     Returns:
         The items as numbers, NaN where missing, then `country` and `weight`; rows without a country or a weight are
-        left out and counted in `attrs["n_without_country"]` and `attrs["n_without_weight"]`.
+        left out and counted in `attrs["n_without_country"]` and `attrs["n_without_weight"]`, those whose `S003` is no
+        number of a country in `attrs["unknown_countries"]` (code -> rows).
+
+    Raises:
+        InputError: The file, a column or a cell cannot be read, or no row or no valid code of an item is left.
     """
     data, w = _microdata(Path(path).expanduser(), [*items, country], weight)
     nowhere = data[country].str.strip().eq("")
     unweighted = w.isna() & ~nowhere
     data, w = data[~nowhere & ~unweighted], w[~nowhere & ~unweighted]
+    name = country_of_number if country == "S003" else country_name
+    names = data[country].map({text: name(text) for text in data[country].unique()})
+    strange = data[country][names.eq("")].str.strip().value_counts().to_dict()
+    data, w, names = data[names.ne("")], w[names.ne("")], names[names.ne("")]
+    if strange and data.empty:
+        held = ", ".join(map(repr, list(strange)[:5]))
+        raise InputError(
+            f"{Path(path).name}: {held} in {country!r} is no ISO 3166 number of a country; check the column."
+        )
     codes = data[list(items)].apply(numbers, name=Path(path).name)
     known = codes.where(codes.ge(0) | ((codes.columns == "Y003") & codes.ge(-2)))
     if empty := [item for item in items if known[item].isna().all()]:
         raise InputError(f"{Path(path).name} has no valid code in column {empty[0]!r}; check the column.")
-    name = country_of_number if country == "S003" else country_name
-    found = known.assign(country=data[country].map(name), weight=w).reset_index(drop=True)
+    found = known.assign(country=names, weight=w).reset_index(drop=True)
     found.attrs |= {"n_without_country": int(nowhere.sum()), "n_without_weight": int(unweighted.sum())}
+    found.attrs["unknown_countries"] = strange
     return found
 
 
@@ -209,10 +236,13 @@ def _microdata(path: Path, columns: Sequence[str], weight: str | None) -> tuple[
     return data, w
 
 
-def _level(item: SurveyItem, row: Row) -> int:
+def _level(item: str, options: Sequence[str], row: Row) -> int:
     text = row.needed("option")
-    if text in item.scale:
-        return item.scale.index(text)
-    if text.isascii() and text.isdecimal() and 1 <= int(text) <= (len(item.scale) or 11):
+    if text in options:
+        return options.index(text)
+    if text.isascii() and text.isdecimal() and 1 <= int(text) <= len(options):
         return int(text) - 1
-    raise row.wrong(f"{text!r} is no option of item {item.id!r}; give its text, or its number from 1.")
+    raise row.wrong(
+        f"{text!r} is no option of item {item!r}; give its text, or its number from 1 ({' | '.join(options)}), or "
+        "write the options people had in the item's `scale`."
+    )

@@ -16,7 +16,7 @@ from typing import Any
 
 from workbench.errors import InputError
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 BLANK = re.compile(r"[ \t\r\n]*")
 SPACED_QUOTE = re.compile(r'(^|[,;\t])[ \t]+"(?![",;\t\r\n]|$)')
@@ -127,16 +127,18 @@ def csv_cells(path: Path, separator: str, comments: bool) -> Iterator[tuple[int,
 
 def _ill_formed(name: str, first: int, last: int, error: str) -> str:
     """What is wrong with the quotes of a CSV."""
-    lines = f"line {first}" if first == last else f"lines {first} to {last}"
+    lines, are, hold = f"lines {first} to {last}", "are", "hold"
+    if first == last:
+        lines, are, hold = f"line {first}", "is", "holds"
     if "field limit" in error:
         return (
-            f"{name}, {lines} hold a cell of more than {csv.field_size_limit():,} characters; close its double quotes, "
-            "or write texts that are so long as JSON lines (.jsonl)."
+            f"{name}, {lines} {hold} a cell of more than {csv.field_size_limit():,} characters; close its double "
+            "quotes, or write texts that are so long as JSON lines (.jsonl)."
         )
     if "end of data" in error:
         return f"{name}: a double quote is not closed in the row that begins on line {first}; close it."
     return (
-        f"{name}, {lines} are not a well-formed CSV row ({error}); put the whole cell in double quotes, and double "
+        f"{name}, {lines} {are} not a well-formed CSV row ({error}); put the whole cell in double quotes, and double "
         "those within it."
     )
 
@@ -176,6 +178,27 @@ def json_array(path: Path) -> Iterator[tuple[int, Any]]:
         mark, at = after(end, ",]")
     if rest := text[at:].strip(" \t\r\n"):
         raise _no_json(where(at), f"{rest[:20]!r} after its end")
+
+
+def parquet_values(file: str, name: str, column: Any) -> list[Any]:
+    """The values of a Parquet column; a number of single precision by the shortest text that means it.
+
+    Raises:
+        InputError: The cells are lists, structures or bytes.
+    """
+    import numpy as np
+    from pyarrow import types
+
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    if types.is_nested(kind) or "binary" in str(kind):
+        raise InputError(
+            f"{file}: the column {name!r} holds {kind}, where texts or numbers are needed; save it as text, or "
+            "leave it out."
+        )
+    if types.is_float16(kind) or types.is_float32(kind):
+        exact = np.float16 if types.is_float16(kind) else np.float32
+        return [None if value is None else float(str(exact(value))) for value in column.to_pylist()]
+    return list(column.to_pylist())
 
 
 def _parsed(where: str, text: str, at: int) -> tuple[Any, int]:

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
-from workbench.datasets.row_formats import SEPARATORS, csv_cells, json_array, json_lines, not_utf8, number
+from workbench.datasets.row_formats import (
+    SEPARATORS,
+    csv_cells,
+    json_array,
+    json_lines,
+    not_utf8,
+    number,
+    parquet_values,
+)
 from workbench.datasets.spelling import bare
 from workbench.errors import InputError, unknown
 from workbench.questions import Tag
@@ -362,7 +370,8 @@ def _parquet(
             names = file.schema_arrow.names
             _check_needed(path.name, names, needed, meant)
             taken = [name for name in names if wanted is None or name in wanted]
-            table = file.read(taken).to_pydict()
+            read = file.read(taken)
+            table = {name: parquet_values(path.name, name, read[name]) for name in taken}
     except ArrowException as error:
         raise InputError(f"{path.name} cannot be read ({str(error).splitlines()[0][:120]}).") from None
     for count, cells in enumerate(zip(*table.values()), start=1):

@@ -23,6 +23,11 @@ def bare(name: str) -> str:
     return re.sub(r"[\W_]", "", seen(name)).casefold()
 
 
+def folded(text: str) -> str:
+    """The text without what case and spaces tell apart."""
+    return " ".join(seen(text).casefold().split())
+
+
 def check_names(names: Iterable[str], what: str) -> None:
     """Refuse names of groups that differ in case or spaces alone, or as numbers do (1, 1.0): each makes a group.
 
@@ -32,6 +37,6 @@ def check_names(names: Iterable[str], what: str) -> None:
     known: dict[object, str] = {}
     for name in names:
         value = number(name)
-        key = " ".join(seen(name).casefold().split()) if value is None else value
+        key = folded(name) if value is None else value
         if (other := known.setdefault(key, name)) != name:
             raise InputError(f"{what} is spelled in two ways, {other!r} and {name!r}; write it in one way.")

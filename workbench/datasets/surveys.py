@@ -14,6 +14,7 @@ from string import ascii_uppercase
 from typing import Literal, get_args
 
 from workbench.datasets.referring import referring
+from workbench.datasets.row_formats import number
 from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
 
@@ -194,10 +195,12 @@ def survey_questions(
 
     Returns:
         Questions with the tags item, dimension, key, ordinal, persona, wording, format, scale, labels, direction,
-        answer, instrument. Options are in shown order; surface forms of one label share a `value`.
+        answer, instrument. Options are in shown order; surface forms of one label share a `value`. Options that are
+        all numbers (or all letters) are their own labels in a format of that kind.
 
     Raises:
-        InputError: A format needs what an item lacks: the opposite statement, an own scale, or fewer options.
+        InputError: A format needs what an item lacks: the opposite statement, an own scale, or fewer options; or an
+            option's text is the label of another.
     """
     variants = [how] if isinstance(how, Format) else list(how)
     if not variants or not personas:
@@ -227,7 +230,7 @@ def _question(item: SurveyItem, form: Format, persona: Persona, instrument: str,
     if form.direction == "descending":
         shown = _turned(shown)
     listed = [text for text, _ in shown] + [REFUSAL] * form.refusal
-    marks = _labels(item, form, len(listed))
+    marks = _labels(item, form, listed)
     lines = "\n".join(f"{mark}. {text}" for mark, text in zip(marks, listed))
     parts = [persona.text, *_ask(item, form, lines)]
     prompt = "\n\n".join(part for part in parts if part)
@@ -270,12 +273,30 @@ def _options(item: SurveyItem, form: Format) -> tuple[str, ...]:
     return SCALES[form.scale]
 
 
-def _labels(item: SurveyItem, form: Format, n: int) -> list[str]:
-    if form.labels == "numbers" and n > 9 and form.answer == "label":
-        raise InputError(f"Item {item.id!r} has {n} options, and label 1 begins label 10; use labels='letters'.")
+def _labels(item: SurveyItem, form: Format, listed: Sequence[str]) -> list[str]:
+    """The labels of the options as listed; options that are all numbers, or all letters, are their own labels."""
+    n, own, numbered = len(listed), list(listed[: len(listed) - form.refusal]), form.labels == "numbers"
     if n > len(ascii_uppercase):
         raise InputError(f"Item {item.id!r} has {n} options, more than there are letters.")
-    return [str(i + 1) for i in range(n)] if form.labels == "numbers" else list(ascii_uppercase[:n])
+    if numbered and all(number(text) is not None for text in own):
+        marks = own + [str(int(max(map(float, own))) + 1)] * form.refusal
+    elif not numbered and all(text in ascii_uppercase and len(text) == 1 for text in own):
+        marks = own + [letter for letter in ascii_uppercase if letter not in own][: form.refusal]
+    else:
+        marks = [str(i + 1) for i in range(n)] if numbered else list(ascii_uppercase[:n])
+    begun = [(a, b) for a in marks for b in marks if a != b and b.startswith(a)]
+    if begun and form.answer == "label":
+        raise InputError(
+            f"Item {item.id!r} has {n} options, and label {begun[0][0]} begins label {begun[0][1]}; use "
+            "labels='letters'."
+        )
+    for mark, text in zip(marks, listed):
+        if (said := text.strip(" .):").casefold()) in [other.casefold() for other in marks if other != mark]:
+            raise InputError(
+                f"Item {item.id!r} in the format {form.id}: the option {text!r} has the label {mark}, and {said} is "
+                f"the label of another; use labels={'letters' if numbered else 'numbers'!r}."
+            )
+    return marks
 
 
 def _ask(item: SurveyItem, form: Format, lines: str) -> list[str]:

@@ -218,6 +218,8 @@ def load_choices(
         except Unusable as reason:
             dropped[str(reason)] += 1
         except KeyError as field:
+            if isinstance(record, Row):
+                raise record.wrong(f"there is no column {field}, which {name!r} needs; add it.") from None
             raise InputError(f"A record of {name!r} ({digest}) has no field {field}; take another commit.") from None
         except (TypeError, AttributeError, ValueError) as error:
             where = record.where if isinstance(record, Row) else digest

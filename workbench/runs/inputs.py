@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,14 @@ def check_inputs(parameters: list[Parameter], values: Mapping[str, Any], folder:
             wrong.append(str(error))
         except (OSError, ValueError, RuntimeError) as error:
             wrong.append(f"Parameter {name!r} names {text!r}, which cannot be looked up ({error}).")
+    for name, value in values.items() if wrong else ():
+        pairs = pairwise(value) if isinstance(value, list) else ()
+        wholes = [mark.join(pair) for pair in pairs for mark in (", ", ",") if all(isinstance(x, str) for x in pair)]
+        wrong += [
+            f"{whole!r} is one file, and commas divide the list {name!r}: write -p {name}=\"['{whole}']\"."
+            for whole in wholes
+            if _at(folder, whole).is_file()
+        ]
     if wrong:
         raise InputError(" ".join(dict.fromkeys(wrong)))
 
