@@ -80,6 +80,7 @@ def shares(path):
 
 
 ITEM = INSTRUMENT.items[0].id
+SHARES = "item,group,option,share\n" + "".join(f"{ITEM},{who},{i},.2\n" for who in ("N", "NA") for i in range(1, 6))
 READERS = {
     "questions.csv": (load_questions, QUESTIONS),
     "questions.jsonl": (load_questions, lines([{"question": q, "correct": ["a", 1.5], "wrong": "b"} for q in "QR"])),
@@ -91,7 +92,7 @@ READERS = {
     "trust.jsonl": (lambda path: load_cases(path, format="trustjudge"), lines([TRUST])),
     "items.csv": (load_instrument, ITEMS),
     "ipip.csv": (load_ipip, "item,text,key,label\nA1,Like items.,-1,A\nA2,Do not.,1,B\n"),
-    "shares.csv": (shares, f"item,group,option,share\n{ITEM},N,1,.5\n{ITEM},N,2,.5\n{ITEM},NA,1,1\n{ITEM},NA,2,0\n"),
+    "shares.csv": (shares, SHARES),
     "personas.csv": (load_personas, "name,text\nNorth,You live there.\nSouth,\"You, too.\"\n"),
     "scores.csv": (country_scores, SCORES),
     "micro.csv": (lambda path: load_microdata(path, {"Q1": [1, 2]}, weight="S017"), MICRO),
