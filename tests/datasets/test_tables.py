@@ -285,3 +285,20 @@ def test_columns_of_another_shape_are_refused(files, column):
 
 def test_labels_are_numbers():
     assert np.isin(tables.load_table("fair", n=30).labels, (0, 1)).all()
+
+
+def test_a_cell_of_neither_outcome_is_no_negative_one(files):
+    csv = "years,job,hours\n30,1,yes\n41,2,no\n52,,unknown\n35,1,-9\n36,1,unknown\n37,1,no\n"
+    target = {"column": "hours", "positive": "yes"}
+    with pytest.raises(InputError, match=r"'hours' holds 'no', 'unknown', '-9' beside yes; list .* `negative`"):
+        tables.load_table(*files(csv, target=target))
+    table = tables.load_table(*files(csv, target=target | {"negative": ["no"]}))
+    assert table.labels.tolist() == [1, 0, 0] and table.rows["years"].tolist() == ["30", "41", "37"]
+    assert table.dropped == {
+        "'hours' is 'unknown', which is neither outcome": 2,
+        "'hours' is '-9', which is neither outcome": 1,
+    }
+    assert tables.load_table(*files(csv, target=target | {"negative": "no"}), n=2).dropped == table.dropped
+    for bad in ({"negative": "yes"}, {"negative": None}):
+        with pytest.raises(InputError, match=r"as `negative`; leave one out|holds no null"):
+            tables.load_table(*files(csv, target=target | bad))

@@ -3,7 +3,8 @@
 A dictionary is a YAML file with two parts. `columns` says of each column what it `says`, and its `unit` or the text of
 each of its `values` (and of `missing` ones). `tasks` holds one or more tasks: `describe` (the first sentence),
 `features` (columns shown, in order), `target` (`column` with `positive`, a value or a list of them, or with `above`;
-and perhaps `missing`, the outcome of an empty cell, negative or positive), `question`, `choices` (negative, positive),
+and perhaps `negative` beside `positive`, the values of the other outcome, where rows with any other value are left out,
+and `missing`, the outcome of an empty cell, negative or positive), `question`, `choices` (negative, positive),
 `ask_probability`, and if wanted `group` (a column for fairness, or `{column, above, says: [at most, above]}`), `keep`
 (column: [least, most]) and `rows` (a packaged table).
 """
@@ -135,8 +136,12 @@ def _check_task(settings: Any, which: str) -> None:
         raise InputError(f"{which} needs a target with a `column` and either `positive` or `above`.")
     if number(target.get("above", 0)) is None:
         raise InputError(f"{which}: `above` of the target is {target['above']!r}; write a number.")
-    if None in (positive if isinstance(positive := target.get("positive", ""), list) else [positive]):
+    if None in _listed(target.get("positive", "")):
         raise InputError(f"{which} has null as `positive`; write it in quotes, or say `missing: positive`.")
+    if "negative" in target and ("above" in target or None in _listed(target["negative"])):
+        raise InputError(f"{which}: `negative` of the target stands beside `positive`, and holds no null.")
+    if both := set(outcome_codes(target, "positive")) & set(outcome_codes(target, "negative")):
+        raise InputError(f"{which} has {min(both)!r} as `positive` and as `negative`; leave one out.")
     if target.get("missing", "negative") not in ("negative", "positive"):
         raise InputError(f"{which}: `missing` of the target must be negative or positive.")
     if not isinstance(choices, list) or len(choices) != 2 or None in choices:
@@ -149,6 +154,15 @@ def _check_task(settings: Any, which: str) -> None:
         raise InputError(f"{which}: `keep` holds {wrong[0]!r}; write a number, or null for no limit.")
     if not isinstance(group, dict | str | None) or (isinstance(group, dict) and not _divides(group)):
         raise InputError(f"{which}: a `group` that divides a column needs `column`, `above` and two texts in `says`.")
+
+
+def outcome_codes(target: Mapping[str, Any], key: str) -> list[str]:
+    """The values that a target lists as `positive` or `negative`, as texts."""
+    return list(map(str, _listed(target.get(key, []))))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _divides(group: Mapping[Any, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from workbench.datasets.dictionaries import Column, Task, find_code, read_task
+from workbench.datasets.dictionaries import Column, Task, find_code, outcome_codes, read_task
 from workbench.datasets.row_formats import number
 from workbench.datasets.rows import TYPED, as_text, numbers, read_columns
 from workbench.datasets.spelling import check_names, seen
@@ -98,10 +98,14 @@ def load_table(
     for column in chosen.columns:
         for line, value in rows[column.name].drop_duplicates().items():
             column.text(value, f" in {rows.index.name} {line}")
-    if n is not None and n < len(rows):
-        rows = rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:n])]
     target = chosen.settings["target"]
     labels = _labels(rows[target["column"]], target)
+    for cell, count in rows[target["column"]][labels < 0].str.strip().value_counts().items():
+        dropped[f"{target['column']!r} is {cell!r}, which is neither outcome"] = int(count)
+    rows, labels = rows[labels >= 0], labels[labels >= 0]
+    if n is not None and n < len(rows):
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:n])
+        rows, labels = rows.iloc[drawn], labels[drawn]
     return Table(chosen, rows.reset_index(drop=True), labels, origin, dropped)
 
 
@@ -253,7 +257,10 @@ def _kept(rows: pd.DataFrame, task: Task, file: str) -> tuple[pd.DataFrame, dict
 
 
 def _labels(values: pd.Series, target: Mapping[str, Any]) -> np.ndarray:
-    """Whether the outcome came, `[rows]`; where the cell is empty what `missing` says."""
+    """Whether the outcome came, `[rows]`; where the cell is empty what `missing` says; -1 where it is neither outcome.
+
+    Without a list of what is negative, one other value than the positive ones is; of several nobody can tell which are.
+    """
     where, empty = f"Target column {target['column']!r}", values.str.strip().eq("").to_numpy()
     if empty.any() and "missing" not in target:
         line = values.index[empty][0]
@@ -266,18 +273,25 @@ def _labels(values: pd.Series, target: Mapping[str, Any]) -> np.ndarray:
     if "above" in target:
         labels[~empty] = _numbers(there, "to be `above`") > float(target["above"])
         return labels
-    given = target["positive"]
-    wanted = [str(each) for each in (given if isinstance(given, list) else [given])]
-    positive = {cell for cell in there.unique() if find_code(cell, wanted) is not None}
-    meant = {seen(each).casefold() for each in (*wanted, *positive)}
-    if alike := [cell for cell in there.unique() if cell not in positive and seen(cell).casefold() in meant]:
-        raise InputError(
-            f"{where} holds {alike[0]!r}, which is not {', '.join(wanted)} as written; mend it or list it."
-        )
+    wanted, against = (outcome_codes(target, key) for key in ("positive", "negative"))
+    positive, negative = (
+        {cell for cell in there.unique() if find_code(cell, codes) is not None} for codes in (wanted, against)
+    )
+    meant = {seen(each).casefold() for each in (*wanted, *against, *positive, *negative)}
+    others = [cell for cell in there.unique() if cell not in positive | negative]
+    if alike := [cell for cell in others if seen(cell).casefold() in meant]:
+        listed = ", ".join((*wanted, *against))
+        raise InputError(f"{where} holds {alike[0]!r}, which is not {listed} as written; mend it or list it.")
     if not positive:
         held = ", ".join(sorted(set(there))[:8])
         raise InputError(f"{where} never holds {', '.join(wanted)}; it holds {held}.")
-    labels[~empty] = there.isin(positive)
+    if len(others) > 1 and not against:
+        raise InputError(
+            f"{where} holds {', '.join(map(repr, others[:8]))} beside {', '.join(wanted)}; list those that are the "
+            "other outcome as `negative` in `target`, and the rest is left out and counted."
+        )
+    labels[~empty] = np.where(there.isin(positive), 1, -1 if against else 0)
+    labels[~empty] = np.where(there.isin(negative), 0, labels[~empty])
     return labels
 
 
