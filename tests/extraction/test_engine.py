@@ -180,12 +180,13 @@ def test_the_plan_computes_each_prefix_once_and_each_needed_row_once(pairs, budg
 def test_counts_at_the_network_equal_the_plan():
     """Tokens that enter the body and rows that enter the head, counted at the network itself."""
     asked, requests = model(), random_requests(20) + branching_requests()
-    engine.choose(asked)
     body, rows = [], []
     asked.network.model.register_forward_pre_hook(
         lambda _, args, kwargs: body.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
     asked.network.lm_head.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[:-1].numel()))
+    engine.choose(asked)
+    body.clear(), rows.clear()
     plan = trie.build(requests)
     scored(asked, requests * 2, 256)
     assert sum(body) == len(plan.tokens) == len(prefixes(requests))
@@ -349,8 +350,9 @@ def test_float32_in_less_than_its_precision_is_another_tier():
 def test_memory_does_not_grow_with_the_vocabulary_of_a_long_prompt():
     """Logits exist only for needed rows: a prompt of 400 tokens with one label runs the head on one row."""
     asked = model()
-    engine.choose(asked)
     rows = []
     asked.network.lm_head.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[:-1].numel()))
+    engine.choose(asked)
+    rows.clear()
     scored(asked, [Request(tuple(range(5, 405)), (7,))])
     assert rows == [1]

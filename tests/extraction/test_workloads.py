@@ -70,7 +70,6 @@ def test_tokens_and_rows_at_the_network_are_those_needed(model, name):
     prefixes = {s[:n] for s in sequences for n in range(1, len(s) + 1)}
     needed = {s[:n] for r in requests for s in [r.context + r.continuation] for n in range(len(r.context), len(s))}
     assert (len(prefixes), len(needed)) == expected[2:]
-    engine.choose(model)
     tokens, rows = [], []
     hooks = [
         model.network.model.register_forward_pre_hook(
@@ -78,6 +77,8 @@ def test_tokens_and_rows_at_the_network_are_those_needed(model, name):
         ),
         model.network.lm_head.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[:-1].numel())),
     ]
+    engine.choose(model)
+    tokens.clear(), rows.clear()
     for _ in engine.score(model, requests + requests):
         pass
     for hook in hooks:
