@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from tokenizers import normalizers, pre_tokenizers, processors
+from tokenizers import models, normalizers, pre_tokenizers, processors
 
 import workbench as wb
 from workbench.errors import InputError
@@ -127,6 +127,9 @@ TOKENIZER_CHANGES: dict[str, Change] = {
     "a post-processor": lambda t: setattr(t.backend_tokenizer, "post_processor", processors.ByteLevel()),
     "dropout of merges": lambda t: setattr(t.backend_tokenizer.model, "dropout", 0.5),
     "the model": lambda t: setattr(t.backend_tokenizer, "model", tiny.metaspace_tokenizer().backend_tokenizer.model),
+    "other merges": lambda t: setattr(
+        t.backend_tokenizer, "model", models.BPE(t.backend_tokenizer.get_vocab(False), [])
+    ),
     "a method": lambda t: setattr(t, "apply_chat_template", lambda *_, **__: ""),
     "the side of truncation": lambda t: setattr(t, "truncation_side", "left"),
 }
@@ -261,6 +264,15 @@ def test_what_is_changed_while_it_is_asked_is_not_stored(cache: Path, monkeypatc
         wb.ask(model, QUESTIONS)
     with store_of(model.fingerprint) as store:
         assert len(store) == 0
+
+
+def test_a_forward_patched_on_the_class_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries that speed a model up replace the forward of its classes, after it was loaded too."""
+    model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer())
+    monkeypatch.setattr(type(model.network.model.norm), "forward", lambda self, states: states)
+    with pytest.raises(InputError, match=r"model\.norm|input_layernorm"):
+        model.check_unchanged()
+    assert wb.wrap_model(model.network, model.tokenizer).fingerprint != model.fingerprint
 
 
 def test_a_steered_model_is_asked_inside_its_block_alone(cache: Path) -> None:

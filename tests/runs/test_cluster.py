@@ -364,7 +364,7 @@ def test_a_cell_no_worker_can_start_is_recorded_and_the_others_go_on(
     monkeypatch.setattr(dispatch, "errands", lambda *_: cells)
     (toy_folder / "items.csv").unlink()
     for one, done in run_on(address(start({}, {})), planned, say=said.append):
-        outcomes[one.parameters_given.get("name")] = done
+        outcomes[one.parameters_given.get("data")] = done
     assert outcomes[None].status == "ok"
     record = load_run(outcomes["items.csv"].folder)
     assert record.status == "failed" and record.failure and "lacks items.csv" in record.failure.message

@@ -86,7 +86,7 @@ def place(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: 
 def study(place: Path, **notebooks: list[str]) -> None:
     """Notebooks of one study, asking about words of their own."""
     for name, cells in notebooks.items():
-        parameters = f'model: str = "./tiny"\nword: str = "{name}"\n'
+        parameters = f'from workbench import ModelName\nmodel: ModelName = "./tiny"\nword: str = "{name}"\n'
         write_notebook(place / f"notebooks/toy/{name}.ipynb", *cells, parameters=parameters)
     (place / "studies").mkdir(exist_ok=True)
     content = {"notebooks": list(notebooks), "profiles": {"default": {}}}

@@ -123,7 +123,7 @@ def test_the_loss_trl_takes_is_the_one_on_paper(name, tmp_path):
     for weights in (w for key, w in trainer.model.named_parameters() if "lora_B" in key):
         weights.data.normal_(0, 0.1, generator=noise)
     said = trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader()))).item()
-    moved = wb.wrap_model(copy.deepcopy(trainer.model).merge_and_unload(), model.tokenizer)
+    moved = wb.wrap_model(copy.deepcopy(trainer.model).merge_and_unload().eval(), model.tokenizer)
     before, after = _sums(model, PAIRS[:1]), _sums(moved, PAIRS[:1])
     lengths = response_tokens(model, PAIRS[:1]).groupby("response").size()
     pair = drift.Pair(
