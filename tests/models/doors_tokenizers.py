@@ -6,7 +6,7 @@ import json
 
 import tiny
 from doors import row, saved
-from tokenizers import pre_tokenizers
+from tokenizers import pre_tokenizers, processors
 from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 import workbench as wb
@@ -32,6 +32,57 @@ def a_class_that_splits_otherwise_than_the_file(place):
 @row("wrap_model", refused="another pre-tokenizer than .*tokenizer.json")
 def a_class_that_splits_otherwise_than_its_file(place):
     return wb.wrap_model(rebuilt(place), AutoTokenizer.from_pretrained(place))
+
+
+@row("folder")
+def a_class_that_puts_a_start_before_every_text(place):
+    network = rebuilt(place, "RobertaTokenizer")
+    return place, network, PreTrainedTokenizerFast.from_pretrained(place)
+
+
+@row("folder", refused=r"NllbTokenizer puts .* </s> beside every text, and .*tokenizer\.json says nothing")
+def a_class_that_puts_a_language_before_every_text(place):
+    rebuilt(place, "NllbTokenizer")
+    return place
+
+
+@row("wrap_model", refused="another post-processor than .*tokenizer.json")
+def a_class_that_puts_an_end_behind_every_text(place):
+    saved(place)
+    settings = json.loads((place / "tokenizer_config.json").read_text())
+    (place / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": "RobertaTokenizer"}))
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    for part in ("normalizer", "pre_tokenizer", "model"):
+        setattr(tokenizer.backend_tokenizer, part, getattr(tiny.byte_tokenizer().backend_tokenizer, part))
+    return wb.wrap_model(tiny.network(), tokenizer)
+
+
+@row("folder", refused=r"post_processor of .*tokenizer\.json puts '<s>' beside a text as id 7, .*vocabulary has as 1")
+def a_start_under_another_id(place):
+    tokenizer = tiny.byte_tokenizer()
+    start = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 7)])
+    tokenizer.backend_tokenizer.post_processor = start
+    saved(place, tokenizer=tokenizer)
+    return place
+
+
+for stated in (True, False):
+
+    @row("folder", refused=rf"add_bos_token {str(stated).lower()}, but .*tokenizer\.json", name=f"a_start_{stated}")
+    def a_start_that_one_file_states_and_the_other_does_not(place, stated=stated):
+        saved(place, tokenizer=tiny.byte_tokenizer(bos=not stated))
+        settings = json.loads((place / "tokenizer_config.json").read_text())
+        (place / "tokenizer_config.json").write_text(json.dumps(settings | {"add_bos_token": stated}))
+        return place
+
+
+OTHERS = {"nothing": (None, "NoneType"), "a_name": ("gpt2", "str"), "a_network": (tiny.network(), "LlamaForCausalLM")}
+OTHERS["a_tokenizer_alone"] = (tiny.byte_tokenizer().backend_tokenizer, "tokenizers library alone")
+for key, (given, named) in OTHERS.items():
+
+    @row("wrap_model", refused=f"tokenizer in memory is .*{named}.*; .*wrap_model|{named}; give PreTrained", name=key)
+    def no_tokenizer_of_transformers(place, given=given):
+        return wb.wrap_model(tiny.network(), given)
 
 
 @row("folder", refused="holds two tokenizers.*vocab.json")

@@ -64,6 +64,24 @@ def test_the_fingerprint_follows_content_not_place(folder, tmp_path):
     assert fingerprint(copy) != first
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["tekken.json", "normalizer.json", "a.spm", "bpe.codes", "dict.txt", "additional_chat_templates/a.jinja"],
+)
+def test_whatever_a_tokenizer_may_be_read_from_is_in_the_fingerprint(name, folder):
+    first = wb.load_model(folder, device="cpu").fingerprint
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("{}")
+    assert wb.load_model(folder, device="cpu").fingerprint != first
+
+
+@pytest.mark.parametrize("name", ["README.md", "generation_config.json", "trainer_state.json", "all_results.json"])
+def test_what_decides_no_number_is_not_in_the_fingerprint(name, folder):
+    first = wb.load_model(folder, device="cpu").fingerprint
+    (folder / name).write_text('{"x": 1}')
+    assert wb.load_model(folder, device="cpu").fingerprint == first
+
+
 def test_a_wrapped_tokenizers_start_is_part_of_the_fingerprint(cache):
     """An empty prompt starts from BOS, which the tokenizer's own file does not name."""
     other = tiny.byte_tokenizer()

@@ -70,6 +70,16 @@ def test_ids_are_those_of_the_file_whatever_the_class(name, folder):
     assert ("pre-tokenizer" in model.facts()["note"]) == changes
 
 
+def test_what_a_class_would_put_beside_a_text_is_in_the_note(folder):
+    changed(folder / "tokenizer_config.json", tokenizer_class="RobertaTokenizer")
+    model = loaded(folder)
+    assert model.tokenizer("a").input_ids == Tokenizer.from_file(str(folder / "tokenizer.json")).encode("a").ids
+    assert (
+        "puts <s> beside a text as its tokenizer.json says, not <s> </s> as transformers' RobertaTokenizer"
+        in model.note
+    )
+
+
 def test_the_trap_is_real(folder):
     changed(folder / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
     read = AutoTokenizer.from_pretrained(folder)

@@ -13,16 +13,14 @@ from workbench.files import digests, written_whole
 from workbench.models import state
 
 WEIGHTS = ("*.safetensors", "*.gguf", "*.bin", "*.pt", "*.pth")
-SETTINGS = ("config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt")
-SEAL = "sha256.json"
-TEMPLATES = (
-    "chat_template*",
-    "additional_chat_templates/*.jinja",
-    "*.model",
-    "*.tiktoken",
-    "adapter_config.json",
-    "*.py",
+SETTINGS = (
+    *("*.json", "*.jinja", "*.txt", "*.py", "additional_chat_templates/*.jinja", "tokenizer*", "*.tokenizer", "vocab*"),
+    *("*.vocab", "merges*", "*.model", "*.tiktoken", "*.spm", "*.bpe", "*.codes"),
 )
+"""All that configurations, chat templates and any class of tokenizers may be read from."""
+SEAL = "sha256.json"
+IDLE = (SEAL, "*.index.json", "generation_config.json", "trainer_state.json", "*_results.json", "LICENSE*", "README*")
+"""Files of these endings that decide no number; an index is held against the weights."""
 
 
 def of_files(paths: Iterable[Path], dtype: str) -> str:
@@ -37,8 +35,8 @@ def of_files(paths: Iterable[Path], dtype: str) -> str:
 
 def model_files(folder: Path) -> list[Path]:
     """The files of a model folder that decide its numbers."""
-    paths = {path for pattern in WEIGHTS + SETTINGS + TEMPLATES for path in folder.glob(pattern)}
-    return sorted(path for path in paths if path.is_file())
+    paths = {path for pattern in WEIGHTS + SETTINGS for path in folder.glob(pattern)}
+    return sorted(path for path in paths if path.is_file() and not any(path.match(pattern) for pattern in IDLE))
 
 
 def settings_files(folder: Path) -> list[Path]:

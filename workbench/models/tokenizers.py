@@ -56,24 +56,20 @@ def proved(tokenizer: Any, folder: Path) -> str:
     _check_vocabulary_files(own, folder)
     ids = {token.content: number for number, token in own.get_added_tokens_decoder().items()}
     _check_ids(tokenizer, ids, path)
-    backend, mended = tokenizer.backend_tokenizer, []
+    backend, mended, note = tokenizer.backend_tokenizer, [], _begun_as_in(own, tokenizer, folder)
     for part in (*PARTS, "decoder"):
         if part == "pre_tokenizer" and tokenizer.init_kwargs.get(MISTRAL):
-            return f"its tokenizer has the pattern that {MISTRAL} puts in the place of its {FILE}'s"
+            return "; ".join(filter(None, (f"its tokenizer has {MISTRAL}'s pattern, not its {FILE}'s", note)))
         if _state(getattr(backend, part)) != _state(getattr(own, part)):
             setattr(backend, part, getattr(own, part))
             mended += [PARTS[part]] if part in PARTS else []
-    settings = _json(folder / "tokenizer_config.json")
-    if own.post_processor is not None and not {"add_bos_token", "add_eos_token"} & settings.keys():
-        backend.post_processor = own.post_processor
     if text := _read_otherwise(tokenizer, own):
         raise InputError(
             f"The tokenizer in {folder} reads {text[:40]!r} otherwise than its {FILE} says, for a reason in its other "
             "files (tokenizer_config.json, added_tokens.json); make them agree, or remove those that are stale."
         )
-    if not mended:
-        return ""
-    return f"its tokenizer has the {', '.join(mended)} of its {FILE}, not of transformers' {type(tokenizer).__name__}"
+    parts = f"its tokenizer has the {', '.join(mended)} of its {FILE}, not of transformers' {type(tokenizer).__name__}"
+    return "; ".join(filter(None, (parts if mended else "", note)))
 
 
 def check_wrapped(tokenizer: Any) -> None:
@@ -88,6 +84,8 @@ def check_wrapped(tokenizer: Any) -> None:
         return
     own, backend = _read(path), tokenizer.backend_tokenizer
     other = [name for part, name in PARTS.items() if _state(getattr(backend, part)) != _state(getattr(own, part))]
+    if not other and backend.encode("a").ids != own.encode("a").ids:
+        other = ["post-processor"]
     if other and not tokenizer.init_kwargs.get(MISTRAL):
         raise InputError(
             f"The tokenizer in memory has another {', '.join(other)} than {path}: transformers'"
@@ -99,7 +97,18 @@ def check_wrapped(tokenizer: Any) -> None:
 
 def _check_fast(tokenizer: Any, where: str) -> None:
     from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
 
+    if isinstance(tokenizer, Tokenizer):
+        raise InputError(
+            f"The tokenizer {where} is one of the tokenizers library alone; give "
+            "PreTrainedTokenizerFast(tokenizer_object=...) around it, with its bos_token and eos_token."
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise InputError(
+            f"The tokenizer {where} is a {type(tokenizer).__name__}, which is no tokenizer of transformers; "
+            "wrap_model takes the network first, then what AutoTokenizer.from_pretrained gives."
+        )
     if not isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer):
         raise InputError(
             f"The tokenizer {where} is a {type(tokenizer).__name__}, which runs in Python and does not say how it "
@@ -124,6 +133,45 @@ def _read(path: Path) -> Any:
     own.no_truncation()
     own.no_padding()
     return own
+
+
+def _begun_as_in(own: Any, tokenizer: Any, folder: Path) -> str:
+    """Has a tokenizer put before and behind a text what its file says; says what its class would have put.
+
+    Raises:
+        InputError: If the file gives a special token another id than its vocabulary, or `tokenizer_config.json` says
+            otherwise of the token that begins a text.
+    """
+    read = own.encode("a")
+    put = {token: n for token, n, special in zip(read.tokens, read.ids, read.special_tokens_mask) if special}
+    for token, number in put.items():
+        if (found := own.token_to_id(token)) != number:
+            raise InputError(
+                f"The post_processor of {folder / FILE} puts {token!r} beside a text as id {number}, which its "
+                f"vocabulary has as {found}; correct the ids there."
+            )
+    stated, begins = _json(folder / "tokenizer_config.json").get("add_bos_token"), tokenizer.bos_token in put
+    if stated is not None and tokenizer.bos_token and bool(stated) != begins:
+        raise InputError(
+            f"{folder / 'tokenizer_config.json'} says add_bos_token {str(stated).lower()}, but the post_processor of "
+            f"{FILE} puts {tokenizer.bos_token!r} before {'every' if begins else 'no'} text; correct the one that is "
+            "not as the model was trained."
+        )
+    before, kind = _beside(tokenizer), type(tokenizer).__name__
+    tokenizer.backend_tokenizer.post_processor = own.post_processor
+    if (after := _beside(tokenizer)) != list(put):
+        raise InputError(
+            f"transformers' {kind} puts {' '.join(after) or 'nothing'} beside every text, and {folder / FILE} says "
+            f"{' '.join(put) or 'nothing'}; write PreTrainedTokenizerFast as tokenizer_class in tokenizer_config.json."
+        )
+    said = f"its tokenizer puts {' '.join(put) or 'nothing'} beside a text as its {FILE} says"
+    return f"{said}, not {' '.join(before) or 'nothing'} as transformers' {kind}" if before != list(put) else ""
+
+
+def _beside(tokenizer: Any) -> list[str]:
+    """The special tokens that a tokenizer puts before and behind a text."""
+    read = tokenizer("a").encodings[0]
+    return [token for token, special in zip(read.tokens, read.special_tokens_mask) if special]
 
 
 def _check_added(tokenizer: Any, folder: Path) -> None:
