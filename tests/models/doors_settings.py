@@ -80,7 +80,11 @@ def an_architecture_of_the_models_own_code(place):
 
 for key, value in {"num_hidden_layers": "2", "rms_norm_eps": "1e-2", "vocab_size": None, "dtype": "float7"}.items():
 
-    @row("folder", refused=rf"Cannot load .*{key if key != 'dtype' else 'float7'}", name=f"{key}_of_another_kind")
+    @row(
+        "folder",
+        refused=rf"Cannot load the config\.json of .*{key if key != 'dtype' else 'float7'}",
+        name=f"{key}_of_another_kind",
+    )
     def a_setting_of_another_kind(place, key=key, value=value):
         saved(place)
         configured(place, **{key: value})
@@ -145,10 +149,37 @@ def weights_in_eight_bits_with_scales(place):
     return place, network, tiny.byte_tokenizer()
 
 
+for kind in (torch.int8, torch.uint8):
+
+    @row("folder", refused=rf"{UP} .* is stored as [IU]8 in .* without its scale", name=f"{kind}_under_fp8")
+    def whole_numbers_where_eight_bits_are_read(place, kind=kind):
+        rewritten(place, lambda weights: weights.update({UP: weights[UP].to(kind)}))
+        configured(place, quantization_config=FP8)
+        return place
+
+
+@row("folder")
+def outputs_as_tuples(place):
+    network = saved(place)
+    configured(place, return_dict=False)
+    return place, network, tiny.byte_tokenizer()
+
+
+@row("folder", refused=r"weights for images or sound \(model\.mm_projector.*save its language model alone")
+def weights_that_read_images(place):
+    rewritten(place, lambda weights: weights.update({"model.mm_projector.0.weight": torch.zeros(4, 4)}))
+    return place
+
+
 @row("folder", refused=r"layers\.1\..* stored as F8_E4M3 in model\.safetensors without its scale")
 def weights_in_eight_bits_without_some_scales(place):
     in_eight_bits(place, lambda key: "layers.1." not in key)
     return place
+
+
+@row("adapter", refused=r"size mismatch for .*embed_tokens.*resize the base, save it, and lay the adapter over that")
+def an_adapter_over_a_resized_base(place):
+    return laid(place, tiny.network(vocab_size=720), modules_to_save=["embed_tokens", "lm_head"])[0]
 
 
 @row("adapter", refused=r"adapter_config\.json .* has no lora_alpha")
@@ -188,6 +219,11 @@ def an_adapter_in_whole_numbers(place):
 @row("name", refused=r"There is no model folder '~nobody-of-that-name/model'")
 def a_home_folder_of_nobody(place):
     return "~nobody-of-that-name/model"
+
+
+@row("name", refused=r"'owner/name@' names no revision")
+def a_revision_without_a_name(place):
+    return "owner/name@"
 
 
 @row("name", refused=r"cannot be looked up as a folder \(File name too long\)")

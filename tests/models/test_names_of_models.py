@@ -7,8 +7,7 @@ import tiny
 
 import workbench as wb
 from workbench.errors import InputError
-from workbench.models import check_name, embedded, split_adapter
-from workbench.runs.keys import from_here
+from workbench.models import check_name, embedded, paths_in, split_adapter
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -52,10 +51,19 @@ def test_a_name_that_can_be_read_in_two_ways_is_refused(here):
         split_adapter("base#adapter", here)
 
 
+def test_a_folder_called_like_the_embedded_model_is_not_passed_over(here, monkeypatch):
+    (here / embedded.NAME).mkdir()
+    monkeypatch.chdir(here)
+    for asked in (check_name, wb.load_model):
+        with pytest.raises(InputError, match=f"is the embedded model and also a folder in .*'./{embedded.NAME}'"):
+            asked(embedded.NAME)
+    check_name(f"./{embedded.NAME}")
+
+
 @pytest.mark.parametrize("source", ["./base#./adapter", "./my#model#adapter", f"{embedded.NAME}#./adapter"])
 def test_relative_adapters_are_found_from_another_folder(here, source, monkeypatch):
     check_name(source, here)
-    absolute = from_here(source, here)
+    absolute = "".join(str(here / part) if n % 2 else part for n, part in enumerate(paths_in(source, here)))
     assert absolute.endswith(f"#{here}/adapter")
     check_name(absolute)
     with pytest.raises(InputError, match=r"names no adapter behind the '#'"):

@@ -117,6 +117,7 @@ def check_name(source: str, here: Path = Path()) -> None:
         return
     base, adapter = split_adapter(source, here)
     path = _path(base, here)
+    _refuse_two_of_a_name(base, path)
     if not (base and (base == embedded.NAME or path.is_dir())):
         _refuse_unless_hub_id(base, is_file=path.is_file())
     if base != source and not adapter:
@@ -193,6 +194,7 @@ def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
 def _folder_of(base: str, allow_pickle: bool) -> tuple[Path, str, str]:
     """Folder, revision and note of a model source."""
     path = _path(base)
+    _refuse_two_of_a_name(base, path)
     if base == embedded.NAME:
         return embedded.located(), f"{embedded.SMOLLM2.name} {embedded.SMOLLM2.version}", embedded.NOTE
     if base and path.is_dir():
@@ -208,10 +210,21 @@ def _folder_of(base: str, allow_pickle: bool) -> tuple[Path, str, str]:
     return *hub_snapshot(name, revision or None, allow_pickle), ""
 
 
+def _refuse_two_of_a_name(base: str, path: Path) -> None:
+    """Raises where a folder at hand is called like the embedded model."""
+    if base == embedded.NAME and path.is_dir():
+        raise InputError(
+            f"{base!r} is the embedded model and also a folder in {str(path.parent.resolve())!r}; write './{base}' for "
+            "the folder, or rename it."
+        )
+
+
 def _refuse_unless_hub_id(base: str, is_file: bool) -> None:
     """Raises for a name that is neither a hub id nor a GGUF file that is there."""
     if not base:
         raise InputError("The model has no name; give a short name, a hub id `owner/name`, a folder or a .gguf file.")
+    if base.endswith("@") and server.HUB_ID.fullmatch(base[:-1]):
+        raise InputError(f"{base!r} names no revision behind the '@'; write one, or leave the '@' out.")
     if base.endswith(".gguf"):
         if not is_file:
             raise InputError(f"There is no GGUF file {base!r}; check the path.")

@@ -278,4 +278,6 @@ def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
     named = next((line for line in lines if "size mismatch" in line), lines[0])
     text = f"it lacks {named}" if isinstance(error, KeyError) else named
+    if "size mismatch" in text and re.search(r"embed|lm_head|wte|embed_out", text):
+        text = text[:200].rstrip(".:") + "; if it adds tokens, resize the base, save it, and lay the adapter over that"
     return text[:300].rstrip(".:") + "."

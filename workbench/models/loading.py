@@ -42,7 +42,8 @@ def read_network(model: Model) -> Any:
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:
-            raise InputError(f"Cannot load {model.name!r}: {_first_sentence(error)}") from error
+            raise _unloaded(repr(model.name), model.folder, error) from error
+    network.config.return_dict = network.config.get_text_config().return_dict = True
     written = read_json(model.folder / "config.json")
     said = proof.check_network(network, found, stored, written, model.name)
     network.workbench_note = "; ".join(filter(None, (said, check_settings(network, written, model.name))))
@@ -73,7 +74,7 @@ def read_tokenizer(model: Model) -> Any:
             except MemoryError:
                 raise
             except Exception as error:
-                raise InputError(f"Cannot load the tokenizer of {str(folder)!r}: {_first_sentence(error)}") from error
+                raise _unloaded(f"the tokenizer of {str(folder)!r}", folder, error) from error
         model.add_note(tokenizers.proved(tokenizer, folder))
         return tokenizer
 
@@ -123,7 +124,7 @@ def hub_snapshot(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py"]
+    patterns = [*fingerprints.SETTINGS]
     other = ["consolidated*"]  # the same weights under names that transformers does not read
     patterns += ["*.safetensors"] * weights + ["*.bin"] * (weights and allow_pickle)
     try:
@@ -136,6 +137,19 @@ def hub_snapshot(
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise InputError(f"Cannot fetch {repository!r} from the hub: {_first_sentence(error)}") from error
     return folder, folder.name
+
+
+def _unloaded(what: str, folder: Path, error: Exception) -> InputError:
+    """A refusal by what transformers says, which blames config.json where that alone cannot be read either."""
+    from transformers import AutoConfig
+
+    if (folder / "config.json").is_file() and not isinstance(error, InputError):
+        try:
+            AutoConfig.from_pretrained(str(folder))
+        except Exception as cause:
+            if _first_sentence(cause) == _first_sentence(error):
+                what = f"the config.json of {str(folder)!r}"
+    return InputError(f"Cannot load {what}: {_first_sentence(error)}")
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -37,8 +37,12 @@ HARMLESS = (
     ("pooling and next-sentence heads", r"(^|\.)(pooler\.dense|cls\.seq_relationship)\.(weight|bias)$", None),
 )
 """Weights that no causal language model reads: what they are, their names, and how many dimensions they must have."""
+OTHER_SENSES = re.compile(r"(^|[._])(visual|vision|image|img|audio|speech|multi_?modal|mm_projector)")
+"""In the names of weights that read images or sound, whatever an architecture calls them."""
 WHOLE = ("F64", "F32", "F16", "BF16", "F")
 """Types of numbers that are what they say, with no scale beside them; the last is a pickle's."""
+SCALE = re.compile(r"scale|absmax|SCB")
+"""In the names of tensors that say how large the numbers of a weight in 8 bits are."""
 EXTRA_BLOCK = re.compile(r"(.*\.layers\.(\d+)\.)eh_proj\.weight")
 """Marks a block that predicts the token after next and stands behind the layers."""
 exact_sums: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
@@ -79,6 +83,11 @@ def check_network(
             "it is incomplete, or a model of another kind."
         )
     if unexpected := sorted(set(found.get("unexpected_keys") or ()) - set(left_out)):
+        if other := next((key for key in unexpected if OTHER_SENSES.search(key)), ""):
+            raise InputError(
+                f"The files of {name!r} hold weights for images or sound ({other} in {_file_of(other, stored)} first), "
+                f"which {kind} does not read; save its language model alone with save_pretrained and give that folder."
+            )
         raise InputError(
             f"The files of {name!r} hold {len(unexpected)} weights that {kind} has no place for ({unexpected[0]} in "
             f"{_file_of(unexpected[0], stored)} first), so config.json does not describe them; correct it (layers, "
@@ -251,9 +260,10 @@ def _is_quantised(written: dict[str, Any]) -> bool:
 def _check_scales(stored: dict[str, Stored], name: str) -> None:
     """Refuse quantised files in which a weight of 8 bits has no scale, so nobody knows its size."""
     for key, tensor in stored.items():
-        if tensor.dtype.startswith("F8") and "scale" not in key and len(tensor.shape) > 1:
+        whole = tensor.dtype in ("I8", "U8") and key.endswith(".weight")
+        if (tensor.dtype.startswith("F8") or whole) and "scale" not in key and len(tensor.shape) > 1:
             stem = key.removesuffix("weight")
-            if not any(other.startswith(stem) and "scale" in other for other in stored):
+            if not any(other.startswith(stem) and SCALE.search(other) for other in stored):
                 raise InputError(
                     f"The weight {key} of {name!r} is stored as {tensor.dtype} in {tensor.file.name} without its "
                     "scale; the download may be incomplete, or the scales were lost in a conversion."
