@@ -352,3 +352,18 @@ def test_what_stands_in_for_weights_is_not_learned(cache: Path, monkeypatch: pyt
     monkeypatch.setattr(engine, "_probe", meddling)
     with pytest.raises(InputError, match=r"lm_head\.weight"):
         wb.ask(model, QUESTIONS)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_files_that_change_between_fingerprint_and_reading_are_refused(tmp_path: Path, name: str) -> None:
+    tiny.network().save_pretrained(tmp_path / "m")
+    tiny.byte_tokenizer().save_pretrained(tmp_path / "m")
+    tiny.network(seed=1).save_pretrained(tmp_path / "other")
+    model = wb.load_model(tmp_path / "m")
+    path = tmp_path / "m" / name
+    other = tmp_path / "other" / name
+    path.write_bytes(other.read_bytes() if name == "model.safetensors" else path.read_bytes() + b" ")
+    for part in ("network", "tokenizer"):
+        with pytest.raises(InputError, match="were changed after load_model had looked at them"):
+            getattr(model, part)
+    assert wb.load_model(tmp_path / "m").network is not None

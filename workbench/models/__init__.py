@@ -177,6 +177,7 @@ def load_model(
         device=device,
         dtype=dtype,
         fingerprint=fingerprints.of_files(files, dtype),
+        files=tuple(files),
         revision=revision,
         note=note,
         trust_remote_code=trust_remote_code,

@@ -70,6 +70,8 @@ class Model:
     """Whether code shipped beside the weights may run."""
     allow_pickle: bool = False
     """Whether weights may come from pickle files."""
+    files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
+    """The files that the fingerprint is made of, where they are read for the network and the tokenizer."""
     server: Server | None = field(default=None, repr=False, compare=False)
     """The server that reads it; None for a network on this machine."""
     loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -110,6 +112,7 @@ class Model:
         if name in self.loaded:
             return self.loaded[name]
         part = self._read(name)
+        self._check_files()
         self.states[name] = STATE_OF[name](part)
         return part
 
@@ -135,6 +138,19 @@ class Model:
         """Add what a reader must know that only showed when the files were read."""
         if text and text not in self.note:
             object.__setattr__(self, "note", f"{self.note}; {text}" if self.note else text)
+
+    def _check_files(self) -> None:
+        """Refuse files that are no longer those of the fingerprint: what was read of them may be of either."""
+        from workbench.models import fingerprint as fingerprints
+
+        try:
+            same = not self.files or fingerprints.of_files(self.files, self.dtype) == self.fingerprint
+        except OSError:
+            same = False
+        if not same:
+            raise InputError(
+                f"The files of {self.name!r} were changed after load_model had looked at them; call load_model again."
+            )
 
     def check_unchanged(self) -> None:
         """Refuse numbers of a network or tokenizer that was changed after it was loaded as those of the fingerprint.
