@@ -9,7 +9,7 @@ import pytest
 from workbench.datasets.judge_templates import load_template
 from workbench.datasets.judging import Case, Cases, pairwise, pointwise
 from workbench.datasets.judging_sources import load_cases
-from workbench.datasets.planted_judges import ask_planted, planted
+from workbench.datasets.planted_judges import PlantedJudge, ask_planted, planted
 from workbench.errors import InputError
 from workbench.metrics import judging as wj
 from workbench.statistics import interval
@@ -205,6 +205,15 @@ def test_ties_explain_what_a_reading_changes_for_dice():
     assert plain["high"] < 0  # the claim as it was: likelihood aggregation is "more transitive" for dice as well
     for at in ("fine, two_pass", "scale, two_pass", "aggregation", "transitivity", "tied"):
         assert found.loc[at, "mean"] == pytest.approx(found.loc[at, "explained"], abs=0.06), at
+
+
+def test_a_judge_that_ties_nearly_all_breaks_no_triple_in_a_way_worth_telling():
+    """Always the first but for one answer of each case: what it breaks holds a tie, and so would anything."""
+    questions = pairwise(FIVE, PAIR) + pointwise(FIVE, load_template("score", scale=(1, 5)))
+    lead = lambda t: 8.0 if 0 not in (t["first"], t["second"]) else 8.0 * np.sign(planted("dice").lead(t))  # noqa: E731
+    answers = ask_planted(PlantedJudge("nearly first", lead, lambda t: 0.5), questions)
+    found = wj.reading_contrasts(wj.judgement("nearly first", answers, FIVE.ids), ["score 1-5"], PAIR.key)
+    assert found.loc["tied", "mean"] == 1 and not found.loc["tied, above chance", "low"] > 0
 
 
 def test_agreement_of_two_verdicts_and_likelihood_are_two_comparisons():

@@ -19,11 +19,10 @@ from workbench.metrics.judging.consistency import (
     subsets,
     triple_classes,
 )
-from workbench.metrics.judging.reads import Floats
-from workbench.metrics.judging.relations import Method, aggregate, upper
+from workbench.metrics.judging.relations import Method, aggregate
 from workbench.metrics.judging.scoring import Variant
 from workbench.metrics.judging.tables import Judgement
-from workbench.statistics import bootstrap, interval
+from workbench.statistics import interval
 from workbench.statistics.intervals import SHARE
 
 METHODS: tuple[Method, ...] = ("two_pass", "likelihood")
@@ -68,21 +67,17 @@ def reading_contrasts(judge: Judgement, scales: Sequence[str], pair: str, k: int
     found["aggregation"] = _less(of["likelihood"], of["two_pass"], explained)
     explained = by_chance["likelihood"] - by_chance["two_pass"]
     found["transitivity"] = _less(broken["likelihood"], broken["two_pass"], explained)
-    kinds = pd.DataFrame([triple_classes(sign[None]) for sign in told["two_pass"].sign])
-    signs = upper(told["two_pass"].sign)
-    counts = kinds["mixed"] + kinds["equiv"], kinds["cycle"], (signs == 0).sum(axis=1), (~np.isnan(signs)).sum(axis=1)
-    share = bootstrap(lambda tied, cycles, ties, pairs: _tied(tied, cycles), *counts, bounds=SHARE)
-    above = bootstrap(lambda *of: _tied(*of[:2]) - chance_tied(of[2].sum() / of[3].sum()), *counts)
-    n = int(counts[0].sum() + counts[1].sum())
-    for name, row in (("tied", share), ("tied, above chance", above)):
-        found[name] = {**row, "n": n, "n_clusters": len(kinds), "explained": 0.0}
-    found["tied"]["explained"] = chance_tied(told["two_pass"].tie_rate)
+    kinds = [triple_classes(sign[None]) for sign in told["two_pass"].sign]
+    tied = [np.repeat([1.0, 0.0], [each["mixed"] + each["equiv"], each["cycle"]]) for each in kinds]
+    cases = np.repeat(np.arange(len(tied)), [len(each) for each in tied])
+    share, chance = (
+        interval(np.concatenate(tied), cases, "bootstrap", bounds=SHARE),
+        chance_tied(told["two_pass"].tie_rate),
+    )
+    found["tied"] = {**share, "explained": chance}
+    found["tied, above chance"] = share | {name: share[name] - chance for name in ("mean", "low", "high")}
+    found["tied, above chance"]["explained"] = 0.0
     return pd.DataFrame(found).T.rename_axis("contrast").infer_objects()
-
-
-def _tied(tied: Floats, cycles: Floats) -> float:
-    every = tied.sum() + cycles.sum()
-    return float(tied.sum() / every) if every else float("nan")
 
 
 def _less(one: pd.DataFrame, other: pd.DataFrame, explained: float) -> dict[str, object]:
