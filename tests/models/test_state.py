@@ -147,6 +147,23 @@ def test_a_network_changed_in_memory_is_not_served_its_former_numbers(cache: Pat
     assert (again.fingerprint == model.fingerprint) == change.__code__.co_names[-1].startswith("train")
 
 
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("transformers.models.llama.modeling_llama", "apply_rotary_pos_emb"),
+        ("torch.nn.functional", "silu"),
+        ("transformers.models.llama.modeling_llama.LlamaMLP", "__call__"),
+    ],
+)
+def test_a_function_replaced_in_a_library_is_noticed(cache: Path, monkeypatch, place: str, name: str) -> None:
+    model = wrapped()
+    wb.ask(model, QUESTIONS)
+    monkeypatch.setattr(f"{place}.{name}", lambda *parts, **_: parts[:2] if "rotary" in name else parts[-1])
+    with pytest.raises(InputError, match="changed after it was loaded"):
+        wb.ask(model, QUESTIONS)
+    assert wb.wrap_model(model.network, model.tokenizer).fingerprint != model.fingerprint
+
+
 @pytest.mark.parametrize("change", TOKENIZER_CHANGES.values(), ids=TOKENIZER_CHANGES)
 def test_a_tokenizer_changed_in_memory_is_not_served_former_numbers(cache: Path, change: Change) -> None:
     model = wrapped()

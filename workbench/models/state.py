@@ -8,10 +8,11 @@ of each such thing to a value that can be compared, and is made without reading 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from threading import RLock
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -46,6 +47,8 @@ RECOMPUTED = re.compile(r"(?!.*original).*(inv_freq|max_seq_len_cached|attention
 """Attributes that a rotary embedding whose factors follow the length of a text writes anew at each forward."""
 PROBE = "The year 1984, 10 or 123\n\n1  tab\t naïve façade 日本語 🙂 <s></s> don't(x)==0; "
 """A text of digits, spaces, accents, other scripts and control tokens; a change of the vocabulary changes its ids."""
+LIBRARIES = ("torch.", "transformers.", "peft.")
+"""Packages whose functions networks call by name, so that another function under that name changes their numbers."""
 computing = RLock()
 """Held while the engine has a network compute in another way than its own; a state is taken when none does."""
 _written: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
@@ -123,7 +126,7 @@ def _described(network: Any, name_of: Callable[[Any], Any]) -> Iterator[tuple[st
     configs: dict[int, tuple[str, Any]] = {}
     for path, module in network.named_modules():
         kind: Any = type(module)
-        yield f"{path}:", (name_of(module), name_of(kind), name_of(getattr(kind, "forward", None)))
+        yield f"{path}:", (name_of(module), *map(name_of, (kind, kind.__call__, getattr(kind, "forward", None))))
         yield f"{path}: hooks", [(key, name_of(hook)) for key, hook in _hooks(module)]
         recomputes = _recomputes(module)
         for name, value in vars(module).items():
@@ -136,6 +139,10 @@ def _described(network: Any, name_of: Callable[[Any], Any]) -> Iterator[tuple[st
             yield f"{path}.{name}".lstrip("."), _value(value, name_of)
     for path, config in configs.values():
         yield from ((f"{path}.{name}", value) for name, value in _settings_of(config, name_of))
+    for library in sorted({type(module).__module__ for module in network.modules()} | {"torch.nn.functional"}):
+        if library.startswith(LIBRARIES):
+            functions = [each for each in vars(sys.modules[library]).items() if isinstance(each[1], FunctionType)]
+            yield f"functions of {library}", [(name, name_of(function)) for name, function in functions]
 
 
 def _settings_of(config: Any, name_of: Callable[[Any], Any]) -> Iterator[tuple[str, Any]]:
