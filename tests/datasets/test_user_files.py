@@ -77,7 +77,7 @@ HEADER = "question,correct,wrong,abstain\n"
         (HEADER + "a,b,c,\na,b,c,\n", "line 3: the same question and options as line 2"),
         (HEADER + "a,b,c\n", "line 2 has 3 cells where the header has 4"),
         (HEADER + 'a,"b"x,c,\n', "not a well-formed CSV row"),
-        (HEADER + f"a,b,{'c' * 131_073},\n", "line 2 hold a cell of more than 131,072 characters.*JSON lines"),
+        (HEADER + f"a,b,{'c' * 131_073},\n", "line 2 holds a cell of more than 131,072 characters.*JSON lines"),
         (HEADER + 'a,"b,c,\n' + "d,e,f,\n" * 30_000, "a cell of more than 131,072 characters; close its double"),
         ("question,correct,wrong,p\na,b,c,1\n", "column 'p' has a name that the answers table uses"),
         ("question,correct,wrong,style\na,b,c,1\n", "column 'style'"),
