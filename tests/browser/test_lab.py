@@ -24,7 +24,7 @@ NOTEBOOKS = sorted(path.relative_to(CHECKOUT).as_posix() for path in CHECKOUT.gl
 SMALL = "notebooks/hallucination/calibration.ipynb"
 SMALLER = {
     "n: int | None = 300": "n: int | None = 12",
-    "benchmarks: list[str] = [": 'benchmarks: list[str] = ["piqa"]  # [',
+    "benchmarks: list[QuestionSource] = [": 'benchmarks: list[QuestionSource] = ["piqa"]  # [',
 }
 HOURS = 2.0
 """A notebook may take this long at its own parameters, on one slow core."""

@@ -342,7 +342,7 @@ def test_a_hub_set_is_read_at_the_commit_that_is_named_before_anything_else(exec
     run = executed("national_bias", {"n": 12, "n_sentences": 12, "choices": ["cdeval@" + "a" * 40]})
     assert run.status == "failed" and "Rykeryuhang/CDEval@aaaaaaaaaaaa" in run.failure.message
     run = executed("national_bias", {"n": 12, "n_sentences": 12, "choices": ["cdeval"]})
-    assert "pass revision=" in run.failure.message or "@COMMIT" in run.failure.message
+    assert run.status == "failed" and "Rykeryuhang/CDEval@17035f584e96" in run.failure.message  # the pinned commit
     assert not run.tables
 
 
