@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import html
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args, overload
+from typing import Literal, TypeVar, get_args, overload
 
 from workbench.errors import InputError, unknown
 
 Role = Literal["correct", "wrong", "abstain", "none"]
 Speaker = Literal["system", "user", "assistant"]
 Tag = str | int | float | bool | None
+T = TypeVar("T")
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
@@ -195,6 +196,33 @@ class Questions(Sequence[Question]):
             f"<p>{html.escape(repr(self))}</p><table><tr><th>id</th><th>prompt (its end)</th><th>options</th></tr>"
             f"{shown}</table>{more}"
         )
+
+
+def ranked(items: Iterable[T], seed: int, key: Callable[[T], str]) -> list[T]:
+    """Items in an order that depends on the seed and their ids alone."""
+    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}:{key(item)}".encode()).digest())
+
+
+def sample(items: Sequence[T], n: int | None, seed: int, key: Callable[[T], str]) -> list[T]:
+    """Draw items: those whose ids come first in the seed's permutation, in the order in which they were given.
+
+    The first 50 of a seed are among its first 100, whatever else is added to a file or taken out of it.
+
+    Args:
+        items: What is drawn from.
+        n: How many; None, or more than there are, takes all.
+        seed: Of the permutation.
+        key: The id of an item.
+
+    Raises:
+        InputError: n is no whole number above 0.
+    """
+    if n is None:
+        return list(items)
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise InputError(f"n={n!r} is not a number of items; give a whole number above 0, or None for all.")
+    chosen = set(map(key, ranked(items, seed, key)[:n]))
+    return [item for item in items if key(item) in chosen]
 
 
 def normalised(text: str) -> str:

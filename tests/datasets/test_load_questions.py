@@ -49,7 +49,7 @@ def test_samples_are_stable_nested_and_differ_by_seed(own):
     assert set(ids(50)) < set(ids(100)) and ids(50) == ids(50) and len(ids(50)) == 50
     assert ids(50) == [i for i in everything if i in set(ids(50))]
     assert len(set(ids(50)) & set(ids(50, seed=1))) < 30
-    with pytest.raises(InputError, match="n=0 is no number of questions"):
+    with pytest.raises(InputError, match="n=0 is not a number of items"):
         load_questions("own", n=0)
 
 

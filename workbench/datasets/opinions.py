@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from workbench.datasets.bigbench import BIGBENCH, TASKS
@@ -21,6 +20,7 @@ from workbench.datasets.rows import Row, columns_of, read_rows
 from workbench.datasets.spelling import check_names
 from workbench.datasets.surveys import Instrument, SurveyItem
 from workbench.errors import InputError, unknown
+from workbench.questions import sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -304,7 +304,7 @@ def _drawn(
     rows = list(rows)
     answered = {row["item"] for row in rows}
     items = [item for item in items if item.id in answered]
-    chosen = Random(seed).sample(items, n) if n is not None and n < len(items) else items
+    chosen = sample(items, n, seed, lambda item: item.id)
     if not chosen:
         raise InputError(f"No item of {name!r} is left: check the names of the groups, or take all.")
     kept = {item.id for item in chosen}

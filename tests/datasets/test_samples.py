@@ -1,0 +1,46 @@
+"""One seeded sample under all loaders."""
+
+from __future__ import annotations
+
+import pytest
+
+from workbench.datasets.catalogue import load_questions
+from workbench.datasets.judging_sources import load_cases
+from workbench.datasets.opinions import load_emotions
+from workbench.datasets.tables import load_table
+from workbench.datasets.value_benchmarks import load_stereoset
+from workbench.errors import InputError
+from workbench.questions import sample
+
+LOADERS = {
+    "benchmark": lambda n, seed: [each.id for each in load_questions("piqa", n, seed)],
+    "cases": lambda n, seed: [each.id for each in load_cases("nq_human", n, seed)],
+    "emotions": lambda n, seed: [each.id for each in load_emotions(n, seed).instrument.items],
+    "stereoset": lambda n, seed: list(dict.fromkeys(each.tags["item"] for each in load_stereoset(n, seed))),
+    "table": lambda n, seed: load_table("anes96", n=n, seed=seed).rows.agg("|".join, axis=1).tolist(),
+}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_the_first_of_a_seed_are_among_more_and_keep_their_order(loader):
+    load = LOADERS[loader]
+    few, more, everything = load(10, 0), load(20, 0), load(None, 0)
+    assert (len(few), len(more)) == (10, 20)
+    left = iter(more)
+    assert all(each in left for each in few)
+    left = iter(everything)
+    assert all(each in left for each in more)
+    assert load(10, 1) != few
+    with pytest.raises(InputError, match="n=0 is not a number of items"):
+        load(0, 0)
+
+
+def test_a_row_more_in_a_file_moves_one_item_of_a_sample_at_most():
+    names = [f"item {i}" for i in range(100)]
+    before, after = (set(sample(each, 20, 3, str)) for each in (names, [*names, "another"]))
+    assert len(before - after) <= 1
+
+
+def test_no_truth_value_is_a_number_of_items():
+    with pytest.raises(InputError, match="n=True"):
+        sample(["one"], True, 0, str)
