@@ -54,7 +54,7 @@ def _write(outputs: Path, number: int, machine: Any, packages: Any, figures: boo
 def assert_comparable(run: Run) -> None:
     """The run keeps one row a question, none of its metrics empty; or its notebook says why not."""
     if "no_items" not in run.facts:
-        items = run.table("items")
+        items = run.frame("items")
         keys = [name for name in ("benchmark", "question_id") if name in items]
         metrics = items.drop(columns=[*keys, "cluster"], errors="ignore").select_dtypes("number")
         assert len(items) > 1 and not items.duplicated(keys).any() and items[keys].notna().all(axis=None)

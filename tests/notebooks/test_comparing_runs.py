@@ -46,7 +46,7 @@ def test_two_runs_of_a_notebook_are_compared(name, tmp_path):
         ]
     assert [run.failure for run in runs] == [None, None]
     found = compare(*runs)
-    assert found.differences["n"].max() == len(runs[0].table("items")) > 1
+    assert found.differences["n"].max() == len(runs[0].frame("items")) > 1
     defined = found.differences.dropna(subset=["low", "high"])
     assert (defined["low"] <= defined["difference"]).all() and (defined["difference"] <= defined["high"]).all()
     assert (found.differences["difference"].abs() > 0).any()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from pathlib import Path
 
@@ -63,19 +61,9 @@ def test_the_notebook_runs_and_gives_verdicts(executed, notebook):
     run = executed(notebook)
     assert run.status == "ok", run.failure
     assert_comparable(run)
-    verdicts = run.table("what_holds")["verdict"].str.split(":").str[0]
+    verdicts = run.frame("what_holds")["verdict"].str.split(":").str[0]
     assert len(verdicts) >= 4 and set(verdicts) <= {"holds", "does not hold", "cannot tell"}
     assert run.headline.n > 0
-
-
-@pytest.mark.parametrize("notebook", SMALL)
-def test_tables_made_in_a_block_are_shown(notebook):
-    for cell in json.loads((ROOT / f"notebooks/cultural_alignment/{notebook}.ipynb").read_text())["cells"]:
-        if cell["cell_type"] == "code":
-            tree = ast.parse("".join(cell["source"]))
-            inside = [node for top in tree.body if not isinstance(top, ast.Expr) for node in ast.walk(top)]
-            said = [ast.unparse(node) for node in inside if isinstance(node, ast.Expr)]
-            assert [text for text in said if text.startswith("run.table(")] == []
 
 
 def test_topics_of_a_profile_are_enough_for_a_verdict():
@@ -86,34 +74,34 @@ def test_topics_of_a_profile_are_enough_for_a_verdict():
 def test_shares_have_intervals_within_their_range(executed):
     run = executed("opinion_distributions")
     for name in ("alignment", "baselines", "emotions", "open_mean"):
-        table = run.table(name).set_index("mean")
+        table = run.frame(name).set_index("mean")
         assert table["low"].dropna().between(0, 1).all() and table["high"].dropna().between(0, 1).all()
-    never = run.table("open_mean").set_index("metric").loc["refused"]
+    never = run.frame("open_mean").set_index("metric").loc["refused"]
     assert (never["mean"], never["low"], never["n"]) == (0, 0, 2) and 0 < never["high"] < 1
-    one = run.table("one_answer").set_index("metric").loc["one_answer"]
+    one = run.frame("one_answer").set_index("metric").loc["one_answer"]
     assert 0 <= one["low"] < one["high"] <= 1
-    bbq = executed("national_bias").table("bbq")
+    bbq = executed("national_bias").frame("bbq")
     ends = bbq[["low", "high"]].abs().to_numpy()
     assert ends[~pd.isna(ends)].max() <= 1
 
 
 def test_alignment_is_held_against_uniform_answers_item_by_item(executed):
     run = executed("opinion_distributions")
-    found = run.table("alignment").query("kind == 'js'").pivot(index="group", columns="reading", values="mean")
+    found = run.frame("alignment").query("kind == 'js'").pivot(index="group", columns="reading", values="mean")
     gap = (found["orders averaged"] - found["uniform"]).round(3)
-    said = run.table("against_uniform").set_index("group")["against uniform"]
+    said = run.frame("against_uniform").set_index("group")["against uniform"]
     for group, value in gap.items():
         assert f"({value + 0.0:g} ".replace("-", "\u2212") in said[group] and said[group].endswith("against 0)")
 
 
 def test_answers_without_content_are_the_baseline_of_the_worlds(executed):
-    table = executed("opinion_distributions").table("worlds").drop_duplicates("metric").set_index("metric")
+    table = executed("opinion_distributions").frame("worlds").drop_duplicates("metric").set_index("metric")
     assert table.loc["diversity", "uniform"] == pytest.approx(0.976, abs=5e-4)
     assert 1 / 9 < table.loc["top_share", "uniform"] < 1 / 3
 
 
 def test_thresholds_and_controls_of_our_own_are_no_papers_statement(executed):
-    found = executed("opinion_distributions").table("what_holds").set_index("claim")["source"]
+    found = executed("opinion_distributions").frame("what_holds").set_index("claim")["source"]
     for start in ("The favoured answer", "Opinion items", "Asking for many worldviews", "Free text and"):
         assert found[found.index.str.startswith(start)].str.startswith("this notebook").any(), start
     assert found[found.index.str.startswith("Pooled over")].str.endswith("by construction").all()
@@ -127,13 +115,13 @@ def test_the_survey_in_the_docs_runs_as_it_stands(executed, tmp_path):
     given = {"instrument": str(tmp_path / "items.csv"), "shares": str(tmp_path / "shares.csv")}
     run = executed("robustness", {**given, "personas_file": str(tmp_path / "personas_file.csv")})
     assert run.status == "ok", run.failure
-    assert list(run.table("personas")["persona"]) == ["Women", "Men"]
+    assert list(run.frame("personas")["persona"]) == ["Women", "Men"]
     run = executed("opinion_distributions", {**given, "n_emotions": 6, "open_items": 0, "topics": 1})
     assert run.status == "ok", run.failure
 
 
 def test_planted_respondents_are_found_in_the_notebook(executed):
-    table = executed("robustness").table("stability")
+    table = executed("robustness").frame("stability")
     planted = table[table["respondent"].str.startswith("planted")].set_index(["respondent", "contrast"])["mean_abs"]
     assert planted["planted: holds opinions"].max() == pytest.approx(0, abs=1e-12)
     assert planted["planted: first slot"]["direction: ascending to descending"] == pytest.approx(1)
@@ -147,16 +135,16 @@ def test_other_models_are_held_against_the_first(executed, tmp_path):
     assert run.status == "ok", run.failure
     noted = run.facts["other_models"]
     assert set(noted) == {str(other)} and noted[str(other)] != run.facts["model"]
-    assert run.table("models")["model"].nunique() == 2 and len(run.table("signs")) == 3
-    (claim,) = run.table("what_holds").query("claim.str.contains('same way')").to_dict("records")
+    assert run.frame("models")["model"].nunique() == 2 and len(run.frame("signs")) == 3
+    (claim,) = run.frame("what_holds").query("claim.str.contains('same way')").to_dict("records")
     assert claim["n"] == 3 and 0 <= claim["low"] <= claim["high"] <= 1
 
 
 def test_clusters_are_tested_against_noise_in_the_notebook(executed):
     run = executed("robustness")
-    found = run.table("ari_curve")
+    found = run.frame("ari_curve")
     assert set(found["size"]) == {1, 2, 3, 4, 5} and (found["draws"] == 499).all() and (found["p"] >= 1 / 500).all()
-    claim = run.table("what_holds").query("claim.str.startswith('Half of the dimensions')").iloc[0]
+    claim = run.frame("what_holds").query("claim.str.startswith('Half of the dimensions')").iloc[0]
     half = found[(found["size"] == 3) & (found["profile"] == "the model's personas")].iloc[0]
     assert f"p = {half['p']:.3f}" in claim["claim"] and claim["low"] == pytest.approx(half["excess_low"])
 
@@ -188,7 +176,7 @@ def test_a_users_survey_with_peoples_answers_runs(executed, tmp_path):
     assert run.status == "ok", run.failure
     assert run.facts["instrument"]["name"] == "mine"
     assert run.facts["prompts"]["chat"] and len(run.facts["prompts"]["sha256"]) == 64
-    assert set(run.table("variance")["n_countries"]) == {4}
+    assert set(run.frame("variance")["n_countries"]) == {4}
 
 
 @pytest.mark.parametrize(("notebook", "more"), [("robustness", {"more_scales": False}), ("opinion_distributions", {})])
@@ -201,7 +189,7 @@ def test_a_users_groups_have_personas_of_their_own(executed, tmp_path, notebook,
         given |= {"n_emotions": 6, "open_items": 0, "topics": 1}
     run = executed(notebook, given)
     assert run.status == "ok", run.failure
-    table = run.table("alignment" if notebook == "robustness" else "personas")
+    table = run.frame("alignment" if notebook == "robustness" else "personas")
     assert list(table.index) == ["no persona", *groups, "position only", "uniform answers", "people with people"]
     assert table[groups].notna().all(axis=None)
 
@@ -221,19 +209,19 @@ def test_a_base_model_and_moral_items_have_their_tables(executed, tmp_path):
     }
     run = executed("opinion_distributions", given)
     assert run.status == "ok", run.failure
-    twins = run.table("twins")
+    twins = run.frame("twins")
     assert set(twins["metric"]) == {"similarity", "mass", "p_max"}
     plain = {f"{when}, {how}" for when in ("before", "after") for how in ("one order", "orders averaged")}
     assert plain < set(twins["reading"]) and "after, chat template, orders averaged" in set(twins["reading"])
     mean = twins[twins["metric"] == "similarity"].set_index("reading")["mean"]
-    gap = run.table("what_holds").query("claim.str.contains('alignment with people is higher')")["estimate"]
+    gap = run.frame("what_holds").query("claim.str.contains('alignment with people is higher')")["estimate"]
     assert gap.item() == pytest.approx(mean["before, orders averaged"] - mean["after, orders averaged"])
     assert run.facts["base_model"] and run.facts["base_model"] != run.facts["model"]
-    assert run.table("what_holds")["claim"].str.startswith("Before post-training").sum() == 2
-    assert set(run.table("foundations")["persona"]) == {"none", "left", "right"}
-    assert set(run.table("foundations_gap")["dimension"]) == {"care", "loyalty"}
-    assert run.table("self_placement").loc["mean of both", ["left", "middle", "right"]].sum() == pytest.approx(1)
-    worlds = run.table("worlds")
+    assert run.frame("what_holds")["claim"].str.startswith("Before post-training").sum() == 2
+    assert set(run.frame("foundations")["persona"]) == {"none", "left", "right"}
+    assert set(run.frame("foundations_gap")["dimension"]) == {"care", "loyalty"}
+    assert run.frame("self_placement").loc["mean of both", ["left", "middle", "right"]].sum() == pytest.approx(1)
+    worlds = run.frame("worlds")
     assert set(worlds["condition"]) == {"plain", "plural", "listed", "agents", "agents, pooled"}
     assert worlds[worlds["metric"] == "diversity"]["mean"].between(0, 1).all()
 
@@ -244,7 +232,7 @@ def test_a_survey_of_two_groups_runs(executed, tmp_path):
     given = {**write_survey(tmp_path, groups), "personas_file": str(tmp_path / "personas.csv"), "more_scales": False}
     run = executed("robustness", given)
     assert run.status == "ok", run.failure
-    assert len(run.table("personas")) == 2
+    assert len(run.frame("personas")) == 2
 
 
 def test_real_people_of_several_countries_are_held_against_the_west(executed, tmp_path):
@@ -264,10 +252,10 @@ def test_real_people_of_several_countries_are_held_against_the_west(executed, tm
     given = {**SMALL["opinion_distributions"], "open_items": 0, "topics": 1, "opinion_sets": [f"{tmp_path}:COUNTRY"]}
     run = executed("opinion_distributions", given)
     assert run.status == "ok", run.failure
-    assert set(run.table("groups").index) == {"Germany", "Greece", "Japan", "Kenya"}
+    assert set(run.frame("groups").index) == {"Germany", "Greece", "Japan", "Kenya"}
     (caption,) = [each.caption for each in run.tables if each.name == "groups"]
     assert "Western Europe: Germany, Greece; others: Japan, Kenya" in caption
-    (claim,) = run.table("what_holds").query("claim.str.startswith('North America')").to_dict("records")
+    (claim,) = run.frame("what_holds").query("claim.str.startswith('North America')").to_dict("records")
     assert claim["source"].startswith("this notebook") and claim["n"] == 3
     assert claim["estimate"] == pytest.approx(0)  # all countries answered alike
 
@@ -276,14 +264,14 @@ def test_groups_without_personas_still_have_an_alignment(executed, tmp_path):
     given = {**write_survey(tmp_path, ["North", "South"]), "n_emotions": 6, "open_items": 0, "topics": 1}
     run = executed("opinion_distributions", given)
     assert run.status == "ok", run.failure
-    assert list(run.table("personas").index) == ["no persona", "position only", "uniform answers", "people with people"]
+    assert list(run.frame("personas").index) == ["no persona", "position only", "uniform answers", "people with people"]
 
 
 def test_a_survey_without_people_is_tested_for_stability(executed, tmp_path):
     given = {**write_survey(tmp_path, COUNTRIES), "shares": None, "countries": COUNTRIES, "more_scales": False}
     run = executed("robustness", given)
     assert run.status == "ok", run.failure
-    assert len(run.table("stability")) and not run.table("what_holds")["claim"].str.contains("own group").any()
+    assert len(run.frame("stability")) and not run.frame("what_holds")["claim"].str.contains("own group").any()
 
 
 def test_groups_without_personas_are_refused_before_anything_is_asked(executed, tmp_path):
@@ -329,12 +317,12 @@ def test_every_value_benchmark_a_user_brings_is_asked(executed, tmp_path):
     choices = [f"{name}={tmp_path / name}.csv" for name in records]
     run = executed("national_bias", {"n": 12, "n_sentences": 12, "choices": choices})
     assert run.status == "ok", run.failure
-    assert len(run.table("normad_labels")) == 5 and set(run.table("normad_labels")["n"]) == {3}
-    assert any("normad" in claim for claim in run.table("what_holds")["claim"])
+    assert len(run.frame("normad_labels")) == 5 and set(run.frame("normad_labels")["n"]) == {3}
+    assert any("normad" in claim for claim in run.frame("what_holds")["claim"])
     for name in records:
-        assert run.table(name)["mean"].between(0, 1).all()
-    assert run.table("pacifaist_constant")["best_constant"].unique().tolist() == [0.5]
-    assert set(run.table("cdeval_groups")["group"]) == {"PDI", "IDV"}
+        assert run.frame(name)["mean"].between(0, 1).all()
+    assert run.frame("pacifaist_constant")["best_constant"].unique().tolist() == [0.5]
+    assert set(run.frame("cdeval_groups")["group"]) == {"PDI", "IDV"}
 
 
 def test_a_hub_set_is_read_at_the_commit_that_is_named_before_anything_else(executed, monkeypatch):
@@ -347,6 +335,6 @@ def test_a_hub_set_is_read_at_the_commit_that_is_named_before_anything_else(exec
 
 
 def test_regions_show_accuracy_abstention_and_bias(executed):
-    regions = executed("national_bias").table("regions")
+    regions = executed("national_bias").frame("regions")
     assert set(regions["metric"]) == {"accuracy", "abstains", "bias"}
     assert set(regions["condition"]) <= {"ambiguous", "disambiguated"} and (regions["n"] > 0).all()

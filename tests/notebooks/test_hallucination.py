@@ -27,12 +27,12 @@ def test_the_notebook_runs_and_leaves_a_report(runs, notebook):
     assert run.facts["model"]["model"] == "smollm2-135m-instruct"
     assert (run.folder / "report.html").stat().st_size < 2_000_000
     assert run.headline.n == 12 and run.headline.low < run.headline.value < run.headline.high
-    assert set(run.table("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
+    assert set(run.frame("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
 
 
 def test_the_scores_are_those_of_the_answers(runs):
     """Item-level DCS follows from the parts beside it, and no probability is lost."""
-    items = runs["distributional_correctness"].table("items")
+    items = runs["distributional_correctness"].frame("items")
     assert len(items) == 12
     parts = items["p_correct"] + items["p_wrong"] + items["p_abstain"]
     assert parts.to_numpy() == pytest.approx(1)
@@ -41,12 +41,12 @@ def test_the_scores_are_those_of_the_answers(runs):
 
 def test_one_number_has_one_interval_inside_its_range(runs):
     run = runs["distributional_correctness"]
-    one = run.table("scores_with_intervals").query("metric == 'accuracy'").set_index("benchmark")
-    two = run.table("normalisations").query("metric == 'accuracy' and normalisation == 'none'").set_index("benchmark")
+    one = run.frame("scores_with_intervals").query("metric == 'accuracy'").set_index("benchmark")
+    two = run.frame("normalisations").query("metric == 'accuracy' and normalisation == 'none'").set_index("benchmark")
     ends = ["mean", "low", "high"]
     assert one[ends].to_numpy() == pytest.approx(two.loc[one.index, ends].to_numpy())
     assert set(one["method"]) == set(two["method"]) == {"wilson"}
-    shares = run.table("scores_with_intervals").query("metric in ['p_correct', 'p_wrong', 'p_abstain', 'mass']")
+    shares = run.frame("scores_with_intervals").query("metric in ['p_correct', 'p_wrong', 'p_abstain', 'mass']")
     assert (shares["low"] >= 0).all() and (shares["high"] <= 1).all()
 
 

@@ -54,17 +54,17 @@ def test_the_notebook_runs_and_leaves_a_report(notebook, outputs):
     assert run.facts["model"]["model"] == "smollm2-135m-instruct"
     assert (run.folder / "report.html").stat().st_size < 2_500_000
     assert run.headline is not None and run.headline.n == UNITS[notebook]
-    assert set(run.table("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
+    assert set(run.frame("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
     if notebook == "benchmark_variance":
-        ratios = run.table("snr").dropna(subset=["low"])
+        ratios = run.frame("snr").dropna(subset=["low"])
         assert ratios["mean"].between(ratios["low"], ratios["high"]).all() and (ratios["high"] < 1e4).all()
     if notebook == "risk_scores":
-        constant = run.table("report").query("score == 'base rate'").set_index("metric")
+        constant = run.frame("report").query("score == 'base rate'").set_index("metric")
         assert constant["mean"].isna()["auroc"] and constant.loc["ece", "mean"] == 0
     if notebook == "selective_answering":
-        assert {"share of the right answers that is released", "items"} <= set(run.table("release_summary"))
+        assert {"share of the right answers that is released", "items"} <= set(run.frame("release_summary"))
     if notebook == "steering":
-        assert run.table("tokens")["tokens"].str.len().gt(0).all()
+        assert run.frame("tokens")["tokens"].str.len().gt(0).all()
 
 
 def test_a_users_own_table_gets_risk_scores(tmp_path):
@@ -82,5 +82,5 @@ def test_a_users_own_table_gets_risk_scores(tmp_path):
     )
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
-    rows = run.table("rows")
+    rows = run.frame("rows")
     assert len(rows) == 10 and rows["score_examples"].between(0, 1).all()

@@ -30,29 +30,29 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path):
     assert "<figcaption>Findings tested on this run" in report
     assert "judge: " in report or "too few pairs to say whether it judges" in report
     assert run.headline.value == run.headline.value
-    assert set(run.table("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
+    assert set(run.frame("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
     if notebook == "consistency":
-        table = run.table("conflict_ratio").set_index(["judge", "scoring", "aggregation"])
+        table = run.frame("conflict_ratio").set_index(["judge", "scoring", "aggregation"])
         assert table.loc[("oracle", "expected", "likelihood"), "mean"] == 0
         parts = table["reversal"] + table["score_tie_only"] + table["pair_tie_only"]
         assert table["mean"].to_numpy() == pytest.approx(parts.to_numpy())
     if notebook == "biases":
-        rates = run.table("rates").set_index(["judge", "metric"])["mean"]
+        rates = run.frame("rates").set_index(["judge", "metric"])["mean"]
         assert rates["first", "position"] == 1 and rates["oracle", "both"] == 1
-        probes = run.table("probes").set_index(["probe", "metric"])["mean"]
+        probes = run.frame("probes").set_index(["probe", "metric"])["mean"]
         assert probes["identical", "agree"] in (0, 1) or 0 < probes["identical", "ties"] < 1
     if notebook == "agreement":
-        assert set(run.table("readings")["prompt"]) == {"score 1-5", "checklist Yes/No"}
-        assert (run.table("doubt")["n"] == 10).all()
-        swapped = run.table("replaced_mean").set_index("judge")
+        assert set(run.frame("readings")["prompt"]) == {"score 1-5", "checklist Yes/No"}
+        assert (run.frame("doubt")["n"] == 10).all()
+        swapped = run.frame("replaced_mean").set_index("judge")
         assert (swapped["n"] == 10).all() and (swapped["low"] < swapped["high"]).all()
-        claims = run.table("what_holds").set_index("claim")["source"]
+        claims = run.frame("what_holds").set_index("claim")["source"]
         assert claims["Replacing a planted rater by the judge lowers agreement"].endswith("here planted")
         assert "The judge's marks are higher than this project's own levels" in claims
         assert "Comparing agrees with people's marks on nq_human more than chance" in claims
         assert "this project's own levels" in run.headline.text and "people" not in run.headline.text
     if notebook == "master_keys":
-        rates = run.table("rates").set_index(["judge", "key"])["mean"]
+        rates = run.frame("rates").set_index(["judge", "key"])["mean"]
         assert rates["oracle", "the reference"] == 1 and rates["oracle", "empty"] == 0
 
 
@@ -73,8 +73,8 @@ def test_a_users_own_judge_and_items(tmp_path):
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
     assert run.facts["cases"]["name"] == "mine.csv"
-    assert set(run.table("readings")["prompt"]) == {"mine left/right", "mine_too bad/good"}
-    assert run.table("conflict_ratio").query("judge == 'oracle' and scoring == 'expected'")["mean"].eq(0).all()
+    assert set(run.frame("readings")["prompt"]) == {"mine left/right", "mine_too bad/good"}
+    assert run.frame("conflict_ratio").query("judge == 'oracle' and scoring == 'expected'")["mean"].eq(0).all()
 
 
 def test_agreement_with_single_peoples_marks_on_a_scale_they_do_not_fill(tmp_path):
@@ -86,7 +86,7 @@ def test_agreement_with_single_peoples_marks_on_a_scale_they_do_not_fill(tmp_pat
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
     assert not (run.folder / "tables" / "icc.csv").exists()
-    claims = set(run.table("what_holds")["claim"])
+    claims = set(run.frame("what_holds")["claim"])
     assert "Replacing a rater by the judge lowers agreement" in claims
     assert "Marks of the panel rank answers as the marks in mine.csv do" in claims
     assert not any("are higher than" in claim for claim in claims)
@@ -101,8 +101,8 @@ def test_items_nobody_scored_still_run_and_say_what_cannot_be_told(tmp_path):
     (planned,) = plan("judges", "quick", {"data": [str(items)], "templates": ["pair"]}, notebook="biases")
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
-    standing = run.table("standing")
+    standing = run.frame("standing")
     assert standing["standing"].str.contains("nobody says which answers are better").all()
-    assert set(run.table("what_holds").query("claim.str.contains('right')", engine="python")["verdict"]) == {
+    assert set(run.frame("what_holds").query("claim.str.contains('right')", engine="python")["verdict"]) == {
         "cannot tell: only 0 units"
     }

@@ -52,13 +52,13 @@ def test_the_notebook_runs_and_leaves_a_report(notebook, tmp_path):
     assert run.status == "ok", run.failure
     assert_comparable(run)
     assert (run.folder / "report.html").stat().st_size < 2_000_000
-    assert set(run.table("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
+    assert set(run.frame("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
     assert (run.headline is None) == (notebook == "released_checkpoints")
     if notebook == "likelihood_displacement":
-        by_percentile = run.table("own_percentiles").query("metric == 'ches'").set_index("percentile")["mean"]
-        assert by_percentile["0 %"] < by_percentile["100 %"] and run.table("own_scores")["kept"].sum() == 4
+        by_percentile = run.frame("own_percentiles").query("metric == 'ches'").set_index("percentile")["mean"]
+        assert by_percentile["0 %"] < by_percentile["100 %"] and run.frame("own_scores")["kept"].sum() == 4
     if notebook == "alignment_geometry":
-        assert run.table("groups").groupby("group")["n"].first().to_dict() == {"a": 12, "b": 12}
+        assert run.frame("groups").groupby("group")["n"].first().to_dict() == {"a": 12, "b": 12}
 
 
 def test_every_algorithm_and_a_judge_run_in_post_training(tmp_path):
@@ -83,20 +83,20 @@ def test_every_algorithm_and_a_judge_run_in_post_training(tmp_path):
     (planned,) = plan("value_drift", "quick", settings, notebook="post_training")
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
-    judge = run.table("judge").set_index(["stance", "metric"]).loc[("all", "right")]
+    judge = run.frame("judge").set_index(["stance", "metric"]).loc[("all", "right")]
     assert judge["against_chance"].startswith("cannot be told from chance")
-    told = run.table("what_holds").set_index("claim")["verdict"]
+    told = run.frame("what_holds").set_index("claim")["verdict"]
     assert set(told[~told.index.str.contains("implicit reward")]) == {"cannot tell: the judge is at chance"}
-    gaps = run.table("value_gap").query("metric == 'tv'").set_index(["pairs", "stances"])
+    gaps = run.frame("value_gap").query("metric == 'tv'").set_index(["pairs", "stances"])
     assert gaps.loc[("gap", "as written"), "mean"] == 1 and gaps.loc[("no gap", "as written"), "mean"] == 0
     assert gaps.loc[("mine", "judge, not told from chance"), "n"] == 3
-    moved = run.table("preference_drift")["run"]
+    moved = run.frame("preference_drift")["run"]
     assert {name.split(", ")[0] for name in moved} == set(settings["algorithms"])
-    assert run.table("what_holds")["claim"].str.startswith("SimPO's margin hardly matters").sum() == 1
-    logged = run.table("training_log").query("step == 1").set_index("run")["loss"]
+    assert run.frame("what_holds")["claim"].str.startswith("SimPO's margin hardly matters").sum() == 1
+    logged = run.frame("training_log").query("step == 1").set_index("run")["loss"]
     assert logged["simpo, gap"] != logged["simpo:simpo_gamma=2, gap"]
-    assert run.table("training_log").query("run == 'rloo, gap'")["reward"].notna().all()
-    assert "implicit, dpo and brevity" in set(run.table("joined_rewards")["reward"])
+    assert run.frame("training_log").query("run == 'rloo, gap'")["reward"].notna().all()
+    assert "implicit, dpo and brevity" in set(run.frame("joined_rewards")["reward"])
 
 
 def test_a_judge_reads_the_stages_of_a_released_model(tmp_path):
@@ -115,10 +115,10 @@ def test_a_judge_reads_the_stages_of_a_released_model(tmp_path):
     (planned,) = plan("value_drift", "quick", settings, notebook="released_checkpoints")
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
-    assert set(run.table("profiles")["phase"]) == {"0: base", "1: sft", "2: dpo"}
-    judge = run.table("judge").set_index(["stance", "metric"]).loc[("all", "right")]
+    assert set(run.frame("profiles")["phase"]) == {"0: base", "1: sft", "2: dpo"}
+    judge = run.frame("judge").set_index(["stance", "metric"]).loc[("all", "right")]
     assert judge["against_chance"].startswith("cannot be told from chance") and judge["n"] == 33
-    found = run.table("what_holds")
+    found = run.frame("what_holds")
     assert len(found) == 2 and set(found["verdict"]) == {"cannot tell: the judge is at chance"}
 
 

@@ -21,7 +21,7 @@ from workbench.runs import current_run
 run = current_run()
 run.table("given", pd.DataFrame({"n": [n], "name": [name], "executable": [sys.executable]}))
 run.note(seed=1)
-run.headline("Score", 0.5, 0.4, 0.6, n)""",
+run.headline("Score", {"mean": 0.5, "low": 0.4, "high": 0.6, "n": n})""",
 ]
 CELLS = {
     "fine": FINE,
@@ -85,7 +85,7 @@ def test_parameters_reach_the_kernel_typed_and_it_is_this_interpreter(runs: dict
     import sys
 
     expected = pd.DataFrame({"n": [7], "name": ["007"], "executable": [sys.executable]})
-    pd.testing.assert_frame_equal(runs["fine"].table("given"), expected)
+    pd.testing.assert_frame_equal(runs["fine"].frame("given"), expected)
 
 
 @pytest.mark.notebook

@@ -4,6 +4,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,17 @@ from workbench.errors import InputError
 from workbench.questions import Option, Origin, Question, Questions
 from workbench.runs.display import ShownFigure
 from workbench.runs.folder import RUN_FOLDER, CurrentRun, current_run, read_notes
+from workbench.statistics import finding
 
 FRAME = pd.DataFrame({"id": ["<b>", "y"], "n": [1, 1200], "x": [-0.5, float("nan")]})
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a notebook is shown, in order."""
+    seen: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", seen.append)
+    return seen
 
 
 @pytest.fixture
@@ -30,13 +40,14 @@ def line(values: list[float]) -> pyplot.Figure:
     return figure
 
 
-def test_a_table_is_kept_and_shown(run: CurrentRun, tmp_path: Path) -> None:
-    shown = run.table("scores", FRAME, "What & why")._repr_html_()
+def test_a_table_is_kept_and_shown(run: CurrentRun, shown: list[Any], tmp_path: Path) -> None:
+    assert run.table("scores", FRAME, "What & why") is None
+    page = shown.pop()._repr_html_()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "tables/scores.parquet"), FRAME)
     assert (tmp_path / "tables/scores.csv").read_text().splitlines()[0] == "id,n,x"
-    assert "<figcaption>What &amp; why</figcaption>" in shown
+    assert "<figcaption>What &amp; why</figcaption>" in page
     for cell in ("<td>&lt;b&gt;</td>", '<td class="num">1200</td>', '<td class="num">−0.500</td>', ">–</td>"):
-        assert cell in shown
+        assert cell in page
     assert read_notes(tmp_path)["tables"] == [{"name": "scores", "caption": "What & why", "rows": 2}]
 
 
@@ -48,8 +59,10 @@ def test_an_index_with_a_name_or_words_is_kept_a_row_number_is_not(run: CurrentR
     assert heads == {"named": "id,n,x", "sorted": "id,n,x", "words": ",n,x"}
 
 
-def test_a_figure_is_kept_as_the_same_svg_every_time_and_closed(run: CurrentRun, tmp_path: Path) -> None:
-    shown = run.figure("line", line([1, 2]), 'A line "up" <b>')
+def test_a_figure_is_kept_as_the_same_svg_every_time_and_closed(
+    run: CurrentRun, shown: list[Any], tmp_path: Path
+) -> None:
+    run.figure("line", line([1, 2]), 'A line "up" <b>')
     run.figure("again", line([1, 2]), 'A line "up" <b>')
     assert pyplot.get_fignums() == []
     first, second = ((tmp_path / f"figures/{n}.svg").read_bytes() for n in ("line", "again"))
@@ -57,7 +70,7 @@ def test_a_figure_is_kept_as_the_same_svg_every_time_and_closed(run: CurrentRun,
     root = ElementTree.fromstring(first)
     assert (root.get("role"), root.get("aria-label")) == ("img", 'A line "up" <b>')
     assert (tmp_path / "figures/line.png").read_bytes().startswith(b"\x89PNG")
-    data, _ = shown._repr_mimebundle_()
+    data, _ = shown[0]._repr_mimebundle_()
     assert data["image/svg+xml"] in data["text/html"]
     assert not re.search(r"\d{4}-\d\d-\d\dT", first.decode())
 
@@ -87,9 +100,40 @@ def test_notes_take_numbers_models_and_questions(run: CurrentRun, tmp_path: Path
         run.note(odd=object())
 
 
-def test_a_headline_with_an_undefined_number(run: CurrentRun, tmp_path: Path) -> None:
-    assert str(run.headline("Score", 0.5, 0.25, 0.75, 10)) == "Score: 0.500 [0.250, 0.750], n = 10"
-    assert str(run.headline("Score", float("nan"))) == "Score: undefined"
+def test_nothing_is_kept_of_what_has_no_rows_and_its_reason_is_shown(
+    run: CurrentRun, shown: list[Any], tmp_path: Path
+) -> None:
+    none = FRAME.head(0)
+    none.attrs["reason"] = "one model <only>"
+    run.table("signs", none, "Pairs of models")
+    run.table("other", FRAME.head(0))
+    run.table("missing", None, "No table")
+    run.figure("missing", None, "No figure")
+    run.headline("No number", None)
+    run.findings([None])
+    assert [str(each) for each in shown] == [
+        "Pairs of models: one model <only>",
+        "no rows",
+        "Findings tested on this run: no claim could be tested on this run",
+    ]
+    assert shown[0]._repr_html_() == "<p>Pairs of models: one model &lt;only&gt;</p>"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_findings_are_a_table_and_claims_that_were_not_tested_are_left_out(
+    run: CurrentRun, shown: list[Any], tmp_path: Path
+) -> None:
+    row = {"mean": 0.7, "low": 0.6, "high": 0.8, "n": 30}
+    run.findings([finding("Right more often than wrong", "control", row, "above", 0.5), None])
+    assert pd.read_parquet(tmp_path / "tables/what_holds.parquet")["verdict"].tolist() == ["holds"]
+    assert shown[0].caption == "Findings tested on this run"
+
+
+def test_a_headline_with_an_undefined_number(run: CurrentRun, shown: list[Any], tmp_path: Path) -> None:
+    run.headline("Score", {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 10})
+    run.headline("Score", pd.Series({"mean": 0.5, "n": 10.0, "n_clusters": 4.0}), "n_clusters")
+    run.headline("Score", {"mean": float("nan")})
+    assert [*map(str, shown)] == ["Score: 0.500 [0.250, 0.750], n = 10", "Score: 0.500, n = 4", "Score: undefined"]
     assert json.loads(json.dumps(read_notes(tmp_path)["headline"]))["value"] is None
 
 
@@ -100,26 +144,33 @@ def test_bad_names_second_names_and_missing_alt_text(run: CurrentRun) -> None:
     with pytest.raises(InputError, match="already has 'one' in its tables"):
         run.table("one", FRAME)
     with pytest.raises(InputError, match="has no alt text"):
-        run.figure("f", None, " ")
+        run.figure("f", line([1]), " ")
+    pyplot.close("all")
 
 
-def test_outside_a_run_all_is_shown_and_nothing_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_run_all_is_shown_and_nothing_written(
+    tmp_path: Path, shown: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(RUN_FOLDER, raising=False)
     monkeypatch.chdir(tmp_path)
     run = current_run()
     assert run.folder is None
-    assert "<table" in run.table("t", FRAME)._repr_html_()
-    assert run.figure("f", line([1]), "A dot").svg.startswith('<svg role="img"')
+    run.table("t", FRAME)
+    run.figure("f", line([1]), "A dot")
     run.note(seed=1)
-    run.headline("Score", 1.0)
+    run.headline("Score", {"mean": 1.0})
+    assert "<table" in shown[0]._repr_html_() and shown[1].svg.startswith('<svg role="img"') and len(shown) == 3
     assert list(tmp_path.iterdir()) == []
 
 
-def test_items_are_one_row_a_question_whatever_they_come_from(run: CurrentRun, tmp_path: Path) -> None:
+def test_items_are_one_row_a_question_whatever_they_come_from(
+    run: CurrentRun, shown: list[Any], tmp_path: Path
+) -> None:
     frame = pd.DataFrame(
         {"case": ["a", "a", "b"], "pair": [1, 2, 1], "right": [True, False, True], "x": [1, np.nan, 3]}
     )
-    kept = run.items(frame.assign(question=["A?", "A?", "B?"], cluster=[7, 7, 8]), ["right", "x"], "case").frame
+    run.items(frame.assign(question=["A?", "A?", "B?"], cluster=[7, 7, 8]), ["right", "x"], "case")
+    kept = shown.pop().frame
     wanted = {
         "question_id": ["a", "b"],
         "cluster": [7, 8],
@@ -129,10 +180,12 @@ def test_items_are_one_row_a_question_whatever_they_come_from(run: CurrentRun, t
     }
     assert kept.to_dict("list") == wanted and read_notes(tmp_path)["tables"][0]["name"] == "items"
     outside = CurrentRun(None)
-    named = outside.items(frame.assign(benchmark="toy"), name=["case", "pair"]).frame
+    outside.items(frame.assign(benchmark="toy"), name=["case", "pair"])
+    named = shown.pop().frame
     assert list(named) == ["benchmark", "question_id", "right", "x"] and list(named["question_id"])[1] == "a · 2"
     indexed = pd.DataFrame({"y": [1.0]}, pd.Index(["p"], name="item"))
-    assert list(outside.items(indexed, name="item").frame) == ["question_id", "y"]
+    outside.items(indexed, name="item")
+    assert list(shown.pop().frame) == ["question_id", "y"]
     with pytest.raises(InputError, match=r"Unknown column 'rihgt'.*right"):
         outside.items(frame, ["rihgt"], "case")
     with pytest.raises(InputError, match="A metric of the items is no number"):

@@ -49,9 +49,9 @@ def test_a_record_comes_back_as_it_was_written(run: Run, tmp_path: Path) -> None
 def test_its_tables_can_be_read(run: Run, tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "tables/scores.parquet")
-    assert load_run(tmp_path).table("scores")["x"].tolist() == [1]
+    assert load_run(tmp_path).frame("scores")["x"].tolist() == [1]
     with pytest.raises(InputError, match="Did you mean 'scores'"):
-        load_run(tmp_path).table("score")
+        load_run(tmp_path).frame("score")
 
 
 def test_it_shows_its_status_escaped(run: Run) -> None:
@@ -110,10 +110,10 @@ def test_a_table_changed_after_the_run_is_refused(run: Run, tmp_path: Path) -> N
     path.parent.mkdir()
     pd.DataFrame({"x": [1]}).to_parquet(path)
     sealed = run.model_copy(update={"folder": tmp_path, "files": {"tables/scores.parquet": sha256_of(path)}})
-    assert sealed.table("scores")["x"].tolist() == [1]
+    assert sealed.frame("scores")["x"].tolist() == [1]
     pd.DataFrame({"x": [2]}).to_parquet(path)
     with pytest.raises(InputError, match=r"scores\.parquet is not what the run wrote"):
-        sealed.table("scores")
+        sealed.frame("scores")
 
 
 def test_the_changes_since_the_commit_are_a_patch(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def _check(runs: list[Run]) -> None:
 
 
 def _items(run: Run) -> pd.DataFrame:
-    items = run.table(ITEMS)
+    items = run.frame(ITEMS)
     return items.astype({name: float for name in items.select_dtypes("bool")})
 
 

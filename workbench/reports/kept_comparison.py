@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.reports.comparing import Comparison
-from workbench.runs.folder import CurrentRun, read_notes
+from workbench.runs.folder import keep_figure, keep_headline, keep_table, read_notes
 from workbench.runs.listing import COMPARISONS
 from workbench.runs.provenance import host, source_of
 from workbench.runs.record import EXPLAINED, Run
@@ -69,37 +69,37 @@ def _write_notebook(comparison: Comparison, staging: Path, names: list[str]) -> 
     import nbformat
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-    run = CurrentRun(staging)
     first = comparison.differences.iloc[0]
     label = f"{first['metric']}, {first['run']} minus {comparison.labels[0]}"
-    run.headline(label, first["difference"], first["low"], first["high"], int(first["n"]))
+    keep_headline(staging, label, first.rename({"difference": "mean"}))
     call = f"import workbench as wb\n\ncomparison = wb.compare({', '.join(map(repr, names))})\ncomparison.changed"
     cells = [
         new_markdown_cell(f"# {_literal(comparison.name)}\n\n{METHOD}\n\n## What is compared"),
-        new_code_cell(call, outputs=[_output(_changed(run, comparison))]),
+        new_code_cell(call, outputs=[_output(_changed(staging, comparison))]),
         new_markdown_cell("## Differences"),
-        new_code_cell("comparison.differences", outputs=[_output(_differences(run, comparison))]),
+        new_code_cell("comparison.differences", outputs=[_output(_differences(staging, comparison))]),
         new_markdown_cell("## Flipped questions"),
         new_code_cell(
-            "comparison.flips", outputs=[_output(run.table("flips", comparison.flips_shown, comparison.flipped))]
+            "comparison.flips",
+            outputs=[_output(keep_table(staging, "flips", comparison.flips_shown, comparison.flipped))],
         ),
     ]
     if (figure := comparison.draw()) is not None:
         alt = f"Differences of each metric with their 95% intervals: {comparison.name}."
-        cells.insert(4, new_code_cell("comparison.draw()", outputs=[_output(run.figure("differences", figure, alt))]))
+        drawn = _output(keep_figure(staging, "differences", figure, alt))
+        cells.insert(4, new_code_cell("comparison.draw()", outputs=[drawn]))
     for cell in cells:
         cell.metadata["papermill"] = {"status": "completed"}
     nbformat.write(new_notebook(cells=cells), staging / NOTEBOOK)
 
 
-def _changed(run: CurrentRun, comparison: Comparison) -> ShownTable:
-    return run.table(
-        "runs", comparison.changed, "The runs, the baseline first, and the parameters in which they differ"
-    )
+def _changed(staging: Path, comparison: Comparison) -> ShownTable:
+    caption = "The runs, the baseline first, and the parameters in which they differ"
+    return keep_table(staging, "runs", comparison.changed, caption)
 
 
-def _differences(run: CurrentRun, comparison: Comparison) -> ShownTable:
-    return run.table("differences", comparison.differences_shown, "Run minus baseline, paired by question")
+def _differences(staging: Path, comparison: Comparison) -> ShownTable:
+    return keep_table(staging, "differences", comparison.differences_shown, "Run minus baseline, paired by question")
 
 
 def _literal(text: str) -> str:

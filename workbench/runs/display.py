@@ -49,6 +49,27 @@ class ShownTable:
         return f"<figure>{caption}{table}{more}</figure>"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class NoRows:
+    """What stands in the place of a table without rows."""
+
+    caption: str
+    """Of the table."""
+    reason: str
+    """Why it has no rows."""
+
+    @staticmethod
+    def of(frame: pd.DataFrame, caption: str) -> NoRows:
+        """A table without rows, and the reason it carries in `attrs`."""
+        return NoRows(caption, str(frame.attrs.get("reason", "no rows")))
+
+    def __repr__(self) -> str:
+        return ": ".join(filter(None, (self.caption, self.reason)))
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>"
+
+
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with its index as columns, if the index says anything: it has a name, or is not a row number."""
     if frame.index.names != [None]:

@@ -1,4 +1,4 @@
-"""What a notebook uses to keep its tables, figures and facts with the run it belongs to."""
+"""What a notebook uses to keep and show its tables, figures and facts with the run it belongs to."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError, unknown
 from workbench.files import NOTES, RUN_FOLDER, note_down, written_whole
-from workbench.runs.display import ShownFigure, ShownTable, draw, with_index
+from workbench.runs.display import NoRows, ShownFigure, ShownTable, draw, with_index
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.runs.record import Headline
+    from workbench.statistics.findings import Finding
+
+    Row = Mapping[str, Any] | pd.Series[Any]
 
 ITEMS = "items"
 """Name of the table by which runs of a notebook are compared."""
 NO_ITEMS = "no_items"
 """Name of the fact that says why there is none."""
+FINDINGS = "what_holds"
+"""Name of the table of findings."""
 
 
 def current_run() -> CurrentRun:
@@ -40,29 +45,22 @@ class CurrentRun:
     folder: Path | None
     """Its folder, or None outside a run."""
 
-    def table(self, name: str, frame: pd.DataFrame, caption: str = "") -> ShownTable:
-        """Keeps a table as `tables/<name>.parquet` and `.csv`.
+    def table(self, name: str, frame: pd.DataFrame | None, caption: str = "") -> None:
+        """Keeps a table as `tables/<name>.parquet` and `.csv`, and shows it.
 
         Args:
             name: File name: lower-case letters, digits, `_` and `-`; once a run.
-            frame: The table; a named index is kept as a column.
+            frame: The table; a named index is kept as a column. One without rows is not kept, and what shows is the
+                reason in `frame.attrs["reason"]`; None neither keeps nor shows anything.
             caption: What it shows.
-
-        Returns:
-            The table as it shows in the notebook.
         """
-        if parquet := self._file("tables", name, ".parquet"):
-            with written_whole(parquet) as path:
-                frame.to_parquet(path)
-            with written_whole(parquet.with_suffix(".csv")) as path:
-                with_index(frame).to_csv(path, index=False)
-            self._append("table", {"name": name, "caption": caption, "rows": len(frame)})
-        return ShownTable(frame, caption, f"tables/{name}.csv" if parquet else "")
+        if frame is not None:
+            _show(keep_table(self.folder, name, frame, caption) if len(frame) else NoRows.of(frame, caption))
 
     def items(
         self, frame: pd.DataFrame, metrics: Sequence[str] | None = None, name: str | Sequence[str] = "question_id"
-    ) -> ShownTable:
-        """Keeps the table `items`, by which `compare` pairs runs of this notebook: one row a question.
+    ) -> None:
+        """Keeps and shows the table `items`, by which `compare` pairs runs of this notebook: one row a question.
 
         Args:
             frame: One row a question, or several, which are averaged. Its columns `benchmark`, `cluster` (of questions
@@ -74,38 +72,30 @@ class CurrentRun:
             InputError: If a column is missing, or a metric is no number.
         """
         kept = item_table(with_index(frame), None if metrics is None else list(metrics), name)
-        return self.table(ITEMS, kept, "One row a question, for comparing runs")
+        self.table(ITEMS, kept, "One row a question, for comparing runs")
 
     def no_items(self, why: str) -> None:
         """Says why runs of this notebook cannot be compared question by question; `compare` says it on."""
         self.note(**{NO_ITEMS: why})
 
-    def figure(self, name: str, figure: Any, alt: str) -> ShownFigure:
-        """Keeps a figure as `figures/<name>.svg` and `.png`, and closes it.
+    def figure(self, name: str, figure: Any, alt: str) -> None:
+        """Keeps a figure as `figures/<name>.svg` and `.png`, shows it, and closes it.
 
         Args:
             name: File name, as for `table`.
-            figure: A matplotlib figure, or anything with a `.figure`.
+            figure: A matplotlib figure, or anything with a `.figure`; None where there is nothing to draw.
             alt: What it shows, in words, for those who cannot see it.
-
-        Returns:
-            The figure as it shows in the notebook.
         """
-        from matplotlib import pyplot
+        if figure is not None:
+            _show(keep_figure(self.folder, name, figure, alt))
 
-        if not alt.strip():
-            raise InputError(f"Figure {name!r} has no alt text; say in a sentence what it shows.")
-        file = self._file("figures", name, ".svg")
-        figure = getattr(figure, "figure", figure)
-        shown = draw(figure, alt)
-        pyplot.close(figure)
-        if file:
-            with written_whole(file) as path:
-                path.write_text(shown.svg, encoding="utf-8")
-            with written_whole(file.with_suffix(".png")) as path:
-                path.write_bytes(shown.png)
-            self._append("figure", {"name": name, "alt": alt})
-        return shown
+    def findings(self, claims: Iterable[Finding | None], caption: str = "Findings tested on this run") -> None:
+        """Keeps and shows the table `what_holds`, one row a finding; None, a claim this run cannot test, is skipped."""
+        from workbench.statistics.findings import findings_table
+
+        table = findings_table(claim for claim in claims if claim is not None)
+        table.attrs["reason"] = "no claim could be tested on this run"
+        self.table(FINDINGS, table, caption)
 
     def note(self, **facts: Any) -> None:
         """Keeps facts about the run: model, data, seeds, counts.
@@ -116,30 +106,79 @@ class CurrentRun:
         """
         self._append("facts", _plain(facts, "note"), gpu=_gpu())
 
-    def headline(
-        self, text: str, value: float, low: float | None = None, high: float | None = None, n: int | None = None
-    ) -> Headline:
-        """Keeps the run's main number with its interval, as it shows in reports and the gallery."""
-        from workbench.runs.record import Headline
+    def headline(self, text: str, row: Row | None, n: str = "n") -> None:
+        """Keeps and shows the run's main number with its interval, as it stands in reports and the gallery.
 
-        values = _plain({"text": text, "value": value, "low": low, "high": high, "n": n}, "headline")
-        self._append("headline", values)
-        return Headline(**values)
-
-    def _file(self, kind: str, name: str, ending: str) -> Path | None:
-        """Where to write, or None outside a run."""
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-            raise InputError(f"{name!r} cannot name a file in {kind}; use lower-case letters, digits, '_' and '-'.")
-        if self.folder is None:
-            return None
-        path = self.folder / kind / f"{name}{ending}"
-        if path.exists():
-            raise InputError(f"This run already has {name!r} in its {kind}; give this one another name.")
-        return path
+        Args:
+            text: What the number is.
+            row: `mean` and, where there are any, `low`, `high` and the count; None where there is no such number.
+            n: The name of the count in `row`.
+        """
+        if row is not None:
+            _show(keep_headline(self.folder, text, row, n))
 
     def _append(self, kind: str, content: dict[str, Any], **more: Any) -> None:
         if self.folder is not None:
             note_down(self.folder, kind, content, **more)
+
+
+def keep_table(folder: Path | None, name: str, frame: pd.DataFrame, caption: str) -> ShownTable:
+    """Writes a table of a run to its folder, if it has one."""
+    if parquet := _file(folder, "tables", name, ".parquet"):
+        with written_whole(parquet) as path:
+            frame.to_parquet(path)
+        with written_whole(parquet.with_suffix(".csv")) as path:
+            with_index(frame).to_csv(path, index=False)
+        note_down(parquet.parents[1], "table", {"name": name, "caption": caption, "rows": len(frame)})
+    return ShownTable(frame, caption, f"tables/{name}.csv" if parquet else "")
+
+
+def keep_figure(folder: Path | None, name: str, figure: Any, alt: str) -> ShownFigure:
+    """Writes a figure of a run to its folder, if it has one, and closes it."""
+    from matplotlib import pyplot
+
+    if not alt.strip():
+        raise InputError(f"Figure {name!r} has no alt text; say in a sentence what it shows.")
+    file = _file(folder, "figures", name, ".svg")
+    figure = getattr(figure, "figure", figure)
+    shown = draw(figure, alt)
+    pyplot.close(figure)
+    if file:
+        with written_whole(file) as path:
+            path.write_text(shown.svg, encoding="utf-8")
+        with written_whole(file.with_suffix(".png")) as path:
+            path.write_bytes(shown.png)
+        note_down(file.parents[1], "figure", {"name": name, "alt": alt})
+    return shown
+
+
+def keep_headline(folder: Path | None, text: str, row: Row, n: str = "n") -> Headline:
+    """Notes the main number of a run in its folder, if it has one."""
+    from workbench.runs.record import Headline
+
+    numbers = {"value": row["mean"], "low": row.get("low"), "high": row.get("high"), "n": row.get(n)}
+    values = _plain({"text": text} | numbers, "headline")
+    if folder is not None:
+        note_down(folder, "headline", values)
+    return Headline(**values)
+
+
+def _show(shown: Any) -> None:
+    from IPython.display import display
+
+    display(shown)  # type: ignore[no-untyped-call]
+
+
+def _file(folder: Path | None, kind: str, name: str, ending: str) -> Path | None:
+    """Where to write, or None outside a run."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise InputError(f"{name!r} cannot name a file in {kind}; use lower-case letters, digits, '_' and '-'.")
+    if folder is None:
+        return None
+    path = folder / kind / f"{name}{ending}"
+    if path.exists():
+        raise InputError(f"This run already has {name!r} in its {kind}; give this one another name.")
+    return path
 
 
 def item_table(frame: pd.DataFrame, metrics: list[str] | None, name: str | Sequence[str]) -> pd.DataFrame:

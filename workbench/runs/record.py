@@ -215,7 +215,7 @@ class Run(_Part):
         """`<study>/<notebook>`."""
         return f"{self.study}/{self.notebook}"
 
-    def table(self, name: str) -> pd.DataFrame:
+    def frame(self, name: str) -> pd.DataFrame:
         """A kept table.
 
         Raises:
