@@ -13,7 +13,7 @@ from matplotlib import pyplot
 
 from workbench.errors import InputError
 from workbench.questions import Option, Origin, Question, Questions
-from workbench.runs.display import ShownFigure
+from workbench.runs.display import ShownFigure, ShownTable
 from workbench.runs.folder import RUN_FOLDER, CurrentRun, current_run, read_notes
 from workbench.statistics import finding
 
@@ -49,6 +49,12 @@ def test_a_table_is_kept_and_shown(run: CurrentRun, shown: list[Any], tmp_path: 
     for cell in ("<td>&lt;b&gt;</td>", '<td class="num">1200</td>', '<td class="num">−0.500</td>', ">–</td>"):
         assert cell in page
     assert read_notes(tmp_path)["tables"] == [{"name": "scores", "caption": "What & why", "rows": 2}]
+
+
+def test_a_long_table_is_folded_behind_its_caption() -> None:
+    short, long = (ShownTable(pd.DataFrame({"x": range(n)}), "A <b>")._repr_html_() for n in (15, 16))
+    assert short.startswith("<figure><figcaption>A &lt;b&gt;</figcaption>")
+    assert long.startswith("<details><summary>A &lt;b&gt; (16 rows)</summary>")
 
 
 def test_an_index_with_a_name_or_words_is_kept_a_row_number_is_not(run: CurrentRun, tmp_path: Path) -> None:

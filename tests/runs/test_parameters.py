@@ -18,6 +18,9 @@ ids: list[str] = [
     "x",  # inner
     "y",
 ]  # of items
+folder: str | None = (
+    None  # in brackets, as a formatter breaks the line
+)
 grid: list[list[int]] = [[1, 2], [3]]
 limit: int | None = None
 share: float = -0.5
@@ -37,7 +40,8 @@ def test_reads_names_types_defaults_and_help(tmp_path: Path) -> None:
     assert found["ids"] == Parameter("ids", "list[str]", ["x", "y"], "of items")
     assert found["grid"].default == [[1, 2], [3]]
     assert (found["share"].default, found["chat"].default) == (-0.5, True)
-    assert list(found) == ["model", "ids", "grid", "limit", "share", "label", "how", "chat"]
+    assert found["folder"].help == "in brackets, as a formatter breaks the line"
+    assert list(found) == ["model", "ids", "folder", "grid", "limit", "share", "label", "how", "chat"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN_ROWS = 50
+OPEN_ROWS = 15
+"""Longer tables are folded behind their captions."""
 LARGEST_SVG = 700_000
 LEFT = "<style>table.words :is(td, th):not(.num) { text-align: left }</style>"
 """JupyterLab sets every cell to the right; reports have their own style and leave this out."""
@@ -44,9 +46,11 @@ class ShownTable:
         hidden = len(self.frame) - len(frame)
         whole = f"; {self.file} has them all" if self.file else ""
         more = f"<p>The first {len(frame)} of {len(self.frame)} rows{whole}.</p>" if hidden else ""
-        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
-        table = f"{LEFT}<table class='words'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f"<figure>{caption}{table}{more}</figure>"
+        table = f"{LEFT}<table class='words'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+        caption = html.escape(self.caption)
+        if len(frame) > OPEN_ROWS:
+            return f"<details><summary>{caption or 'Table'} ({len(self.frame)} rows)</summary>{table}</details>"
+        return f"<figure>{f'<figcaption>{caption}</figcaption>' if caption else ''}{table}</figure>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -193,7 +193,8 @@ def _parameter(node: ast.stmt, comments: dict[int, str], where: str) -> Paramete
     except ValueError:
         value = ast.unparse(node.value)
         raise InputError(f"{where} gives {name!r} the default {value}, which is no literal {annotation}.") from None
-    help_text = comments.get(node.end_lineno or node.lineno) or comments.get(node.lineno, "")
+    lines = (node.end_lineno, node.value.end_lineno, node.lineno)  # the value may stand in brackets of its own
+    help_text = next((comments[line] for line in lines if line in comments), "")
     return Parameter(name, annotation, default, help_text)
 
 
