@@ -18,8 +18,8 @@ studies: fetch
 	$(BIN)/workbench run all --profile $(PROFILE)
 
 test: .venv/tests.stamp fetch browser
-	$(BIN)/ruff check workbench tests benchmarks
-	$(BIN)/ruff format --check workbench tests benchmarks
+	$(BIN)/ruff check workbench notebooks tests benchmarks
+	$(BIN)/ruff format --check workbench notebooks tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import resource
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,6 +26,12 @@ CONDA_NAMES = {
 BY_PIP = {"choix", "krippendorff", "latex2mathml", "relplot"}
 """Pure Python packages that conda leaves to `pip install -e .`."""
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+UNFINISHED = set(tomllib.loads((ROOT / "notebooks/ruff.toml").read_text())["lint"].get("per-file-ignores", {}))
+"""Notebooks whose logic has not moved into the package yet; each takes its line off, none is added."""
+MOST_FILES = 200
+"""Python files of the package; lower it with every file that goes. Aim: 100."""
+MOST_LINES = 40_800
+"""Lines of the package and of the notebooks' code together; lower it with every cut. Aim: 27,500."""
 
 
 def split(requirement: str) -> tuple[str, str]:
@@ -47,15 +55,42 @@ def test_every_dependency_has_a_tested_version():
     assert names - pinned == set()
 
 
+def code_cells(path: Path) -> list[dict[str, Any]]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def is_parameters(cell: dict[str, Any]) -> bool:
+    return "parameters" in cell["metadata"].get("tags", [])
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_are_stored_clean_and_short(path):
-    notebook = json.loads(path.read_text())
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert len(notebook["cells"]) < 40
+def test_notebooks_are_stored_clean(path: Path) -> None:
+    cells = json.loads(path.read_text())["cells"]
+    code = code_cells(path)
+    assert len(cells) < 40
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
-    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
-    assert max(len("".join(cell["source"]).splitlines()) for cell in code) <= 25
-    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    assert sum(map(is_parameters, code)) == 1
+    assert len({cell["id"] for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_short_and_hold_no_function(path: Path) -> None:
+    if path.relative_to(ROOT / "notebooks").as_posix() in UNFINISHED:
+        pytest.skip("its logic has not moved into the package yet")
+    sources = ["".join(cell["source"]) for cell in code_cells(path) if not is_parameters(cell)]
+    lines = [len(source.splitlines()) for source in sources]
+    assert max(lines) <= 15 and sum(lines) <= 120
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+    found = [type(node).__name__ for source in sources for node in ast.walk(ast.parse(source))]
+    assert not {kind.__name__ for kind in functions} & set(found)
+
+
+def test_the_house_does_not_grow() -> None:
+    package = sorted((ROOT / "workbench").rglob("*.py"))
+    lines = sum(len(path.read_text().splitlines()) for path in package)
+    lines += sum(len("".join(cell["source"]).splitlines()) for path in NOTEBOOKS for cell in code_cells(path))
+    assert len(package) <= MOST_FILES
+    assert lines <= MOST_LINES
 
 
 def test_every_notebook_is_in_a_study():
@@ -131,10 +166,3 @@ def test_a_clone_beside_a_script_does_not_hide_the_package(tmp_path: Path) -> No
         [sys.executable, "-c", "import workbench; print(workbench.ask)"], cwd=tmp_path, capture_output=True, text=True
     )
     assert "function ask" in said.stdout, said.stderr
-
-
-def test_notebooks_use_no_name_that_is_not_there() -> None:
-    rules = "F821,F811,F841,F401"
-    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", rules, str(ROOT / "notebooks")]
-    said = subprocess.run(command, capture_output=True, text=True)
-    assert said.returncode == 0, said.stdout
