@@ -254,20 +254,6 @@ def block_starts(answers: pd.DataFrame) -> Ints:
     return starts
 
 
-def sequence_logprob(logits: ArrayLike, ids: ArrayLike, start: int) -> tuple[float, Floats]:
-    """Log-probability of the tokens from `start` on: the logits `[T, V]` at position t - 1 score `ids[t]`.
-
-    Returns the sum and its terms `[T - start]`, in nats, float64.
-    """
-    rows, tokens = np.asarray(logits, np.float64), np.asarray(ids, np.int64)
-    if rows.ndim != 2 or tokens.shape != rows.shape[:1] or not 1 <= start < len(tokens):
-        raise InputError("sequence_logprob needs logits [T, V], ids [T] and a start between 1 and T - 1.")
-    before, scored = rows[start - 1 : -1], tokens[start:]
-    before = before - before.max(axis=1, keepdims=True)
-    terms = before[np.arange(len(scored)), scored] - np.log(np.exp(before).sum(axis=1))
-    return float(terms.sum()), terms
-
-
 def _role_codes(answers: pd.DataFrame) -> NDArray[np.intp]:
     codes = pd.Index(ROLES).get_indexer(pd.Index(answers["role"]))
     if (codes < 0).any():

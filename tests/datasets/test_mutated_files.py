@@ -10,7 +10,6 @@ import pytest
 from workbench.datasets import load_questions, tables
 from workbench.datasets.judge_templates import load_template
 from workbench.datasets.judging_sources import load_cases
-from workbench.datasets.mental_align import ATTRIBUTES, load_ratings
 from workbench.datasets.opinions import load_opinion_qa
 from workbench.datasets.populations import load_microdata, load_shares, load_values_survey
 from workbench.datasets.survey_files import country_scores, load_instrument, load_ipip, load_personas
@@ -34,8 +33,6 @@ MICRO = "COUNTRY,S003,S017,Q1,F063\nA,752,1,1,3\nB,716,.5,2.0,4\nB,,1, ,-1\n"
 PACIFAIST = (
     "# note\nprompt,subcategory,task_type,choice_a,choice_b,correct_choice\np?,s,multiple_choice,x,y,A\nr?,s,open,,,\n"
 )
-RATED = json.dumps(dict.fromkeys(ATTRIBUTES, 4)).replace('"', '""')
-RATINGS = f'ConvID,human_response_x,judge_response_x\n1,"{RATED}",no\n'
 DICTIONARY = """columns:
   years: {says: age, unit: years}
   job: {says: work, values: {1: baker, 02: pilot}, missing: none}
@@ -104,7 +101,6 @@ READERS = {
     "sentences.csv": (labelled_sentences, "text,label,group\n\"a,\nb\",safe,x\nc,unsafe,\n"),
     "train.jsonl": (lambda path: training_rows(str(path), columns=ANSWER), lines([{"prompt": "a", "completion": "b"}])),
     "pacifaist.csv": (lambda path: load_choices("pacifaist", path=path), PACIFAIST),
-    "ratings.csv": (load_ratings, RATINGS),
     "info.csv": (wave, INFO),
     "responses.csv": (wave, "Q_W1,POLPARTY,WEIGHT_W1\na,L,1\nb,R,.5\n,,\n"),
     "template.txt": (load_template, TEMPLATE),

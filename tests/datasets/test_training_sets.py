@@ -83,11 +83,6 @@ def test_a_record_of_another_shape_names_its_field(monkeypatch):
         sets.training_rows("alpaca")
 
 
-def test_prism_gives_prompts(monkeypatch):
-    monkeypatch.setattr(Hub, "read", lambda self, *_: ([{"opening_prompt": "Is it fair?"}], "here"))
-    assert sets.prism_prompts()[0].question == "Is it fair?"
-
-
 def test_a_users_lines(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n')

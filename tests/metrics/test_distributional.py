@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import workbench.metrics as metrics
@@ -25,6 +25,17 @@ def table(p, roles=ROLES, abstention=" ?", question_id="q", **columns):
     return pd.DataFrame({**frame, **columns})
 
 
+def dcs(p_correct, p_wrong, p_abstain, lc=1.0, lw=1.0):
+    """The score on paper."""
+    return (lc * p_correct - lw * p_wrong) * (1 - p_abstain)
+
+
+def uniform_baseline(n_options, n_correct=1, lc=1.0, lw=1.0, n_abstain=1):
+    """The score of equal probability on all options and abstentions, on paper."""
+    k, a = np.asarray(n_options, float), np.asarray(n_abstain, float)
+    return (lc * n_correct - lw * (k - n_correct)) / (k + a) * k / (k + a)
+
+
 def score(p, roles=ROLES, **arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -44,7 +55,7 @@ loadings = st.tuples(st.floats(0.01, 5), st.floats(0, 1)).map(lambda pair: (pair
 @pytest.mark.parametrize(("m", "expected"), [(0, 0), (0.25, 0.025), (0.5, 0.1), (0.75, 0.225), (1, 0.4)])
 def test_O_06_expected_score_of_an_uncertain_answer(m, expected):
     q = 0.7
-    assert q * metrics.dcs(m, 0, 1 - m) + (1 - q) * metrics.dcs(0, m, 1 - m) == pytest.approx(expected, abs=1e-6)
+    assert q * dcs(m, 0, 1 - m) + (1 - q) * dcs(0, m, 1 - m) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +72,12 @@ def test_O_06_expected_score_of_an_uncertain_answer(m, expected):
     ],
 )
 def test_O_07_ordering(point, expected):
-    assert metrics.dcs(*point) == pytest.approx(expected, abs=1e-6)
+    assert dcs(*point) == pytest.approx(expected, abs=1e-6)
 
 
 def test_O_08_unequal_loadings_break_the_ordering():
-    assert metrics.dcs(0.8, 0.2, 0, lc=2, lw=1) == pytest.approx(1.40)
-    assert metrics.dcs(0.8, 0, 0.2, lc=2, lw=1) == pytest.approx(1.28)
+    assert dcs(0.8, 0.2, 0, lc=2, lw=1) == pytest.approx(1.40)
+    assert dcs(0.8, 0, 0.2, lc=2, lw=1) == pytest.approx(1.28)
 
 
 def test_O_09_positive_score_at_accuracy_zero():
@@ -80,19 +91,17 @@ def test_O_09_positive_score_at_accuracy_zero():
     ("k", "with_abstention", "without"), [(2, 0, 0), (3, -0.1875, -1 / 3), (4, -0.32, -0.5), (5, -0.4167, -0.6)]
 )
 def test_O_10_uniform_baseline(k, with_abstention, without):
-    assert metrics.dcs_uniform_baseline(k) == pytest.approx(with_abstention, abs=5e-5)
-    assert metrics.dcs_uniform_baseline(k, n_abstain=0) == pytest.approx(without, abs=1e-6)
+    assert uniform_baseline(k) == pytest.approx(with_abstention, abs=5e-5)
+    assert uniform_baseline(k, n_abstain=0) == pytest.approx(without, abs=1e-6)
     found = score(np.full(k + 1, 0.1), ["correct", *["wrong"] * (k - 1), "abstain"])
-    assert found["uniform"] == pytest.approx(float(metrics.dcs_uniform_baseline(k)))
+    assert found["uniform"] == pytest.approx(float(uniform_baseline(k)))
     assert found["dcs"] == pytest.approx(found["uniform"])
     assert found["skill"] == pytest.approx(0)
 
 
 def test_O_10_ten_options_and_skill():
-    assert metrics.dcs_uniform_baseline([10, 10], n_abstain=[1, 0]) == pytest.approx([-0.6612, -0.8], abs=5e-5)
-    assert metrics.dcs_skill(0.1159, metrics.dcs_uniform_baseline([4, 2])) == pytest.approx(
-        [0.330227, 0.1159], abs=1e-6
-    )
+    assert uniform_baseline([10, 10], n_abstain=[1, 0]) == pytest.approx([-0.6612, -0.8], abs=5e-5)
+    assert metrics.dcs_skill(0.1159, uniform_baseline([4, 2])) == pytest.approx([0.330227, 0.1159], abs=1e-6)
 
 
 @pytest.mark.parametrize("oracle", WORKED)
@@ -146,16 +155,16 @@ def test_uniform_baseline_of_eval_framework(k, expected):
 @given(parts(), loadings)
 def test_P1_range_and_ends(point, pair):
     lc, lw = pair
-    assert -lw - 1e-9 <= metrics.dcs(*point, lc, lw) <= lc + 1e-9
-    assert metrics.dcs(1, 0, 0, lc, lw) == lc
-    assert metrics.dcs(0, 1, 0, lc, lw) == -lw
-    assert metrics.dcs(0, 0, 1, lc, lw) == 0
+    assert -lw - 1e-9 <= dcs(*point, lc, lw) <= lc + 1e-9
+    assert dcs(1, 0, 0, lc, lw) == lc
+    assert dcs(0, 1, 0, lc, lw) == -lw
+    assert dcs(0, 0, 1, lc, lw) == 0
 
 
 @given(parts())
 def test_P2_difference_of_squares(point):
     correct, wrong, _ = point
-    value = metrics.dcs(*point)
+    value = dcs(*point)
     assert value == pytest.approx(correct**2 - wrong**2, abs=1e-9)
     assume(abs(correct - wrong) > 1e-6 and correct + wrong > 1e-6)
     assert np.sign(value) == np.sign(correct - wrong)
@@ -164,7 +173,7 @@ def test_P2_difference_of_squares(point):
 @given(st.floats(0, 1), loadings, st.floats(0.01, 1))
 def test_P3_guess_only_above_the_threshold(q, pair, m):
     lc, lw = pair
-    expected = q * metrics.dcs(m, 0, 1 - m, lc, lw) + (1 - q) * metrics.dcs(0, m, 1 - m, lc, lw)
+    expected = q * dcs(m, 0, 1 - m, lc, lw) + (1 - q) * dcs(0, m, 1 - m, lc, lw)
     assert expected == pytest.approx(m**2 * (q * (lc + lw) - lw), abs=1e-9)
     threshold = metrics.guess_threshold(lc, lw)
     assume(abs(q - threshold) > 1e-6)
@@ -184,17 +193,17 @@ def test_P4_legal_loadings_never_ask_for_more_than_one_half(pair):
 
 def test_P4_higher_thresholds_need_the_strict_rule_lifted():
     with pytest.raises(InputError, match="strict_loadings=False"):
-        metrics.dcs(0.5, 0.5, 0, lc=1, lw=3)
-    assert metrics.dcs(0.5, 0.5, 0, lc=1, lw=3, strict_loadings=False) == pytest.approx(-1)
+        score((0.5, 0.5), ["correct", "wrong"], lc=1, lw=3)
+    assert score((0.5, 0.5), ["correct", "wrong"], lc=1, lw=3, strict_loadings=False)["dcs"] == pytest.approx(-1)
     assert metrics.guess_threshold(1, 3) == 0.75
 
 
 @given(parts(), st.floats(0, 1))
 def test_P5_abstaining_instead_of_erring_never_hurts(point, share):
     correct, wrong, abstain = point
-    value = metrics.dcs(*point)
-    assert metrics.dcs(correct, wrong * (1 - share), abstain + wrong * share) >= value - 1e-9
-    assert metrics.dcs(correct * (1 - share), wrong, abstain + correct * share) <= value + 1e-9
+    value = dcs(*point)
+    assert dcs(correct, wrong * (1 - share), abstain + wrong * share) >= value - 1e-9
+    assert dcs(correct * (1 - share), wrong, abstain + correct * share) <= value + 1e-9
 
 
 @given(parts(), loadings)
@@ -202,7 +211,7 @@ def test_P6_hedging_gradient(point, pair):
     correct, wrong, abstain = point
     step = 1e-6
     assume(wrong > 2 * step and abstain > 2 * step)
-    ahead, back = (metrics.dcs(correct, wrong - d, abstain + d, *pair) for d in (step, -step))
+    ahead, back = (dcs(correct, wrong - d, abstain + d, *pair) for d in (step, -step))
     assert (ahead - back) / (2 * step) == pytest.approx(metrics.hedging_gradient(correct, wrong, *pair), abs=1e-4)
 
 
@@ -229,7 +238,7 @@ def test_P7_positive_score_without_a_correct_choice_needs_abstention(point):
 
 @given(parts())
 def test_P8_information_bound(point):
-    value = metrics.dcs(*point)
+    value = dcs(*point)
     assume(value > 1e-12)  # below, 1 - p_abstain itself has lost its digits
     assert -np.log(point[0]) <= -0.5 * np.log(value) + 1e-6
     assert value <= point[0] ** 2 + 1e-9
@@ -239,12 +248,12 @@ def test_P8_information_bound(point):
 def test_P9_uniform_baseline_is_the_score_of_a_uniform_distribution(k, m, n_abstain, pair):
     assume(m <= k)
     n = k + n_abstain
-    expected = metrics.dcs(m / n, (k - m) / n, n_abstain / n, *pair)
-    assert metrics.dcs_uniform_baseline(k, m, *pair, n_abstain=n_abstain) == pytest.approx(float(expected), abs=1e-9)
+    expected = dcs(m / n, (k - m) / n, n_abstain / n, *pair)
+    assert uniform_baseline(k, m, *pair, n_abstain=n_abstain) == pytest.approx(float(expected), abs=1e-9)
 
 
 def test_skill_is_undefined_where_nothing_can_be_gained():
-    assert np.isnan(metrics.dcs_skill(1.0, metrics.dcs_uniform_baseline(1, n_abstain=0)))
+    assert np.isnan(metrics.dcs_skill(1.0, uniform_baseline(1, n_abstain=0)))
     found = score((1.0,), ["correct"])
     assert found["dcs"] == 1
     assert np.isnan(found["skill"])
@@ -268,28 +277,20 @@ def test_dropped_mass_counts_neither_way():
     assert found["p_none"] == pytest.approx(0.2)
 
 
-def test_scalars_broadcast_and_scalar_output():
-    assert metrics.dcs([0.5, 0.2], [0.1, 0.4], 0.4).shape == (2,)
-    assert float(metrics.dcs(p_correct=0.4, p_wrong=0.21, p_abstain=0.39, lc=1.0, lw=1.0)) == pytest.approx(0.1159)
+@given(parts(), loadings)
+@settings(max_examples=30)
+def test_the_table_holds_the_score_on_paper(point, pair):
+    assume(min(point) > 1e-6)
+    found = score(point, ["correct", "wrong", "abstain"], lc=pair[0], lw=pair[1])
+    assert found["dcs"] == pytest.approx(dcs(*point, *pair), abs=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (dict(p_correct=0.5, p_wrong=0.2, p_abstain=0.2), "must be 1, but add up to 0.9"),
-        (dict(p_correct=1.2, p_wrong=-0.2, p_abstain=0), "p_correct must lie between 0 and 1"),
-        (dict(p_correct=[np.nan], p_wrong=[0.5], p_abstain=[0.5]), "p_correct holds NaN"),
-        (dict(p_correct=[], p_wrong=[], p_abstain=[]), "p_correct is empty"),
-        (dict(p_correct=[1, 1], p_wrong=[0, 0, 0], p_abstain=0), "do not fit"),
-        (dict(p_correct="x", p_wrong=0, p_abstain=0), "must hold numbers"),
-        (dict(p_correct=1, p_wrong=0, p_abstain=0, lc=-1), "at least 0"),
-        (dict(p_correct=1, p_wrong=0, p_abstain=0, lc=0, lw=0), "not both 0"),
-        (dict(p_correct=1, p_wrong=0, p_abstain=0, lw=2), "exceeds lc"),
-    ],
+    ("loadings", "message"), [({"lc": -1}, "at least 0"), ({"lc": 0, "lw": 0}, "not both 0"), ({"lw": 2}, "exceeds lc")]
 )
-def test_bad_input_is_refused(arguments, message):
+def test_bad_loadings_are_refused(loadings, message):
     with pytest.raises(InputError, match=message):
-        metrics.dcs(**arguments)
+        score((0.6, 0.4), ["correct", "wrong"], **loadings)
 
 
 @pytest.mark.parametrize("roles", [["wrong", "wrong", "abstain"], ["abstain", "abstain", "abstain"]])

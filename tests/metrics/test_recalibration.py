@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 
 import workbench.metrics as metrics
-from workbench.answers import outcomes, probabilities
 from workbench.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -56,23 +55,6 @@ def answers_at(temperature, n=400):
     )
 
 
-def test_fit_temperature_agrees_with_scikit_learn():
-    from sklearn.calibration import _TemperatureScaling
-
-    answers, told, gold = answers_at(0.4)
-    found = metrics.fit_temperature(answers)
-    assert found == pytest.approx(1 / 0.4, rel=0.15)
-    assert found == pytest.approx(1 / _TemperatureScaling().fit(told, gold).beta_, rel=1e-3)
-
-
-def test_temperature_keeps_choice_and_accuracy():
-    answers, _, _ = answers_at(0.4, 100)
-    cold = outcomes(probabilities(answers))
-    hot = outcomes(probabilities(answers, temperature=metrics.fit_temperature(answers)))
-    assert cold["choice"].tolist() == hot["choice"].tolist()
-    assert cold["chosen_correct"].tolist() == hot["chosen_correct"].tolist()
-
-
 @pytest.mark.parametrize(
     ("calibration", "correct", "message"),
     [
@@ -87,9 +69,6 @@ def test_a_split_that_cannot_work_is_refused(calibration, correct, message):
         metrics.recalibrate([0.2, 0.4, 0.6, 0.8], correct, calibration)
 
 
-def test_unknown_method_and_hopeless_questions_are_refused():
+def test_an_unknown_method_is_refused():
     with pytest.raises(InputError, match="Did you mean 'platt'"):
         metrics.recalibrate([0.2, 0.4], [0, 1], [True, False], "plat")
-    answers, _, _ = answers_at(1, 3)
-    with pytest.raises(InputError, match="correct and wrong options"):
-        metrics.fit_temperature(answers.assign(role="wrong"))

@@ -25,9 +25,24 @@ def table(*questions):
     return pd.DataFrame(rows)
 
 
+def risk_score_mc(probabilities, values):
+    """Of the ways to write a letter the one that holds most is taken, and its letters are renormalised."""
+    ways = [[probabilities.get(prefix + letter, 0.0) for letter in values] for prefix in ("", " ", "_", "▁", "Ġ", "Ċ")]
+    best = max(ways, key=sum)
+    return np.dot(best, list(values.values())) / sum(best), sum(best)
+
+
+def risk_score_numeric(passes, how="expectation"):
+    """After "0.": greedy digits pass by pass, as folktexts decodes, or the mean over the digits of the first pass."""
+    if how == "argmax":
+        return float("0." + "".join(max(filter(str.isdigit, each), key=each.get) for each in passes))
+    weight = np.array([passes[0].get(str(digit), 0.0) for digit in range(10)])
+    return weight @ (np.arange(10) + (0.5 if how == "midpoint" else 0.0)) / weight.sum() / 10
+
+
 def test_O_70_one_way_of_writing_the_letters_is_taken():
     p = {"A": 0.02, "B": 0.01, " A": 0.30, " B": 0.10}
-    score, mass = risk.risk_score_mc(p, CHOICES)
+    score, mass = risk_score_mc(p, CHOICES)
     assert (score, mass) == (pytest.approx(0.75), pytest.approx(0.4))
     options = {text: (q, CHOICES[text.strip()]) for text, q in p.items()}
     found = risk.choice_scores(table(options)).iloc[0]
@@ -51,7 +66,7 @@ def test_O_72_numeric_score():
     p = {str(digit): q for digit, q in enumerate(DIGITS)}
     answers = table({digit: (q, 0.5) for digit, q in p.items()})
     for how, expected in (("argmax", 0.7), ("expectation", 0.5), ("midpoint", 0.55)):
-        assert risk.risk_score_numeric([p], how) == pytest.approx(expected), how
+        assert risk_score_numeric([p], how) == pytest.approx(expected), how
         assert risk.numeric_scores(answers, how)["score"][0] == pytest.approx(expected), how
 
 
@@ -60,7 +75,7 @@ def test_two_digits_are_decoded_digit_by_digit():
     options |= {"73": (0.05, 0.5), "70": (0.06, 0.5), "40": (0.1, 0.5)}
     answers = table(options)
     assert risk.numeric_scores(answers, "argmax")["score"][0] == pytest.approx(0.70)
-    assert risk.risk_score_numeric([{"7": 0.2, "4": 0.1}, {"0": 0.06, "3": 0.05, ".": 0.9}], "argmax") == 0.7
+    assert risk_score_numeric([{"7": 0.2, "4": 0.1}, {"0": 0.06, "3": 0.05, ".": 0.9}], "argmax") == 0.7
 
 
 def test_O_73_bias_and_calibration():
@@ -87,8 +102,8 @@ def test_O_74_constant_scores():
 def test_half_precision_would_lose_small_probabilities():
     p = {" A": 3e-8, " B": 1e-8}
     halved = {text: float(np.float16(q)) for text, q in p.items()}
-    assert risk.risk_score_mc(p, CHOICES)[0] == pytest.approx(0.75)
-    assert risk.risk_score_mc(halved, CHOICES)[0] != pytest.approx(0.75, abs=0.2)
+    assert risk_score_mc(p, CHOICES)[0] == pytest.approx(0.75)
+    assert risk_score_mc(halved, CHOICES)[0] != pytest.approx(0.75, abs=0.2)
     answers = table({text: (q, CHOICES[text.strip()]) for text, q in p.items()})
     assert risk.choice_scores(answers)["score"][0] == pytest.approx(0.75)
 
@@ -181,7 +196,6 @@ def test_threshold_is_fitted_on_part_of_the_rows():
 
 
 def test_undefined_scores():
-    assert np.isnan(risk.risk_score_mc({"C": 0.4}, CHOICES)[0])
     one = report.risk_report([0.2, 0.3], [1, 1], ["auroc"], draws=20).iloc[0]
     assert np.isnan(one["mean"]) and one["note"] == "one outcome only"
 
@@ -189,9 +203,7 @@ def test_undefined_scores():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: risk.risk_score_numeric([{"x": 1.0}], "argmax"), "No token of a pass is a number"),
-        (lambda: risk.risk_score_numeric([{"x": 1.0}]), "No single digit"),
-        (lambda: risk.risk_score_numeric([{"1": 1.0}], "median"), "Unknown reading"),
+        (lambda: risk.numeric_scores(table({"1": (0.5, 1)}), "median"), "Unknown reading"),
         (lambda: risk.numeric_scores(table({"A": (0.5, 1)})), "one or two digits"),
         (lambda: risk.choice_scores(table({" A": (0.5, 3)})), "value from 0 to 1"),
         (lambda: risk.risk_bias([0.1, np.nan], [0, 1]), "holds NaN"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 pytestmark = pytest.mark.model
 pytest.importorskip("torch")
@@ -38,7 +39,7 @@ def test_calibrated_labels_lose_what_they_have_without_a_question(judge):
     answers = wb.ask(judge, asked, unconditional=CONTENT_FREE, store=False)
     table = drift.stance_table(answers)
     first = answers[answers["question_id"] == next(iter(asked)).id]
-    expected = drift.judge_stances((first["logprob"] - first["logprob_unconditional"]).to_numpy())
+    expected = softmax((first["logprob"] - first["logprob_unconditional"]).to_numpy())
     assert table.loc[0, list(drift.stance.PARTS)].to_numpy(float) == pytest.approx(expected, abs=1e-9)
     plain = drift.stance_table(wb.ask(judge, asked, store=False))
     assert table.loc[0, "mass"] == pytest.approx(plain.loc[0, "mass"])
@@ -65,7 +66,7 @@ def test_a_reading_is_the_judges_softmax_over_the_labels(chat):
     text = judged.JUDGE.format(question="Is it?", answer="Yes.")
     labels = [wb.Option(("" if chat else " ") + label) for label in judged.JUDGE_LABELS]
     by_hand = wb.ask(judge, [wb.Question((wb.Message("user", text),) if chat else text, tuple(labels))], store=False)
-    expected = drift.judge_stances(by_hand["logprob"].to_numpy())
+    expected = softmax(by_hand["logprob"].to_numpy())
     assert found[list(drift.stance.PARTS)].to_numpy(float) == pytest.approx(expected, abs=1e-9)
     assert found["mass"] == pytest.approx(np.exp(by_hand["logprob"]).sum())
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.model
 torch = pytest.importorskip("torch")
 trl = pytest.importorskip("trl")
 
+import oracle_losses as paper  # noqa: E402
 import tiny  # noqa: E402
 
 import workbench as wb  # noqa: E402
@@ -30,7 +31,6 @@ from workbench.datasets.value_drift import LABELS, displacement_pairs, stance_qu
 from workbench.errors import InputError  # noqa: E402
 from workbench.extraction import progress  # noqa: E402
 from workbench.metrics import drift  # noqa: E402
-from workbench.metrics.drift import losses  # noqa: E402
 from workbench.training import (  # noqa: E402
     ALGORITHMS,
     CheckpointSeries,
@@ -97,18 +97,18 @@ def test_the_first_logged_loss_is_ln_2(algorithm, model, tmp_path):
 
 BETA = 0.3
 ON_PAPER = {
-    "sigmoid": ("dpo", {}, lambda p: drift.preference_loss("sigmoid", p, BETA)),
-    "sigmoid_norm": ("ln_dpo", {}, lambda p: drift.preference_loss("sigmoid_norm", p, BETA)),
-    "ipo": ("ipo", {}, lambda p: drift.preference_loss("ipo", p, BETA)),
-    "hinge": ("hinge", {}, lambda p: drift.preference_loss("hinge", p, BETA)),
-    "robust": ("robust", {}, lambda p: losses.robust_loss(p, BETA, 0.1)),
-    "dpo_sft": ("dpo_sft", {"sft_weight": 0.7}, lambda p: losses.dpo_with_sft(p, BETA, 0.7)),
-    "simpo": ("simpo", {"simpo_gamma": 0.4}, lambda p: losses.simpo_loss(p, BETA, 0.4)),
-    "forward_kl": ("dpo", {"f_divergence_type": "forward_kl"}, lambda p: drift.preference_loss("forward_kl", p, BETA)),
-    "js": ("dpo", {"f_divergence_type": "js_divergence"}, lambda p: drift.preference_loss("js", p, BETA)),
-    "alpha": ("dpo", {"f_divergence_type": "alpha_divergence"}, lambda p: losses.alpha_loss(p, BETA, 0.5)),
+    "sigmoid": ("dpo", {}, lambda p: paper.preference_loss("sigmoid", p, BETA)),
+    "sigmoid_norm": ("ln_dpo", {}, lambda p: paper.preference_loss("sigmoid_norm", p, BETA)),
+    "ipo": ("ipo", {}, lambda p: paper.preference_loss("ipo", p, BETA)),
+    "hinge": ("hinge", {}, lambda p: paper.preference_loss("hinge", p, BETA)),
+    "robust": ("robust", {}, lambda p: paper.robust_loss(p, BETA, 0.1)),
+    "dpo_sft": ("dpo_sft", {"sft_weight": 0.7}, lambda p: paper.dpo_with_sft(p, BETA, 0.7)),
+    "simpo": ("simpo", {"simpo_gamma": 0.4}, lambda p: paper.simpo_loss(p, BETA, 0.4)),
+    "forward_kl": ("dpo", {"f_divergence_type": "forward_kl"}, lambda p: paper.preference_loss("forward_kl", p, BETA)),
+    "js": ("dpo", {"f_divergence_type": "js_divergence"}, lambda p: paper.preference_loss("js", p, BETA)),
+    "alpha": ("dpo", {"f_divergence_type": "alpha_divergence"}, lambda p: paper.alpha_loss(p, BETA, 0.5)),
 } | {
-    name: ("dpo", {"loss_type": name}, lambda p, name=name: drift.preference_loss(name, p, BETA))
+    name: ("dpo", {"loss_type": name}, lambda p, name=name: paper.preference_loss(name, p, BETA))
     for name in ("nca_pair", "bco_pair", "apo_zero", "apo_down", "sppo_hard")
 }  # fmt: skip
 
@@ -126,7 +126,7 @@ def test_the_loss_trl_takes_is_the_one_on_paper(name, tmp_path):
     moved = wb.wrap_model(copy.deepcopy(trainer.model).merge_and_unload().eval(), model.tokenizer)
     before, after = _sums(model, PAIRS[:1]), _sums(moved, PAIRS[:1])
     lengths = response_tokens(model, PAIRS[:1]).groupby("response").size()
-    pair = drift.Pair(
+    pair = paper.Pair(
         after["chosen"], after["rejected"], before["chosen"], before["rejected"], lengths["chosen"], lengths["rejected"]
     )
     assert abs(pair.delta) > 0.05 and said == pytest.approx(formula(pair), rel=1e-3)

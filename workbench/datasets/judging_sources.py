@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 from workbench.datasets import judging_adapters as adapters
 from workbench.datasets.bigbench import BIGBENCH, TASKS
@@ -23,10 +22,6 @@ from workbench.datasets.rows import read_rows
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of, titles
 from workbench.questions import Origin, sample
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 FILES = (".csv", ".jsonl", ".json")
 """Endings of a user's files of cases."""
@@ -156,17 +151,6 @@ SOURCES: dict[str, Source] = {
         marks="people's ratings",
     ),
 }
-
-
-def sources() -> pd.DataFrame:
-    """The named sets of cases: name, description, subsets, licence."""
-    import pandas as pd
-
-    rows = [
-        {"name": k, "description": s.description, "subsets": ", ".join(s.subsets), "licence": s.licence}
-        for k, s in SOURCES.items()
-    ]
-    return pd.DataFrame(rows)
 
 
 def labels(data: Sequence[str]) -> dict[str, str]:

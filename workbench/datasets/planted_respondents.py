@@ -74,19 +74,6 @@ def takes_slot(slot: int = 0) -> Respondent:
     return answer
 
 
-def answers_like(shares: pd.DataFrame, default: Respondent) -> Respondent:
-    """Answers as the group its persona names does; without a persona, like `default`."""
-    table = {key: part["share"].to_numpy() for key, part in shares.sort_values("level").groupby(["item", "group"])}
-
-    def answer(question: Question) -> Floats:
-        group = (question.tags["item"], question.tags["persona"])
-        if group not in table:
-            return default(question)
-        return _spread(table[group], _places(question)[1])
-
-    return answer
-
-
 def synthetic_shares(
     instrument: Instrument, scores: pd.DataFrame, k: int = 5, spread: float = SPREAD, seed: int = 0
 ) -> pd.DataFrame:

@@ -17,7 +17,6 @@ from workbench.datasets.dialogues import HUMAN, turns
 from workbench.datasets.hub import Hub
 from workbench.datasets.items import Unusable
 from workbench.datasets.rows import read_rows
-from workbench.datasets.value_drift import ValuePrompt
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of, titles
 
@@ -110,7 +109,6 @@ SETS: dict[str, TrainingSet] = {
         "CC-BY-NC-4.0",
     ),
 }
-PRISM = Hub("HannahRoseKirk/prism-alignment", "18ab5cfb37456f4ec8cbc00212ce54cf7b1239f6", "train", "conversations")
 
 
 def origin_of(source: str, revision: str | None = None) -> str:
@@ -151,13 +149,6 @@ def training_rows(
 def labels_of(sources: Sequence[str]) -> list[str]:
     """Short names of sets, in their order: files by their stem, unless two would be called alike."""
     return titles(sources, [".jsonl"])
-
-
-def prism_prompts(n: int | None = None, revision: str | None = None) -> list[ValuePrompt]:
-    """Opening prompts of PRISM, from which the paper's 550 were chosen; the topics are for the user to assign."""
-    records, place = PRISM.read("prism", "", revision)
-    texts = _adapted(lambda record: record["opening_prompt"], records, place)
-    return [ValuePrompt(f"prism-{i + 1}", "prism", text) for i, text in enumerate(islice(texts, n))]
 
 
 def _adapted(adapt: Callable[[Record], Any], records: Iterable[Record], place: str) -> Iterator[Any]:

@@ -15,15 +15,13 @@ from workbench.metrics.calibration import (
 )
 from workbench.metrics.distributional import (
     confidence_weighted_accuracy,
-    dcs,
     dcs_skill,
-    dcs_uniform_baseline,
     distributional_correctness,
     guess_threshold,
     hedging_gradient,
     ternary,
 )
-from workbench.metrics.recalibration import fit_temperature, recalibrate
+from workbench.metrics.recalibration import recalibrate
 from workbench.metrics.selective import RiskCoverage, aurc, coverage_at_risk, risk_coverage, selective_accuracy
 
 __all__ = [
@@ -39,12 +37,9 @@ __all__ = [
     "confidence_target_score",
     "confidence_weighted_accuracy",
     "coverage_at_risk",
-    "dcs",
     "dcs_skill",
-    "dcs_uniform_baseline",
     "distributional_correctness",
     "ece",
-    "fit_temperature",
     "guess_threshold",
     "hedging_gradient",
     "keep_abstentions",

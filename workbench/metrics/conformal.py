@@ -84,17 +84,6 @@ class BatchBound:
     """Probability that the bound holds (at least, with ties)."""
 
 
-def batch_coverage(n: int, m: int, rank: int, k: int) -> float:
-    """P(the rank-th smallest of m new scores <= the k-th smallest of n calibration scores), without ties.
-
-    Negative hypergeometric; rank = m bounds the whole batch, m = 1 gives k / (n + 1).
-    """
-    _check_batch(m, rank)
-    if not 1 <= k <= n:
-        raise InputError(f"k must lie between 1 and the {n} calibration scores, not {k!r}.")
-    return float(_batch_coverages(n, m, rank)[k - 1])
-
-
 def batch_quantile_bound(calibration: ArrayLike, m: int, rank: int, alpha: float = 0.1) -> BatchBound:
     """The least calibration score that bounds the rank-th smallest of m new scores with probability >= 1 - alpha.
 

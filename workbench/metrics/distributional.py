@@ -15,43 +15,12 @@ from numpy.typing import ArrayLike
 
 from workbench.answers import block_starts, outcomes, tag_columns
 from workbench.errors import InputError, unknown
-from workbench.metrics.checks import Floats, fractions, simplex
+from workbench.metrics.checks import Floats, fractions
 
 Mode = Literal["paper", "eval_framework_0_9"]
 MODES = ("paper", "eval_framework_0_9")
 KEPT = ("n_options", "n_correct", "n_abstain", "normalisation", "mass", "low_mass", "no_abstain", "tie")
 PARTS = ("p_correct", "p_wrong", "p_abstain", "p_none")
-
-
-def dcs(
-    p_correct: ArrayLike,
-    p_wrong: ArrayLike,
-    p_abstain: ArrayLike,
-    lc: float = 1.0,
-    lw: float = 1.0,
-    strict_loadings: bool = True,
-    p_none: ArrayLike = 0.0,
-) -> Floats:
-    """The Distributional Correctness Score of each item.
-
-    Args:
-        p_correct: Probability of all correct options, `[N]` or a scalar.
-        p_wrong: Probability of all wrong options.
-        p_abstain: Probability of all abstentions.
-        lc: Loading of correct mass.
-        lw: Loading of wrong mass.
-        strict_loadings: Refuse lw > lc, as the paper's code does.
-        p_none: Probability with no role (options that count neither way, mass that was dropped).
-
-    Returns:
-        `[N]`, between -lw and lc.
-
-    Raises:
-        InputError: The parts do not add up to 1, or the loadings are out of bounds.
-    """
-    _check_loadings(lc, lw, strict_loadings)
-    correct, wrong, abstain, _ = simplex(p_correct=p_correct, p_wrong=p_wrong, p_abstain=p_abstain, p_none=p_none)
-    return (lc * correct - lw * wrong) * (1 - abstain)
 
 
 def distributional_correctness(
@@ -120,24 +89,6 @@ def confidence_weighted_accuracy(choice_p: ArrayLike, chosen_correct: ArrayLike)
     """The probability of the choice if it is correct, else 0, `[N]`."""
     p, correct = fractions(choice_p=choice_p, chosen_correct=chosen_correct)
     return p * correct
-
-
-def dcs_uniform_baseline(
-    n_options: ArrayLike, n_correct: ArrayLike = 1, lc: float = 1.0, lw: float = 1.0, n_abstain: ArrayLike = 1
-) -> Floats:
-    """The DCS of equal probability on all options and abstentions: what knowing nothing earns.
-
-    Args:
-        n_options: Options other than abstention.
-        n_correct: How many of them are correct.
-        lc: Loading of correct mass.
-        lw: Loading of wrong mass.
-        n_abstain: Abstention phrases; 0 where there is none.
-    """
-    k, m, a = (np.asarray(each, np.float64) for each in (n_options, n_correct, n_abstain))
-    if not (np.all(m >= 0) and np.all(m <= k) and np.all(k >= 1) and np.all(a >= 0)):
-        raise InputError("A uniform baseline needs n_options >= 1, 0 <= n_correct <= n_options and n_abstain >= 0.")
-    return (lc * m - lw * (k - m)) / (k + a) * k / (k + a)
 
 
 def dcs_skill(score: ArrayLike, baseline: ArrayLike, lc: float = 1.0) -> Floats:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.answers import Normalisation, outcomes, probabilities
 from workbench.errors import InputError, unknown
 from workbench.metrics.checks import Floats, fractions, mask
 
@@ -58,27 +56,6 @@ def recalibrate(
         _temperature_of_odds(odds[fit], right[fit]) if method == "temperature" else _platt(odds[fit], right[fit])
     )
     return 1 / (1 + np.exp(-(slope * odds[~fit] + shift)))
-
-
-def fit_temperature(answers: pd.DataFrame, normalisation: Normalisation = "none") -> float:
-    """The temperature under which the right answers of these questions are most likely, abstention left aside.
-
-    Pass the calibration questions only, and the result to `workbench.probabilities` for the others: it changes no
-    ranking of options, so neither choice nor accuracy.
-
-    Raises:
-        InputError: A question has no correct option, or no wrong one.
-    """
-    first = outcomes(probabilities(answers, normalisation))
-    if not ((first["n_correct"] > 0) & (first["n_correct"] < first["n_options"])).all():
-        raise InputError("A temperature is fitted on questions with correct and wrong options; leave the others out.")
-
-    def loss(log_temperature: float) -> float:
-        found = outcomes(probabilities(answers, normalisation, float(np.exp(log_temperature))))
-        right, wrong = found["p_correct"].to_numpy(), found["p_wrong"].to_numpy()
-        return -float(np.mean(np.log(np.maximum(right, 1e-300)) - np.log(np.maximum(right + wrong, 1e-300))))
-
-    return float(np.exp(_minimum(loss)))
 
 
 def _minimum(loss: object) -> float:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
-from workbench.metrics.checks import Floats, fractions
+from workbench.metrics.checks import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,66 +28,6 @@ class Attempts:
     """Expected value with k attempts."""
     curve: pd.DataFrame = field(repr=False)
     """Columns `k` and `value`, from 0 attempts on."""
-
-
-def expected_value(
-    prior: ArrayLike, rate: ArrayLike, completeness: float, soundness: float, cost: float, attempts: ArrayLike
-) -> Floats:
-    """Expected value of at most `attempts` samples, the first accepted one being given.
-
-    Args:
-        prior: Share of each type of task, `[T]`, adding up to 1.
-        rate: Probability that a sample solves a task of the type, `[T]`.
-        completeness: P(accept | right).
-        soundness: P(reject | wrong).
-        cost: Value of an accepted wrong answer, at most 0.
-        attempts: One number or several `[K]`.
-
-    Returns:
-        `[K]`, or a scalar array.
-    """
-    pi, accepted_right, accepted_wrong = _rates(prior, rate, completeness, soundness)
-    _check_cost(cost)
-    k = np.asarray(attempts, np.float64)
-    if (k < 0).any():
-        raise InputError("attempts must be at least 0.")
-    accepted = accepted_right + accepted_wrong
-    gain = np.divide(accepted_right + cost * accepted_wrong, accepted, out=np.zeros_like(pi), where=accepted > 0)
-    return (pi * gain * (1 - (1 - accepted) ** k[..., None])).sum(axis=-1)
-
-
-def optimal_k(
-    prior: ArrayLike, rate: ArrayLike, completeness: float, soundness: float, cost: float, most: int = 200
-) -> Attempts:
-    """The best number of attempts, up to `most`; all are tried, for the value of one more can recover its sign."""
-    k = np.arange(most + 1)
-    return _best(k, expected_value(prior, rate, completeness, soundness, cost, k))
-
-
-def accept_precision(rate: ArrayLike, completeness: float, soundness: float) -> Floats:
-    """Share of right answers among the accepted ones of each type, `[T]`: no number of samples gets beyond it."""
-    (r,) = fractions(rate=rate)
-    _, right, wrong = _rates(np.full(len(r), 1 / len(r)), r, completeness, soundness)
-    accepted = right + wrong
-    return np.divide(right, accepted, out=np.full(len(r), np.nan), where=accepted > 0)
-
-
-def first_accepted_value(index: ArrayLike, right: ArrayLike, cost: float, most: int) -> Floats:
-    """Mean value over items of stopping at the first accepted sample, for at most 1 ... `most` attempts, `[most]`.
-
-    Args:
-        index: Which attempt was accepted first, counted from 1, `[items]`; NaN for none.
-        right: Whether that answer was right, `[items]`; ignored where none was accepted.
-        cost: Value of an accepted wrong answer, at most 0.
-        most: Attempts.
-    """
-    _check_cost(cost)
-    first, good = np.asarray(index, np.float64), np.asarray(right, np.float64)
-    if first.ndim != 1 or not len(first) or first.shape != good.shape or (first < 1).any():
-        raise InputError("index and right must hold one number per item, attempts being counted from 1.")
-    reward = np.where(good == 1, 1.0, cost)
-    reached = first[:, None] <= np.arange(1, most + 1)
-    return np.where(reached, reward[:, None], 0.0).mean(axis=0)
 
 
 def sampled_values(accepted: ArrayLike, right: ArrayLike, cost: float) -> Floats:
@@ -124,15 +64,6 @@ def _best(k: np.ndarray, value: Floats) -> Attempts:
     """The fewest attempts whose value is the highest within rounding."""
     at = int(np.flatnonzero(value >= value.max() - 1e-12)[0])
     return Attempts(int(k[at]), float(value[at]), pd.DataFrame({"k": k, "value": value}))
-
-
-def _rates(prior: ArrayLike, rate: ArrayLike, completeness: float, soundness: float) -> tuple[Floats, Floats, Floats]:
-    """Prior, and the probabilities that one sample is accepted and right, and accepted and wrong, `[T]` each."""
-    pi, r = fractions(prior=prior, rate=rate)
-    c, s = fractions(completeness=[completeness], soundness=[soundness])
-    if abs(pi.sum() - 1) > 1e-6:
-        raise InputError(f"prior must add up to 1, not {pi.sum():.6g}.")
-    return pi, c * r, (1 - s) * (1 - r)
 
 
 def _check_cost(cost: float) -> None:

@@ -7,7 +7,6 @@ digits after "0.". Everything stays in float64: half precision loses small proba
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,60 +18,11 @@ from workbench.errors import InputError, unknown
 from workbench.metrics.calibration import bin_table
 from workbench.metrics.checks import fractions, settled
 
-PREFIXES = ("", " ", "_", "▁", "Ġ", "Ċ")
-"""What may stand before a letter in a vocabulary."""
 Reading = Literal["expectation", "midpoint", "argmax"]
 READINGS = ("expectation", "midpoint", "argmax")
-_DIGITS = re.compile(r"\d+")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _STATED = re.compile(r"probability\s*(?:is|of|:)?\s*(?:about\s*)?(\d+(?:\.\d+)?)\s*%", re.IGNORECASE)
 _FRACTION = re.compile(r"(?<![\d.])(0?\.\d+|[01](?:\.0+)?)(?![\d%])")
-
-
-def risk_score_mc(probabilities: Mapping[str, float], values: Mapping[str, float]) -> tuple[float, float]:
-    """The multiple-choice score from next-token probabilities.
-
-    Of the ways to write a letter (alone, after a space ...) the one way that holds most probability is taken, and its
-    letters are renormalised; ways are not added up.
-
-    Args:
-        probabilities: Text of a token -> its probability.
-        values: Letter of each choice -> what it stands for: 1 for the positive outcome, 0 for the other.
-
-    Returns:
-        The expected value, and the probability the taken letters hold (below 0.1 it says little). Without any
-        probability on the letters the score is NaN.
-    """
-    ways = [[float(probabilities.get(prefix + letter, 0.0)) for letter in values] for prefix in PREFIXES]
-    best = max(ways, key=sum)
-    mass = sum(best)
-    return (float(np.dot(best, list(values.values())) / mass) if mass > 0 else float("nan")), mass
-
-
-def risk_score_numeric(passes: Sequence[Mapping[str, float]], how: Reading = "expectation") -> float:
-    """The numeric score from next-token probabilities after "0.".
-
-    `argmax` decodes greedily, as folktexts does: the likeliest token of digits of each pass is appended. `expectation`
-    and `midpoint` take the mean over the single digits of the first pass, of d / 10 or of (d + 0.5) / 10.
-
-    Args:
-        passes: Text of a token -> its probability, for each forward pass.
-        how: How it is read.
-    """
-    if how not in READINGS:
-        raise unknown("reading", how, list(READINGS))
-    if how == "argmax":
-        text = ""
-        for each in passes:
-            digits = {token: p for token, p in each.items() if _DIGITS.fullmatch(token)}
-            if not digits:
-                raise InputError("No token of a pass is a number; the tokenizer has to write digits as tokens.")
-            text += max(digits, key=lambda token: digits[token])
-        return float(f"0.{text}")
-    weight = np.array([float(passes[0].get(str(digit), 0.0)) for digit in range(10)])
-    if not weight.sum():
-        raise InputError("No single digit has probability; the tokenizer has to write digits as tokens.")
-    return float(weight @ (np.arange(10) + (0.5 if how == "midpoint" else 0.0)) / weight.sum() / 10)
 
 
 def parsed_probability(text: str) -> float:

@@ -11,38 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
-from workbench.metrics.checks import Floats, distributions, fractions
-
-
-def split_point(residuals: ArrayLike) -> dict[str, float]:
-    """The split of residuals y - v and how far it is from self-consistent.
-
-    The identity needs residuals that are never 0 and have mean 0.
-
-    Args:
-        residuals: `[N]`.
-
-    Returns:
-        `m_up`, `m_down`, `mar`, `mar_consistent` (what the identity says), `sds`, and the factors `d_up`, `d_down` by
-        which an interval stretches on either side. NaN where all residuals lie on one side.
-    """
-    r = np.asarray(residuals, np.float64)
-    if r.ndim != 1 or not r.size or not np.isfinite(r).all():
-        raise InputError("residuals must hold at least one finite number.")
-    mar = float(np.abs(r).mean())
-    if not ((r > 0).any() and (r < 0).any()):
-        nothing = dict.fromkeys(("m_up", "m_down", "mar_consistent", "sds", "d_up", "d_down"), float("nan"))
-        return {**nothing, "mar": mar}
-    up, down = float(r[r > 0].mean()), float(-r[r < 0].mean())
-    return {
-        "m_up": up,
-        "m_down": down,
-        "mar": mar,
-        "mar_consistent": 2 * up * down / (up + down),
-        "sds": abs(2 * up * down - mar * (up + down)),
-        "d_up": _stretch(mar, up, down),
-        "d_down": _stretch(mar, down, up),
-    }
+from workbench.metrics.checks import Floats, distributions
 
 
 def spc_mar(p: ArrayLike) -> Floats:
@@ -62,15 +31,6 @@ def spc_sds(p: ArrayLike, mar: ArrayLike) -> Floats:
     if learnt.shape != ideal.shape or not np.isfinite(learnt).all():
         raise InputError(f"mar has shape {learnt.shape}, p {ideal.shape}; give one finite number per class.")
     return np.abs(ideal - learnt).sum(axis=1)
-
-
-def split_probability(p: ArrayLike, q: ArrayLike) -> tuple[Floats, Floats]:
-    """The unconditional halves of a stated probability p of an event of true probability q.
-
-    u = q (1 - p) and d = p (1 - q); so u - d = q - p, and u + d is the MAR.
-    """
-    stated, true = fractions(p=p, q=q)
-    return true * (1 - stated), stated * (1 - true)
 
 
 def spc_correct(p: ArrayLike, up: ArrayLike, down: ArrayLike, mar: ArrayLike, tolerance: float = 0.05) -> Floats:
@@ -111,9 +71,3 @@ def fit_mar(features: ArrayLike, p: ArrayLike, gold: ArrayLike, fit: ArrayLike, 
     target = np.abs(np.eye(rows.shape[1])[np.asarray(gold)[seen].astype(int)] - rows[seen])
     model = make_pipeline(StandardScaler(), Ridge(ridge)).fit(x[seen], target)
     return np.clip(np.asarray(model.predict(x), np.float64).reshape(rows.shape), 0.0, 1.0)
-
-
-def _stretch(mar: float, near: float, far: float) -> float:
-    """How far an interval on the side of `near` has to stretch, at least 1."""
-    room = 2 * far - mar
-    return max(1.0, mar * far / (room * near)) if room > 0 else float("inf")

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.errors import InputError, unknown
-from workbench.metrics.calibration import auroc, bin_table, ece
+from workbench.metrics.calibration import auroc, ece
 from workbench.metrics.checks import Floats, distributions, fractions
 
 Scalariser = Callable[[Floats], tuple[Floats, Floats]]
@@ -206,14 +206,6 @@ def risk_agreement(risk: ArrayLike, wrong: ArrayLike, bins: int = 10) -> dict[st
     spread = ((mean[:, 1] - mean[:, 1].mean()) ** 2).sum()
     r2 = 1 - ((mean[:, 1] - mean[:, 0]) ** 2).sum() / spread if spread > 0 else float("nan")
     return {"ece": ece(r, e, bins), "r2": float(r2), "n": float(len(r)), "n_abstained": float((~known).sum())}
-
-
-def risk_table(risk: ArrayLike, wrong: ArrayLike, bins: int = 10) -> pd.DataFrame:
-    """Mean risk and error rate in bins of equal width, with Wilson intervals; NaN risks are left out."""
-    risks, errors = np.asarray(risk, np.float64), np.asarray(wrong, np.float64)
-    known = ~np.isnan(risks)
-    names = {"confidence": "risk", "accuracy": "error_rate", "accuracy_low": "error_low", "accuracy_high": "error_high"}
-    return bin_table(risks[known], errors[known], bins).rename(columns=names).drop(columns="gap")
 
 
 def _labels(name: str, values: ArrayLike, n: int, classes: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from workbench.datasets.planted_respondents import planted_answers
 from workbench.datasets.value_drift import stance_questions, value_prompts
@@ -25,7 +26,7 @@ def planted(step, offset, noise=0.3):
     def answer(question):
         rng = np.random.default_rng(zlib.crc32(question.tags["prompt_id"].encode()))
         logits = BASE + rng.normal(scale=noise, size=3) + [offset if question.tags["topic"] == "work" else 0, 0, 0]
-        return drift.judge_stances(logits)
+        return softmax(logits)
 
     return drift.stance_table(planted_answers(list(QUESTIONS), answer), run="planted", step=step)
 
@@ -63,17 +64,9 @@ def test_intervals_stay_in_the_range_of_a_share_and_of_its_change():
     assert (none["low"].abs() < 1e-9).all() and (none["high"] > 0.1).all()  # Wilson's of none out of a few
     later = table.assign(step=1)
     later[parts] = [[0.0, 0.02, 0.98] if i else [0.0, 1.0, 0.0] for i in odd]
-    moved = drift.drift_magnitude(pd.concat([table, later], ignore_index=True), 0, 1)
+    moved = drift.drift_report(pd.concat([table, later], ignore_index=True))
     support = moved[moved.stance == "support"]
     assert ((support["low"] > -1) & (support["high"] < 1) & (support["low"] < support["mean"])).all()
-
-
-def test_magnitude_between_two_steps():
-    table = pd.concat([planted(0, 0.0), planted(4, 1.0), planted(8, 2.0)], ignore_index=True)
-    found = drift.drift_magnitude(table, 4, 8).set_index(["topic", "stance"])["mean"]
-    assert found["work", "support"] > 0 > found["work", "neutral"]
-    with pytest.raises(InputError, match="Unknown step 5"):
-        drift.drift_magnitude(table, 4, 5)
 
 
 def test_one_prompt_has_a_size_of_drift_but_no_time():
@@ -136,7 +129,7 @@ def test_magnitude_of_the_worked_example():
     parts = ["p_support", "p_neutral", "p_oppose"]
     table = planted(0, 0.0)
     both = pd.concat([table.assign(**dict(zip(parts, p)), step=i) for i, p in enumerate((a, b))], ignore_index=True)
-    found = drift.drift_magnitude(both[both.topic == "work"], 0, 1).set_index("stance")["mean"]
+    found = drift.drift_report(both[both.topic == "work"]).set_index("stance")["mean"]
     assert found.loc[["support", "neutral", "oppose"]].to_numpy() == pytest.approx([0.4, -0.3, -0.1])
 
 
@@ -148,7 +141,7 @@ def test_p_is_adjusted_over_the_topics_of_a_run_and_stance():
     tables = []
     for run in ("one", "two"):
         for step in (0, 1):
-            answers = planted_answers(list(questions), lambda q: drift.judge_stances(BASE + rng.normal(size=3)))
+            answers = planted_answers(list(questions), lambda q: softmax(BASE + rng.normal(size=3)))
             tables.append(drift.stance_table(answers, run=run, step=step))
     report = drift.drift_report(pd.concat(tables, ignore_index=True))
     families = report.groupby(["run", "stance"])

@@ -1,16 +1,21 @@
 """Oracles of biases, master keys, rankings, rewards, agreement and preferences."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pingouin
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 
 from workbench.errors import InputError
 from workbench.metrics import judging as wj
 from workbench.metrics.judging.preferences import adjusted_levels
 
 NAN = np.nan
+DATA = Path(__file__).parents[4] / "shared" / "data"
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.1, 0.2, 0.3])
@@ -57,7 +62,7 @@ def test_oracle_accuracy_of_sampled_verdicts():
     p = np.stack([gold, 1 - gold], axis=1)
     assert np.mean(gold > 0.5) == 0.75
     assert gold.mean() == pytest.approx(0.5625)
-    assert wj.repeat_agreement(p).mean() == pytest.approx(0.63125)
+    assert (p**2).sum(axis=1).mean() == pytest.approx(0.63125)
     assert np.mean((gold - [1, 1, 0, 0]) ** 2) == pytest.approx(0.128125)
 
 
@@ -108,28 +113,22 @@ def test_ratings_against_rankings_is_the_conflict_ratio():
     assert wj.rating_ranking_table([1.0, NAN], [1, 1]).loc["first better", "first better"] == 1
 
 
-def test_oracle_rewards():
-    chosen, rejected = wj.dpo_reward(-42, -45), wj.dpo_reward(-50, -48.5)
-    assert (chosen, rejected) == (pytest.approx(0.30), pytest.approx(-0.15))
-    assert wj.preference(chosen, rejected) == pytest.approx(0.610639, abs=1e-6)
-    assert wj.reward_accuracy([1, 1, 1], [0, 1, 2]).tolist() == [1, 0.5, 0]
-    strong, weak = (-0.4, -1.1, -0.2, -0.7), (-0.9, -1, -1.4, -0.8)
-    assert wj.density_ratio(strong, weak) == pytest.approx(1.7)
-    assert wj.density_ratio(strong, weak, "mean") == pytest.approx(0.425)
+def test_oracle_reward_of_follow_ups():
     pleased, displeased = [[-1.2, -0.8, -0.5], [-2, -1, -0.6]], [[-3, -1.5, -0.9], [-2.5, -2, -1.2]]
-    assert wj.followup_reward(pleased, displeased) == pytest.approx(0.833333, abs=1e-6)
-    assert np.isnan(wj.followup_reward([], displeased))
+    rows = [(sum(turn), len(turn), value) for value, turns in ((1.0, pleased), (0.0, displeased)) for turn in turns]
+    asked = pd.DataFrame(rows, columns=["logprob", "n_tokens", "value"])
+    asked = asked.assign(question_id="q", case="c", candidate=0, option=range(4))
+    assert wj.followup_matrix(asked, ["c"])[0, 0] == pytest.approx(0.833333, abs=1e-6)
 
 
 def test_raw_logits_are_no_log_probabilities():
     """A scorer that sums un-shifted raw logits ranks follow-ups by what is constant in them."""
-    from workbench.answers import sequence_logprob
-
     rng = np.random.default_rng(0)
     logits, ids = rng.normal(size=(5, 7)), np.array([1, 3, 2, 5, 4])
-    ours = sequence_logprob(logits, ids, 3)[0]
+    scored = lambda rows: log_softmax(rows, axis=1)[np.arange(2, 4), ids[3:]].sum()  # noqa: E731
+    ours = scored(logits)
     theirs = logits[np.arange(3, 5), ids[3:]].sum()
-    assert sequence_logprob(logits + 100, ids, 3)[0] == pytest.approx(ours)
+    assert scored(logits + 100) == pytest.approx(ours)
     assert (logits + 100)[np.arange(3, 5), ids[3:]].sum() == pytest.approx(theirs + 200)
 
 
@@ -173,12 +172,10 @@ X, Y = [float(c) for c in "1234534251"], [float(c) for c in "1334425252"]
 
 
 def test_oracle_kappas():
-    found = wj.kappa_interval(A, B)
-    assert [found[k] for k in ("mean", "low", "high")] == pytest.approx([0.545455, 0.1155, 0.9754], abs=5e-5)
+    assert wj.kappa(A, B) == pytest.approx(0.545455, abs=1e-6)
     assert wj.kappa(X, Y) == pytest.approx(0.375)
     assert wj.kappa(X, Y, "linear") == pytest.approx(0.675325, abs=1e-6)
     assert wj.kappa(X, Y, "quadratic") == pytest.approx(0.864865, abs=1e-6)
-    assert wj.fleiss([[1, 1, 1], [1, 2, 1], [2, 2, 2], [3, 3, 1], [2, 2, 3]]) == pytest.approx(0.375)
 
 
 def test_kappa_at_its_edges():
@@ -205,26 +202,44 @@ def test_oracle_correlations():
     assert np.isnan(wj.correlation([1, 1, 1], [1, 2, 3]))
 
 
-SHROUT = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
-
-
-def test_oracle_intraclass_correlations():
-    found = wj.icc(SHROUT)
-    assert found["mean"].tolist() == pytest.approx([0.1657, 0.2898, 0.7148, 0.4428, 0.6201, 0.9093], abs=1e-4)
-    assert (found["low"] < found["mean"]).all() and (found["mean"] < found["high"]).all()
-    assert wj.icc([[3, 3]] * 4)["mean"].isna().all()
-    assert wj.icc([[1, 2], [2, 3]])["mean"].isna().all()
-
-
-def test_oracle_icc_report_and_concordance():
+def test_oracle_icc_report():
     human, judge = [4.1, 3.5, 2.8, 4.6, 3.9], [4.6, 4.2, 3.9, 4.8, 4.5]
     found = wj.icc_report(human, judge, draws=200).set_index("statistic")
     assert found["mean"].tolist() == pytest.approx([0.816151, 0.502646, 0.62], abs=1e-6)
-    library = wj.icc(np.column_stack([human, judge])).set_index("form")["mean"]
+    long = pd.DataFrame({"target": [*range(5)] * 2, "rater": [0] * 5 + [1] * 5, "rating": human + judge})
+    library = pingouin.intraclass_corr(long, "target", "rater", "rating").set_index("Type")["ICC"]
     assert library[["ICC(C,1)", "ICC(A,1)"]].tolist() == pytest.approx([0.816151, 0.502646], abs=1e-6)
     assert (found["loo_low"] <= found["mean"]).all() and (found["mean"] <= found["loo_high"]).all()
-    assert wj.lin_ccc(human, judge) == pytest.approx(0.447059, abs=1e-6)
     assert wj.icc_report([1, 2], [1, 2])["mean"].isna().all()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the real files are not beside the checkout (../shared/data)")
+def test_the_published_iccs_count_zeros():
+    """MentalAlign's 28 published rows, from the mean ratings of its sources without each judge's own model."""
+    own = {"Claude-3.7-Sonnet": "claude", "GPT-4o": "gpt4o", "Gemini-2.5-Flash": "gemini", "o4-mini": "gpt4omini"}
+    means, published = (pd.read_csv(DATA / f"mentalalign_{name}.csv") for name in ("means", "published_icc"))
+    apart = []
+    for people, judge in (("people", "judge_mean"), ("people_without_zeros", "judge_without_zeros")):
+        rows = []
+        for row in published.to_dict("records"):
+            part = means[(means.judge == row["judge"]) & (means.attribute == row["attribute"])]
+            part = part[part.source != own[row["judge"]]]
+            found = wj.icc_report(part[people], part[judge], draws=0)["mean"]
+            rows.append([abs(found[k] - row[name]) for k, name in enumerate(("icc_c", "icc_a", "bias"))])
+        apart.append(np.array(rows).max(axis=0))
+    assert len(published) == 28 and (apart[0] <= (0.004, 0.003, 0.002)).all()
+    assert apart[1] == pytest.approx([0.111, 0.080, 0.010], abs=0.002)
+    cells = pd.read_csv(DATA / "mentalalign_zero_cells.csv")
+    marks = ["Guidance", "Informativeness", "Relevance", "Safety", "Empathy", "Helpfulness", "Understanding"]
+    assert len(cells) == 33 and (cells[marks] == 0).all(axis=None)
+
+
+def test_oracle_concordance():
+    """Lin's concordance has population moments throughout."""
+    a, b = np.array([4.1, 3.5, 2.8, 4.6, 3.9]), np.array([4.6, 4.2, 3.9, 4.8, 4.5])
+    shared = 2 * np.mean((a - a.mean()) * (b - b.mean()))
+    found = [shared / (a.var(ddof=d) + b.var(ddof=d) + (a.mean() - b.mean()) ** 2) for d in (0, 1)]
+    assert found[0] == pytest.approx(0.447059, abs=1e-6) and found[1] < found[0]
 
 
 def test_an_interval_of_icc_may_reach_below_zero():
@@ -235,7 +250,7 @@ def test_an_interval_of_icc_may_reach_below_zero():
 
 
 def test_constant_marks_of_one_rater():
-    found = wj.icc([[1, 3], [2, 3], [3, 3], [4, 3]]).set_index("form")["mean"]
+    found = wj.icc_report([1, 2, 3, 4], [3] * 4, draws=0).set_index("statistic")["mean"]
     assert found["ICC(C,1)"] == pytest.approx(0) and found["ICC(A,1)"] == pytest.approx(0)
 
 
@@ -320,12 +335,6 @@ def test_distance_from_people_is_zero_for_their_own_spread():
     assert carried["w1"][0] == pytest.approx(0, abs=1e-9)
     with pytest.raises(InputError, match="answers, 5"):
         wj.level_distance([[0.5, 0.5]], [1], [1])
-
-
-def test_oracle_thurstone_and_fidelity():
-    p, q = wj.thurstone(3.8, 0.7, 3.2, 0.9), wj.thurstone(3.6, 0.6, 3.3, 0.6)
-    assert (p, q) == (pytest.approx(0.700637, abs=1e-6), pytest.approx(0.638163, abs=1e-6))
-    assert wj.fidelity_loss(p, q) == pytest.approx(0.00220828, abs=1e-8)
 
 
 def test_oracle_preference_regression():

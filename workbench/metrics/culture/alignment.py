@@ -59,11 +59,6 @@ def similarity(
     return found
 
 
-def js_distance(p: ArrayLike, h: ArrayLike, base: Base = 2) -> float:
-    """The Jensen-Shannon distance of two distributions: the square root of the divergence."""
-    return float(1 - similarity(p, h, "js", base)[0])
-
-
 def kl(p: ArrayLike, q: ArrayLike, eps: float | None = None) -> float:
     """Kullback-Leibler divergence in nats; infinite where q is 0 and p is not, unless `eps` is added to both."""
     a, b, _ = pair(p, q)
@@ -72,20 +67,6 @@ def kl(p: ArrayLike, q: ArrayLike, eps: float | None = None) -> float:
         one, two = (one + eps) / (one + eps).sum(), (two + eps) / (two + eps).sum()
     with np.errstate(divide="ignore"):
         return float(np.sum(np.where(one > 0, one * (np.log(np.where(one > 0, one, 1.0)) - np.log(two)), 0.0)))
-
-
-def best_context(scores: ArrayLike, rule: Literal["max of mean", "mean of max"] = "max of mean") -> float:
-    """The best of several prompts, from alignments `[contexts, items]`.
-
-    "max of mean" picks one context for all items (as OpinionQA's code does); "mean of max" picks the best for each
-    item, which rewards having many contexts.
-    """
-    a = np.asarray(scores, np.float64)
-    if a.ndim != 2 or np.isnan(a).any():
-        raise InputError(f"scores has shape {a.shape}; give one row per context and one column per item, none missing.")
-    if rule not in ("max of mean", "mean of max"):
-        raise unknown("rule", rule, ["max of mean", "mean of max"])
-    return float(a.mean(axis=1).max() if rule == "max of mean" else a.max(axis=0).mean())
 
 
 def spectrum_alignment(target: ArrayLike, raw: ArrayLike, eps: float = 1e-6) -> dict[str, float]:

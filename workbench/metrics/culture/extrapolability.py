@@ -20,16 +20,6 @@ ELEMENTS = 4_000_000
 """Numbers held at once while many data sets are clustered or ranked."""
 
 
-def ari(a: ArrayLike, b: ArrayLike) -> float:
-    """Adjusted Rand index of two clusterings of the same things; 0 by chance, may be negative."""
-    from sklearn.metrics import adjusted_rand_score
-
-    one, two = np.asarray(a), np.asarray(b)
-    if one.shape != two.shape or one.ndim != 1:
-        raise InputError(f"Clusterings have shapes {one.shape} and {two.shape}; label the same things in both.")
-    return float(adjusted_rand_score(one, two)) if len(one) > 1 else np.nan
-
-
 def ari_curve(scores: ArrayLike, k: int = 3, n_init: int = 10, seed: int = 0) -> pd.DataFrame:
     """Agreement between clusters on a subset of the dimensions and clusters on all of them.
 

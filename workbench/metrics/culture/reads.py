@@ -8,7 +8,6 @@ nothing is ever flipped back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,41 +17,9 @@ from numpy.typing import ArrayLike
 from workbench.answers import LENGTHS, Normalisation, block_starts, require_shown, tag_columns
 from workbench.errors import InputError, unknown
 from workbench.metrics.checks import settled
-from workbench.metrics.culture.checks import Bools, Floats, distributions, pair, scale_positions
+from workbench.metrics.culture.checks import Bools, Floats, distributions, pair
 
 Alias = Literal["sum", "max"]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One answer distribution read from log-probabilities."""
-
-    p: Floats
-    """Probabilities of the options, `[K]`; NaN where no option was seen."""
-    mass: float
-    """Probability of all surface forms together before they are divided by it."""
-    censored: bool
-    """Whether an option had no number at all, so that its 0 means "not among those reported"."""
-
-
-def read_options(forms: Sequence[Sequence[float]], alias: Alias = "sum") -> Reading:
-    """The distribution over options whose surface forms have these log-probabilities.
-
-    Args:
-        forms: For each option the log-probabilities of its surface forms in nats; none, or -inf, if not reported.
-        alias: Add the forms up, or take the most probable one (as OpinionQA's code does).
-    """
-    if alias not in get_args(Alias):
-        raise unknown("alias rule", alias, list(get_args(Alias)))
-    if len(forms) < 2:
-        raise InputError("An answer needs at least two options.")
-    if any(np.isnan(x) or x > 1e-6 for option in forms for x in option):
-        raise InputError("A log-probability is NaN or above 0; ask the question again.")
-    parts = [np.exp(np.asarray(option, np.float64)) for option in forms]
-    weight = np.array([(part.sum() if alias == "sum" else part.max()) if part.size else 0.0 for part in parts])
-    mass = float(sum(part.sum() for part in parts))
-    p = weight / weight.sum() if weight.sum() > 0 else np.full(len(forms), np.nan)
-    return Reading(p, mass, bool((weight == 0).any()))
 
 
 def responses(answers: pd.DataFrame, alias: Alias = "sum", normalisation: Normalisation = "none") -> pd.DataFrame:
@@ -158,22 +125,6 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
     found["n_levels"] = grouped.size().to_numpy()
     found["entropy"] = weighted["surprise"].sum().to_numpy() / np.log(found["n_levels"])
     return found
-
-
-def base_order(p_shown: ArrayLike, permutation: Sequence[int]) -> Floats:
-    """A shown distribution back in base order: `permutation[i]` is the base index of what stood in slot i."""
-    p = np.asarray(p_shown, np.float64)
-    if sorted(permutation) != list(range(p.shape[-1])):
-        raise InputError(f"{list(permutation)} is not a permutation of {p.shape[-1]} options.")
-    base = np.empty_like(p)
-    base[..., list(permutation)] = p
-    return base
-
-
-def expected_rating(p: ArrayLike, pos: ArrayLike | None = None) -> Floats:
-    """Expected place on the scale, `[items]`; positions are 1 to K unless given (as in 2506.22439)."""
-    rows = distributions("p", p)
-    return rows @ (scale_positions(None, rows.shape[1]) + 1 if pos is None else scale_positions(pos, rows.shape[1]))
 
 
 def position_effects(p_first: ArrayLike, p_second: ArrayLike, eps: float | None = None) -> tuple[Floats, Floats]:

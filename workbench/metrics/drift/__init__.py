@@ -21,9 +21,8 @@ from workbench.metrics.drift.geometry import (
     base_space,
     check_labels,
     cluster_indices,
-    mix_layers,
 )
-from workbench.metrics.drift.losses import LOSSES, Pair, preference_loss, sft_weight
+from workbench.metrics.drift.losses import sft_weight
 from workbench.metrics.drift.rewards import (
     accuracy_table,
     best_of_n,
@@ -39,14 +38,11 @@ from workbench.metrics.drift.stance import (
     STANCES,
     by_prompt,
     check_stances,
-    judge_stances,
     nested_labels,
     stance_table,
-    value_vector,
     value_vectors,
 )
 from workbench.metrics.drift.trajectory import (
-    drift_magnitude,
     drift_report,
     drift_time,
     monotonicity,
@@ -56,9 +52,7 @@ from workbench.metrics.drift.trajectory import (
 )
 
 __all__ = [
-    "LOSSES",
     "STANCES",
-    "Pair",
     "accuracy_table",
     "aqi",
     "aqi_change",
@@ -72,22 +66,18 @@ __all__ = [
     "cluster_indices",
     "displacement",
     "displacement_report",
-    "drift_magnitude",
     "drift_report",
     "drift_time",
     "edit_similarity",
     "filter_by_ches",
     "green_list_z",
-    "judge_stances",
     "last_hidden_product",
     "log_sigmoid_combination",
     "margin_accuracy",
     "min_norm_weights",
-    "mix_layers",
     "monotonicity",
     "nested_labels",
     "percentile_subsets",
-    "preference_loss",
     "preference_probability",
     "profile_distance",
     "reward_ece",
@@ -100,7 +90,6 @@ __all__ = [
     "top_movers",
     "unembedding_terms",
     "value_gap",
-    "value_vector",
     "value_vectors",
     "vendi",
 ]

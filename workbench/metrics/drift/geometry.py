@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import softmax
 
 from workbench.errors import InputError, unknown
 from workbench.metrics.checks import Floats
@@ -103,14 +102,6 @@ def base_space(states: ArrayLike, components: int | None = None, seed: int = 0) 
 
     fitted = PCA(components, random_state=seed).fit(x)
     return lambda other: np.asarray(fitted.transform(np.asarray(other, np.float64)), np.float64)
-
-
-def mix_layers(states: ArrayLike, logits: ArrayLike) -> Floats:
-    """States `[N, layers, width]` averaged over layers with weights softmax(logits), `[N, width]`."""
-    x, weights = np.asarray(states, np.float64), np.asarray(logits, np.float64)
-    if x.ndim != 3 or weights.shape != x.shape[1:2]:
-        raise InputError("Mixing layers needs states [texts, layers, width] and one weight per layer.")
-    return np.asarray(np.einsum("nlw,l->nw", x, softmax(weights)), np.float64)
 
 
 def aqi_change(

@@ -6,100 +6,13 @@ Log-ratios are u = ln pi(y|x) - ln ref(y|x), summed over the response. Nothing h
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import log_expit, log_softmax, softmax
 
 from workbench.errors import InputError, unknown
 from workbench.metrics.checks import Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The numbers of one preference pair, in nats."""
-
-    chosen: float
-    """ln pi of the preferred response."""
-    rejected: float
-    """ln pi of the other."""
-    ref_chosen: float
-    """ln ref of the preferred response."""
-    ref_rejected: float
-    """ln ref of the other."""
-    n_chosen: int = 1
-    """Its tokens."""
-    n_rejected: int = 1
-    """The other's tokens."""
-
-    @property
-    def ratios(self) -> tuple[float, float]:
-        """Log-ratios of the preferred and the other response."""
-        return self.chosen - self.ref_chosen, self.rejected - self.ref_rejected
-
-    @property
-    def delta(self) -> float:
-        """Their difference."""
-        return self.ratios[0] - self.ratios[1]
-
-    @property
-    def mean_delta(self) -> float:
-        """Their difference, each divided by its length."""
-        return self.ratios[0] / self.n_chosen - self.ratios[1] / self.n_rejected
-
-
-def _ls(x: float) -> float:
-    return float(-log_expit(x))
-
-
-LOSSES: dict[str, Callable[[Pair, float], float]] = {
-    "sigmoid": lambda p, b: _ls(b * p.delta),
-    "hinge": lambda p, b: max(0.0, 1 - b * p.delta),
-    "ipo": lambda p, b: (p.mean_delta - 1 / (2 * b)) ** 2,
-    "ipo_sum": lambda p, b: (p.delta - 1 / (2 * b)) ** 2,
-    "sigmoid_norm": lambda p, b: _ls(b * p.mean_delta),
-    "nca_pair": lambda p, b: _ls(b * p.ratios[0]) + 0.5 * _ls(-b * p.ratios[0]) + 0.5 * _ls(-b * p.ratios[1]),
-    "bco_pair": lambda p, b: _ls(b * p.ratios[0]) + _ls(-b * p.ratios[1]),
-    "apo_zero": lambda p, b: 1 - float(expit(b * p.ratios[0])) + float(expit(b * p.ratios[1])),
-    "apo_down": lambda p, b: float(expit(b * p.ratios[0])) + 1 - float(expit(b * p.delta)),
-    "sppo_hard": lambda p, b: (p.ratios[0] - 0.5 / b) ** 2 + (p.ratios[1] + 0.5 / b) ** 2,
-    "forward_kl": lambda p, b: _ls(b * (np.exp(-p.ratios[1]) - np.exp(-p.ratios[0]))),
-    "js": lambda p, b: _ls(b * (float(log_expit(p.ratios[0])) - float(log_expit(p.ratios[1])))),
-}
-
-
-def preference_loss(name: str, pair: Pair, beta: float = 0.1) -> float:
-    """A loss of `LOSSES` on one pair, as TRL 1.16 has it.
-
-    `ipo_sum` is the original, not divided by lengths; `bco_pair` is its first step, where the running mean is 0.
-    """
-    if name not in LOSSES:
-        raise unknown("preference loss", name, sorted(LOSSES))
-    return float(LOSSES[name](pair, beta))
-
-
-def robust_loss(pair: Pair, beta: float = 0.1, smoothing: float = 0.1) -> float:
-    """DPO made unbiased under labels flipped with probability `smoothing`."""
-    up, down = _ls(beta * pair.delta), _ls(-beta * pair.delta)
-    return ((1 - smoothing) * up - smoothing * down) / (1 - 2 * smoothing)
-
-
-def alpha_loss(pair: Pair, beta: float = 0.1, alpha: float = 0.5) -> float:
-    """DPO with log-ratios put through the alpha divergence."""
-    one, two = ((np.exp((alpha - 1) * u) - 1) / (alpha - 1) for u in pair.ratios)
-    return _ls(beta * (one - two))
-
-
-def simpo_loss(pair: Pair, beta: float = 2.0, gamma: float = 1.0) -> float:
-    """SimPO: no reference, log-probabilities divided by length, a margin gamma."""
-    return _ls(beta * (pair.chosen / pair.n_chosen - pair.rejected / pair.n_rejected) - gamma)
-
-
-def dpo_with_sft(pair: Pair, beta: float = 0.1, weight: float = 1.0, form: str = "mean") -> float:
-    """DPO plus `weight` times the preferred response's negative log-likelihood, a token `mean` or a `sum`."""
-    nll = -pair.chosen / (pair.n_chosen if form == "mean" else 1)
-    return _ls(beta * pair.delta) + weight * nll
 
 
 def sft_weight(eta: float, beta: float, mean_tokens: float) -> float:
@@ -114,7 +27,7 @@ def d2o_loss(
 ) -> float:
     """D2O (arXiv 2403.03419): self-sampled anchors against one human-labelled negative."""
     kept = np.asarray(anchors, np.float64) - np.asarray(anchor_refs, np.float64)
-    return _ls(beta * float(kept.mean()) - alpha * (rejected - rejected_ref))
+    return -float(log_expit(beta * float(kept.mean()) - alpha * (rejected - rejected_ref)))
 
 
 def align_distil(

@@ -8,12 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy.special import softmax
 
 from workbench.answers import probabilities
 from workbench.errors import InputError, unknown
-from workbench.metrics.checks import SLACK, Floats
+from workbench.metrics.checks import SLACK
 from workbench.statistics import interval
 
 STANCES = ("support", "neutral", "oppose")
@@ -100,26 +98,6 @@ def check_stances(table: pd.DataFrame) -> pd.DataFrame:
             "which is no distribution; a refused answer is NaN in all three."
         )
     return table
-
-
-def judge_stances(logits: ArrayLike) -> Floats:
-    """p(stance) from a judge's logits or log-probabilities of the three labels, `[..., 3]`: a softmax over them.
-
-    Raises:
-        InputError: A number is not finite.
-    """
-    x = np.asarray(logits, np.float64)
-    if x.shape[-1:] != (3,) or not np.isfinite(x).all():
-        raise InputError("A judge gives three finite numbers per answer: support, neutral, oppose.")
-    return np.asarray(softmax(x, axis=-1), np.float64)
-
-
-def value_vector(p: ArrayLike) -> Floats:
-    """The value vector of a topic from stances `[prompts, samples, 3]`: mean over samples, then over prompts."""
-    stances = np.asarray(p, np.float64)
-    if stances.ndim != 3 or stances.shape[-1] != 3 or not stances.size:
-        raise InputError("A value vector needs stances of at least one prompt, [prompts, samples, 3].")
-    return np.asarray(stances.mean(axis=1).mean(axis=0), np.float64)
 
 
 def by_prompt(table: pd.DataFrame) -> pd.DataFrame:

@@ -172,24 +172,6 @@ def drift_report(
     return report.assign(drifted=report["p_holm"] < 0.05)
 
 
-def drift_magnitude(table: pd.DataFrame, start: int, end: int) -> pd.DataFrame:
-    """Signed change of every stance between two steps, per run and topic, paired by prompt.
-
-    Returns:
-        run, topic, stance, mean (the magnitude), low, high, n (prompts).
-    """
-    rows = []
-    for (run, topic), part in table.groupby(["run", "topic"], sort=False):
-        for stance in STANCES:
-            wide = prompt_means(part, stance)
-            if missing := [step for step in (start, end) if step not in wide.index]:
-                raise unknown("step", missing[0], [str(step) for step in wide.index])
-            found = _mean_change(np.subtract(*wide.loc[[end, start]].to_numpy(np.float64)))
-            kept = {name: found[name] for name in ("mean", "low", "high", "n")}
-            rows.append({"run": run, "topic": topic, "stance": stance, **kept})
-    return pd.DataFrame(rows)
-
-
 def _drift(wide: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     """The drift of one stance, `wide` `[steps, prompts]`."""
     known = wide.dropna(axis=1)

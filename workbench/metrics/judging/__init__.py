@@ -3,13 +3,8 @@
 from workbench.metrics.judging.agreement import (
     alpha,
     correlation,
-    fleiss,
-    icc,
-    icc_by,
     icc_report,
     kappa,
-    kappa_interval,
-    lin_ccc,
     replace_rater,
 )
 from workbench.metrics.judging.biases import (
@@ -35,26 +30,19 @@ from workbench.metrics.judging.master_keys import checklist_scores, false_positi
 from workbench.metrics.judging.panels import jury, peer_matrix
 from workbench.metrics.judging.preferences import (
     apc,
-    fidelity_loss,
     level_distance,
     preference_regression,
     soft_levels,
-    thurstone,
 )
 from workbench.metrics.judging.rankings import bradley_terry, general_preference, rating_ranking_table
 from workbench.metrics.judging.reads import LabelReads, by_candidate, cases, label_reads, pair_reads
 from workbench.metrics.judging.relations import Relations, aggregate, logit_split, sgn, upper
 from workbench.metrics.judging.rewards import (
-    density_ratio,
-    dpo_reward,
     followup_matrix,
-    followup_reward,
     internal_agreement,
-    preference,
-    reward_accuracy,
     symmetric_kl,
 )
-from workbench.metrics.judging.scoring import entropy, flip_rate, pass_rate, repeat_agreement, rescale, score
+from workbench.metrics.judging.scoring import pass_rate, rescale, score
 from workbench.metrics.judging.tables import (
     Judgement,
     consistency_table,
@@ -88,30 +76,19 @@ __all__ = [
     "cyclic_share",
     "delta_sweep",
     "denoise",
-    "density_ratio",
-    "dpo_reward",
-    "entropy",
     "false_positive_rates",
-    "fidelity_loss",
-    "fleiss",
-    "flip_rate",
     "flip_rate_of",
     "followup_matrix",
-    "followup_reward",
     "general_preference",
-    "icc",
-    "icc_by",
     "icc_report",
     "internal_agreement",
     "judgement",
     "jury",
     "kappa",
-    "kappa_interval",
     "key_table",
     "label_reads",
     "length_bias",
     "level_distance",
-    "lin_ccc",
     "logit_split",
     "nontransitivity",
     "order_table",
@@ -121,16 +98,13 @@ __all__ = [
     "pass_rate",
     "peer_matrix",
     "position_shift",
-    "preference",
     "preference_regression",
     "rating_ranking_table",
     "reading_contrasts",
     "reading_table",
-    "repeat_agreement",
     "repeated_agreement",
     "replace_rater",
     "rescale",
-    "reward_accuracy",
     "right_pairs",
     "score",
     "sgn",
@@ -139,7 +113,6 @@ __all__ = [
     "standing",
     "subsets",
     "symmetric_kl",
-    "thurstone",
     "transitivity_table",
     "triple_classes",
     "upper",

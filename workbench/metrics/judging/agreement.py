@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
@@ -36,31 +35,6 @@ def kappa(a: ArrayLike, b: ArrayLike, weights: Weights | None = None) -> float:
     return float(cohen_kappa_score(table["a"], table["b"], labels=labels, weights=weights))
 
 
-def kappa_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> dict[str, float]:
-    """Unweighted kappa with its asymptotic interval: mean, low, high, n (statsmodels)."""
-    from scipy.special import ndtri
-    from statsmodels.stats.inter_rater import cohens_kappa
-
-    table = _both(a, b)
-    labels = sorted(set(table["a"]) | set(table["b"]))
-    found = {"mean": kappa(a, b), "low": np.nan, "high": np.nan, "n": len(table)}
-    if len(labels) < 2:
-        return found
-    counts = pd.crosstab(table["a"], table["b"]).reindex(index=labels, columns=labels, fill_value=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        half = float(ndtri((1 + level) / 2)) * float(cohens_kappa(counts.to_numpy()).std_kappa)
-    return found | {"low": found["mean"] - half, "high": found["mean"] + half}
-
-
-def fleiss(ratings: ArrayLike) -> float:
-    """Fleiss' kappa of `[items, raters]`; NaN where all ratings are one."""
-    from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
-
-    r = np.asarray(ratings)
-    return float(fleiss_kappa(aggregate_raters(r)[0])) if len(np.unique(r)) > 1 else float("nan")
-
-
 def alpha(ratings: ArrayLike, level: Level = "ordinal") -> float:
     """Krippendorff's alpha of `[raters, items]`, NaN unread; NaN with one value only or no item rated twice."""
     import krippendorff
@@ -86,37 +60,6 @@ def correlation(x: ArrayLike, y: ArrayLike, kind: Kind = "spearman") -> float:
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float({"spearman": spearmanr, "kendall": kendalltau, "pearson": pearsonr}[kind](a, b).statistic)
-
-
-def icc(ratings: ArrayLike) -> pd.DataFrame:
-    """The six intraclass correlations of `[targets, raters]` with their F intervals (pingouin).
-
-    Returns:
-        One row per form, `form` (ICC(1,1), ICC(A,1), ICC(C,1), and those of the raters' mean with k), `mean`, `low`,
-        `high`, `n` targets without a missing rating. NaN for fewer than three targets, or ratings all alike.
-    """
-    import pingouin
-
-    y = np.asarray(ratings, np.float64)
-    y = y[~np.isnan(y).any(axis=1)]
-    names = ["ICC(1,1)", "ICC(A,1)", "ICC(C,1)", "ICC(1,k)", "ICC(A,k)", "ICC(C,k)"]
-    if len(y) < 3 or np.ptp(y) == 0:
-        return pd.DataFrame({"form": names, "mean": np.nan, "low": np.nan, "high": np.nan, "n": len(y)})
-    target, rater = np.indices(y.shape)
-    long = pd.DataFrame({"target": target.ravel(), "rater": rater.ravel(), "rating": y.ravel()})
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        found = pingouin.intraclass_corr(long, "target", "rater", "rating").set_index("Type").loc[names]
-    ends = np.array(found["CI95"].tolist(), np.float64)
-    columns = {"form": names, "mean": found["ICC"].to_numpy(np.float64), "low": ends[:, 0], "high": ends[:, 1]}
-    return pd.DataFrame({**columns, "n": len(y)})
-
-
-def lin_ccc(x: ArrayLike, y: ArrayLike) -> float:
-    """Lin's concordance, with population moments; NaN for constant equal values."""
-    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    below = a.var() + b.var() + (a.mean() - b.mean()) ** 2
-    return float(2 * np.mean((a - a.mean()) * (b - b.mean())) / below) if below > 0 else float("nan")
 
 
 def icc_report(human: ArrayLike, judge: ArrayLike, draws: int = 999, seed: int = 0) -> pd.DataFrame:
@@ -148,33 +91,6 @@ def icc_report(human: ArrayLike, judge: ArrayLike, draws: int = 999, seed: int =
         found = bootstrap(statistic, y[:, 0], y[:, 1], draws=draws, seed=seed)
         rows.append({"statistic": name, **found, "loo_low": min(left), "loo_high": max(left)})
     return pd.DataFrame(rows)
-
-
-def icc_by(
-    ratings: pd.DataFrame, by: str = "attribute", without: Sequence[str] = (), draws: int = 999, seed: int = 0
-) -> pd.DataFrame:
-    """`icc_report` for each value of a column, over the mean ratings of sources.
-
-    Args:
-        ratings: Columns `source`, `human`, `judge` and `by`; pairs with a missing rating are left out.
-        by: What is reported apart.
-        without: Sources to leave out: the judge's own model.
-        draws: Bootstrap samples of the sources.
-        seed: Of the bootstrap.
-
-    Returns:
-        The rows of `icc_report` with the column `by`, `n_ratings` (pairs used) and `n_missing` (pairs left out).
-    """
-    if missing := [name for name in ("source", "human", "judge", by) if name not in ratings]:
-        raise InputError(f"The ratings lack the column {missing[0]!r}.")
-    kept = ratings[~ratings["source"].isin(list(without))]
-    parts = []
-    for name, part in kept.groupby(by, sort=False):
-        known = part.dropna(subset=["human", "judge"])
-        means = known.groupby("source")[["human", "judge"]].mean()
-        found = icc_report(means["human"], means["judge"], draws, seed)
-        parts.append(found.assign(**{by: name, "n_ratings": len(known), "n_missing": len(part) - len(known)}))
-    return pd.concat(parts, ignore_index=True)
 
 
 def replace_rater(ratings: ArrayLike, judge: ArrayLike, level: Level = "ordinal") -> pd.DataFrame:

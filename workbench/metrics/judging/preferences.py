@@ -84,20 +84,6 @@ def level_distance(p: ArrayLike, mean: ArrayLike, sd: ArrayLike, low: float = 1.
     return pd.DataFrame(rows)
 
 
-def thurstone(mean_a: float, sd_a: float, mean_b: float, sd_b: float) -> float:
-    """P(a rated above b) = Phi((mean_a - mean_b) / sqrt(sd_a^2 + sd_b^2)); 1/2 for equal means without spread."""
-    spread = float(np.hypot(sd_a, sd_b))
-    if spread == 0:
-        return float((1 + np.sign(mean_a - mean_b)) / 2)
-    return float(ndtr((mean_a - mean_b) / spread))
-
-
-def fidelity_loss(p: ArrayLike, q: ArrayLike) -> Floats:
-    """1 - sqrt(p q) - sqrt((1 - p)(1 - q)): 0 where two probabilities of a preference are equal."""
-    a, b = np.asarray(p, np.float64), np.asarray(q, np.float64)
-    return 1 - np.sqrt(a * b) - np.sqrt((1 - a) * (1 - b))
-
-
 def preference_regression(x: ArrayLike, y: ArrayLike, prior_scale: float = 0.1) -> Floats:
     """What each property is worth: the most probable coefficients under a Laplace prior (arXiv 2402.11296).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,59 +16,6 @@ from workbench.metrics.judging.reads import Floats
 from workbench.statistics import interval
 
 CLIP = 1e-12
-
-
-def dpo_reward(policy: ArrayLike, reference: ArrayLike, beta: float = 0.1) -> Floats:
-    """The reward implicit in preference training: beta (ln pi(y|x) - ln pi_ref(y|x)), arXiv 2409.03650.
-
-    Args:
-        policy: Summed log-probability of each response, end token included, in nats.
-        reference: The same under the model it was trained from.
-        beta: Strength of the tie to the reference.
-    """
-    return beta * (np.asarray(policy, np.float64) - np.asarray(reference, np.float64))
-
-
-def preference(reward_a: ArrayLike, reward_b: ArrayLike) -> Floats:
-    """P(a preferred to b) = sigmoid(reward_a - reward_b)."""
-    from scipy.special import expit
-
-    return np.asarray(expit(np.asarray(reward_a, np.float64) - np.asarray(reward_b, np.float64)), np.float64)
-
-
-def reward_accuracy(chosen: ArrayLike, rejected: ArrayLike) -> Floats:
-    """Per pair 1 where the chosen response has the higher reward, 1/2 at a tie, else 0; NaN where one is unread."""
-    return (1 + np.sign(np.asarray(chosen, np.float64) - np.asarray(rejected, np.float64))) / 2
-
-
-def density_ratio(strong: Sequence[float], weak: Sequence[float], how: Literal["sum", "mean"] = "sum") -> float:
-    """Reward of one response: how much likelier the strong model finds it than the weak one (Dr.SoW, 2411.02481).
-
-    Args:
-        strong: Log-probabilities of the response's tokens, and of no prompt token.
-        weak: The same under the weak model, whose tokens may be others.
-        how: `sum`, or `mean` by the strong model's number of tokens.
-    """
-    if not len(strong) or not len(weak):
-        raise InputError("A response has at least one token under both models.")
-    total = float(np.sum(strong) - np.sum(weak))
-    return total / len(strong) if how == "mean" else total
-
-
-def followup_reward(positive: Sequence[ArrayLike], negative: Sequence[ArrayLike]) -> float:
-    """Reward of a response: how much likelier a pleased user's next turn is than a displeased one's (2409.13948).
-
-    Args:
-        positive: For each pleased follow-up, the log-probabilities of its tokens.
-        negative: For each displeased one.
-
-    Returns:
-        Mean over follow-ups of the mean token log-probability, pleased minus displeased; NaN if a set is empty.
-    """
-    if not len(positive) or not len(negative):
-        return float("nan")
-    means = [np.mean([np.mean(np.asarray(tokens, np.float64)) for tokens in group]) for group in (positive, negative)]
-    return float(means[0] - means[1])
 
 
 def followup_matrix(answers: pd.DataFrame, order: Sequence[str]) -> Floats:

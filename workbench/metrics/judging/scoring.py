@@ -66,23 +66,6 @@ def rescale(scores: ArrayLike, scale: tuple[float, float], to: tuple[float, floa
     return to[0] + share * (to[1] - to[0])
 
 
-def entropy(p: ArrayLike) -> Floats:
-    """Entropy in bits of normalised distributions, `[...]`."""
-    prob = np.asarray(p, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return -np.sum(np.where(prob > 0, prob * np.log2(prob), 0.0), axis=-1) + 0.0 * prob.sum(axis=-1)
-
-
-def repeat_agreement(p: ArrayLike) -> Floats:
-    """Probability that two verdicts sampled from the same distribution agree: sum p^2."""
-    return np.sum(np.asarray(p, np.float64) ** 2, axis=-1)
-
-
-def flip_rate(p: ArrayLike) -> Floats:
-    """Probability that a sampled verdict differs from the most probable one: 1 - max p."""
-    return 1 - np.max(np.asarray(p, np.float64), axis=-1)
-
-
 def pass_rate(p_yes: ArrayLike) -> float:
     """Share of a checklist that holds: the mean over its distinct items, of verdicts or of probabilities of YES.
 
