@@ -9,7 +9,7 @@ import pytest
 
 from workbench import figures
 from workbench.errors import InputError
-from workbench.metrics import calibration_report, risk_coverage
+from workbench.statistics.calibration import calibration_report, risk_coverage
 
 RNG = np.random.default_rng(0)
 CONFIDENCE = RNG.beta(3, 1.5, 80)

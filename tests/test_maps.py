@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import maps
+from workbench import figures
+from workbench.cultural_alignment import cultural_map
 from workbench.errors import InputError
 
 NAMES = ["A", "B", "C"]
 
 
 def test_matrix_marks_the_diagonal_and_writes_every_number():
-    figure = maps.matrix(pd.DataFrame(np.eye(3), NAMES, NAMES), "alignment", centre=0.5, mark_diagonal=True)
+    figure = figures.matrix(pd.DataFrame(np.eye(3), NAMES, NAMES), "alignment", centre=0.5, mark_diagonal=True)
     axes = figure.axes[0]
     assert len(axes.patches) == 3
     assert sorted({text.get_text() for text in axes.texts}) == ["0.00", "1.00"]
@@ -20,35 +21,37 @@ def test_matrix_marks_the_diagonal_and_writes_every_number():
 def test_country_map_has_an_arrow_per_persona():
     countries = pd.DataFrame({"x": [0, 1], "y": [0, 1], "region": ["r", "s"]}, index=["A", "B"])
     points = pd.DataFrame({"x": [0.2], "y": [0.3], "dx": [0.1], "dy": [0.1]}, index=["A"])
-    axes = maps.country_map(countries, points, (0, 0), (0.5, 0.5)).axes[0]
+    axes = cultural_map.country_map(countries, points, (0, 0), (0.5, 0.5)).axes[0]
     assert len(axes.patches) == 1
     assert "as A" in {text.get_text() for text in axes.texts}
 
 
 def test_stacked_shares_fill_the_whole():
-    axes = maps.stacked_shares(pd.DataFrame({"country": [0.2], "format": [0.5], "rest": [0.3]}, index=["PDI"])).axes[0]
+    axes = figures.stacked_shares(pd.DataFrame({"country": [0.2], "format": [0.5], "rest": [0.3]}, index=["PDI"])).axes[
+        0
+    ]
     assert sum(patch.get_width() for patch in axes.patches) == pytest.approx(1)
 
 
 def test_slopes_need_one_name_per_line():
-    wide = maps.slopes([0.1, 0.2], [0.3, 0.1], ["a", "b"], ("x", "y"), "score").axes[0]
+    wide = figures.slopes([0.1, 0.2], [0.3, 0.1], ["a", "b"], ("x", "y"), "score").axes[0]
     drawn = [line.get_ydata() for line in wide.lines if len(line.get_ydata())]
     assert len(drawn) == 3 and wide.get_ylim()[0] < 0 < 1 < wide.get_ylim()[1]
-    near = maps.slopes([0.5, 0.51], [0.5, 0.49], ["a", "b"], ("x", "y"), "score").axes[0]
+    near = figures.slopes([0.5, 0.51], [0.5, 0.49], ["a", "b"], ("x", "y"), "score").axes[0]
     assert 0.45 < near.get_ylim()[0] < 0.49 and "shows a part" in near.get_ylabel()
     apart, close = (
-        maps.slopes([0.1, 0.2], ends, ["a", "b"], ("x", "y"), "score").axes[0] for ends in ([0.3, 0.1], [0.3, 0.31])
+        figures.slopes([0.1, 0.2], ends, ["a", "b"], ("x", "y"), "score").axes[0] for ends in ([0.3, 0.1], [0.3, 0.31])
     )
     assert [text.get_text() for text in apart.texts] == ["a", "b"] == [text.get_text() for text in close.texts]
     low, high = (text.xy[1] for text in close.texts)
     assert low == 0.3 and high - low > 0.04  # names that would overlap are moved apart
     with pytest.raises(InputError, match="3 names"):
-        maps.slopes([0.1], [0.2], NAMES, ("x", "y"), "score")
+        figures.slopes([0.1], [0.2], NAMES, ("x", "y"), "score")
 
 
 def test_a_wide_matrix_names_no_columns_and_keeps_its_ends():
     wide = pd.DataFrame(0.5, ["a", "b"], range(31))
-    axes = maps.matrix(wide, "p", ends=(0, 1), xlabel="31 questions").axes[0]
+    axes = figures.matrix(wide, "p", ends=(0, 1), xlabel="31 questions").axes[0]
     assert not axes.texts and not len(axes.get_xticks()) and axes.get_xlabel() == "31 questions"
     assert axes.images[0].get_clim() == (0, 1)
-    assert len(maps.matrix(wide.iloc[:, :30], "p").axes[0].texts) == 60
+    assert len(figures.matrix(wide.iloc[:, :30], "p").axes[0].texts) == 60

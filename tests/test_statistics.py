@@ -316,7 +316,7 @@ def test_findings_table():
 
 
 def test_a_centred_interval_of_a_calibration_error_holds_its_estimate():
-    from workbench.metrics import ece
+    from workbench.statistics.calibration import ece
 
     draw = np.random.default_rng(0)
     confidence = draw.uniform(0.5, 1, 400)

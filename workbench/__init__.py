@@ -1,11 +1,13 @@
 """A research workbench that evaluates language models from their full answer distributions.
 
     import workbench as wb
+    from workbench.hallucination import distributional_correctness as dc
+
     model = wb.load_model("smollm2-135m-instruct")
     questions = wb.load_questions("truthful_qa", n=100, abstain="I don't know.")
     answers = wb.ask(model, questions)
     p = wb.probabilities(answers)
-    wb.summarise(wb.metrics.distributional_correctness(p), ["dcs"])
+    wb.summarise(dc.distributional_correctness(p), ["dcs"])
 
 Names are imported when first used, so `import workbench` is quick and needs no torch.
 """
@@ -49,7 +51,21 @@ _HOMES = {
     "summarise": "statistics",
     "wrap_model": "models",
 } | dict.fromkeys(NAMES, "kinds")
-_ROOMS = ("datasets", "extraction", "figures", "metrics", "models", "reports", "runs", "statistics")
+_ROOMS = (
+    "datasets",
+    "extraction",
+    "figures",
+    "models",
+    "planted",
+    "reports",
+    "runs",
+    "statistics",
+    "training",
+    "hallucination",
+    "judges",
+    "cultural_alignment",
+    "value_drift",
+)
 
 __all__ = sorted([*_HOMES, *_ROOMS])
 

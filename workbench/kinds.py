@@ -14,21 +14,21 @@ ModelName = str
 QuestionSource = str
 """Questions as `load_questions` takes them: a benchmark's name, or a .csv or .jsonl file."""
 CaseSource = str
-"""Cases as `datasets.judging_sources.load_cases` takes them: the name of a set, or a .csv, .jsonl or .json file."""
+"""Cases as `judges.sources.load_cases` takes them: the name of a set, or a .csv, .jsonl or .json file."""
 ChoiceSource = str
-"""A benchmark as `datasets.value_benchmarks.load_choice` takes it: name, name@COMMIT or name=PATH."""
+"""A benchmark as `cultural_alignment.benchmarks.load_choice` takes it: name, name@COMMIT or name=PATH."""
 OpinionSource = str
-"""Opinions as `datasets.opinions.load_opinions` takes them: global_opinions, subpop:ATTRIBUTE or FOLDER:ATTRIBUTE."""
+"""Opinions as `cultural_alignment.opinions.load_opinions` takes them: a name, subpop:ATTRIBUTE or FOLDER:ATTRIBUTE."""
 TrainingSource = str
-"""Rows to train on as `datasets.training_sets.training_rows` takes them: a set's name or a .jsonl file; or a stance."""
+"""Rows to train on as `value_drift.texts.training_rows` takes them: a set's name or a .jsonl file; or a stance."""
 Template = str
-"""A judge's template as `datasets.judge_templates.load_template` takes it: a name, or a file."""
+"""A judge's template as `judges.prompts.load_template` takes it: a name, or a file."""
 FileOrName = str
 """A user's file, or the name of what the project brings in its place (`wbc24`, `written`, a task of tables)."""
 FilePath = str
 """A user's file, or a folder all of whose files are read."""
 AlgorithmName = str
-"""A training algorithm, perhaps with settings, as `training.policy_algorithm` takes it."""
+"""A training algorithm, perhaps with settings, as `training.algorithms.policy_algorithm` takes it."""
 
 NAMES = tuple(name for name, value in globals().copy().items() if value is str)
 """All of them."""

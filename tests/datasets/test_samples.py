@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from workbench.cultural_alignment.benchmarks import load_stereoset
+from workbench.cultural_alignment.opinions import load_emotions
 from workbench.datasets.catalogue import load_questions
-from workbench.datasets.judging_sources import load_cases
-from workbench.datasets.opinions import load_emotions
-from workbench.datasets.tables import load_table
-from workbench.datasets.value_benchmarks import load_stereoset
 from workbench.errors import InputError
+from workbench.hallucination.tables import load_table
+from workbench.judges.sources import load_cases
 from workbench.questions import sample
 
 LOADERS = {

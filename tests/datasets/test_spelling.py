@@ -4,16 +4,16 @@ import json
 
 import pytest
 
+from workbench.cultural_alignment.instruments import load_instrument, load_ipip, load_personas
+from workbench.cultural_alignment.populations import load_microdata, load_shares
 from workbench.datasets import load_questions
-from workbench.datasets.judge_templates import load_template
-from workbench.datasets.judging_sources import load_cases
-from workbench.datasets.populations import load_microdata, load_shares
 from workbench.datasets.spelling import bare, check_names, seen
-from workbench.datasets.survey_files import load_instrument, load_ipip, load_personas
-from workbench.datasets.tables import load_table
-from workbench.datasets.training_sets import PAIR, training_rows
-from workbench.datasets.value_drift import labelled_sentences, value_prompts
 from workbench.errors import InputError
+from workbench.hallucination.tables import load_table
+from workbench.judges.prompts import load_template
+from workbench.judges.sources import load_cases
+from workbench.training.algorithms import PAIR
+from workbench.value_drift.texts import labelled_sentences, training_rows, value_prompts
 
 ITEMS = "id,text,key,scale\na,Help.,1,no|maybe|yes\nb,Rest.,-1,no|maybe|yes\n"
 DICTIONARY = """columns: {AGE: {says: age}}

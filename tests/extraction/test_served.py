@@ -15,11 +15,13 @@ import tiny
 from fake_server import FakeServer
 
 import workbench as wb
+from workbench import bounds as bounds_
 from workbench import training
 from workbench.errors import InputError
-from workbench.extraction import attribution, served, steering
+from workbench.extraction import served
 from workbench.extraction.store import store_of
 from workbench.extraction.tokens import Request
+from workbench.hallucination import steering
 from workbench.models import connection
 
 pytestmark = pytest.mark.model
@@ -316,7 +318,7 @@ def test_what_a_server_cannot_give_is_one_sentence(fake, folder):
     for refused in (
         lambda: wb.hidden_states(model, ["a"]),
         lambda: model.network,
-        lambda: attribution.attribute(model, questions(1)),
+        lambda: steering.attribute(model, questions(1)),
         lambda: steering.steered(model, {0: np.ones(32)}, 1.0).__enter__(),
         lambda: training.train("dpo", model, [{"prompt": "a", "chosen": "b", "rejected": "c"}], save_at=[1]),
     ):
@@ -524,7 +526,7 @@ class TestMostProbableOnly:
         assert wb.extraction.tally([answers])["bounded_options"] == answers["bounded"].sum() > 0
         with pytest.raises(InputError, match=r"known as intervals only; use metrics.probability_bounds\(answers\)"):
             wb.probabilities(answers)
-        bounds = wb.metrics.probability_bounds(answers)
+        bounds = bounds_.probability_bounds(answers)
         assert (bounds["p_low"] <= local["p"] + 1e-6).all() and (local["p"] <= bounds["p_high"] + 1e-6).all()
         assert (bounds["p_high"] > 0).all()
 

@@ -13,7 +13,7 @@ import torch
 import workbench as wb
 from workbench import training
 from workbench.errors import InputError
-from workbench.extraction import attribution, steering, steering_vectors
+from workbench.hallucination import steering
 from workbench.models import fingerprint as fingerprints
 from workbench.models import kept, state
 from workbench.questions import Option, Question
@@ -135,8 +135,8 @@ def test_reading_steering_and_training_leave_it_as_it_was(reads: list[str], fold
     wb.ask(model, questions)
     wb.hidden_states(model, ["Question: What is the largest planet?"])
     wb.generate(model, ["The capital of France is"], max_new_tokens=2)
-    found = attribution.attribute(model, questions, steps=2)
-    with steering.steered(model, steering_vectors.steering_vectors(model, found, [0]), 1.0) as steered:
+    found = steering.attribute(model, questions, steps=2)
+    with steering.steered(model, steering.steering_vectors(model, found, [0]), 1.0) as steered:
         wb.ask(steered, questions)
     rows = [{"prompt": "The capital of France is", "completion": " Paris"}] * 2
     series = training.train("sft", model, rows, {"max_steps": 1}, save_at=[1], lora=2)

@@ -16,6 +16,7 @@ import workbench as wb
 from workbench.errors import InputError
 from workbench.extraction import engine
 from workbench.extraction.store import store_of
+from workbench.hallucination import steering
 from workbench.models import state
 from workbench.questions import Option, Question
 
@@ -294,8 +295,6 @@ def test_a_forward_patched_on_the_class_is_noticed(monkeypatch: pytest.MonkeyPat
 
 def test_a_steered_model_is_asked_inside_its_block_alone(cache: Path) -> None:
     import numpy as np
-
-    from workbench.extraction import steering
 
     model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer())
     with steering.steered(model, {0: np.ones(32)}, 2.0) as moved:

@@ -9,8 +9,8 @@ import pytest
 import tiny
 from records import assert_comparable
 
-from workbench.datasets import value_drift as texts
 from workbench.runs import execute, plan
+from workbench.value_drift import texts
 
 pytestmark = [pytest.mark.notebook, pytest.mark.model]
 SMALL = {

@@ -15,9 +15,12 @@ import pytest
 from toys import write_notebook, write_study
 
 from workbench import kinds
+from workbench.cultural_alignment import instruments, opinions
 from workbench.errors import InputError
+from workbench.judges import prompts, sources
 from workbench.runs import inputs, plan
 from workbench.runs.parameters import Parameter, read_parameters
+from workbench.value_drift import texts
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
@@ -367,9 +370,8 @@ def opened(tmp_path: Path) -> Iterator[set[str]]:
 
 def test_what_is_listed_is_what_is_read(tmp_path: Path, opened: set[str]) -> None:
     """The readers themselves, on files of every kind: what they open is what the key is made of."""
-    from workbench.datasets import judge_templates, judging_sources, opinions, survey_files, training_sets
+    from workbench.cultural_alignment.benchmarks import load_choice
     from workbench.datasets.catalogue import load_questions
-    from workbench.datasets.value_benchmarks import load_choice
 
     files = {
         "q.csv": "question,correct,wrong\nWhat is 1 + 1?,2,3\n",
@@ -382,10 +384,10 @@ def test_what_is_listed_is_what_is_read(tmp_path: Path, opened: set[str]) -> Non
         (tmp_path / name).write_text(content)
     read: dict[str, tuple[Callable[[str], Any], str]] = {
         "q.csv": (load_questions, "QuestionSource"),
-        "cases.csv": (judging_sources.load_cases, "CaseSource"),
-        "rows.jsonl": (training_sets.training_rows, "TrainingSource"),
-        "own.txt": (judge_templates.load_template, "Template"),
-        "items.csv": (survey_files.load_instrument, "FileOrName"),
+        "cases.csv": (sources.load_cases, "CaseSource"),
+        "rows.jsonl": (texts.training_rows, "TrainingSource"),
+        "own.txt": (prompts.load_template, "Template"),
+        "items.csv": (instruments.load_instrument, "FileOrName"),
     }
     for name, (reader, kind) in read.items():
         opened.clear()

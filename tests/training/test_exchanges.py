@@ -9,8 +9,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny
 
 import workbench as wb
-from workbench.training import as_prompt, make_trainer, probes, rewards
+from workbench.training import as_prompt
 from workbench.training.exchanges import as_trained
+from workbench.training.trainers import make_trainer
+from workbench.value_drift import probes, rewards
 
 DIALOGUE = [
     {"role": "user", "content": "Is it safe? "},

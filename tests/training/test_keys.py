@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from workbench.errors import InputError
-from workbench.training import brevity, combined_reward
 from workbench.training.keys import reward_digest
+from workbench.value_drift.rewards import brevity, combined_reward
 
 
 def made(body, **names):

@@ -27,24 +27,25 @@ import oracle_losses as paper  # noqa: E402
 import tiny  # noqa: E402
 
 import workbench as wb  # noqa: E402
-from workbench.datasets.value_drift import LABELS, displacement_pairs, stance_questions, value_prompts  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
 from workbench.extraction import progress  # noqa: E402
-from workbench.metrics import drift  # noqa: E402
-from workbench.training import (  # noqa: E402
-    ALGORITHMS,
-    CheckpointSeries,
+from workbench.training import CheckpointSeries, train  # noqa: E402
+from workbench.training.algorithms import ALGORITHMS  # noqa: E402
+from workbench.training.trainers import (  # noqa: E402
+    _check_room,
+    make_trainer,
+)
+from workbench.value_drift import likelihood_displacement, post_training, stances, texts  # noqa: E402
+from workbench.value_drift.probes import (  # noqa: E402
     ches_scores,
     fitting_rows,
     gradients,
-    make_trainer,
     next_token,
     response_states,
     response_tokens,
-    reward_scores,
-    train,
 )
-from workbench.training.trainers import _check_room  # noqa: E402
+from workbench.value_drift.rewards import reward_scores  # noqa: E402
+from workbench.value_drift.texts import LABELS, displacement_pairs, stance_questions, value_prompts  # noqa: E402
 
 PAIRS = [
     {"prompt": f"Question {i}: what is best?", "chosen": "I agree.", "rejected": "No, never again."} for i in range(4)
@@ -334,9 +335,9 @@ def test_a_planted_shift_is_recovered_in_size_and_time(model, tmp_path):
     asked = stance_questions(value_prompts(topics=["work"], per_topic=4), LABELS[:1])
     rows = [{"prompt": question.prompt[0].content, "completion": LABELS[0][0]} for question in asked]
     series = train("sft", model, rows, FAST, save_at=[30], lora=2, folder=tmp_path / "run")
-    read = {s: drift.stance_table(wb.ask(series.load(30, scale=s), asked, store=False)) for s in (0.0, 1.0)}
+    read = {s: stances.stance_table(wb.ask(series.load(30, scale=s), asked, store=False)) for s in (0.0, 1.0)}
     table = pd.concat([read[s].assign(step=step) for step, s in enumerate((0.0, 0.0, 1.0, 1.0))])
-    found = drift.drift_report(table).set_index("stance").loc["support"]
+    found = post_training.drift_report(table).set_index("stance").loc["support"]
     assert (
         found["mean"] == pytest.approx((read[1.0]["p_support"] - read[0.0]["p_support"]).mean(), abs=1e-9)
         and found["mean"] > 0.9
@@ -352,9 +353,14 @@ def test_similar_sentences_displace_in_the_embedded_model_and_others_do_not(tmp_
     for kind in ("similar", "dissimilar"):
         rows = displacement_pairs(kind, 4)
         series = train("dpo", embedded, rows, settings, save_at=[5], folder=tmp_path / kind)
-        report = drift.displacement_report(*(response_tokens(series.load(step), rows) for step in (0, 5)))
+        report = likelihood_displacement.displacement_report(
+            *(response_tokens(series.load(step), rows) for step in (0, 5))
+        )
         assert (report["margin"] > 0).all()
-        moved[kind], scores[kind] = drift.displacement(report), ches_scores(embedded, rows)["ches"].mean()
+        moved[kind], scores[kind] = (
+            likelihood_displacement.displacement(report),
+            ches_scores(embedded, rows)["ches"].mean(),
+        )
     assert moved["similar"]["displaced"] and not moved["dissimilar"]["displaced"]
     assert scores["similar"] > scores["dissimilar"]
 
@@ -547,7 +553,7 @@ def test_gradients_tell_samples_apart(model):
     g = gradients(model, rows)
     assert np.linalg.norm(g, axis=1) == pytest.approx([1, 1, 1])
     assert g[0] @ g[1] == pytest.approx(1) and abs(g[0] @ g[2]) < 0.99
-    assert 1 < drift.vendi(g) < 2.5
+    assert 1 < texts.vendi(g) < 2.5
 
 
 def test_an_explicit_reward_model_learns_its_pairs(model, tmp_path):

@@ -1,4 +1,4 @@
-"""Dialogues that a data set writes as one text, with a marker before each turn, as messages."""
+"""Dialogues of data sets as messages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import re
 from collections.abc import Sequence
 
 from workbench.datasets.items import Unusable
-from workbench.datasets.value_drift import PLAIN
 from workbench.questions import Message, Speaker
+
+PLAIN = "Question: {text}\nAnswer:"
+"""What stands around a prompt where a model has no chat template; an answer follows after a space."""
+
 
 HUMAN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 """Markers of hh-rlhf, each after a blank line."""
+
+
 EXTRA_ID = re.compile(r"(?:^|\n)<extra_id_1>(User|Assistant)\n")
 """Markers of HelpSteer2, each on a line of its own; the first turn has none."""
+
+
 ROLES: dict[str, Speaker] = {"Human": "user", "User": "user", "Assistant": "assistant"}
 
 

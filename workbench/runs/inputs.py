@@ -13,6 +13,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+from workbench.cultural_alignment import opinions
 from workbench.errors import InputError, unknown
 from workbench.files import digests as digests_of
 from workbench.runs.parameters import Parameter
@@ -64,13 +65,13 @@ def _questions() -> Reader:
 
 
 def _cases() -> Reader:
-    from workbench.datasets.judging_sources import FILES, SOURCES
+    from workbench.judges.sources import FILES, SOURCES
 
     return _named_or(FILES, "set of cases", [*SOURCES])
 
 
 def _choices() -> Reader:
-    from workbench.datasets.value_benchmarks import BENCHMARKS
+    from workbench.cultural_alignment.benchmarks import BENCHMARKS
 
     def parts(text: str, here: Path) -> list[str]:
         name, equals, path = text.partition("=")
@@ -84,27 +85,25 @@ def _choices() -> Reader:
 
 
 def _opinions() -> Reader:
-    from workbench.datasets import opinions
 
     return Reader(lambda text, here: opinions.parts(text), files=opinions.files_of)
 
 
 def _training() -> Reader:
-    from workbench.datasets.training_sets import SETS
-    from workbench.datasets.value_drift import STANCES
+    from workbench.value_drift.texts import SETS, STANCES
 
     return _named_or((".jsonl",), "training set", [*SETS, *STANCES])
 
 
 def _template() -> Reader:
-    from workbench.datasets.judge_templates import template_names
+    from workbench.judges.prompts import template_names
 
     return _file_or(template_names(), "judge template")
 
 
 def _file_or_name() -> Reader:
-    from workbench.datasets.dictionaries import tasks
-    from workbench.datasets.survey_files import WBC24
+    from workbench.cultural_alignment.instruments import WBC24
+    from workbench.hallucination.tables import tasks
 
     return _file_or([WBC24, "written", *tasks()], "name")
 

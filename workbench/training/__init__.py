@@ -1,4 +1,4 @@
-"""Training as data: TRL trainers configured from a table, the checkpoints they leave, and what is read of them."""
+"""Training as data: TRL trainers configured from a table, and the checkpoints they leave."""
 
 from workbench.training.algorithms import (
     ALGORITHMS,
@@ -10,9 +10,6 @@ from workbench.training.algorithms import (
     valid_parameters,
 )
 from workbench.training.exchanges import as_prompt
-from workbench.training.judged import JudgeTrial, generated_stances, judge_trial, judged_gaps, judged_stances
-from workbench.training.probes import ches_scores, fitting_rows, gradients, next_token, response_states, response_tokens
-from workbench.training.rewards import brevity, combined_reward, reward_function, reward_scores
 from workbench.training.series import Checkpoint, CheckpointSeries, train
 from workbench.training.trainers import make_trainer
 
@@ -21,26 +18,11 @@ __all__ = [
     "Algorithm",
     "Checkpoint",
     "CheckpointSeries",
-    "JudgeTrial",
     "algorithm_named",
     "as_prompt",
-    "brevity",
     "checked_rows",
-    "ches_scores",
-    "combined_reward",
-    "fitting_rows",
-    "generated_stances",
-    "gradients",
-    "judge_trial",
-    "judged_gaps",
-    "judged_stances",
     "make_trainer",
-    "next_token",
     "policy_algorithm",
-    "response_states",
-    "response_tokens",
-    "reward_function",
-    "reward_scores",
     "rows_for",
     "train",
     "valid_parameters",

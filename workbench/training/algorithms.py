@@ -1,4 +1,4 @@
-"""Algorithms of training as data: which TRL trainer each of them is, and the columns it needs."""
+"""Post-training algorithms of TRL as data: classes, settings, and the columns their rows need."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from workbench.datasets.training_sets import PAIR as PAIRS
 from workbench.errors import InputError, unknown
 
+ANSWER = ("prompt", "completion")
+
+
+PAIR = ("prompt", "chosen", "rejected")
+
+
 Row = Mapping[str, Any]
+
+
 Reward = Callable[..., list[float]]
+
+
 MAX_LENGTH = 512
 """Tokens of an exchange that training reads, unless `max_length` says otherwise."""
 
@@ -37,7 +46,7 @@ class Algorithm:
 
 
 def _dpo(note: str = "", own: tuple[str, ...] = (), **settings: Any) -> Algorithm:
-    return Algorithm("trl:DPO", PAIRS, {"beta": 0.1} | settings, own, note)
+    return Algorithm("trl:DPO", PAIR, {"beta": 0.1} | settings, own, note)
 
 
 ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
@@ -55,7 +64,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         ),
         "simpo": Algorithm(
             "trl.experimental.cpo:CPO",
-            PAIRS,
+            PAIR,
             {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 1.0, "remove_unused_columns": False},
             note="experimental in TRL",
         ),
@@ -72,7 +81,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
             {"beta": 0.05, "num_generations": 4},
             note="stands in for PPO; needs a reward function",
         ),
-        "reward": Algorithm("trl:Reward", PAIRS, note="an explicit reward model"),
+        "reward": Algorithm("trl:Reward", PAIR, note="an explicit reward model"),
     }
 )
 
@@ -173,10 +182,10 @@ def rows_for(algorithm: str, pairs: Sequence[Row]) -> list[dict[str, Any]]:
     """
     columns = policy_algorithm(algorithm).columns
     rows = checked_rows("dpo", pairs)
-    if columns == PAIRS:
+    if columns == PAIR:
         return rows
     if "label" in columns:
-        sides = [(row, side) for row in rows for side in PAIRS[1:]]
+        sides = [(row, side) for row in rows for side in PAIR[1:]]
         return [{"prompt": r["prompt"], "completion": r[side], "label": side == "chosen"} for r, side in sides]
     return [
         {"prompt": row["prompt"], "completion": row["chosen"]} if len(columns) > 1 else {"prompt": row["prompt"]}

@@ -1,4 +1,4 @@
-"""The TRL trainer that each algorithm is, on a copy of the model. The workbench has no trainer of its own."""
+"""TRL trainers built from an algorithm's data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 from workbench.errors import InputError, unknown
 from workbench.extraction.templates import template_of
 from workbench.extraction.tokens import Encoder
-from workbench.metrics.drift.losses import sft_weight
 from workbench.models import Model
 from workbench.training.algorithms import (
     MAX_LENGTH,
@@ -28,6 +27,13 @@ from workbench.training.algorithms import (
     valid_parameters,
 )
 from workbench.training.exchanges import ANSWERS, as_trained
+
+
+def sft_weight(eta: float, beta: float, mean_tokens: float) -> float:
+    """The weight of TRL's `sft` term, a token mean, that imitates RPO's eta * beta * summed log-likelihood."""
+    if mean_tokens <= 0:
+        raise InputError(f"mean_tokens must be positive, not {mean_tokens!r}.")
+    return eta * beta * mean_tokens
 
 
 def make_trainer(

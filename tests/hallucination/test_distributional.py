@@ -1,0 +1,311 @@
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from workbench.answers import probabilities
+from workbench.errors import InputError
+from workbench.hallucination import distributional_correctness
+
+WORKED = {
+    "O_11": ((0.31, 0.27, 0.40, 0.01, 0.01), -0.1881, 0.10395, 0.2079),
+    "O_12": ((0.15, 0.05, 0.40, 0.01, 0.39), 0.1159, 0.17995, 0.3599),
+    "O_13": ((0.25, 0.24, 0.26, 0.24, 0.01), -0.4653, -0.10395, -0.2079),
+    "O_14": ((0.01, 0.01, 0.96, 0.01, 0.01), 0.9207, 0.93555, 1.8711),
+}
+ROLES = ["wrong", "wrong", "correct", "wrong", "abstain"]
+
+
+def table(p, roles=ROLES, abstention=" ?", question_id="q", **columns):
+    texts = [abstention if role == "abstain" else f" {letter}" for role, letter in zip(roles, "ABCDEFGHIJKL")]
+    frame = {"question_id": question_id, "option": range(len(p)), "text": texts, "role": roles, "logprob": np.log(p)}
+    return pd.DataFrame({**frame, **columns})
+
+
+def dcs(p_correct, p_wrong, p_abstain, lc=1.0, lw=1.0):
+    """The score on paper."""
+    return (lc * p_correct - lw * p_wrong) * (1 - p_abstain)
+
+
+def uniform_baseline(n_options, n_correct=1, lc=1.0, lw=1.0, n_abstain=1):
+    """The score of equal probability on all options and abstentions, on paper."""
+    k, a = np.asarray(n_options, float), np.asarray(n_abstain, float)
+    return (lc * n_correct - lw * (k - n_correct)) / (k + a) * k / (k + a)
+
+
+def score(p, roles=ROLES, **arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return distributional_correctness.distributional_correctness(probabilities(table(p, roles)), **arguments).iloc[
+            0
+        ]
+
+
+@st.composite
+def parts(draw):
+    """A point (p_correct, p_wrong, p_abstain) of the simplex."""
+    cuts = sorted((draw(st.floats(0, 1)), draw(st.floats(0, 1))))
+    return cuts[0], cuts[1] - cuts[0], 1 - cuts[1]
+
+
+loadings = st.tuples(st.floats(0.01, 5), st.floats(0, 1)).map(lambda pair: (pair[0], pair[0] * pair[1]))
+
+
+@pytest.mark.parametrize(("m", "expected"), [(0, 0), (0.25, 0.025), (0.5, 0.1), (0.75, 0.225), (1, 0.4)])
+def test_O_06_expected_score_of_an_uncertain_answer(m, expected):
+    q = 0.7
+    assert q * dcs(m, 0, 1 - m) + (1 - q) * dcs(0, m, 1 - m) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        ((1, 0, 0), 1),
+        ((0.8, 0, 0.2), 0.64),
+        ((0.8, 0.2, 0), 0.60),
+        ((0.2, 0, 0.8), 0.04),
+        ((0, 0, 1), 0),
+        ((0, 0.2, 0.8), -0.04),
+        ((0.2, 0.8, 0), -0.60),
+        ((0, 1, 0), -1),
+    ],
+)
+def test_O_07_ordering(point, expected):
+    assert dcs(*point) == pytest.approx(expected, abs=1e-6)
+
+
+def test_O_08_unequal_loadings_break_the_ordering():
+    assert dcs(0.8, 0.2, 0, lc=2, lw=1) == pytest.approx(1.40)
+    assert dcs(0.8, 0, 0.2, lc=2, lw=1) == pytest.approx(1.28)
+
+
+def test_O_09_positive_score_at_accuracy_zero():
+    found = score((0.4, 0.1, 0.5), ["correct", "wrong", "abstain"])
+    assert found["dcs"] == pytest.approx(0.15)
+    assert found["ternary"] == 0
+    assert found["accuracy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("k", "with_abstention", "without"), [(2, 0, 0), (3, -0.1875, -1 / 3), (4, -0.32, -0.5), (5, -0.4167, -0.6)]
+)
+def test_O_10_uniform_baseline(k, with_abstention, without):
+    assert uniform_baseline(k) == pytest.approx(with_abstention, abs=5e-5)
+    assert uniform_baseline(k, n_abstain=0) == pytest.approx(without, abs=1e-6)
+    found = score(np.full(k + 1, 0.1), ["correct", *["wrong"] * (k - 1), "abstain"])
+    assert found["uniform"] == pytest.approx(float(uniform_baseline(k)))
+    assert found["dcs"] == pytest.approx(found["uniform"])
+    assert found["skill"] == pytest.approx(0)
+
+
+def test_O_10_ten_options_and_skill():
+    assert uniform_baseline([10, 10], n_abstain=[1, 0]) == pytest.approx([-0.6612, -0.8], abs=5e-5)
+    assert distributional_correctness.dcs_skill(0.1159, uniform_baseline([4, 2])) == pytest.approx(
+        [0.330227, 0.1159], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("oracle", WORKED)
+def test_O_11_to_O_14_worked_distributions(oracle):
+    p, plain, half, double = WORKED[oracle]
+    assert score(p)["dcs"] == pytest.approx(plain, abs=1e-6)
+    assert score(p, lc=1, lw=0.5)["dcs"] == pytest.approx(half, abs=1e-6)
+    assert score(p, lc=2, lw=1)["dcs"] == pytest.approx(double, abs=1e-6)
+
+
+def test_O_15_mean_and_standard_error():
+    from workbench.statistics import summarise
+
+    answers = pd.concat([table(p, question_id=name) for name, (p, *_) in WORKED.items()], ignore_index=True)
+    row = summarise(distributional_correctness.distributional_correctness(probabilities(answers)), "dcs").iloc[0]
+    assert row["mean"] == pytest.approx(0.095800, abs=1e-6)
+    assert row["se"] == pytest.approx(0.299485, abs=1e-6)
+
+
+def test_O_16_several_correct_options():
+    found = score((0.30, 0.25, 0.20, 0.15, 0.10), ["correct", "correct", "wrong", "wrong", "abstain"])
+    assert found["p_correct"] == pytest.approx(0.55)
+    assert found["dcs"] == pytest.approx(0.18)
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "abstention", "expected"),
+    [("chars", " ?", -0.0398654), ("none", " ?", 0.19), ("none", "?", 0.1159)],
+)
+def test_O_17_abstention_factor_lost_in_eval_framework(normalisation, abstention, expected):
+    """That package looks abstention up under a stripped lower-case key; it also counts the leading space."""
+    answers = table(WORKED["O_12"][0], abstention=abstention, n_chars=2)
+    p = probabilities(answers, normalisation)
+    found = distributional_correctness.distributional_correctness(p, mode="eval_framework_0_9").iloc[0]
+    assert found["dcs"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_abstention_factor_is_kept_whatever_the_phrase():
+    for phrase in (" ?", "?", " I do not know.", " IDK"):
+        p = probabilities(table(WORKED["O_12"][0], abstention=phrase))
+        assert distributional_correctness.distributional_correctness(p)["dcs"][0] == pytest.approx(0.1159, abs=1e-6)
+
+
+@pytest.mark.parametrize(("k", "expected"), [(4, -0.4), (10, -0.7273)])
+def test_uniform_baseline_of_eval_framework(k, expected):
+    found = score(np.full(k + 1, 0.05), ["correct", *["wrong"] * (k - 1), "abstain"], mode="eval_framework_0_9")
+    assert found["uniform"] == pytest.approx(expected, abs=5e-5)
+    assert found["dcs"] == pytest.approx(expected, abs=5e-5)
+
+
+@given(parts(), loadings)
+def test_P1_range_and_ends(point, pair):
+    lc, lw = pair
+    assert -lw - 1e-9 <= dcs(*point, lc, lw) <= lc + 1e-9
+    assert dcs(1, 0, 0, lc, lw) == lc
+    assert dcs(0, 1, 0, lc, lw) == -lw
+    assert dcs(0, 0, 1, lc, lw) == 0
+
+
+@given(parts())
+def test_P2_difference_of_squares(point):
+    correct, wrong, _ = point
+    value = dcs(*point)
+    assert value == pytest.approx(correct**2 - wrong**2, abs=1e-9)
+    assume(abs(correct - wrong) > 1e-6 and correct + wrong > 1e-6)
+    assert np.sign(value) == np.sign(correct - wrong)
+
+
+@given(st.floats(0, 1), loadings, st.floats(0.01, 1))
+def test_P3_guess_only_above_the_threshold(q, pair, m):
+    lc, lw = pair
+    expected = q * dcs(m, 0, 1 - m, lc, lw) + (1 - q) * dcs(0, m, 1 - m, lc, lw)
+    assert expected == pytest.approx(m**2 * (q * (lc + lw) - lw), abs=1e-9)
+    threshold = distributional_correctness.guess_threshold(lc, lw)
+    assume(abs(q - threshold) > 1e-6)
+    assert (expected > 0) == (q > threshold)
+
+
+def test_P3_thresholds():
+    assert distributional_correctness.guess_threshold() == 0.5
+    assert distributional_correctness.guess_threshold(1, 0.5) == pytest.approx(1 / 3)
+    assert distributional_correctness.guess_threshold(1, 1 / 3) == pytest.approx(1 / 4)
+
+
+@given(loadings)
+def test_P4_legal_loadings_never_ask_for_more_than_one_half(pair):
+    assert distributional_correctness.guess_threshold(*pair) <= 0.5
+
+
+def test_P4_higher_thresholds_need_the_strict_rule_lifted():
+    with pytest.raises(InputError, match="strict_loadings=False"):
+        score((0.5, 0.5), ["correct", "wrong"], lc=1, lw=3)
+    assert score((0.5, 0.5), ["correct", "wrong"], lc=1, lw=3, strict_loadings=False)["dcs"] == pytest.approx(-1)
+    assert distributional_correctness.guess_threshold(1, 3) == 0.75
+
+
+@given(parts(), st.floats(0, 1))
+def test_P5_abstaining_instead_of_erring_never_hurts(point, share):
+    correct, wrong, abstain = point
+    value = dcs(*point)
+    assert dcs(correct, wrong * (1 - share), abstain + wrong * share) >= value - 1e-9
+    assert dcs(correct * (1 - share), wrong, abstain + correct * share) <= value + 1e-9
+
+
+@given(parts(), loadings)
+def test_P6_hedging_gradient(point, pair):
+    correct, wrong, abstain = point
+    step = 1e-6
+    assume(wrong > 2 * step and abstain > 2 * step)
+    ahead, back = (dcs(correct, wrong - d, abstain + d, *pair) for d in (step, -step))
+    assert (ahead - back) / (2 * step) == pytest.approx(
+        distributional_correctness.hedging_gradient(correct, wrong, *pair), abs=1e-4
+    )
+
+
+def test_P6_unequal_loadings_warn_with_the_share_of_questions():
+    answers = [table(WORKED[name][0], question_id=name) for name in ("O_11", "O_13", "O_14")]
+    p = probabilities(pd.concat(answers, ignore_index=True))
+    with pytest.warns(UserWarning, match=r"33\.3% of the questions"):
+        found = distributional_correctness.distributional_correctness(p, lc=2, lw=1)
+    assert (found["hedging_gradient"] < 0).tolist() == [False, False, True]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        distributional_correctness.distributional_correctness(p)
+
+
+@given(parts())
+def test_P7_positive_score_without_a_correct_choice_needs_abstention(point):
+    correct, wrong, abstain = point
+    assume(min(point) > 1e-3 and min(abs(correct - wrong), abs(correct - abstain), abs(wrong - abstain)) > 1e-6)
+    found = score(point, ["correct", "wrong", "abstain"])
+    if found["dcs"] > 0 and found["accuracy"] == 0:
+        assert found["ternary"] == 0
+        assert abstain == max(point)
+
+
+@given(parts())
+def test_P8_information_bound(point):
+    value = dcs(*point)
+    assume(value > 1e-12)  # below, 1 - p_abstain itself has lost its digits
+    assert -np.log(point[0]) <= -0.5 * np.log(value) + 1e-6
+    assert value <= point[0] ** 2 + 1e-9
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 3), loadings)
+def test_P9_uniform_baseline_is_the_score_of_a_uniform_distribution(k, m, n_abstain, pair):
+    assume(m <= k)
+    n = k + n_abstain
+    expected = dcs(m / n, (k - m) / n, n_abstain / n, *pair)
+    assert uniform_baseline(k, m, *pair, n_abstain=n_abstain) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_skill_is_undefined_where_nothing_can_be_gained():
+    assert np.isnan(distributional_correctness.dcs_skill(1.0, uniform_baseline(1, n_abstain=0)))
+    found = score((1.0,), ["correct"])
+    assert found["dcs"] == 1
+    assert np.isnan(found["skill"])
+
+
+def test_ternary_and_confidence_weighted_accuracy():
+    found = score(WORKED["O_12"][0])
+    assert found["ternary"] == 1
+    assert found["confidence_weighted_accuracy"] == pytest.approx(0.40)
+    assert score((0.3, 0.3, 0.4), ["correct", "wrong", "abstain"])["confidence_weighted_accuracy"] == 0
+    tied = score((0.45, 0.45, 0.1), ["correct", "wrong", "abstain"], lc=2, lw=1)
+    assert tied["ternary"] == pytest.approx(0.5)
+    assert tied["confidence_weighted_accuracy"] == pytest.approx(0.225)
+    assert tied["tie"]
+
+
+def test_dropped_mass_counts_neither_way():
+    answers = table(np.array([0.12, 0.04, 0.32, 0.008, 0.312]))
+    found = distributional_correctness.distributional_correctness(probabilities(answers, residual="drop")).iloc[0]
+    assert found["dcs"] == pytest.approx(0.104576)
+    assert found["p_none"] == pytest.approx(0.2)
+
+
+@given(parts(), loadings)
+@settings(max_examples=30)
+def test_the_table_holds_the_score_on_paper(point, pair):
+    assume(min(point) > 1e-6)
+    found = score(point, ["correct", "wrong", "abstain"], lc=pair[0], lw=pair[1])
+    assert found["dcs"] == pytest.approx(dcs(*point, *pair), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("loadings", "message"), [({"lc": -1}, "at least 0"), ({"lc": 0, "lw": 0}, "not both 0"), ({"lw": 2}, "exceeds lc")]
+)
+def test_bad_loadings_are_refused(loadings, message):
+    with pytest.raises(InputError, match=message):
+        score((0.6, 0.4), ["correct", "wrong"], **loadings)
+
+
+@pytest.mark.parametrize("roles", [["wrong", "wrong", "abstain"], ["abstain", "abstain", "abstain"]])
+def test_a_question_without_a_correct_option_is_refused(roles):
+    answers = table((0.5, 0.3, 0.2), roles).assign(text=[" A", " B", " C"])
+    with pytest.raises(InputError, match=r"Question 'q' .* no correct option"):
+        distributional_correctness.distributional_correctness(probabilities(answers))
+
+
+def test_unknown_mode_is_refused():
+    with pytest.raises(InputError, match="Unknown mode"):
+        distributional_correctness.distributional_correctness(probabilities(table(WORKED["O_12"][0])), mode="papers")

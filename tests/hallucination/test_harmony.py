@@ -1,0 +1,195 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+
+from workbench.errors import InputError
+from workbench.hallucination import benchmark_harmony
+from workbench.statistics import interval
+
+EQUAL = [1, 1, 1, 1]
+UNEVEN = [0.7, 0.1, 0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "sizes", "none", "narrow", "wide", "variance"),
+    [
+        pytest.param([0.8] * 4, EQUAL, 1, 1, 1, 0, id="O-50"),
+        pytest.param([0.9, 0.9, 0.9, 0.1], EQUAL, 0.875321, 0.792482, 0.857223, 0.12, id="O-51"),
+        pytest.param([0.9, 0.5, 0.4, 0.3], UNEVEN, 0.441522, 0.073305, 0.448257, 0.0545, id="O-52"),
+        pytest.param([1, 0], [1, 1], 0, 1, 1, 0.25, id="O-53"),
+    ],
+)
+def test_O_50_to_O_53_harmony(accuracy, sizes, none, narrow, wide, variance):
+    assert benchmark_harmony.harmony(accuracy, sizes, "none").harmony == pytest.approx(none, abs=1e-6)
+    assert benchmark_harmony.harmony(accuracy, sizes, bandwidth=0.1).harmony == pytest.approx(narrow, abs=1e-6)
+    found = benchmark_harmony.harmony(accuracy, sizes, bandwidth=0.25)
+    assert found.harmony == pytest.approx(wide, abs=1e-6)
+    assert found.weighted_variance == pytest.approx(variance, abs=1e-6)
+
+
+def test_O_52_without_weights():
+    assert benchmark_harmony.harmony([0.9, 0.5, 0.4, 0.3], UNEVEN, "none", weighted=False).harmony == pytest.approx(
+        0.936781, abs=1e-6
+    )
+
+
+def test_O_53_a_kernel_on_absolute_deviations_is_blind_to_opposite_halves():
+    found = benchmark_harmony.harmony([1, 0], [50, 50])
+    assert found.harmony == pytest.approx(1)
+    assert (found.worst, found.weighted_variance) == (0, 0.25)
+
+
+def test_uneven_sizes_alone_lower_it_and_the_ceiling_says_so():
+    found = benchmark_harmony.harmony([0.8] * 4, UNEVEN)
+    assert found.harmony == pytest.approx(found.ceiling)
+    assert found.ceiling < 0.7
+
+
+def test_O_54_similarity():
+    p = [[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]]
+    assert benchmark_harmony.symmetric_kl(p)[0, 1] == pytest.approx(0.177156, abs=1e-6)
+    assert benchmark_harmony.similarity(p)[0, 1] == pytest.approx(0.915232, abs=1e-6)
+    one, two = np.array(p)
+    assert (one * np.log(one / two)).sum() == pytest.approx(0.085123, abs=1e-6)
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=2, max_size=8),
+    st.data(),
+    st.sampled_from(benchmark_harmony.KERNELS),
+    st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_harmony_lies_between_0_and_1_and_ignores_order(accuracy, data, kernel, weighted):
+    sizes = data.draw(st.lists(st.integers(1, 50), min_size=len(accuracy), max_size=len(accuracy)))
+    found = benchmark_harmony.harmony(accuracy, sizes, kernel, weighted=weighted)
+    back = benchmark_harmony.harmony(accuracy[::-1], sizes[::-1], kernel, weighted=weighted)
+    if np.isnan(found.harmony):
+        assert kernel == "none" and max(accuracy) == 0
+        return
+    assert -1e-9 <= found.harmony <= 1 + 1e-9
+    assert found.harmony == pytest.approx(back.harmony, abs=1e-9)
+    assert found.worst <= found.mean + 1e-9
+
+
+def test_planted_subdomains_are_found():
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.85, 0.05, 0.05, 0.05], [0.05, 0.05, 0.85, 0.05], [0.25, 0.25, 0.25, 0.25]])
+    truth = np.repeat([0, 1, 2], 30)
+    p = np.stack([rng.dirichlet(60 * centres[each]) for each in truth])
+    found = benchmark_harmony.partition_items(p, range(2, 7))
+    assert found.k == 3
+    assert adjusted_rand_score(truth, found.labels) > 0.9
+    assert found.silhouettes.set_index("k")["silhouette"].idxmax() == 3
+
+
+def test_items_answered_in_unconnected_ways_are_said_to_be():
+    apart = np.repeat(np.eye(2), 6, axis=0)
+    found = benchmark_harmony.partition_items(apart, range(2, 5))
+    assert found.k == 2 and "2 unconnected parts" in found.note
+
+
+def test_a_random_partition_is_told_from_a_real_one():
+    rng = np.random.default_rng(1)
+    labels = np.repeat(list("abcd"), 60)
+    even = rng.random(240) < 0.6
+    uneven = rng.random(240) < np.repeat([0.95, 0.9, 0.9, 0.1], 60)
+    assert benchmark_harmony.harmony_test(uneven, labels, draws=199)["p_random"] <= 0.01
+    found = benchmark_harmony.harmony_test(even, labels, draws=199)
+    assert found["p_random"] > 0.05
+    assert found["random_low"] <= found["random_mean"] <= found["random_high"] <= found["ceiling"]
+
+
+def test_ragged_options_are_compared_by_their_sorted_probabilities():
+    p = pd.DataFrame(
+        {
+            "question_id": ["a", "a", "b", "b", "b"],
+            "option": [0, 1, 0, 1, 2],
+            "text": list("abcde"),
+            "role": ["correct"] + ["wrong"] * 4,
+            "logprob": -1.0,
+            "p": [0.2, 0.8, 0.5, 0.1, 0.4],
+        }
+    )
+    assert benchmark_harmony.sorted_probabilities(p) == pytest.approx(np.array([[0.8, 0.2, 0], [0.5, 0.4, 0.1]]))
+
+
+def test_mean_variance_plane():
+    table = pd.DataFrame({"benchmark": ["a", "a", "b"], "harmony": [0.8, 1.0, 0.5]})
+    found = benchmark_harmony.mean_variance(table).set_index("benchmark")
+    assert found.loc["a", ["mean", "variance", "n"]].tolist() == pytest.approx([0.9, 0.02, 2])
+    assert np.isnan(found.loc["b", "variance"])
+
+
+def test_edges():
+    assert benchmark_harmony.harmony([0.3], [5]).harmony == 1
+    assert "convention" in benchmark_harmony.harmony([0.3], [5]).note
+    nothing = benchmark_harmony.harmony([0, 0], [1, 1], "none")
+    assert np.isnan(nothing.harmony) and "correct" in nothing.note
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: benchmark_harmony.harmony([0.1, 0.2], [1, 0]), "empty subdomains"),
+        (lambda: benchmark_harmony.harmony([0.1, 1.2], [1, 1]), "accuracy must lie"),
+        (lambda: benchmark_harmony.harmony([0.1], [1], "cubic"), "Unknown kernel"),
+        (lambda: benchmark_harmony.harmony([0.1], [1], bandwidth=0), "bandwidth"),
+        (lambda: benchmark_harmony.partition_items([[0.5, 0.5]] * 3), "cannot be clustered"),
+        (lambda: benchmark_harmony.similarity([[0.5, 0.6]]), "add up to 1"),
+        (lambda: benchmark_harmony.harmony_of_items([1, 0], ["a"]), "labels"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def flipped(n, seed, options=(2, 8, 8)):
+    """Coin flips on items of several numbers of options: whether each is right, clusters by options, and options."""
+    rng = np.random.default_rng(seed)
+    k = rng.choice(options, n)
+    return (rng.random(n) < 1 / k).astype(float), k * 10 + rng.integers(2, size=n), k
+
+
+def test_parts_that_differ_in_chance_are_no_finding_about_a_coin():
+    blind = [benchmark_harmony.harmony_test(*flipped(200, seed)[:2], draws=99)["p_random"] for seed in range(8)]
+    seen = [
+        benchmark_harmony.harmony_test(right, parts, draws=99, strata=k)["p_random"]
+        for right, parts, k in (flipped(200, seed) for seed in range(8))
+    ]
+    assert np.mean(np.array(blind) < 0.05) > 0.8  # without strata nearly every coin "knows" some parts better
+    assert np.mean(np.array(seen) < 0.05) < 0.4
+
+
+def test_readers_that_answer_at_random_differ_by_chance_alone():
+    coins = [[flipped(60, 10 * bench + reader) for reader in range(4)] for bench in range(8)]
+    found = [benchmark_harmony.reader_range(each, draws=30) for each in coins]
+    assert min(each["range"] for each in found) > 0  # largest less smallest is above 0 for coins
+    excess = interval([each["excess"] for each in found])
+    assert excess["low"] < 0 < excess["high"]
+
+
+def test_a_reader_that_knows_one_part_only_is_told_from_the_others():
+    k = np.full(200, 4)
+    part = np.arange(200) % 2
+    rng = np.random.default_rng(3)
+    even = [((rng.random(200) < 0.5).astype(float), part, k) for _ in range(3)]
+    uneven = (
+        np.where(part == 0, rng.random(200) < 0.98, rng.random(200) < 0.1).astype(float),
+        np.arange(200) % 3 * part,
+        k,
+    )
+    assert benchmark_harmony.reader_range([*even, uneven], draws=60)["excess"] > 0.1
+
+
+def test_what_is_shuffled_within_strata_stays_there():
+    values, strata = np.arange(12.0), np.array(list("abcabcabcabc"))
+    found = benchmark_harmony.within(values, strata, np.random.default_rng(0))
+    assert all(set(found[strata == name]) == set(values[strata == name]) for name in "abc") and list(found) != list(
+        values
+    )
+    assert sorted(benchmark_harmony.within(values, None, np.random.default_rng(0))) == list(values)

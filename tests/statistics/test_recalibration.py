@@ -1,0 +1,74 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.errors import InputError
+from workbench.statistics import calibration as calibration_
+
+RNG = np.random.default_rng(0)
+TRUE = RNG.uniform(0.05, 0.95, 4000)
+CORRECT = RNG.random(4000) < TRUE
+OVERCONFIDENT = 1 / (1 + (1 / TRUE - 1) ** 3)
+HALF = np.arange(4000) < 2000
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
+def test_recalibration_lowers_the_error_of_held_out_items(method):
+    found = calibration_.recalibrate(OVERCONFIDENT, CORRECT, HALF, method)
+    assert found.shape == (2000,)
+    assert calibration_.ece(OVERCONFIDENT[~HALF], CORRECT[~HALF]) > 0.1
+    assert calibration_.ece(found, CORRECT[~HALF]) < 0.05
+
+
+def test_the_temperature_that_was_applied_is_found():
+    found = calibration_.recalibrate(OVERCONFIDENT, CORRECT, HALF, "temperature")
+    np.testing.assert_allclose(found, TRUE[~HALF], atol=0.03)
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
+def test_held_out_labels_are_never_seen(method):
+    changed = np.where(HALF, CORRECT, ~CORRECT)
+    one, two = (calibration_.recalibrate(OVERCONFIDENT, y, HALF, method) for y in (CORRECT, changed))
+    np.testing.assert_array_equal(one, two)
+
+
+def answers_at(temperature, n=400):
+    """Questions of four options whose right answer is drawn from softmax(scores), told at another temperature."""
+    rng = np.random.default_rng(1)
+    scores = rng.normal(0, 1.5, (n, 4))
+    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    gold = (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+    told = scores / temperature
+    told -= np.log(np.exp(told).sum(axis=1, keepdims=True))
+    return (
+        pd.DataFrame(
+            {
+                "question_id": np.repeat([f"q{i}" for i in range(n)], 4),
+                "option": np.tile(range(4), n),
+                "text": np.tile([" A", " B", " C", " D"], n),
+                "role": np.where(np.arange(4) == gold[:, None], "correct", "wrong").ravel(),
+                "logprob": told.ravel(),
+            }
+        ),
+        told,
+        gold,
+    )
+
+
+@pytest.mark.parametrize(
+    ("calibration", "correct", "message"),
+    [
+        ([True] * 4, [0, 1, 0, 1], "change the split"),
+        ([False] * 4, [0, 1, 0, 1], "change the split"),
+        ([True, True, False, False], [1, 1, 0, 1], "change the split"),
+        ([True, False], [0, 1, 0, 1], "calibration must hold 4"),
+    ],
+)
+def test_a_split_that_cannot_work_is_refused(calibration, correct, message):
+    with pytest.raises(InputError, match=message):
+        calibration_.recalibrate([0.2, 0.4, 0.6, 0.8], correct, calibration)
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(InputError, match="Did you mean 'platt'"):
+        calibration_.recalibrate([0.2, 0.4], [0, 1], [True, False], "plat")

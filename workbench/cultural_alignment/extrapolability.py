@@ -1,0 +1,280 @@
+"""Clusters of respondents from part of the dimensions, against noise."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.cultural_alignment.surveys import Floats
+from workbench.errors import InputError
+
+Ints = NDArray[np.int64]
+
+
+STEPS = 100
+"""Most steps of Lloyd's algorithm."""
+
+
+TRIALS = 3
+"""Points tried for every further start (greedy k-means++, as scikit-learn's for three clusters)."""
+
+
+def many_kmeans(points: Floats, k: int, n_init: int = 10, seed: int = 0) -> Ints:
+    """Labels `[sets, n]` of the best of several k-means runs (k-means++ starts, then Lloyd's steps) on every set.
+
+    Args:
+        points: `[sets, n, d]`.
+        k: Clusters, the same for all.
+        n_init: Starts per set; the one with the least squared distance within clusters is kept.
+        seed: Of the starts.
+    """
+    sets, n, _ = points.shape
+    x = np.repeat(points, n_init, axis=0)
+    centres = _spread_starts(x, k, np.random.default_rng(seed))
+    labels, moving = np.full(x.shape[:2], -1), np.arange(len(x))
+    for _ in range(STEPS):
+        new = _distances(x[moving], centres[moving]).argmin(axis=2)
+        changed = (new != labels[moving]).any(axis=1)
+        moving, new = moving[changed], new[changed]
+        if not len(moving):
+            break
+        labels[moving] = new
+        members = _members(new, k)
+        size = members.sum(axis=1)[..., None]
+        means = members.transpose(0, 2, 1) @ x[moving] / np.maximum(size, 1)
+        centres[moving] = np.where(size > 0, means, centres[moving])
+    within = _distances(x, centres).min(axis=2).sum(axis=1).reshape(sets, n_init)
+    return labels.reshape(sets, n_init, n)[np.arange(sets), within.argmin(axis=1)]
+
+
+def many_ari(a: Ints, b: Ints) -> Floats:
+    """Adjusted Rand index of each row of labels `[sets, n]` with the same row of the other table, `[sets]`."""
+    both = _members(a, int(a.max()) + 1).transpose(0, 2, 1) @ _members(b, int(b.max()) + 1)
+    pairs = [(c * (c - 1) / 2).sum(axis=-1) for c in (both.reshape(len(a), -1), both.sum(axis=2), both.sum(axis=1))]
+    together, one, two = pairs
+    by_chance = one * two / (a.shape[1] * (a.shape[1] - 1) / 2)
+    room = (one + two) / 2 - by_chance
+    return np.where(room > 0, (together - by_chance) / np.where(room > 0, room, 1.0), 1.0)
+
+
+def _members(labels: Ints, k: int) -> Floats:
+    """Whether each point is in each cluster, `[sets, n, k]` of 0 and 1."""
+    return (labels[..., None] == np.arange(k)).astype(np.float64)
+
+
+def _distances(x: Floats, centres: Floats) -> Floats:
+    """Squared distance of every point to every centre, `[sets, n, k]`."""
+    return ((x[:, :, None, :] - centres[:, None, :, :]) ** 2).sum(axis=3)
+
+
+def _spread_starts(x: Floats, k: int, rng: np.random.Generator) -> Floats:
+    """Starts of each set, `[sets, k, d]`: the best of a few points drawn in proportion to the squared distance left."""
+    sets, n, d = x.shape
+    chosen, rows = np.empty((sets, k, d)), np.arange(sets)[:, None]
+    left = np.ones((sets, n))
+    for i in range(k):
+        far = np.where(left.sum(axis=1, keepdims=True) > 0, left, 1.0).cumsum(axis=1)
+        draws = rng.random((sets, TRIALS if i else 1, 1)) * far[:, None, -1:]
+        tried = x[rows, np.minimum((far[:, None, :] <= draws).sum(axis=2), n - 1)]
+        after = _distances(x, tried) if i == 0 else np.minimum(_distances(x, tried), left[..., None])
+        best = after.sum(axis=1).argmin(axis=1)[:, None]
+        chosen[:, i], left = tried[rows, best][:, 0], after[rows, np.arange(n), best]
+    return chosen
+
+
+ELEMENTS = 4_000_000
+"""Numbers held at once while many data sets are clustered or ranked."""
+
+
+def ari_curve(scores: ArrayLike, k: int = 3, n_init: int = 10, seed: int = 0) -> pd.DataFrame:
+    """Agreement between clusters on a subset of the dimensions and clusters on all of them.
+
+    Args:
+        scores: `[countries, dimensions]`; rows with a NaN are left out.
+        k: Clusters, the same for all; picked beforehand, as a silhouette picks the edge on real data.
+        n_init: Starts of each k-means.
+        seed: Of k-means.
+
+    Returns:
+        One row per proper subset: `size`, `subset` (indices, as "0-2"), `ari`, `n`, `n_dropped`, `k`.
+
+    Raises:
+        InputError: No more complete rows than clusters, or a dimension does not vary.
+    """
+    z, lost = _standardised(scores)
+    _need_more_than(k, len(z))
+    names = _subsets(z.shape[1])
+    found = pd.DataFrame({"size": [len(s) for s in names], "subset": ["-".join(map(str, s)) for s in names]})
+    return found.assign(ari=_agreements(z[None], k, n_init, seed)[0], n=len(z), n_dropped=lost, k=k)
+
+
+def noise_curves(
+    n: int, dimensions: int, k: int = 3, n_init: int = 10, draws: int = 200, seed: int = 0
+) -> pd.DataFrame:
+    """The same curve for independent Gaussian noise of the same shape: what says nothing.
+
+    Returns:
+        Mean agreement, one row per draw and one column per size of the subset.
+    """
+    _need_more_than(k, n)
+    x = np.random.default_rng(seed).normal(size=(draws, n, dimensions))
+    z = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
+    sizes = np.array([len(subset) for subset in _subsets(dimensions)])
+    at_once = max(1, ELEMENTS // (n * dimensions * k * n_init * (len(sizes) + 1)))
+    parts = [_agreements(z[i : i + at_once], k, n_init, seed + i) for i in range(0, draws, at_once)]
+    found = np.concatenate(parts)
+    return pd.DataFrame({size: found[:, sizes == size].mean(axis=1) for size in np.unique(sizes)})
+
+
+def against_noise(curve: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
+    """A curve less that of independent noise, size by size.
+
+    Args:
+        curve: Made by `ari_curve`.
+        noise: Made by `noise_curves` for the same shape and k.
+
+    Returns:
+        One row per size: `ari`, `mean` of the noise with `low` and `high` (2.5 and 97.5 percentiles over draws),
+        `excess` (ari less that mean) with `excess_low` and `excess_high` (ari less `high` and less `low`), one-sided
+        Monte-Carlo `p` = (1 + draws as high) / (1 + draws), `n` and `draws`.
+    """
+    rows = []
+    for size, part in curve.groupby("size"):
+        if size not in noise.columns:
+            raise InputError(f"The noise has no subsets of {size} dimensions; draw it for the same shape as the curve.")
+        mine, drawn = float(part["ari"].mean()), noise[size].to_numpy()
+        mean, (low, high) = float(drawn.mean()), np.percentile(drawn, [2.5, 97.5])
+        p = (1 + int((drawn >= mine - 1e-12).sum())) / (1 + len(drawn))
+        ends = {"excess": mine - mean, "excess_low": mine - high, "excess_high": mine - low}
+        band = {"size": size, "ari": mine, "mean": mean, "low": low, "high": high}
+        rows.append({**band, **ends, "p": p, "n": int(part["n"].iloc[0]), "draws": len(drawn)})
+    return pd.DataFrame(rows)
+
+
+def dimension_impact(curve: pd.DataFrame) -> pd.DataFrame:
+    """Mean agreement of subsets with a dimension less that of subsets without it, by `dimension` and `size`."""
+    members = curve["subset"].str.split("-").map(lambda part: {int(i) for i in part})
+    rows = []
+    for d in sorted(set().union(*members)):
+        has = members.map(lambda part, d=d: d in part)
+        for size, part in curve.groupby("size"):
+            inside = has[part.index]
+            rows.append(
+                {"dimension": d, "size": size, "impact": part["ari"][inside].mean() - part["ari"][~inside].mean()}
+            )
+    return pd.DataFrame(rows)
+
+
+def mantel_splits(scores: ArrayLike) -> pd.DataFrame:
+    """Held-out agreement: half of the dimensions against the other half, without overlap.
+
+    For every split of the dimensions into halves, Spearman's correlation between the two vectors of pairwise
+    distances. Published national scores themselves reach about 0.16 only, so a low value alone says nothing.
+
+    Returns:
+        One row per split: `half` (indices), `rho` (NaN if the distances do not vary), `n`, `n_dropped`.
+    """
+    z, lost = _standardised(scores)
+    halves = ["-".join(map(str, half)) for half in _halves(z)]
+    return pd.DataFrame({"half": halves, "rho": _held_out(z[None])[0], "n": len(z), "n_dropped": lost})
+
+
+def mantel_null(scores: ArrayLike, draws: int = 999, seed: int = 0) -> Floats:
+    """Mean rho of `mantel_splits` when each dimension's rows are shuffled on their own, `[draws]`."""
+    z, _ = _standardised(scores)
+    rng = np.random.default_rng(seed)
+    at_once = max(1, ELEMENTS // (len(z) ** 2 * len(_halves(z)) * z.shape[1]))
+    parts = [min(at_once, draws - i) for i in range(0, draws, at_once)]
+    return np.concatenate([_held_out(rng.permuted(np.tile(z, (m, 1, 1)), axis=1)).mean(axis=1) for m in parts])
+
+
+def split_half(profiles: ArrayLike, draws: int = 100, seed: int = 0) -> dict[str, float]:
+    """Whether an alignment profile over countries comes back on other items.
+
+    Args:
+        profiles: Alignment of each item with each country, `[items, countries]`; NaN where not asked.
+        draws: Random halves of the items.
+        seed: Of the halves.
+
+    Returns:
+        `rho` (mean Spearman of the two profiles), `low` and `high` (2.5 and 97.5 percentiles), `spearman_brown` =
+        2 rho / (1 + rho), `n_items`, `n_countries`, `n_undefined` (halves whose profile is constant).
+    """
+    from scipy.stats import spearmanr
+
+    a = np.asarray(profiles, np.float64)
+    if a.ndim != 2 or a.shape[0] < 2 or a.shape[1] < 3:
+        raise InputError(f"profiles has shape {a.shape}; a split half needs two items and three countries.")
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(draws):
+        order = rng.permutation(len(a))
+        one, two = (np.nanmean(a[part], axis=0) for part in np.array_split(order, 2))
+        flat = np.ptp(one) < 1e-12 or np.ptp(two) < 1e-12
+        found.append(np.nan if flat else float(spearmanr(one, two).statistic))
+    rho = np.array(found)
+    known = rho[~np.isnan(rho)]
+    counts = {"n_items": len(a), "n_countries": a.shape[1], "n_undefined": int(np.isnan(rho).sum())}
+    if not len(known):
+        return {**dict.fromkeys(("rho", "low", "high", "spearman_brown"), np.nan), **counts}
+    mean, (low, high) = float(known.mean()), np.percentile(known, [2.5, 97.5])
+    brown = 2 * mean / (1 + mean) if mean > -1 else np.nan
+    return {"rho": mean, "low": float(low), "high": float(high), "spearman_brown": brown, **counts}
+
+
+def _standardised(scores: ArrayLike) -> tuple[Floats, int]:
+    """Complete rows in units of their sd, and how many rows were left out."""
+    x = np.asarray(scores, np.float64)
+    if x.ndim != 2 or x.shape[1] < 2:
+        raise InputError(f"scores has shape {x.shape}; give one row per country and at least two dimensions.")
+    whole = ~np.isnan(x).any(axis=1)
+    x = x[whole]
+    if not len(x) or (np.ptp(x, axis=0) == 0).any():
+        raise InputError("A dimension has the same score in every row, or no row is complete; nothing can be compared.")
+    return (x - x.mean(axis=0)) / x.std(axis=0), int((~whole).sum())
+
+
+def _need_more_than(k: int, n: int) -> None:
+    if n <= k:
+        raise InputError(f"{n} complete rows cannot be put in {k} clusters; use more rows or a smaller k.")
+
+
+def _subsets(d: int) -> list[tuple[int, ...]]:
+    """All proper subsets of the dimensions, the small ones first."""
+    return [subset for size in range(1, d) for subset in combinations(range(d), size)]
+
+
+def _agreements(z: Floats, k: int, n_init: int, seed: int) -> Floats:
+    """Agreement of the clusters on every proper subset of dimensions with those on all, `[sets, subsets]`."""
+    sets, n, d = z.shape
+    masks = np.array([[i in subset for i in range(d)] for subset in (*_subsets(d), tuple(range(d)))], np.float64)
+    parts = (z[:, None] * masks[:, None, :]).reshape(-1, n, d)
+    labels = many_kmeans(parts, k, n_init, seed).reshape(sets, len(masks), n)
+    whole = np.repeat(labels[:, -1:], len(masks) - 1, axis=1)
+    return many_ari(labels[:, :-1].reshape(-1, n), whole.reshape(-1, n)).reshape(sets, -1)
+
+
+def _halves(z: Floats) -> list[tuple[int, ...]]:
+    """Halves of the dimensions that hold the first one."""
+    n, d = z.shape[-2:]
+    if d < 2 or d % 2 or n < 3:
+        raise InputError(f"Splits need an even number of dimensions and three rows; there are {d} and {n}.")
+    return [half for half in combinations(range(d), d // 2) if half[0] == 0]
+
+
+def _held_out(z: Floats) -> Floats:
+    """Spearman's rho between distances on each half and on the rest, `[sets, splits]`; NaN where one does not vary."""
+    from scipy.stats import rankdata
+
+    one, two = np.triu_indices(z.shape[1], 1)
+    squares = (z[:, one] - z[:, two]) ** 2
+    halves = _halves(z)
+    inside = np.array([[i in half for i in range(z.shape[2])] for half in halves], np.float64)
+    sides = [np.sqrt(squares @ mask.T).transpose(0, 2, 1) for mask in (inside, 1 - inside)]
+    a, b = (rankdata(side, axis=2) for side in sides)
+    a, b = a - a.mean(axis=2, keepdims=True), b - b.mean(axis=2, keepdims=True)
+    size = np.sqrt((a**2).sum(axis=2) * (b**2).sum(axis=2))
+    return np.where(size > 0, (a * b).sum(axis=2) / np.where(size > 0, size, 1.0), np.nan)

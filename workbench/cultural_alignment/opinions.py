@@ -1,0 +1,373 @@
+"""Opinion sets with people's answers: GlobalOpinionQA, SubPOP, OpinionQA, emotions."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.cultural_alignment.populations import check_shares, country_name, load_microdata
+from workbench.cultural_alignment.surveys import Instrument, SurveyItem
+from workbench.datasets.bigbench import BIGBENCH, TASKS
+from workbench.datasets.hub import Hub
+from workbench.datasets.items import Record
+from workbench.datasets.packaged import Packaged
+from workbench.datasets.rows import Row, columns_of, read_rows
+from workbench.datasets.spelling import check_names
+from workbench.errors import InputError, unknown
+from workbench.questions import sample
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+GLOBAL_OPINIONS = Hub("Anthropic/llm_global_opinions", "cb2880488749218abb81802a94c2c62ebfde2f35", "train")
+
+
+SUBPOP = Hub("jjssuh/subpop", "886d78a5cb55a576bd82b6724c46ae0f34a2ac3e", "train")
+
+
+EMOTIONS = Packaged(BIGBENCH, f"{TASKS}/emojis_emotion_prediction/task.json")
+
+
+WEST = (
+    *("U.S.A.", "Canada", "Great Britain", "Germany", "France", "Netherlands", "Belgium"),
+    *("Switzerland", "Austria", "Ireland", "Denmark", "Sweden", "Norway", "Finland", "Iceland", "Italy", "Spain"),
+    *("Portugal", "Greece", "Luxembourg", "Andorra", "Northern Ireland"),
+)
+"""North America and Western Europe as this project divides."""
+
+
+FILES = ("info.csv", "responses.csv", "metadata.csv")
+"""What OpinionQA has of each wave."""
+
+
+NO_OPINION = re.compile(
+    r"\b(?:do(?:n.?| no)t know|no answer|refused?|not (?:asked|applicable)|missing|prefer not|inap)\b"
+    r"|\((?:vol|do not read|spontaneous)|-\d+:-\d+|^(?:dk|n/a|never heard of|can.?t (?:rate|say|choose))\b",
+    re.IGNORECASE,
+)
+"""Options that are no opinion: not known, not answered or asked, not applicable, volunteered, or a code of missing."""
+
+
+OTHER_SAMPLE = re.compile(r"\((?:old|non)[^)]*sample\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Opinions:
+    """An instrument with the answers people gave to it."""
+
+    instrument: Instrument
+    """What was asked."""
+    shares: pd.DataFrame
+    """Columns item, group, level, share."""
+    dropped: dict[str, int]
+    """Reason -> items, or items times groups, left out for it."""
+
+
+def load_opinions(source: str, n: int | None = None, seed: int = 0) -> Opinions:
+    """Opinions by one text: global_opinions[@COMMIT], subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE (OpinionQA's own files)."""
+    named, *folder = parts(source)
+    if folder:
+        return load_opinion_qa(folder[0], folder[1].removeprefix(":"), n, seed)
+    name, colon, attribute = named.partition(":")
+    if colon:
+        return load_subpop(attribute, n, seed)
+    return load_global_opinions(n, seed=seed, revision=name.partition("@")[2] or None)
+
+
+def parts(source: str) -> list[str]:
+    """A name of opinions in parts: itself, or "", a folder and what follows it.
+
+    Raises:
+        InputError: If it names no opinions.
+    """
+    if source.partition("@")[0] == "global_opinions":
+        return [source]
+    place, colon, attribute = source.rpartition(":")
+    if not colon or not attribute:
+        raise InputError(
+            f"{source!r} names no opinions; use global_opinions, subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE, with an "
+            "attribute such as POLPARTY."
+        )
+    return [source] if place == "subpop" else ["", place, colon + attribute]
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files that are read of OpinionQA's folder."""
+    return [path for wave in _waves(folder) for path in map(wave.joinpath, FILES) if path.exists()]
+
+
+def _waves(folder: str | Path) -> list[Path]:
+    """The folders of the waves below a folder."""
+    waves = sorted(Path(folder).expanduser().glob("**/American_Trends_Panel_W*"))
+    if not waves:
+        raise InputError(f"{folder} holds no folder American_Trends_Panel_W*; give the folder human_resp of OpinionQA.")
+    return waves
+
+
+def load_global_opinions(
+    n: int | None = None,
+    groups: Sequence[str] | None = None,
+    seed: int = 0,
+    revision: str | None = None,
+    records: Iterable[Record] | None = None,
+) -> Opinions:
+    """GlobalOpinionQA (2306.16388, CC BY-NC-SA 4.0): survey questions with the answer shares of many countries.
+
+    Options that are no opinion ("don't know", "refused", "INAP", volunteered ones, those not to be read out) are left
+    out and the rest divided by its sum; questions whose number of options differs from that of the shares are dropped.
+    Nothing says which options are ordered, so every item is taken as unordered. A country goes by one name, that of
+    `country_scores` ("Britain" and "Great Britain" are one group); of several samples of a country in one question the
+    current national one is taken, else the first, and the others are counted.
+
+    Args:
+        n: Items, drawn with the seed; all for None.
+        groups: Countries to keep, in any spelling that the data set has.
+        seed: Of the draw.
+        revision: Commit on the hub; None for the one that public code pins.
+        records: The records, if they were read elsewhere; by default the hub is asked.
+    """
+    found = records if records is not None else GLOBAL_OPINIONS.read("global_opinions", "", revision)[0]
+    dropped: Counter[str] = Counter()
+    items: list[SurveyItem] = []
+    rows: list[dict[str, object]] = []
+    for number, record in enumerate(found):
+        options, answers = _parsed(record)
+        keep = [i for i, text in enumerate(options) if not NO_OPINION.search(text)]
+        if len(keep) < 2 or len(set(options)) < len(options) or not record.get("question"):
+            dropped["fewer than two opinions, or one twice"] += 1
+            continue
+        item = SurveyItem(
+            f"q{number}", record["question"].strip(), scale=tuple(options[i] for i in keep), ordinal=False
+        )
+        own = _own_rows(item.id, options, keep, answers, groups, dropped)
+        items += [item] if own else []
+        rows += own
+    return _drawn("global_opinions", "CC-BY-NC-SA-4.0", items, rows, n, seed, dropped)
+
+
+def load_subpop(
+    attribute: str = "POLPARTY", n: int | None = None, seed: int = 0, records: Iterable[Record] | None = None
+) -> Opinions:
+    """SubPOP (2502.16761): answer shares of groups in Pew's American Trends Panel, in OpinionQA's scheme.
+
+    CC BY-NC-SA 4.0, and gated: accept its terms on the hub first. Refusals are split off, shares are those of the rest.
+
+    Args:
+        attribute: What divides people: POLPARTY, POLIDEOLOGY, RACE, RELIG, AGE, SEX, EDUCATION, INCOME, CREGION ...
+        n: Items, drawn with the seed; all for None.
+        seed: Of the draw.
+        records: The records, if they were read elsewhere.
+    """
+    found = list(records if records is not None else SUBPOP.read("subpop", "", None)[0])
+    if attribute not in (known := {str(record["attribute"]) for record in found}):
+        raise unknown("attribute", attribute, sorted(known), " of subpop")
+    dropped: Counter[str] = Counter()
+    items: dict[str, SurveyItem] = {}
+    rows: list[dict[str, object]] = []
+    for record in (each for each in found if each["attribute"] == attribute):
+        options, shares = record["options"][: len(record["responses"])], record["responses"]
+        item = items.get(record["qkey"]) or _panel_item(record["qkey"], record["question"], options, record["ordinal"])
+        if item is None or sorted(item.scale) != sorted(options):
+            dropped["options differ, or fewer than two"] += 1
+            continue
+        items[item.id] = item
+        share = dict(zip(options, shares))
+        about = {"item": item.id, "group": str(record["group"])}
+        rows += [{**about, "level": k, "share": share[text]} for k, text in enumerate(item.scale)]
+    return _drawn("subpop", "CC-BY-NC-SA-4.0", list(items.values()), rows, n, seed, dropped)
+
+
+def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | None = None, seed: int = 0) -> Opinions:
+    """OpinionQA (2303.17548) from its own files, which lie on CodaLab and not on the hub (Pew's terms).
+
+    Answers are weighted by `WEIGHT_W<wave>`; refusals are split off and counted in the shares' `n_dropped`. Groups are
+    those that the wave's metadata.csv lists, as in OpinionQA's own tables; without that file all but refusals. Of rows
+    of info.csv with one key (one column, asked in several wordings) the first is taken.
+
+    Args:
+        folder: Holds a folder American_Trends_Panel_W* per wave, with info.csv, responses.csv and metadata.csv.
+        attribute: Column of the responses that divides people: POLPARTY, CREGION, AGE, SEX, EDUCATION, RELIG ...
+        n: Items, drawn with the seed; all for None.
+        seed: Of the draw.
+
+    Returns:
+        The opinions; `dropped` counts rows of info.csv, respondents of groups that are not listed, and listed groups
+        without an answer.
+
+    Raises:
+        InputError: No folder of a wave, or a file of one cannot be read; the wave, the file and the key are named.
+    """
+    import pandas as pd
+
+    waves = _waves(folder)
+    dropped: Counter[str] = Counter()
+    items: dict[str, SurveyItem] = {}
+    parts: list[pd.DataFrame] = []
+    for wave in waves:
+        try:
+            asked = _asked(wave, items, dropped)
+            items |= asked
+            codes = {key: item.scale for key, item in asked.items()}
+            weight = f"WEIGHT_W{wave.name.rpartition('_W')[2]}"
+            file = wave / "responses.csv"
+            found = load_microdata(file, codes, attribute, weight, dropped) if codes else pd.DataFrame()
+            parts.append(_listed(found, wave, attribute, dropped))
+        except InputError as error:
+            raise InputError(f"{wave.name}: {error}") from None
+    rows = pd.concat(parts).to_dict("records")
+    return _drawn("opinion_qa", "Pew Research Center's terms", list(items.values()), rows, n, seed, dropped)
+
+
+def _asked(wave: Path, seen: Collection[str], dropped: Counter[str]) -> dict[str, SurveyItem]:
+    """The items of a wave whose answers are there, by key."""
+    path = wave / "responses.csv"
+    if not path.is_file():
+        raise InputError("responses.csv does not exist; fetch the wave's answers from OpinionQA's CodaLab folder.")
+    columns = columns_of(path)
+    asked: dict[str, SurveyItem] = {}
+    for row in read_rows(wave / "info.csv", ["key", "question", "references", "option_ordinal"], ()):
+        key = row.needed("key")
+        options, places = (_python_list(row, name) for name in ("references", "option_ordinal"))
+        try:
+            item = _panel_item(key, row.needed("question"), options[: len(places)], places)
+        except (InputError, TypeError, ValueError) as error:
+            raise row.wrong(f"{key} cannot be read ({error}).") from None
+        if item is None or key not in columns:
+            dropped["not asked, or fewer than two options"] += 1
+        elif key in asked or key in seen:
+            dropped["a key of info.csv again"] += 1
+        else:
+            asked[key] = item
+    return asked
+
+
+def _listed(shares: pd.DataFrame, wave: Path, attribute: str, dropped: Counter[str]) -> pd.DataFrame:
+    """The shares of the groups that the wave's metadata.csv lists; without it, of all but refusals."""
+    path = wave / "metadata.csv"
+    rows = {row.text("key"): row for row in read_rows(path, ["key", "options"], ())} if path.is_file() else {}
+    if shares.empty or (rows and attribute not in rows):
+        if not shares.empty:
+            raise unknown("attribute", attribute, list(rows), " of metadata.csv")
+        return shares
+    listed = list(map(str, _python_list(rows[attribute], "options"))) if rows else None
+    check_names(dict.fromkeys([*(listed or ()), *shares["group"]]), f"A group in {attribute!r}")
+    for name in listed or ():
+        dropped[f"waves in which nobody of the listed group {name!r} answered"] += name not in set(shares["group"])
+    kept = shares["group"].isin(listed) if listed else ~shares["group"].str.contains(NO_OPINION)
+    others = shares[~kept].drop_duplicates("group")
+    dropped["respondents of groups that are not listed"] += int(others[["n_used", "n_dropped"]].to_numpy().sum())
+    if not kept.any():
+        held = ", ".join(map(repr, others["group"][:5]))
+        raise InputError(f"No value of {attribute!r} in responses.csv ({held}) is listed in metadata.csv.")
+    return shares[kept]
+
+
+def _python_list(row: Row, column: str) -> list[Any]:
+    """A list that a cell writes in Python."""
+    try:
+        found = ast.literal_eval(row.text(column))
+    except (ValueError, SyntaxError):
+        found = None
+    if not isinstance(found, list):
+        raise row.wrong(f"{column} is no list: {row.text(column)[:60]!r}.")
+    return found
+
+
+def load_emotions(n: int | None = None, seed: int = 0) -> Opinions:
+    """Which emotion people see in an emoji: 131 items of BIG-bench, the ones with a whole human distribution.
+
+    People could name several emotions, so the shares are divided by their sum; items nobody gave an emotion drop out.
+    """
+    dropped: Counter[str] = Counter()
+    items: list[SurveyItem] = []
+    rows: list[dict[str, object]] = []
+    for number, record in enumerate(EMOTIONS.read("emojis_emotion_prediction", "", None)[0]):
+        scores = record["target_scores"]
+        if sum(scores.values()) <= 0:
+            dropped["no emotion named"] += 1
+            continue
+        text = f"Which emotion does this emoji express most? {record['input']}"
+        items.append(SurveyItem(f"emoji{number}", text, scale=tuple(scores), ordinal=False))
+        rows += [
+            {"item": f"emoji{number}", "group": "people", "level": i, "share": value}
+            for i, value in enumerate(scores.values())
+        ]
+    return _drawn("emotions", "Apache-2.0", items, rows, n, seed, dropped)
+
+
+def _drawn(
+    name: str,
+    licence: str,
+    items: list[SurveyItem],
+    rows: Iterable[dict[Any, Any]],
+    n: int | None,
+    seed: int,
+    dropped: Counter[str],
+) -> Opinions:
+    """The opinions on n items drawn with the seed; shares divided by their sum."""
+    import pandas as pd
+
+    rows = list(rows)
+    answered = {row["item"] for row in rows}
+    items = [item for item in items if item.id in answered]
+    chosen = sample(items, n, seed, lambda item: item.id)
+    if not chosen:
+        raise InputError(f"No item of {name!r} is left: check the names of the groups, or take all.")
+    kept = {item.id for item in chosen}
+    table = check_shares(pd.DataFrame([row for row in rows if row["item"] in kept]), renormalise=True)
+    return Opinions(Instrument(name, tuple(chosen), licence), table, dict(+dropped))
+
+
+def _panel_item(key: str, text: str, options: Sequence[str], places: Sequence[float]) -> SurveyItem | None:
+    """An item whose options stand where the survey's ordinals put them; unordered where two share a place."""
+    ranked = sorted(zip(map(float, places), options))
+    if len(ranked) < 2 or len(set(options)) < len(options):
+        return None
+    positions, scale = zip(*ranked)
+    ordinal = len(set(positions)) == len(positions)
+    return SurveyItem(key, text, scale=scale, positions=positions if ordinal else (), ordinal=ordinal)
+
+
+def _parsed(record: Record) -> tuple[list[str], dict[str, list[float]]]:
+    """Options and shares by country, which the data set writes as Python texts."""
+    options, selections = record["options"], record["selections"]
+    try:
+        if isinstance(options, str):
+            options = ast.literal_eval(options)
+        if isinstance(selections, str):
+            selections = ast.literal_eval(selections[selections.index("{") : selections.rindex("}") + 1])
+    except (ValueError, SyntaxError) as error:
+        raise InputError(f"Options or selections of {record.get('question')!r} cannot be read ({error}).") from None
+    return [str(option).strip() for option in options], dict(selections)
+
+
+def _own_rows(
+    item: str,
+    options: list[str],
+    keep: list[int],
+    answers: dict[str, list[float]],
+    groups: Sequence[str] | None,
+    dropped: Counter[str],
+) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    seen = set()
+    wanted = None if groups is None else set(map(country_name, groups))
+    for name, values in sorted(answers.items(), key=lambda each: bool(OTHER_SAMPLE.search(each[0]))):
+        group = country_name(re.sub(r"\s*\([^)]*sample\)\s*$", "", name, flags=re.IGNORECASE))
+        if wanted is not None and group not in wanted:
+            continue
+        if len(values) != len(options) or sum(values[i] for i in keep) <= 0:
+            dropped["shares do not fit the options"] += 1
+            continue
+        if group in seen:
+            dropped["a second sample of one country"] += 1
+            continue
+        seen.add(group)
+        rows += [{"item": item, "group": group, "level": k, "share": values[i]} for k, i in enumerate(keep)]
+    return rows

@@ -1,0 +1,567 @@
+"""Survey items, formats and personas, and the distributions of answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import product
+from string import ascii_uppercase
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.answers import LENGTHS, Normalisation, block_starts, require_shown, tag_columns
+from workbench.datasets.referring import referring
+from workbench.datasets.row_formats import number
+from workbench.errors import InputError, unknown
+from workbench.questions import Message, Option, Origin, Question, Questions, Tag
+from workbench.statistics.distances import settled
+
+Labels = Literal["numbers", "letters"]
+
+
+Direction = Literal["ascending", "descending"]
+
+
+Answer = Literal["label", "text"]
+
+
+SCALES: dict[str, tuple[str, ...]] = {
+    "likert4": ("Strongly disagree", "Disagree", "Agree", "Strongly agree"),
+    "likert5": ("Strongly disagree", "Disagree", "Neither agree nor disagree", "Agree", "Strongly agree"),
+    "likert6": (
+        "Strongly disagree",
+        "Disagree",
+        "Somewhat disagree",
+        "Somewhat agree",
+        "Agree",
+        "Strongly agree",
+    ),
+    "likert7": (
+        "Strongly disagree",
+        "Disagree",
+        "Somewhat disagree",
+        "Neither agree nor disagree",
+        "Somewhat agree",
+        "Agree",
+        "Strongly agree",
+    ),
+}
+"""Agreement scales, from the lowest place to the highest; 4 and 6 have no neutral middle."""
+
+
+BINARY, OWN = "binary", "own"
+
+
+REFUSAL = "I prefer not to answer"
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyItem:
+    """One thing that is asked."""
+
+    id: str
+    """Name within the instrument."""
+    text: str
+    """The statement to agree with, or the question to answer on the item's own scale."""
+    dimension: str = "all"
+    """What it is meant to measure."""
+    key: int = 1
+    """+1 if agreeing counts towards the dimension, -1 if against it."""
+    opposite: str = ""
+    """The statement of the other pole, for the binary format."""
+    scale: tuple[str, ...] = ()
+    """The item's own options from the lowest place to the highest; empty for a statement asked on agreement scales."""
+    positions: tuple[float, ...] = ()
+    """Their places, where they are not evenly spaced."""
+    ordinal: bool = True
+    """False if the options have no order; then only their distribution is compared."""
+
+    def __post_init__(self) -> None:
+        if self.key not in (1, -1):
+            raise InputError(f"Item {self.id!r} has key {self.key!r}; a key is 1 or -1.")
+        if not self.text.strip():
+            raise InputError(f"Item {self.id!r} has no text; write what is asked.")
+        if self.scale and len(self.scale) < 2:
+            raise InputError(f"Item {self.id!r} has one option only; a scale needs two.")
+        if len(set(self.scale)) < len(self.scale):
+            raise InputError(f"Item {self.id!r} lists an option twice; keep one of them.")
+        rising = all(a < b for a, b in zip(self.positions, self.positions[1:]))
+        if self.positions and (len(self.positions) != len(self.scale) or not rising):
+            raise InputError(f"Item {self.id!r} needs one position per option, rising from the lowest to the highest.")
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """A set of items."""
+
+    name: str
+    """Its name."""
+    items: tuple[SurveyItem, ...]
+    """What is asked."""
+    licence: str = "the user's own"
+    """Licence or terms as far as known."""
+    note: str = ""
+    """What to print beside its scores."""
+
+    def __post_init__(self) -> None:
+        ids = [item.id for item in self.items]
+        if twice := [name for name in ids if ids.count(name) > 1]:
+            raise InputError(f"Instrument {self.name!r} has an id twice, {twice[0]!r}; give each item its own id.")
+        if not ids:
+            raise InputError(f"Instrument {self.name!r} has no items; give it one.")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def head(self, n: int | None) -> Instrument:
+        """The instrument with its first n items per dimension; all for None."""
+        if n is None:
+            return self
+        seen: dict[str, int] = {}
+        kept = []
+        for item in self.items:
+            seen[item.dimension] = seen.get(item.dimension, 0) + 1
+            kept += [item] if seen[item.dimension] <= n else []
+        return replace(self, items=tuple(kept))
+
+
+def content_free(instrument: Instrument) -> Instrument:
+    """The same items without content: what is answered then is the prior of positions and words alone."""
+    items = tuple(replace(item, text="N/A", opposite="N/A") for item in instrument.items)
+    return replace(instrument, name=f"{instrument.name}-blank", items=items)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How an item is shown and answered."""
+
+    scale: str = "likert5"
+    """`binary` (both statements), an agreement scale of `SCALES`, or `own` for the item's options."""
+    labels: Labels = "numbers"
+    """What stands before the options."""
+    direction: Direction = "ascending"
+    """Whether the lowest place or the highest is listed first."""
+    answer: Answer = "label"
+    """Whether the label is scored or the words of the option."""
+    refusal: bool = False
+    """Whether declining is listed last, as an abstention."""
+
+    def __post_init__(self) -> None:
+        if self.scale not in (known := [BINARY, OWN, *SCALES]):
+            raise unknown("scale", self.scale, known)
+        for value, kind in ((self.labels, Labels), (self.direction, Direction), (self.answer, Answer)):
+            if value not in get_args(kind):
+                raise unknown("format", value, list(get_args(kind)))
+
+    @property
+    def id(self) -> str:
+        """Its name in tables."""
+        return "-".join([self.scale, self.labels, self.direction, self.answer, *["refusal"] * self.refusal])
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """Whom the model is asked to answer as."""
+
+    name: str
+    """The country, or "none"."""
+    text: str = ""
+    """What is said before the item."""
+    wording: str = "none"
+    """Which wording of the instruction it is."""
+
+
+NOBODY = Persona("none")
+
+
+def formats(
+    scale: str | Sequence[str] = "likert5",
+    labels: Sequence[Labels] = ("numbers", "letters"),
+    direction: Sequence[Direction] = ("ascending", "descending"),
+    answer: Sequence[Answer] = ("label", "text"),
+) -> list[Format]:
+    """Every combination of these levels; the default is the eight variants of the stability test."""
+    scales = [scale] if isinstance(scale, str) else list(scale)
+    return [Format(*levels) for levels in product(scales, labels, direction, answer)]
+
+
+def survey_questions(
+    instrument: Instrument,
+    how: Iterable[Format] | Format = Format(),
+    personas: Sequence[Persona] = (NOBODY,),
+    chat: bool = True,
+) -> Questions:
+    """Every item in every format, asked as every persona.
+
+    Prompts begin with persona and scale and end with the item, so that what they share is computed once.
+
+    Args:
+        instrument: What is asked.
+        how: Formats.
+        personas: Whom the model answers as; `NOBODY` is the model itself.
+        chat: Prompts become a user's message for the model's template; otherwise plain text that ends in "Answer:".
+
+    Returns:
+        Questions with the tags item, dimension, key, ordinal, persona, wording, format, scale, labels, direction,
+        answer, instrument. Options are in shown order; surface forms of one label share a `value`. Options that are
+        all numbers (or all letters) are their own labels in a format of that kind.
+
+    Raises:
+        InputError: A format needs what an item lacks: the opposite statement, an own scale, or fewer options; or an
+            option's text is the label of another.
+    """
+    variants = [how] if isinstance(how, Format) else list(how)
+    if not variants or not personas:
+        raise InputError("A survey needs at least one format and one persona (NOBODY for the model itself).")
+    asked = [
+        _question(item, form, persona, instrument.name, chat)
+        for persona in personas
+        for form in variants
+        for item in instrument.items
+    ]
+    return Questions(asked, Origin(instrument.name, f"{len(instrument)} items", instrument.licence))
+
+
+def prompt_digest(questions: Iterable[Question]) -> str:
+    """SHA-256 of every prompt and option in the order asked: what a run's record keeps beside its numbers."""
+    digest = sha256()
+    for question in questions:
+        parts = [question.prompt_text, *(f"{option.text}\x1f{option.value}" for option in question.options)]
+        digest.update("\x1e".join(parts).encode() + b"\x1d")
+    return digest.hexdigest()
+
+
+def _question(item: SurveyItem, form: Format, persona: Persona, instrument: str, chat: bool) -> Question:
+    base = _options(item, form)
+    places = item.positions if form.scale == OWN and item.positions else tuple(map(float, range(len(base))))
+    shown = list(zip(base, places))
+    if form.direction == "descending":
+        shown = _turned(shown)
+    listed = [text for text, _ in shown] + [REFUSAL] * form.refusal
+    marks = _labels(item, form, listed)
+    lines = "\n".join(f"{mark}. {text}" for mark, text in zip(marks, listed))
+    parts = [persona.text, *_ask(item, form, lines)]
+    prompt = "\n\n".join(part for part in parts if part)
+    options = []
+    for i, text in enumerate(listed):
+        place = shown[i][1] if i < len(shown) else None
+        forms = [text] if form.answer == "text" else [marks[i]]
+        spaced = [("" if chat else " ") + each for each in forms]
+        if form.answer == "label":
+            spaced.append((" " if chat else "") + marks[i])
+        options += [Option(each, "none" if place is not None else "abstain", place) for each in spaced]
+    tags: dict[str, Tag] = {"item": item.id, "dimension": item.dimension, "key": item.key, "ordinal": item.ordinal}
+    tags |= {"persona": persona.name, "wording": persona.wording, "format": form.id, "scale": form.scale}
+    tags |= {"labels": form.labels, "direction": form.direction, "answer": form.answer, "instrument": instrument}
+    name = f"{instrument}/{item.id}/{persona.name}/{persona.wording}/{form.id}"
+    return Question((Message("user", prompt),) if chat else f"{prompt}\nAnswer:", tuple(options), tags, name)
+
+
+def _turned(shown: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Options from the highest place to the lowest; those at the end that speak of the others stay there."""
+    kinds = referring([text for text, _ in shown])
+    if "place" in kinds:
+        return shown
+    end = next((i for i in range(len(shown), 0, -1) if not kinds[i - 1]), len(shown))
+    return shown[:end][::-1] + shown[end:]
+
+
+def _options(item: SurveyItem, form: Format) -> tuple[str, ...]:
+    """The options from the lowest place to the highest, in terms of the item's statement."""
+    if form.scale == BINARY:
+        if not item.opposite:
+            raise InputError(f"Item {item.id!r} has no opposite statement, which the binary format shows.")
+        return (item.opposite, item.text)
+    if form.scale == OWN:
+        if not item.scale:
+            raise InputError(f"Item {item.id!r} has no scale of its own; ask it on an agreement scale such as likert5.")
+        return item.scale
+    if item.scale:
+        raise InputError(f"Item {item.id!r} has its own scale; ask it in Format(scale='own').")
+    return SCALES[form.scale]
+
+
+def _labels(item: SurveyItem, form: Format, listed: Sequence[str]) -> list[str]:
+    """The labels of the options as listed; options that are all numbers, or all letters, are their own labels."""
+    n, own, numbered = len(listed), list(listed[: len(listed) - form.refusal]), form.labels == "numbers"
+    if n > len(ascii_uppercase):
+        raise InputError(f"Item {item.id!r} has {n} options, more than there are letters.")
+    if numbered and all(number(text) is not None for text in own):
+        marks = own + [str(int(max(map(float, own))) + 1)] * form.refusal
+    elif not numbered and all(text in ascii_uppercase and len(text) == 1 for text in own):
+        marks = own + [letter for letter in ascii_uppercase if letter not in own][: form.refusal]
+    else:
+        marks = [str(i + 1) for i in range(n)] if numbered else list(ascii_uppercase[:n])
+    begun = [(a, b) for a in marks for b in marks if a != b and b.startswith(a)]
+    if begun and form.answer == "label":
+        raise InputError(
+            f"Item {item.id!r} has {n} options, and label {begun[0][0]} begins label {begun[0][1]}; use "
+            "labels='letters'."
+        )
+    for mark, text in zip(marks, listed):
+        if (said := text.strip(" .):").casefold()) in [other.casefold() for other in marks if other != mark]:
+            raise InputError(
+                f"Item {item.id!r} in the format {form.id}: the option {text!r} has the label {mark}, and {said} is "
+                f"the label of another; use labels={'letters' if numbered else 'numbers'!r}."
+            )
+    return marks
+
+
+def _ask(item: SurveyItem, form: Format, lines: str) -> list[str]:
+    what = {"numbers": "number", "letters": "letter"}[form.labels]
+    reply = f"Reply with the {what} alone." if form.answer == "label" else "Reply with the words of your choice alone."
+    if form.scale == BINARY:
+        return [f"Which of these two statements do you agree with more?\n{lines}", reply]
+    if form.scale == OWN:
+        return [f"{reply}", f"{item.text}\n{lines}"]
+    return [f"How far do you agree with the statement below? {reply}\n{lines}", f"Statement: {item.text}"]
+
+
+Floats = NDArray[np.float64]
+
+
+Bools = NDArray[np.bool_]
+
+
+SLACK = 1e-6
+
+
+def distributions(name: str, rows: ArrayLike, renormalise: bool = False) -> Floats:
+    """Answer distributions `[items, options]`; a row may be padded with NaN at its end, or be NaN altogether.
+
+    Raises:
+        InputError: A probability is negative or infinite, a row has fewer than two options, is all zero, or does not
+            add up to 1 within 1e-6 (unless `renormalise`).
+    """
+    try:
+        p = np.atleast_2d(np.array(rows, np.float64))
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be a table of numbers; pad shorter rows with NaN.") from None
+    if p.ndim != 2 or p.shape[1] < 2:
+        raise InputError(f"{name} has shape {p.shape}; give rows of at least two options.")
+    known = ~np.isnan(p)
+    if (p[known] < 0).any() or np.isinf(p).any():
+        raise InputError(f"{name} holds a negative or infinite probability; mend the row, it is not clipped.")
+    present = np.asarray(known.any(axis=1))
+    if present.any() and (known[present].sum(axis=1) < 2).any():
+        raise InputError(f"{name} has a row with one option only; a distribution needs two.")
+    total = np.nansum(p, axis=1)
+    if (total[present] == 0).any():
+        raise InputError(f"{name} has a row that is all zero; leave it out or mark it missing with NaN.")
+    if not renormalise and (np.abs(total[present] - 1) > SLACK).any():
+        off = total[present][np.abs(total[present] - 1).argmax()]
+        raise InputError(f"A row of {name} adds up to {off:.6g}; pass renormalise=True if that is meant.")
+    return np.where(present[:, None], p / np.where(present, total, 1.0)[:, None], np.nan)
+
+
+def pair(p: ArrayLike, h: ArrayLike, renormalise: bool = False) -> tuple[Floats, Floats, Bools]:
+    """Two tables of distributions over the same options, and which rows both have.
+
+    Raises:
+        InputError: The tables differ in shape, or a row in its number of options.
+    """
+    a, b = distributions("p", p, renormalise), distributions("h", h, renormalise)
+    if a.shape != b.shape:
+        raise InputError(f"p has shape {a.shape}, h {b.shape}; give both the same items and options.")
+    both: Bools = np.asarray(~(np.isnan(a).all(axis=1) | np.isnan(b).all(axis=1)))
+    if (np.isnan(a[both]) != np.isnan(b[both])).any():
+        raise InputError("An item has another number of options in p than in h; bring both to one scale.")
+    return a, b, both
+
+
+def scale_positions(pos: ArrayLike | None, k: int) -> Floats:
+    """Ordinal positions `[k]`; 0 to k - 1 by default.
+
+    Raises:
+        InputError: There are not k finite positions, or all are equal.
+    """
+    found = np.arange(k, dtype=np.float64) if pos is None else np.asarray(pos, np.float64)
+    if found.shape != (k,) or not np.isfinite(found).all():
+        raise InputError(f"pos must hold {k} finite numbers, one per option.")
+    if np.ptp(found) == 0:
+        raise InputError("All positions in pos are equal, so the scale has no ends; give different ones.")
+    return found
+
+
+def table(name: str, values: ArrayLike, rows: int = 1, columns: int = 1) -> Floats:
+    """A matrix of finite numbers with at least so many rows and columns."""
+    found = np.asarray(values, np.float64)
+    if found.ndim != 2 or found.shape[0] < rows or found.shape[1] < columns:
+        raise InputError(f"{name} has shape {found.shape}; it needs at least {rows} rows and {columns} columns.")
+    if not np.isfinite(found).all():
+        raise InputError(f"{name} holds a number that is not finite; leave that row out first.")
+    return found
+
+
+Alias = Literal["sum", "max"]
+
+
+def responses(answers: pd.DataFrame, alias: Alias = "sum", normalisation: Normalisation = "none") -> pd.DataFrame:
+    """Answer distributions of a survey, one row per question and place on its scale.
+
+    Args:
+        answers: An answers table whose options carry a `value`; abstentions need none.
+        alias: How surface forms of one value join.
+        normalisation: What a log-probability is divided by: none, tokens, chars or bytes. `mass` never is.
+
+    Returns:
+        question_id, tags, `level` (0 for the lowest value), `value`, `slot` (where it was shown first), `p`, and
+        repeated for each level `mass` (of the scale's options) and `refusal` (share of the abstentions in all mass).
+
+    Raises:
+        InputError: An option that is no abstention has no value, or a question has fewer than two values.
+    """
+    starts = block_starts(answers)
+    require_shown(answers)
+    block = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(answers)))
+    refuses = (answers["role"] == "abstain").to_numpy()
+    value = answers["value"].to_numpy(np.float64)
+    if (bad := ~refuses & np.isnan(value)).any():
+        name = answers["question_id"].iloc[int(bad.argmax())]
+        raise InputError(f"Question {name!r} has an option without a value, so no place on a scale; give it one.")
+    raw = answers["logprob"].to_numpy(np.float64)
+    if "duplicate" in answers:  # a form with the tokens of an earlier one is that form
+        raw = np.where(answers["duplicate"].to_numpy(bool), -np.inf, raw)
+    frame = pd.DataFrame({"block": block, "value": value, "slot": answers["option"].to_numpy(), "raw": np.exp(raw)})
+    frame["weight"] = np.exp(_scores(answers, raw, normalisation, starts))
+    refused = frame[refuses].groupby("block")["raw"].sum().reindex(range(len(starts)), fill_value=0.0).to_numpy()
+    how = {"weight": alias, "raw": "sum", "slot": "first"}
+    if alias not in get_args(Alias):
+        raise unknown("alias rule", alias, list(get_args(Alias)))
+    levels = frame[~refuses].groupby(["block", "value"], as_index=False).agg(how)
+    sizes = levels.groupby("block")["value"].transform("size")
+    if (sizes < 2).any() or levels["block"].nunique() < len(starts):
+        raise InputError("A question has fewer than two places on its scale; give its options different values.")
+    levels["level"] = levels.groupby("block").cumcount()
+    levels["p"] = levels["weight"] / levels.groupby("block")["weight"].transform("sum")
+    levels["mass"] = levels.groupby("block")["raw"].transform("sum")
+    gone = refused[levels["block"]]
+    levels["refusal"] = gone / (gone + levels["mass"])
+    tags = answers.iloc[starts][["question_id", *tag_columns(answers)]].reset_index(drop=True)
+    kept = ["level", "value", "slot", "p", "mass", "refusal"]
+    return pd.concat([tags.iloc[levels["block"]].reset_index(drop=True), levels[kept]], axis=1)
+
+
+def averaged(table: pd.DataFrame, over: Sequence[str] = ("format", "labels", "direction", "answer")) -> pd.DataFrame:
+    """Distributions averaged over formats, as one question per item, persona and wording: order effects cancel.
+
+    Args:
+        table: Made by `responses`, with scales of one size per item.
+        over: Tags that are averaged out.
+    """
+    keys = [name for name in ("item", "persona", "wording") if name in table.columns]
+    gone = {*over, "question_id", "slot", "p", "mass", "refusal", *keys, "level"}
+    kept = {name: (name, "first") for name in table.columns if name not in gone}
+    numbers = {name: (name, "mean") for name in ("p", "mass", "refusal")}
+    found = table.groupby([*keys, "level"], sort=False).agg(**kept, **numbers).reset_index()
+    total = found.groupby(keys, sort=False)["p"].transform("sum")
+    if (abs(total - 1) > 1e-6).any():
+        raise InputError("Formats with scales of different size cannot be averaged; keep one scale.")
+    found.insert(0, "question_id", found[keys].astype(str).agg("/".join, axis=1))
+    return found.assign(slot=found["level"])
+
+
+def scores(table: pd.DataFrame) -> pd.DataFrame:
+    """What each answer says, one row per question.
+
+    Args:
+        table: Made by `responses`; tags `key` (+1, or -1 for an item whose statement names the low pole) and
+            `ordinal` (False for an item without order) are used if there.
+
+    Returns:
+        question_id, tags, `x_raw` (expected place between the ends, 0 to 1), `x` (the same, turned by the key),
+        `modal` (level; the first at ties), `tie`, `p_max`, `p_first` (probability of the slot shown first), `entropy`
+        (divided by log K), `n_levels`, `mass` and `refusal`.
+    """
+    grouped = table.groupby("question_id", sort=False)
+    weighted = table.assign(
+        expected=table["p"] * table["value"],
+        surprise=-table["p"] * np.log(table["p"].where(table["p"] > 0, 1.0)),
+        shown_first=table["p"].where(table["slot"] == grouped["slot"].transform("min"), 0.0),
+        best=table["p"] >= grouped["p"].transform("max") * (1 - 1e-12),
+    ).groupby("question_id", sort=False)
+    added = {"level", "value", "slot", "p"}
+    found = table[grouped.cumcount() == 0].drop(columns=list(added)).reset_index(drop=True)
+    low, high = grouped["value"].min().to_numpy(), grouped["value"].max().to_numpy()
+    x = (weighted["expected"].sum().to_numpy() - low) / (high - low)
+    if "ordinal" in found:
+        x = np.where(found["ordinal"].astype(bool), x, np.nan)
+    key = found["key"].to_numpy(np.float64) if "key" in found else np.ones(len(found))
+    if not np.isin(key, (-1, 1)).all():
+        raise InputError(f"A key must be 1 or -1, not {key[~np.isin(key, (-1, 1))][0]:g}.")
+    found["x_raw"], found["x"] = x, np.where(key > 0, x, 1 - x)
+    best = weighted["best"]
+    found["modal"], found["tie"] = (
+        best.apply(lambda b: int(b.to_numpy().argmax())).to_numpy(),
+        best.sum().to_numpy() > 1,
+    )
+    found["p_max"], found["p_first"] = grouped["p"].max().to_numpy(), weighted["shown_first"].sum().to_numpy()
+    found["n_levels"] = grouped.size().to_numpy()
+    found["entropy"] = weighted["surprise"].sum().to_numpy() / np.log(found["n_levels"])
+    return found
+
+
+def position_effects(p_first: ArrayLike, p_second: ArrayLike, eps: float | None = None) -> tuple[Floats, Floats]:
+    """Preference and position bias of a binary item read in both orders, in logits.
+
+    With p_first = P(first slot | X stands first) and p_second = P(first slot | X stands second): preference for X =
+    (logit p_first - logit p_second) / 2, bias to the first slot = their mean. Probabilities 0 and 1 give infinities
+    unless `eps` says how far to stay away from them.
+    """
+    from scipy.special import logit
+
+    one, two = (np.asarray(p, np.float64) for p in (p_first, p_second))
+    if not all(((p >= 0) & (p <= 1)).all() for p in (one, two)):
+        raise InputError("Probabilities of a slot must lie between 0 and 1.")
+    if eps is not None:
+        one, two = one.clip(eps, 1 - eps), two.clip(eps, 1 - eps)
+    with np.errstate(invalid="ignore"):
+        return (logit(one) - logit(two)) / 2, (logit(one) + logit(two)) / 2
+
+
+def agreement(p: ArrayLike, q: ArrayLike) -> dict[str, float]:
+    """How far two readings of the same items agree: share with the same first choice, and mean total variation."""
+    a, b, both = pair(p, q)
+    if not both.any():
+        return {"same_choice": np.nan, "tvd": np.nan, "n_used": 0, "n_dropped": len(both)}
+    a, b = np.nan_to_num(a[both]), np.nan_to_num(b[both])
+    same = a.argmax(axis=1) == b.argmax(axis=1)
+    counts = {"n_used": int(both.sum()), "n_dropped": int((~both).sum())}
+    return {"same_choice": float(same.mean()), "tvd": float(np.abs(a - b).sum(axis=1).mean() / 2), **counts}
+
+
+def leakage(refused: ArrayLike, p: ArrayLike, tau: float = 0.75) -> tuple[Bools, Floats]:
+    """Whether a refusal in words hides one confident option (MENAValues), and the entropy of each row over log K.
+
+    Args:
+        refused: Whether the text is a refusal, `[items]`.
+        p: Answer distributions read from the logits, `[items, options]`.
+        tau: Probability from which one option counts as confident (exclusive).
+    """
+    rows = distributions("p", p)
+    said_no = np.asarray(refused)
+    if said_no.shape != (len(rows),) or not np.isin(said_no, (0, 1)).all():
+        raise InputError(f"refused must hold {len(rows)} values that are true or false.")
+    known = ~np.isnan(rows)
+    spread = -np.nansum(np.where(rows > 0, rows * np.log(np.where(rows > 0, rows, 1.0)), 0.0), axis=1)
+    entropy = np.where(known.any(axis=1), spread / np.log(np.maximum(known.sum(axis=1), 2)), np.nan)
+    return said_no.astype(bool) & (settled(np.nan_to_num(rows).max(axis=1)) > tau), entropy
+
+
+def _scores(answers: pd.DataFrame, raw: Floats, normalisation: str, starts: np.ndarray) -> Floats:
+    """Scores less each question's best, `[rows]`."""
+    lengths = {name.removeprefix("n_"): name for name in LENGTHS}
+    if normalisation != "none" and normalisation not in lengths:
+        raise unknown("normalisation of a survey", normalisation, ["none", *lengths])
+    if np.isnan(raw).any() or (raw > 1e-6).any():
+        raise InputError("A log-probability is NaN or above 0; ask the question again.")
+    score = raw if normalisation == "none" else raw / answers[lengths[normalisation]].to_numpy(np.float64)
+    best = np.maximum.reduceat(score, starts)
+    if (best == -np.inf).any():
+        name = answers["question_id"].iloc[int(starts[int((best == -np.inf).argmax())])]
+        raise InputError(f"Question {name!r} cannot be read: every option has log-probability -inf; leave it out.")
+    return score - np.repeat(best, np.diff(starts, append=len(score)))

@@ -1,0 +1,3 @@
+"""Calibration of confidence."""
+
+from __future__ import annotations

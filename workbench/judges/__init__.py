@@ -1,0 +1,1 @@
+"""Whether a model can judge: one module a notebook, and what they share."""
