@@ -67,6 +67,12 @@ STYLE = {
 }
 
 
+def described(figure: Figure, alt: str) -> Figure:
+    """The figure with its alt text, which `run.figure` keeps: what it shows, for those who cannot see it."""
+    figure.set_label(alt)
+    return figure
+
+
 def intervals(
     table: pd.DataFrame,
     label: str | Sequence[str],

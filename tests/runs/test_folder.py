@@ -12,6 +12,7 @@ import pytest
 from matplotlib import pyplot
 
 from workbench.errors import InputError
+from workbench.figures import described
 from workbench.questions import Option, Origin, Question, Questions
 from workbench.runs.display import ShownFigure, ShownTable
 from workbench.runs.folder import RUN_FOLDER, CurrentRun, current_run, read_notes
@@ -69,7 +70,7 @@ def test_a_figure_is_kept_as_the_same_svg_every_time_and_closed(
     run: CurrentRun, shown: list[Any], tmp_path: Path
 ) -> None:
     run.figure("line", line([1, 2]), 'A line "up" <b>')
-    run.figure("again", line([1, 2]), 'A line "up" <b>')
+    run.figure("again", described(line([1, 2]), 'A line "up" <b>'))
     assert pyplot.get_fignums() == []
     first, second = ((tmp_path / f"figures/{n}.svg").read_bytes() for n in ("line", "again"))
     assert first == second

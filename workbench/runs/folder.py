@@ -78,16 +78,18 @@ class CurrentRun:
         """Says why runs of this notebook cannot be compared question by question; `compare` says it on."""
         self.note(**{NO_ITEMS: why})
 
-    def figure(self, name: str, figure: Any, alt: str) -> None:
+    def figure(self, name: str, figure: Any, alt: str = "") -> None:
         """Keeps a figure as `figures/<name>.svg` and `.png`, shows it, and closes it.
 
         Args:
             name: File name, as for `table`.
             figure: A matplotlib figure, or anything with a `.figure`; None where there is nothing to draw.
-            alt: What it shows, in words, for those who cannot see it.
+            alt: What it shows, in words, for those who cannot see it; by default the figure's own, set by
+                `figures.described`.
         """
         if figure is not None:
-            _show(keep_figure(self.folder, name, figure, alt))
+            figure = getattr(figure, "figure", figure)
+            _show(keep_figure(self.folder, name, figure, alt or figure.get_label()))
 
     def findings(self, claims: Iterable[Finding | None], caption: str = "Findings tested on this run") -> None:
         """Keeps and shows the table `what_holds`, one row a finding; None, a claim this run cannot test, is skipped."""
@@ -140,7 +142,6 @@ def keep_figure(folder: Path | None, name: str, figure: Any, alt: str) -> ShownF
     if not alt.strip():
         raise InputError(f"Figure {name!r} has no alt text; say in a sentence what it shows.")
     file = _file(folder, "figures", name, ".svg")
-    figure = getattr(figure, "figure", figure)
     shown = draw(figure, alt)
     pyplot.close(figure)
     if file:
