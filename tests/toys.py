@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import nbformat
@@ -34,3 +36,15 @@ def write_study(root: Path, notebooks: dict[str, list[str]], profiles: dict[str,
     (root / "studies").mkdir(exist_ok=True)
     content = {"notebooks": list(notebooks), "profiles": profiles or {"default": {}}}
     (root / "studies" / "toy.yaml").write_text(json.dumps(content))
+
+
+def lease_elsewhere(place: Path, key: str = "k", age: float = 0.0, pid: int = 7) -> Path:
+    """The lease of a process on another machine whose last beat was so many seconds ago."""
+    from workbench.runs import place as module
+
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f".lease-{key}"
+    lines = ["filelock/2", f"pid={pid}", "host=elsewhere", "mode=lease", "token=theirs"]
+    path.write_text("\n".join([*lines, f"duration={module.LEASE_SECONDS}", "start=1", ""]))
+    os.utime(path, (time.time() - age,) * 2)
+    return path

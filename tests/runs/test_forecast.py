@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import json
-import os
-import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from toys import lease_elsewhere
 
 from workbench.runs import Run, plan
 from workbench.runs.forecast import forecast
@@ -42,7 +40,5 @@ def test_answers_of_the_same_parameters_are_in_the_store(quick: Execute, toy_fol
 
 def test_a_run_under_way_is_seen(toy_folder: Path) -> None:
     planned = plan("toy", given={"n": 1})[0]
-    lease = OUTPUTS / f"toy/fine/.lease-{planned.key}"
-    lease.parent.mkdir(parents=True)
-    lease.write_text(json.dumps({"host": platform.node(), "pid": os.getpid(), "started": time.time()}))
+    lease_elsewhere(OUTPUTS / "toy/fine", planned.key)
     assert told(1).startswith("running; ")

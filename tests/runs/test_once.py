@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -15,27 +13,25 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from toys import write_notebook, write_study
+from toys import lease_elsewhere, write_notebook, write_study
 
 from workbench.errors import InputError
-from workbench.runs import Run, execute, leases, load_run, plan
+from workbench.runs import Run, execute, load_run, plan
 from workbench.runs import execution as execution_module
-from workbench.runs.leases import held, read_lease, sweep
 from workbench.runs.listing import find_run
+from workbench.runs.place import held, sweep
 
 Execute = Callable[..., Run]
 DEAD = 2**22 - 3  # no process has this id here
 
 
-def lease_file(place: Path, key: str, pid: int, host: str | None = None, age: float = 0) -> Path:
+def lease_file(place: Path, key: str, pid: int) -> Path:
+    """A lease of a process on this machine."""
     place.mkdir(parents=True, exist_ok=True)
-    path = place / f".lease-{key}"
-    machine = f"{host} at another start" if host else leases._machine()
-    birth = leases._birth(pid) if age < 60 else "another process had this number"
-    content = {"host": host or platform.node(), "pid": pid, "started": time.time() - age}
-    path.write_text(json.dumps(content | {"token": f"{pid}-{age}", "machine": machine, "birth": birth or "once"}))
-    os.utime(path, (time.time() - age,) * 2)
-    return path
+    with held(place, key) as hold:
+        text = hold.path.read_text()
+    hold.path.write_text(re.sub(r"pid=\d+", f"pid={pid}", text))
+    return hold.path
 
 
 def test_a_run_that_went_well_is_not_repeated_unless_asked(quick: Execute) -> None:
@@ -103,7 +99,7 @@ def test_started_twice_at_once_it_runs_once(quick: Execute, monkeypatch: pytest.
         thread.join()
     assert len(calls) == 1 and len({run.run_id for run in runs}) == 1
     assert sorted(run.reused for run in runs) == [False, True, True]
-    assert [lease.pid for lease in waited] == [os.getpid()] * 2
+    assert [who.pid for who in waited] == [os.getpid()] * 2
     assert list(Path("outputs/toy/fine").glob(".*")) == []
 
 
@@ -121,39 +117,21 @@ def test_two_processes_run_it_once_and_the_second_says_so(tmp_path: Path) -> Non
     assert sum("is running it; waiting for that" in text and "ok already in" in text for text in said) == 1
 
 
-def test_a_live_lease_is_waited_for_and_an_abandoned_one_taken_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "WATCH", 0.2)
-    for pid, host, age in ((DEAD, None, 0), (os.getpid(), None, 99), (1, "elsewhere", 99)):
-        lease_file(tmp_path, "k", pid, host, age)
-        with held(tmp_path, "k") as hold:
-            assert hold.waited == (host is not None) and hold.ours
-            assert (lease := read_lease(tmp_path / ".lease-k")) and lease.pid == os.getpid()
-    path = lease_file(tmp_path, "k", 1, "elsewhere")
-    threading.Timer(0.4, path.unlink).start()
-    seen = []
+def test_a_live_lease_is_waited_for(tmp_path: Path) -> None:
+    path, seen = lease_elsewhere(tmp_path, pid=1), []
+    threading.Timer(0.8, path.unlink).start()
     with held(tmp_path, "k", seen.append) as hold:
-        assert hold.waited and (seen[0].host, seen[0].pid) == ("elsewhere", 1)
+        assert hold.waited and hold.ours and [(who.host, who.pid) for who in seen] == [("elsewhere", 1)]
     assert not path.exists()
-
-
-def test_a_lease_beats_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "BEAT", 0.05)
-    with held(tmp_path, "k"):
-        path = tmp_path / ".lease-k"
-        os.utime(path, (1, 1))
-        time.sleep(0.3)
-        assert path.stat().st_mtime > 1
 
 
 def test_what_dead_processes_left_is_swept_and_the_rest_stays(quick: Execute) -> None:
     place = Path("outputs/toy/fine")
     lease_file(place, "dead", DEAD)
-    lease_file(place, "live", 1, "elsewhere")
+    lease_elsewhere(place, "live")
     for name in ("a-dead", "b-live", "c-none"):
         (place / f".staging-{name}").mkdir()
-    assert {path.name for path in sweep(place, remove=False)} == {".lease-dead", ".staging-a-dead", ".staging-c-none"}
+    assert {path.name for path in sweep(place, remove=False)} == {".staging-a-dead", ".staging-c-none"}
     quick()
     assert {path.name for path in place.glob(".*")} == {".lease-live", ".staging-b-live"}
 

@@ -25,7 +25,7 @@ def report(
     """Write a run's report again."""
     from workbench.reports import write_report
     from workbench.runs.listing import find_run
-    from workbench.runs.staging import writing
+    from workbench.runs.place import writing
 
     folder = find_run(run, home_of(outputs)).folder
     assert folder is not None
@@ -45,7 +45,7 @@ def compare(
     """Compare runs of one notebook, paired by question, and keep that as a report."""
     from workbench.reports import compare as compare_runs
     from workbench.reports import keep_comparison
-    from workbench.runs.staging import writing
+    from workbench.runs.place import writing
 
     home = home_of(outputs)
     comparison = compare_runs(runs[0], *runs[1:], outputs=home)
@@ -59,7 +59,7 @@ def compare(
 def gallery(outputs: Outputs = None) -> None:
     """Write the gallery of all runs again."""
     from workbench.reports import write_gallery
-    from workbench.runs.staging import writing
+    from workbench.runs.place import writing
 
     with writing(home := home_of(outputs)):
         print(write_gallery(home))

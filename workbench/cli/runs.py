@@ -22,7 +22,7 @@ from workbench.errors import InputError
 if TYPE_CHECKING:
     from workbench.runs import PlannedRun, Run
     from workbench.runs.cluster import Ended
-    from workbench.runs.leases import Lease
+    from workbench.runs.place import Holder
 
 StudyName = Annotated[str, typer.Argument(help="A study, a study file of your own, or 'all'.", metavar="STUDY")]
 Profile = Annotated[str, typer.Option("--profile", help="The study's parameter set.")]
@@ -166,7 +166,7 @@ def clean(
     """List runs that newer ones replace, and what killed processes left; remove them with --yes."""
     from workbench.reports import write_gallery
     from workbench.runs.cleaning import removable, remove
-    from workbench.runs.staging import writing
+    from workbench.runs.place import writing
 
     home = home_of(outputs)
     found = removable(home)
@@ -188,9 +188,9 @@ def _here(
 ) -> Iterator[tuple[PlannedRun, Run]]:
     """Runs cells one after the other on this machine, until one is stopped by hand."""
     from workbench.runs import execute
+    from workbench.runs.place import staging_of
     from workbench.runs.progress import inside_cell
     from workbench.runs.resident import Kernel
-    from workbench.runs.staging import staging_of
 
     where = outputs_of(outputs)
     with Kernel(stays=not fresh) as kernel:
@@ -292,8 +292,8 @@ def _told(name: str, done: Run | InputError) -> str:
 
 
 def _waiting(name: str) -> Any:
-    def told(lease: Lease) -> None:
-        print(f"{name}: process {lease.pid} on {lease.host} is running it; waiting for that.", flush=True)
+    def told(holder: Holder) -> None:
+        print(f"{name}: process {holder.pid} on {holder.host} is running it; waiting for that.", flush=True)
 
     return told
 

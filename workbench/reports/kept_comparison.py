@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from workbench.reports.comparing import Comparison
 from workbench.runs.folder import keep_figure, keep_headline, keep_table, read_notes
 from workbench.runs.listing import COMPARISONS
+from workbench.runs.place import NOTEBOOK, make_staging, place_of
 from workbench.runs.provenance import host, source_of
 from workbench.runs.record import EXPLAINED, Run
-from workbench.runs.staging import NOTEBOOK, make_staging, place_of
 
 if TYPE_CHECKING:
     from workbench.runs.display import ShownFigure, ShownTable

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.errors import InputError
-from workbench.runs.leases import sweep
 from workbench.runs.listing import run_folders
+from workbench.runs.place import sweep
 from workbench.runs.record import Run, load_run
 
 

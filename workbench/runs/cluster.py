@@ -19,10 +19,9 @@ from workbench.files import digests, sha256_of, written_whole
 from workbench.runs import provenance, remote
 from workbench.runs.execution import execute, publish
 from workbench.runs.keys import code_digest
-from workbench.runs.leases import held
 from workbench.runs.listing import finished
+from workbench.runs.place import NOTEBOOK, held, make_staging, place_of, writing
 from workbench.runs.record import Failure, Run, Status
-from workbench.runs.staging import NOTEBOOK, make_staging, place_of, writing
 from workbench.runs.studies import PlannedRun, root, run_id_of
 
 MARK = ".workbench-outputs"

@@ -15,23 +15,26 @@ from workbench.errors import InputError
 from workbench.files import INSIDE_CELL, NOTES, RUN_FOLDER, digests, sha256_of, written_whole
 from workbench.runs import remote
 from workbench.runs.folder import read_notes
-from workbench.runs.leases import Hold, OnWait, held, sweep
 from workbench.runs.listing import finished, newest
 from workbench.runs.outcome import Vitals, cells_in, counts_in, exit_reason, failure_in, seeds_in
-from workbench.runs.provenance import changes_of, host, kernel_version, source_of
-from workbench.runs.record import Failure, Run, Status
-from workbench.runs.staging import (
+from workbench.runs.place import (
     BALLAST,
     LOG,
     NOTEBOOK,
     PATCH,
     PROGRESS,
+    Hold,
     OnCell,
+    OnWait,
+    held,
     make_staging,
     place_of,
+    sweep,
     write_progress,
     writing,
 )
+from workbench.runs.provenance import changes_of, host, kernel_version, source_of
+from workbench.runs.record import Failure, Run, Status
 from workbench.runs.studies import PlannedRun
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ def execute(
     timeout: float | None = None,
     on_cell: OnCell = lambda done, total: None,
     again: bool = False,
-    on_wait: OnWait = lambda lease: None,
+    on_wait: OnWait = lambda holder: None,
     kernel: Kernel | None = None,
     gallery: bool = True,
 ) -> Run:

@@ -8,8 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench.runs.leases import LEASE, read_lease
 from workbench.runs.listing import finished, newest_first
+from workbench.runs.place import holder
 from workbench.runs.record import Run
 from workbench.runs.studies import PlannedRun
 
@@ -59,8 +59,7 @@ def forecast(planned: PlannedRun, outputs: Path, runs: Callable[[Path], list[Run
     place = outputs / planned.study / planned.notebook
     if (run := finished(place, planned.key)) is not None:
         return Forecast("done", run.run_id)
-    lease = read_lease(place / f"{LEASE}{planned.key}")
-    state: Literal["running", "to run"] = "running" if lease and lease.look() == "works" else "to run"
+    state: Literal["running", "to run"] = "running" if holder(place, planned.key) else "to run"
     values = planned.parameters_given | planned.parameters_default
     same_model = None
     for earlier in runs(place):

@@ -20,8 +20,8 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 
 from workbench.files import written_whole
 from workbench.runs.outcome import Vitals
+from workbench.runs.place import BALLAST, OnCell
 from workbench.runs.resident import Kernel, Loan
-from workbench.runs.staging import BALLAST, OnCell
 from workbench.runs.tidying import tidy
 
 logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters its own reader cannot parse

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from workbench.errors import InputError
-from workbench.runs.leases import STAGING
+from workbench.runs.place import STAGING
 from workbench.runs.record import Run, load_run
 
 COMPARISONS = "comparisons"

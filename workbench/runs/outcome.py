@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.runs.parameters import open_notebook
+from workbench.runs.place import LOG, NOTEBOOK
 from workbench.runs.record import EXPLAINED, Cell, Counts, Failure, Status
-from workbench.runs.staging import LOG, NOTEBOOK
 
 TRACEBACK_LINES = 50
 TRACEBACK_LETTERS = 20_000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.files import INSIDE_CELL
-from workbench.runs.leases import LEASE, STAGING, Lease, read_lease
-from workbench.runs.staging import read_progress
+from workbench.runs.place import BALLAST, STAGING, holder, read_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +38,21 @@ class UnderWay:
 
 def under_way(folders: Sequence[Path]) -> Iterator[UnderWay]:
     """What can be told of staging folders; one whose run is published meanwhile is left out."""
-    leases = [read_lease(staging.parent / f"{LEASE}{staging.name.rpartition('-')[2]}") for staging in folders]
-    for staging, lease in zip(folders, leases):  # all were read before, so silent ones are watched at the same time
-        try:
-            told = _told(staging, lease)
-        except FileNotFoundError:
-            continue
-        yield told
+    for staging in folders:
+        with suppress(FileNotFoundError):
+            yield _told(staging)
 
 
-def _told(staging: Path, lease: Lease | None) -> UnderWay:
+def _told(staging: Path) -> UnderWay:
     run_id = staging.name.removeprefix(STAGING)
     done, total = read_progress(staging)
-    live = lease is not None and lease.live
-    touched = staging.stat().st_mtime
-    who = f"process {lease.pid} on {lease.host}" if lease and live else ""
+    at_work = holder(staging.parent, run_id.rpartition("-")[2])
+    begun = (staging / BALLAST if (staging / BALLAST).exists() else staging).stat().st_mtime
+    who = f"process {at_work.pid} on {at_work.host}" if at_work else ""
+    if at_work and at_work.silent:
+        who += f", which has shown no sign of life for {at_work.silence:.0f} s"
     name = f"{staging.parent.parent.name}/{staging.parent.name}/{run_id}"
-    started = lease.started if lease and live else touched
-    return UnderWay(name, done, total, time.time() - started, who, inside_cell(staging))
+    return UnderWay(name, done, total, time.time() - begun, who, inside_cell(staging))
 
 
 def inside_cell(staging: Path) -> str:
