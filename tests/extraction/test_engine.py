@@ -16,7 +16,7 @@ from test_rows import random_requests, reference
 
 import workbench as wb
 from workbench.errors import InputError
-from workbench.extraction import engine, packed, tree, trie
+from workbench.extraction import engine, packed, trie
 from workbench.extraction.tokens import Request
 from workbench.models import proof
 
@@ -215,7 +215,7 @@ def test_a_step_that_gives_wrong_numbers_is_noticed_and_left(monkeypatch):
     choice = engine.choose(model())
     assert choice.step == "tree"
     assert "trie: differs by" in choice.passed_over
-    monkeypatch.setattr(tree.tries, "ancestors", blind)
+    monkeypatch.setattr(trie, "ancestors", blind)
     assert engine.choose(model(seed=1)).step == "rows"
 
 

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from workbench.extraction import rows
+from workbench.extraction import engine
 from workbench.extraction.tokens import Request
 
 pytestmark = pytest.mark.model
@@ -40,7 +40,7 @@ def reference(network, requests) -> np.ndarray:
 
 def scored(network, requests, batch_tokens=256) -> np.ndarray:
     values = np.full(len(requests), np.nan)
-    for _, indices, batch in rows.score(network, requests, batch_tokens):
+    for _, indices, batch in engine.score_rows(network, requests, batch_tokens):
         values[indices] = [terms.sum() for terms in batch]
     return values
 

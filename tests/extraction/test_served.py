@@ -18,7 +18,7 @@ import workbench as wb
 from workbench import bounds as bounds_
 from workbench import training
 from workbench.errors import InputError
-from workbench.extraction import served
+from workbench.extraction import replies
 from workbench.extraction.store import store_of
 from workbench.extraction.tokens import Request
 from workbench.hallucination import steering
@@ -81,7 +81,7 @@ def test_labels_of_one_token_are_asked_by_id_and_longer_options_by_their_prompt(
 
 def test_more_labels_than_a_server_gives_at_once_are_asked_in_parts():
     many = [Request((1, 2), (token,)) for token in range(10, 55)]
-    reads = served.plan(many, exact=True)
+    reads = replies.plan(many, exact=True)
     assert [len(read.labels) for read in reads] == [20, 20, 5]
     assert sorted(i for read in reads for places in read.labels.values() for i, _ in places) == list(range(45))
 

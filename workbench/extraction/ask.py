@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,17 +14,15 @@ import pandas as pd
 
 from workbench.answers import FLAGS, LENGTHS, RESERVED
 from workbench.errors import InputError
-from workbench.extraction import contract, engine, progress, served
-from workbench.extraction import trie as tries
-from workbench.extraction.store import AnswerStore, Reading, bound_key, request_key, store_of, text_keys
-from workbench.extraction.tokens import Encoder, Request, Truncate
+from workbench.extraction import progress
+from workbench.extraction.backend import Backend, Number, TokenBackend
+from workbench.extraction.engine import Local
+from workbench.extraction.served import Completions, ExactCompletions
+from workbench.extraction.store import AnswerStore, Reading, bound_key, store_of
+from workbench.extraction.tokens import Truncate
 from workbench.files import RUN_FOLDER, note_down
 from workbench.models import Model
-from workbench.models.server import Server
 from workbench.questions import Question, Tag
-
-ROUNDED = 1e-3
-"""Nats above 0 to which rounding may lift the log-probability of a token that is all but certain."""
 
 
 def ask(
@@ -81,13 +79,40 @@ def ask(
         try:
             readings = session.read(everything)
         finally:
+            session.counts |= session.backend.facts()
             _noted(session.counts)
-    table = _table(asked, readings, np.array([session.known.get(reading.key, np.nan) for reading in readings]))
-    if model.server is not None and not model.server.address.exact:
-        high = [session.highest.get(reading.key, np.nan) for reading in readings[: len(table)]]
-        table = table.assign(**_bounds(table["logprob"], high))
+    numbers = [session.known[reading.key] for reading in readings]
+    table = _table(asked, readings, np.array([number.logprob for number in numbers]))
+    if session.backend.bounded:
+        table = table.assign(**_bounds(table["logprob"], [number.high for number in numbers[: len(table)]]))
     table.attrs.update(session.counts)
     return table
+
+
+def backend_of(model: Model) -> Backend:
+    """What reads a model, made anew for each call."""
+    if model.server is None:
+        return Local(model)
+    return (ExactCompletions if model.server.address.exact else Completions)(model, Local)
+
+
+def tokens_of(model: Model, what: str) -> TokenBackend:
+    """What reads a model token by token.
+
+    Args:
+        model: The model.
+        what: What is to be read, for the message, as "Generated text".
+
+    Raises:
+        InputError: If it gives numbers of whole answers only.
+    """
+    backend = backend_of(model)
+    if not isinstance(backend, TokenBackend):
+        raise InputError(
+            f"{what} cannot be read from {model.name!r}, which shows its most probable tokens only; use a vLLM server "
+            "(vllm://...) or a model on this machine."
+        )
+    return backend
 
 
 def _noted(counts: dict[str, str | int | float]) -> None:
@@ -157,124 +182,66 @@ class _Session:
     """One call of `ask`: what is known already, what has to be encoded, what has to be computed."""
 
     def __init__(self, model: Model, store: AnswerStore | None, truncate: Truncate, show_progress: bool) -> None:
-        self.model = model
+        self.backend = backend_of(model)
         self.store = store
         self.truncate: Truncate = truncate
         self.show_progress = show_progress
-        self.known: dict[bytes, float] = {}
-        self.highest: dict[bytes, float] = {}
+        self.known: dict[bytes, Number] = {}
         self.counts: dict[str, str | int | float] = {"requests_computed": 0, "tokens_computed": 0}
-        self.tier = engine.tier(model)
 
     def read(self, questions: Sequence[Question]) -> list[Reading]:
-        """One reading per option of every question; afterwards `known` or `highest` has a number for each."""
-        texts = [text_keys(self.model.fingerprint, self.tier, self.truncate, q) for q in questions]
+        """One reading per option of every question; afterwards `known` has a number for each."""
+        texts = [self.backend.keys(question, self.truncate) for question in questions]
         flat = list(dict.fromkeys(key for keys in texts for key in keys))
         readings = self.store.get_readings(flat) if self.store is not None else {}
-        if self.store is not None:
-            self._look_up(list({reading.key for reading in readings.values()}))
+        self._look_up({reading.key for reading in readings.values()})
         new = [
             (question, keys)
             for question, keys in zip(questions, texts)
-            if any(key not in readings or self._lacks(readings[key].key) for key in keys)
+            if any(key not in readings or readings[key].key not in self.known for key in keys)
         ]
         if new:
-            readings |= self._encode_and_compute(new)
+            readings |= self._prepare_and_compute(new)
         result = [readings[key] for keys in texts for key in keys]
         self.counts["requests_stored"] = len({r.key for r in result}) - int(self.counts["requests_computed"])
         return result
 
-    def _encode_and_compute(self, new: Sequence[tuple[Question, list[bytes]]]) -> dict[bytes, Reading]:
-        """Encode these questions, compute the numbers that are missing, and keep both."""
-        encoder = Encoder(self.model.tokenizer, self.model.context_length, self.truncate)
-        readings: dict[bytes, Reading] = {}
-        requests: dict[bytes, tuple[Request, str]] = {}
-        for question, keys in new:
-            for text_key, request in zip(keys, encoder.encode(question)):
-                key = request_key(self.model.fingerprint, self.tier, request)
-                requests.setdefault(key, (request, question.id))
-                readings[text_key] = Reading(key, len(request.continuation), request.boundary_merged, request.truncated)
+    def _prepare_and_compute(self, new: Sequence[tuple[Question, list[bytes]]]) -> dict[bytes, Reading]:
+        """Prepare these questions, compute the numbers that are missing, and keep both as they come."""
+        job = self.backend.prepare([question for question, _ in new], self.truncate)
+        readings = {key: made for (_, keys), options in zip(new, job.options) for key, made in zip(keys, options)}
+        wanted = dict.fromkeys(made.key for options in job.options for made in options)
+        self._look_up(wanted)
         if self.store is not None:
-            self._look_up(list(requests))
             self.store.put_readings(readings)
-        missing = {key: made for key, made in requests.items() if self._lacks(key)}
-        if missing and self.model.server is None:
-            self._compute(missing)
-        elif missing:
-            self._ask_server(missing)
+        if missing := [key for key in wanted if key not in self.known]:
+            total, found = job.run(missing)
+            with progress.bar(total, self.backend.label, self.show_progress) as advance:
+                for tokens, numbers in found:
+                    self._keep(numbers)
+                    advance(tokens)
+                    for name, more in (("requests_computed", len(numbers)), ("tokens_computed", tokens)):
+                        self.counts[name] = int(self.counts[name]) + more
         return readings
 
-    def _lacks(self, key: bytes) -> bool:
-        return key not in self.known and key not in self.highest
-
-    def _look_up(self, keys: list[bytes]) -> None:
-        """Take what the store has of these requests: their numbers, or the most they can be."""
-        assert self.store is not None
-        self.known |= self.store.get(keys)
-        if self.model.server is not None and not self.model.server.address.exact:
+    def _look_up(self, keys: Iterable[bytes]) -> None:
+        """Take what the store has of these numbers, or the most they can be."""
+        if self.store is None:
+            return
+        keys = list(keys)
+        self.known |= {key: Number(value) for key, value in self.store.get(keys).items()}
+        if self.backend.bounded:
             by_bound = {bound_key(key): key for key in keys if key not in self.known}
-            self.highest |= {by_bound[bound]: high for bound, high in self.store.get(list(by_bound)).items()}
+            bounds = self.store.get(list(by_bound))
+            self.known |= {by_bound[bound]: Number(np.nan, high) for bound, high in bounds.items()}
 
-    def _compute(self, missing: dict[bytes, tuple[Request, str]]) -> None:
-        """Compute these requests, keeping each pack as it is done."""
-        keys = list(missing)
-        requests = [request for request, _ in missing.values()]
-        names = [name for _, name in missing.values()]
-        asked = [f"Question {name!r}" for name in names]
-        engine.check_vocabulary(self.model, [each.context + each.continuation for each in requests], asked)
-        choice = engine.choose(self.model)
-        self.counts |= {"engine_step": choice.step, "engine_gap_nats": choice.gap}
-        self.counts["engine_passed_over"] = choice.passed_over
-        if choice.half_gap is not None:
-            self.counts["engine_half_precision_gap_nats"] = choice.half_gap
-        trie = tries.build(requests)
-        total = engine.work(self.model, requests, trie)
-        with progress.bar(total, "reading answers", self.show_progress) as advance:
-            for tokens, indices, terms in engine.score(self.model, requests, trie=trie):
-                for i, part in zip(indices, terms):
-                    _check_possible(part, names[i])
-                values = [float(np.minimum(part, 0.0).sum()) for part in terms]
-                pack = {keys[i]: value for i, value in zip(indices, values)}
-                self.known |= pack
-                if self.store is not None:
-                    self.model.check_unchanged()  # also what was changed while it computed
-                    self.store.put(pack)
-                advance(tokens)
-                self._count(len(pack), tokens)
-
-    def _ask_server(self, missing: dict[bytes, tuple[Request, str]]) -> None:
-        """Have a server score these requests, keeping each answer as it comes."""
-        keys, server = list(missing), self.model.server
-        assert server is not None
-        requests, names = [request for request, _ in missing.values()], [name for _, name in missing.values()]
-        before = server.spent()
-        found = contract.check(self.model)
-        self.counts |= {"engine_step": "server", "engine_gap_nats": found.gap, "engine_passed_over": ""}
-        self.counts["engine_contract"] = str(found)
-        reads = served.plan(requests, server.address.exact)
-        total = sum(len(read.prompt) for read in reads)
-        with self._paid(server, before), progress.bar(total, "asking the server", self.show_progress) as advance:
-            for reply in served.read(self.model, requests, names, reads):
-                exact = {keys[i]: float(terms.sum()) for i, terms in reply.terms.items() if i not in reply.high}
-                highest = {keys[i]: high for i, high in reply.high.items()}
-                self.known |= exact
-                self.highest |= highest
-                if self.store is not None and reply.terms:
-                    self.store.put(exact | {bound_key(key): high for key, high in highest.items()})
-                advance(reply.tokens)
-                self._count(len(reply.terms), reply.tokens)
-
-    @contextmanager
-    def _paid(self, server: Server, before: dict[str, float]) -> Iterator[None]:
-        """Counts what a server was sent meanwhile, whether or not it answers to the end."""
-        try:
-            yield
-        finally:
-            self.counts |= {f"server_{name}": value - before[name] for name, value in server.spent().items()}
-
-    def _count(self, requests: int, tokens: int) -> None:
-        for name, more in (("requests_computed", requests), ("tokens_computed", tokens)):
-            self.counts[name] = int(self.counts[name]) + more
+    def _keep(self, numbers: Mapping[bytes, Number]) -> None:
+        """Take these numbers, and put them or their bounds into the store."""
+        self.known |= numbers
+        if self.store is not None and numbers:
+            self.backend.check_unchanged()
+            exact = {key: each.logprob for key, each in numbers.items() if not np.isnan(each.logprob)}
+            self.store.put(exact | {bound_key(k): each.high for k, each in numbers.items() if k not in exact})
 
 
 def _bounds(logprob: pd.Series, high: Sequence[float]) -> dict[str, np.ndarray]:
@@ -282,15 +249,6 @@ def _bounds(logprob: pd.Series, high: Sequence[float]) -> dict[str, np.ndarray]:
     bounded = logprob.isna().to_numpy()
     low = np.where(bounded, -np.inf, logprob)
     return {"logprob_low": low, "logprob_high": np.where(bounded, high, logprob), "bounded": bounded}
-
-
-def _check_possible(terms: np.ndarray, name: str) -> None:
-    """Refuse what cannot be log-probabilities of tokens, as a server's are."""
-    if not (np.isfinite(terms) & (terms <= ROUNDED)).all():
-        raise InputError(
-            f"The network gives a log-likelihood of {terms.sum()} on question {name!r}; its weights or its dtype "
-            "are at fault (try dtype='float32')."
-        )
 
 
 def _table(questions: Sequence[Question], readings: Sequence[Reading], values: np.ndarray) -> pd.DataFrame:

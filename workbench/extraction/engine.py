@@ -6,9 +6,10 @@ row), `rows` (length-sorted rows) and `alone` (one unpadded row at a time, which
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
@@ -17,8 +18,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from workbench.errors import InputError
-from workbench.extraction import contract, packed, rows, served, tree
+from workbench.extraction import packed
 from workbench.extraction import trie as tries
+from workbench.extraction.backend import Ids, Number, TokenReader
 from workbench.extraction.tokens import Batch, Request, Unsupported
 from workbench.models import Model, proof, state
 from workbench.models.model import positions_before
@@ -37,6 +39,8 @@ BUDGET = {"cpu": 1024, "mps": 4096}
 ACCELERATOR_BUDGET = 16384
 SHARE = 0.25
 """Of an accelerator's free memory that a forward may take."""
+ROUNDED = 1e-3
+"""Nats above 0 to which rounding may lift the log-probability of a token that is all but certain."""
 PROBE_BUDGET = 64
 """Tokens in a forward while probing: less than the probes have, so that they cross from one pack to the next."""
 
@@ -90,8 +94,6 @@ def tier(model: Model) -> str:
     In float32 every device and step gives the same to 1e-4 nat. In half precision they differ by tenths, and so may
     two versions of torch or transformers, from which, with the fingerprint, the step follows.
     """
-    if model.server is not None:
-        return served.VERSION
     parts = [VERSION]
     if model.dtype in HALF:
         parts.append("on " + model.device.partition(":")[0])
@@ -109,13 +111,11 @@ def tier(model: Model) -> str:
 
 def work(model: Model, requests: Sequence[Request], trie: tries.Trie) -> int:
     """Tokens to compute for these requests, as `score` counts them."""
-    if model.server is not None:
-        return sum(len(read.prompt) for read in served.plan(requests, model.server.address.exact))
     step = choose(model).step
     if step == "trie":
         return len(trie.tokens)
     if step == "tree":
-        return sum(len(tries.build([requests[i] for i in some]).tokens) for some in tree.by_context(requests).values())
+        return sum(len(tries.build([requests[i] for i in some]).tokens) for some in by_context(requests).values())
     return sum(map(len, {request.context + request.continuation[:-1] for request in requests}))
 
 
@@ -138,10 +138,6 @@ def score(
     Raises:
         InputError: If the device has not the memory for a few tokens.
     """
-    if model.server is not None:
-        contract.check(model)
-        yield from served.score(model, requests)
-        return
     import torch
 
     step = choose(model).step
@@ -170,15 +166,13 @@ def check_vocabulary(model: Model, texts: Sequence[Sequence[int]], names: Sequen
     """Refuse ids the network has no embedding for.
 
     Args:
-        model: Whose network; what lies behind a server is not known.
+        model: Whose network.
         texts: Token ids of each text.
         names: What each is called in messages.
 
     Raises:
         InputError: If there is one.
     """
-    if model.server is not None:
-        return
     size = len(model.network.get_input_embeddings().weight)
     for ids, name in zip(texts, names):
         if max(ids) >= size:
@@ -186,6 +180,72 @@ def check_vocabulary(model: Model, texts: Sequence[Sequence[int]], names: Sequen
                 f"{name} has a token the network of {model.name!r} does not know (it knows {size} tokens); its "
                 "tokenizer belongs to another model."
             )
+
+
+class Local(TokenReader):
+    """The engine on this machine, as a backend."""
+
+    label, bounded = "reading answers", False
+
+    def __init__(self, model: Model) -> None:
+        """Take a model on this machine; nothing is loaded yet."""
+        super().__init__(model, tier(model))
+        self._choice: Choice | None = None
+
+    def numbers(
+        self, requests: Sequence[Request], names: Sequence[str]
+    ) -> tuple[int, Iterator[tuple[int, dict[int, Number]]]]:
+        """See `TokenReader`."""
+        self.check_vocabulary(
+            [each.context + each.continuation for each in requests], [f"Question {n!r}" for n in names]
+        )
+        self._choice = choose(self.model)
+        total, batches = self.score(requests)
+        return total, ((tokens, _summed(indices, terms, names)) for tokens, indices, terms in batches)
+
+    def check_unchanged(self) -> None:
+        """See `Backend`."""
+        self.model.check_unchanged()
+
+    def facts(self) -> dict[str, str | int | float]:
+        """See `Backend`."""
+        if (choice := self._choice) is None:
+            return {}
+        half = {} if choice.half_gap is None else {"engine_half_precision_gap_nats": choice.half_gap}
+        return {
+            "engine_step": choice.step,
+            "engine_gap_nats": choice.gap,
+            "engine_passed_over": choice.passed_over,
+        } | half
+
+    def check_vocabulary(self, texts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+        """See `TokenBackend`."""
+        check_vocabulary(self.model, texts, names)
+
+    def score(self, requests: Sequence[Request]) -> tuple[int, Iterator[Batch]]:
+        """See `TokenBackend`."""
+        trie = tries.build(requests)
+        return work(self.model, requests, trie), score(self.model, requests, trie=trie)
+
+    def sample(self, contexts: Sequence[Ids], settings: Mapping[str, Any], seed: int) -> list[tuple[list[int], bool]]:
+        """See `TokenBackend`."""
+        if positions_before(self.model.network):
+            raise InputError(
+                f"{self.model.name!r} counts positions from its padding id on, which transformers does not do when it "
+                "generates; use a model of another family to generate text."
+            )
+        return _sampled(self.model, contexts, settings, seed)
+
+
+def _summed(indices: Sequence[int], terms: Sequence[np.ndarray], names: Sequence[str]) -> dict[int, Number]:
+    """The log-likelihoods of some requests, refused where their terms cannot be log-probabilities of tokens."""
+    for i, part in zip(indices, terms):
+        if not (np.isfinite(part) & (part <= ROUNDED)).all():
+            raise InputError(
+                f"The network gives a log-likelihood of {part.sum()} on question {names[i]!r}; its weights or its "
+                "dtype are at fault (try dtype='float32')."
+            )
+    return {i: Number(float(np.minimum(part, 0.0).sum())) for i, part in zip(indices, terms)}
 
 
 def token_budget(model: Model) -> int:
@@ -210,9 +270,9 @@ def _by(
     if step == "trie":
         yield from _by_trie(network, requests, budget, trie or tries.build(requests))
     elif step == "tree":
-        yield from tree.score(network, requests)
+        yield from score_trees(network, requests)
     else:
-        yield from rows.score(network, requests, budget if step == "rows" else 1)
+        yield from score_rows(network, requests, budget if step == "rows" else 1)
 
 
 def _by_trie(network: Any, requests: Sequence[Request], budget: int, trie: tries.Trie) -> Iterator[Batch]:
@@ -288,3 +348,210 @@ def _half_gap(network: Any, found: np.ndarray, probes: list[proof.Probe]) -> flo
             return float(np.abs(proof.plain(network, probes) - found).max())
     except (*proof.FAILURES, InputError):
         return float("nan")
+
+
+def score_trees(network: Any, requests: Sequence[Request]) -> Iterator[Batch]:
+    """One prompt and the trie of its options in a row, under a dense mask.
+
+    For networks whose attention does not go through the registry but takes a mask of four dimensions.
+
+    Args:
+        network: A transformers causal model.
+        requests: What to score.
+
+    Yields:
+        Tokens computed, request indices and the log-probabilities of each one's tokens (nats), a prompt at a time.
+    """
+    import torch
+
+    if not {"position_ids", "attention_mask"} <= set(inspect.signature(network.forward).parameters):
+        raise Unsupported("it takes no positions and mask of its own")
+    config = network.config.get_text_config()
+    kinds = {str(kind) for kind in getattr(config, "layer_types", None) or ()}
+    unlike = any("chunk" in kind or "linear" in kind for kind in kinds)
+    if unlike or any(getattr(config, name, None) for name in ("attention_chunk_size", "window_size")):
+        raise Unsupported("it has layers that no mask of four dimensions describes")
+    for indices in by_context(requests).values():
+        trie = tries.build([requests[i] for i in indices])
+        rows, row_of_term = np.unique(trie.term_node, return_inverse=True)
+        logits = _tree_logits(network, trie, torch.from_numpy(rows)).float()
+        picked = logits[torch.from_numpy(row_of_term), torch.from_numpy(trie.term_target)]
+        terms = picked - torch.logsumexp(logits, dim=-1)[torch.from_numpy(row_of_term)]
+        yield len(trie.tokens), indices, tries.by_request(trie, terms.double().cpu().numpy(), range(len(indices)))
+
+
+def by_context(requests: Sequence[Request]) -> dict[tuple[int, ...], list[int]]:
+    """Indices of requests that have a context in common."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for i, request in enumerate(requests):
+        found.setdefault(request.context, []).append(i)
+    return found
+
+
+def _tree_logits(network: Any, trie: tries.Trie, rows: Any) -> Any:
+    """Logits `[rows, vocabulary]` at some nodes of a one-row tree."""
+    import torch
+
+    device = network.get_input_embeddings().weight.device
+    keep = torch.zeros(1, len(trie.tokens), dtype=torch.bool)
+    keep[0, rows] = True
+    with torch.inference_mode():
+        logits = network(
+            input_ids=torch.from_numpy(trie.tokens)[None].to(device),
+            position_ids=torch.from_numpy(trie.depth)[None].to(device),
+            attention_mask=_tree_masks(network, trie, device),
+            logits_to_keep=keep.to(device),
+            use_cache=False,
+        ).logits
+    return logits.reshape(-1, logits.shape[-1]).cpu()
+
+
+def _tree_masks(network: Any, trie: tries.Trie, device: Any) -> Any:
+    """The additive tree mask `[1, 1, nodes, nodes]`, or one per kind of layer where the network mixes them."""
+    import torch
+
+    config = network.config.get_text_config()
+    seen = tries.ancestors(trie.depth)[1]
+    window = getattr(config, "sliding_window", None)
+    near = seen & (trie.depth[:, None] - trie.depth[None] < window) if window else seen
+
+    def additive(allowed: np.ndarray) -> Any:
+        mask = torch.full(allowed.shape, torch.finfo(network.dtype).min, dtype=network.dtype)
+        return mask.masked_fill(torch.from_numpy(allowed), 0)[None, None].to(device)
+
+    kinds = set(getattr(config, "layer_types", None) or [])
+    if len(kinds) > 1:
+        return {kind: additive(near if "sliding" in kind else seen) for kind in kinds}
+    return additive(near)
+
+
+def score_rows(network: Any, requests: Sequence[Request], batch_tokens: int) -> Iterator[Batch]:
+    """The plain way: length-sorted, right-padded rows, and the head only where a number is needed.
+
+    It is the reference of the other steps, and, one row at a time, the last of them.
+
+    Args:
+        network: A transformers causal model.
+        requests: What to score; equal sequences share one forward.
+        batch_tokens: Most padded tokens in one forward.
+
+    Yields:
+        Tokens computed, padding left out, request indices, and the log-probabilities of each one's tokens (nats), a
+        batch at a time.
+    """
+    rows: dict[tuple[int, ...], list[int]] = {}
+    for i, request in enumerate(requests):
+        rows.setdefault(request.context + request.continuation[:-1], []).append(i)
+    for batch in _row_batches(sorted(rows, key=len, reverse=True), batch_tokens):
+        owners = [rows[sequence] for sequence in batch]
+        yield from _score_rows_batch(network, batch, owners, requests)
+
+
+def _row_batches(sequences: list[tuple[int, ...]], batch_tokens: int) -> Iterator[list[tuple[int, ...]]]:
+    start = 0
+    while start < len(sequences):
+        size = max(1, batch_tokens // len(sequences[start]))
+        yield sequences[start : start + size]
+        start += size
+
+
+def _score_rows_batch(
+    network: Any, batch: list[tuple[int, ...]], owners: list[list[int]], requests: Sequence[Request]
+) -> Iterator[Batch]:
+    import torch
+
+    width = len(batch[0])
+    ids = torch.zeros(len(batch), width, dtype=torch.long)
+    mask = torch.zeros(len(batch), width, dtype=torch.long)
+    keep = torch.zeros(len(batch), width, dtype=torch.bool)
+    for row, sequence in enumerate(batch):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+        mask[row, : len(sequence)] = 1
+        for i in owners[row]:
+            keep[row, len(requests[i].context) - 1 : len(sequence)] = True
+    logits = needed_logits(network, ids, mask, keep).float()
+    normaliser = torch.logsumexp(logits, dim=-1)
+    start_of_row = np.concatenate([[0], np.cumsum(keep.sum(dim=1).numpy())])
+    indices: list[int] = []
+    targets: list[int] = []
+    kept: list[int] = []
+    sizes: list[int] = []
+    for row, owned in enumerate(owners):
+        for i in owned:
+            n = len(requests[i].continuation)
+            last = start_of_row[row + 1]
+            indices.append(i)
+            targets.extend(requests[i].continuation)
+            kept.extend(range(last - n, last))
+            sizes.append(n)
+    at = torch.tensor(kept, device=logits.device)
+    terms = logits[at, torch.tensor(targets, device=logits.device)] - normaliser[at]
+    yield sum(map(len, batch)), indices, np.split(terms.double().cpu().numpy(), np.cumsum(sizes[:-1]))
+
+
+def needed_logits(network: Any, ids: Any, mask: Any, keep: Any) -> Any:
+    """Logits `[kept, vocabulary]` of the kept positions of right-padded rows, in row order.
+
+    Positions are passed explicitly where the network takes them and counts from 0. Networks that cannot restrict their
+    head return all positions, which are then picked from.
+    """
+    import torch
+
+    accepted = inspect.signature(network.forward).parameters
+    device = next(network.parameters()).device
+    inputs: dict[str, Any] = {"input_ids": ids.to(device), "attention_mask": mask.to(device), "use_cache": False}
+    if "position_ids" in accepted and not positions_before(network):
+        inputs["position_ids"] = torch.arange(ids.shape[1], device=device).expand_as(ids)
+    if "logits_to_keep" in accepted:
+        inputs["logits_to_keep"] = keep.to(device)
+    with torch.inference_mode():
+        logits = network(**inputs).logits
+    if logits.shape[:2] == ids.shape and logits.ndim == 3:
+        return logits[keep.to(logits.device)]
+    return logits.reshape(-1, logits.shape[-1])
+
+
+def padded(sequences: Sequence[Sequence[int]], left: bool = False) -> tuple[Any, Any]:
+    """Ids and mask `[rows, longest]`, padded on one side; padding is masked, whatever its id."""
+    import torch
+
+    width = max(map(len, sequences))
+    ids, mask = torch.zeros(2, len(sequences), width, dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        at = slice(width - len(sequence), None) if left else slice(len(sequence))
+        ids[row, at] = torch.tensor(sequence)
+        mask[row, at] = 1
+    return ids, mask
+
+
+def _sampled(
+    model: Model, contexts: Sequence[Ids], settings: Mapping[str, Any], seed: int
+) -> list[tuple[list[int], bool]]:
+    """Emitted ids of one batch, up to and with the first end token, and whether there was one."""
+    import torch
+    from transformers import GenerationConfig
+
+    network, ends = model.network, _end_ids(model)
+    device = network.get_input_embeddings().weight.device
+    ids, mask = padded(contexts, left=True)
+    shipped, network.generation_config = network.generation_config, GenerationConfig(eos_token_id=sorted(ends) or None)
+    try:
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed)
+            full = network.generate(
+                input_ids=ids.to(device), attention_mask=mask.to(device), pad_token_id=0, **settings
+            )
+    finally:
+        network.generation_config = shipped
+    emitted = []
+    for row in full[:, ids.shape[1] :].tolist():
+        stop = next((n + 1 for n, token in enumerate(row) if token in ends), len(row))
+        emitted.append((row[:stop], row[stop - 1] in ends))
+    return emitted
+
+
+def _end_ids(model: Model) -> set[int]:
+    """The ids that end a continuation."""
+    ends = model.network.generation_config.eos_token_id
+    ends = model.tokenizer.eos_token_id if ends is None else ends
+    return set(ends if isinstance(ends, list) else [ends]) - {None}

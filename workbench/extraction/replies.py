@@ -1,4 +1,10 @@
-"""What a completions server's answer says: log-probabilities that can be ones, and bounds of those not shown."""
+"""The requests that ask a completions server for log-probabilities, and what its answers say.
+
+vLLM gives the log-probabilities of exactly the ids asked for (`logprob_token_ids`), which serves options of one token
+and leaves its prefix cache on, and those of a whole prompt (`prompt_logprobs`), which serves longer options. Any other
+server shows its most probable tokens: each token of an option is then read after the ones before it, exact where it is
+shown, and otherwise known to be no more probable than what is.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.extraction.tokens import Request
+from workbench.models.server import Address
+
+LABELS_AT_ONCE = 20
+"""Ids in one request: as many as vLLM gives without `--max-logprobs`, whichever of its versions counts them."""
+PLAIN = {"temperature": 1.0, "top_p": 1.0}
+"""Sampling that leaves the distribution as it is, should a server report it after sampling's changes."""
+PLAIN_VLLM = PLAIN | {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
 SENTINEL = -9000.0
 """vLLM and others write -9999 for what they do not know; no model gives a token so little."""
 ROUNDING = 1e-6
@@ -27,6 +41,43 @@ class Read:
     """Label id -> (request, place in its continuation); empty where the prompt's own last tokens are read."""
     n_last: int = 0
     """How many of the prompt's last tokens are read, if it is not labels."""
+
+
+def plan(requests: Sequence[Request], exact: bool) -> list[Read]:
+    """The HTTP requests that score these: one a context for labels, one for each longer option.
+
+    Args:
+        requests: What to score.
+        exact: Whether the server gives what is asked for; otherwise every token is a label after what is before it.
+    """
+    reads: list[Read] = []
+    labels: dict[tuple[int, ...], dict[int, list[tuple[int, int]]]] = {}
+    for i, request in enumerate(requests):
+        if exact and len(request.continuation) > 1:
+            reads.append(Read(request.context + request.continuation, i, n_last=len(request.continuation)))
+            continue
+        for place, token in enumerate(request.continuation):
+            before = request.context + request.continuation[:place]
+            labels.setdefault(before, {}).setdefault(token, []).append((i, place))
+    for prompt, wanted in labels.items():
+        ids = list(wanted)
+        most = LABELS_AT_ONCE if exact else len(ids)
+        for start in range(0, len(ids), most):
+            part = {token: wanted[token] for token in ids[start : start + most]}
+            reads.append(Read(prompt, next(iter(part.values()))[0][0], part))
+    return sorted(reads, key=lambda read: read.prompt)
+
+
+def body_of(each: Read, address: Address) -> dict[str, Any]:
+    """The JSON of one request."""
+    body: dict[str, Any] = {"prompt": list(each.prompt), "max_tokens": 1}
+    if not address.exact:
+        return body | PLAIN | {"logprobs": address.top_k}
+    if not each.labels:
+        return body | PLAIN_VLLM | {"prompt_logprobs": 1}
+    ids = list(each.labels)
+    named = {"logprobs": len(ids), "logprob_token_ids": ids, "return_tokens_as_token_ids": True}
+    return body | PLAIN_VLLM | named
 
 
 class Wrong(Exception):

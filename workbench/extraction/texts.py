@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
-from workbench.extraction import engine, progress, served
-from workbench.extraction import trie as tries
+from workbench.extraction import engine, progress
+from workbench.extraction.ask import tokens_of
+from workbench.extraction.backend import TokenBackend
 from workbench.extraction.spans import spans
 from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model
-from workbench.models.model import positions_before
 from workbench.questions import Message, Option, Question
 
 Prompt = str | tuple[Message, ...]
@@ -45,7 +45,7 @@ def score_texts(
     Raises:
         InputError: If there are no texts, one is empty or too long, or the network gives a number that is not finite.
     """
-    length = model.context_length
+    backend, length = tokens_of(model, "Texts token by token"), model.context_length
     if stride is not None and not 1 <= stride <= length:
         raise InputError(f"stride={stride!r} has to be from 1 to {length}, the model's context length.")
     encoder = Encoder(model.tokenizer, length if stride is None else sys.maxsize)
@@ -54,9 +54,9 @@ def score_texts(
         raise InputError(f"Text {empty[0]} is empty; leave it out.")
     whole = [encoder.encode(Question("", (Option(text),)))[0] for text in texts]
     read = [request.context + request.continuation for request in whole]
-    engine.check_vocabulary(model, read, [f"Text {text[:40]!r}" for text in texts])
+    backend.check_vocabulary(read, [f"Text {text[:40]!r}" for text in texts])
     windows = [_windows(request, length, stride or length) for request in whole]
-    found = iter(_terms(model, [part for parts in windows for part in parts], "reading texts", show_progress))
+    found = iter(_terms(backend, [part for parts in windows for part in parts], "reading texts", show_progress))
     scores = [np.concatenate([next(found) for _ in parts]) for parts in windows]
     for text, part in zip(texts, scores):
         _check_finite(part, f"text {text[:40]!r}")
@@ -177,14 +177,10 @@ def generate(
             f"max_new_tokens={max_new_tokens} leaves no room for a prompt; the model takes {model.context_length}."
         )
     model.check_evaluating()
-    if model.server is None and positions_before(model.network):
-        raise InputError(
-            f"{model.name!r} counts positions from its padding id on, which transformers does not do when it "
-            "generates; use a model of another family to generate text."
-        )
+    backend = tokens_of(model, "Generated text")
     encoder = Encoder(model.tokenizer, model.context_length - max_new_tokens)
     contexts = [encoder.context(prompt) for prompt in _some(prompts)]
-    engine.check_vocabulary(model, contexts, [f"Prompt {i}" for i in range(len(contexts))])
+    backend.check_vocabulary(contexts, [f"Prompt {i}" for i in range(len(contexts))])
     jobs = [(i, s) for i in range(len(contexts)) for s in range(samples)]
     settings = {"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else {}
     settings |= {"do_sample": bool(temperature), "max_new_tokens": max_new_tokens}
@@ -194,7 +190,7 @@ def generate(
         for start in range(0, len(jobs), batch_size):
             numbers = [i for i, _ in jobs[start : start + batch_size]]
             try:
-                sampled = _sampled(model, [contexts[i] for i in numbers], settings, seed + start)
+                sampled = backend.sample([contexts[i] for i in numbers], settings, seed + start)
             except RuntimeError as error:
                 if "probability tensor" in str(error):
                     _check_finite(np.nan, f"one of the prompts {numbers[0]} to {numbers[-1]}")
@@ -203,7 +199,7 @@ def generate(
             finished += [ended for _, ended in sampled]
             advance(len(numbers))
     requests = [Request(contexts[i], tuple(ids)) for (i, _), ids in zip(jobs, emitted)]
-    logprob = np.array([part.sum() for part in _terms(model, requests, "scoring", show_progress)])
+    logprob = np.array([part.sum() for part in _terms(backend, requests, "scoring", show_progress)])
     for (i, _), value in zip(jobs, logprob):
         _check_finite(value, f"prompt {i}")
     return pd.DataFrame(
@@ -229,12 +225,12 @@ def _windows(request: Request, length: int, stride: int) -> list[Request]:
     return made
 
 
-def _terms(model: Model, requests: Sequence[Request], label: str, shown: bool) -> list[NDArray[np.float64]]:
+def _terms(backend: TokenBackend, requests: Sequence[Request], label: str, shown: bool) -> list[NDArray[np.float64]]:
     """Log-probabilities of each request's tokens, nats."""
     parts: list[NDArray[np.float64]] = [np.empty(0)] * len(requests)
-    trie = tries.build(requests)
-    with progress.bar(engine.work(model, requests, trie), label, shown) as advance:
-        for tokens, indices, terms in engine.score(model, requests, trie=trie):
+    total, batches = backend.score(requests)
+    with progress.bar(total, label, shown) as advance:
+        for tokens, indices, terms in batches:
             for i, part in zip(indices, terms):
                 parts[i] = part
             advance(tokens)
@@ -260,25 +256,12 @@ def _some(things: Iterable[Any]) -> list[Any]:
     return given
 
 
-def _padded(sequences: Sequence[Sequence[int]], left: bool = False) -> tuple[Any, Any]:
-    """Ids and mask `[rows, longest]`, padded on one side; padding is masked, whatever its id."""
-    import torch
-
-    width = max(map(len, sequences))
-    ids, mask = torch.zeros(2, len(sequences), width, dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        at = slice(width - len(sequence), None) if left else slice(len(sequence))
-        ids[row, at] = torch.tensor(sequence)
-        mask[row, at] = 1
-    return ids, mask
-
-
 def _states(network: Any, batch: list[list[int]], layers: Sequence[int], pool: str) -> list[NDArray[np.float32]]:
     """Pooled states of some texts in one right-padded forward."""
     import torch
 
     device = network.get_input_embeddings().weight.device
-    ids, mask = _padded(batch)
+    ids, mask = engine.padded(batch)
     with torch.inference_mode():
         outputs = network.base_model(
             input_ids=ids.to(device), attention_mask=mask.to(device), output_hidden_states=True, use_cache=False
@@ -288,38 +271,3 @@ def _states(network: Any, batch: list[list[int]], layers: Sequence[int], pool: s
     if pool == "mean":
         return [row.double().mean(dim=0).float().numpy() for row in rows]
     return [(row[-1] if pool == "last" else row).numpy() for row in rows]
-
-
-def _sampled(
-    model: Model, contexts: list[tuple[int, ...]], settings: dict[str, Any], seed: int
-) -> list[tuple[list[int], bool]]:
-    """Emitted ids of one batch, up to and with the first end token, and whether there was one."""
-    if model.server is not None:
-        return served.sample(model, contexts, settings, seed)
-    import torch
-    from transformers import GenerationConfig
-
-    network, ends = model.network, _end_ids(model)
-    device = network.get_input_embeddings().weight.device
-    ids, mask = _padded(contexts, left=True)
-    shipped, network.generation_config = network.generation_config, GenerationConfig(eos_token_id=sorted(ends) or None)
-    try:
-        with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(seed)
-            full = network.generate(
-                input_ids=ids.to(device), attention_mask=mask.to(device), pad_token_id=0, **settings
-            )
-    finally:
-        network.generation_config = shipped
-    emitted = []
-    for row in full[:, ids.shape[1] :].tolist():
-        stop = next((n + 1 for n, token in enumerate(row) if token in ends), len(row))
-        emitted.append((row[:stop], row[stop - 1] in ends))
-    return emitted
-
-
-def _end_ids(model: Model) -> set[int]:
-    """The ids that end a continuation."""
-    ends = model.network.generation_config.eos_token_id
-    ends = model.tokenizer.eos_token_id if ends is None else ends
-    return set(ends if isinstance(ends, list) else [ends]) - {None}

@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
-from workbench.extraction import engine, progress
+from workbench.extraction import progress
+from workbench.extraction.ask import tokens_of
 from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model
 from workbench.questions import Option, Question
@@ -46,7 +47,8 @@ def response_tokens(model: Model, pairs: Sequence[Row], *, chat: bool | None = N
     """
     keys, requests = _requests(model, pairs, chat, eos)
     parts: dict[int, NDArray[np.float64]] = {}
-    for _, indices, terms in engine.score(model, requests):
+    _, batches = tokens_of(model, "Tokens of responses").score(requests)
+    for _, indices, terms in batches:
         parts.update(zip(indices, terms))
     if not all(np.isfinite(terms).all() for terms in parts.values()):
         raise InputError(f"{model.name!r} gives a log-probability that is not finite; train it more gently.")
