@@ -82,8 +82,7 @@ def without_kernel(errand: Any) -> Any:
 
 def store(folder: Path, count: int) -> Iterator[tuple[str, str]]:
     """A store of random answers: size, look-up, writing and merging."""
-    from workbench.extraction.merging import merge
-    from workbench.extraction.store import AnswerStore, Reading
+    from workbench.extraction.store import AnswerStore, Reading, merge
 
     rng = np.random.default_rng(0)
     path, other = folder / "big.sqlite", folder / "small.sqlite"

@@ -1,9 +1,10 @@
-"""The keys under which answers are stored: they decide whether a finished run is read again or computed again."""
+"""What `ask` knows of what reads a model: keys that decide whether an answer is computed again, and questions."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import tiny
 from fake_server import FakeServer
 
 import workbench as wb
+from workbench.errors import InputError
 from workbench.extraction import AnswerStore
-from workbench.extraction.store import bound_key
+from workbench.extraction.backend import Number
+from workbench.extraction.store import Reading, bound_key
 
 pytestmark = pytest.mark.model
 SERVED = "3794daa6586b3ba43ef2dd68b1350314a4e90444bd01a46b9cdc20817bff5ee0"
@@ -54,3 +57,38 @@ def test_keys_of_stored_answers_are_those_of_earlier_versions(
     found = b"".join(text + texts[text] + bound_key(texts[text]) for text in sorted(texts))
     assert hashlib.sha256(found).hexdigest() == KEYS[request.node.callspec.params["model"]]
     assert again.attrs["tokens_computed"] == 0 and again.drop(columns="logprob").equals(first.drop(columns="logprob"))
+
+
+class Decisions:
+    """A backend that chooses one option of a question, and knows no tokens."""
+
+    label, bounded = "deciding", False
+
+    def keys(self, question: wb.Question, truncate: str) -> list[bytes]:
+        texts = [f"{question.prompt_text}|{option.text}" for option in question.options]
+        return [hashlib.blake2b(text.encode(), digest_size=20).digest() for text in texts]
+
+    def prepare(self, questions: Sequence[wb.Question], truncate: str) -> Decisions:
+        self.options = [[Reading(key, None, False, False) for key in self.keys(q, truncate)] for q in questions]
+        return self
+
+    def run(self, keys: Sequence[bytes]) -> tuple[int, Iterator[tuple[int, dict[bytes, Number]]]]:
+        return len(keys), ((0, {key: Number(-float(key[0]))}) for key in keys)
+
+    def check_unchanged(self) -> None:
+        pass
+
+    def facts(self) -> dict[str, str]:
+        return {"engine_step": "decisions"}
+
+
+def test_what_knows_no_tokens_is_asked_and_stored_like_any_other(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer())
+    monkeypatch.setattr(sys.modules["workbench.extraction.ask"], "backend_of", lambda model: Decisions())
+    first, again = wb.ask(model, QUESTIONS), wb.ask(model, QUESTIONS)
+    assert first["n_tokens"].isna().all() and (first["logprob"] <= 0).all() and first.equals(again)
+    computed = [(table.attrs["requests_computed"], table.attrs["engine_step"]) for table in (first, again)]
+    assert computed == [(19, "decisions"), (0, "decisions")]
+    for read in (wb.score_texts, wb.generate):
+        with pytest.raises(InputError, match="does not give the log-probability of every token"):
+            read(model, ["a text"])

@@ -552,7 +552,7 @@ class TestMostProbableOnly:
     def test_texts_and_generation_are_refused(self, fake, folder):
         model = opened(fake, folder)
         for refused in (lambda: wb.score_texts(model, ["a"]), lambda: wb.generate(model, ["a"])):
-            with pytest.raises(InputError, match="shows its most probable tokens only"):
+            with pytest.raises(InputError, match="does not give the log-probability of every token"):
                 refused()
 
     def test_a_sampled_token_of_another_text_is_refused(self, fake, folder, asked):

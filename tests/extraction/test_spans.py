@@ -11,8 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 import workbench as wb
-from workbench.extraction.spans import spans
-from workbench.extraction.tokens import Encoder
+from workbench.extraction.tokens import Encoder, spans
 from workbench.questions import Option, Question
 
 pytestmark = pytest.mark.model

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from test_rows import random_requests, reference
+from test_engine import random_requests, reference
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import workbench as wb

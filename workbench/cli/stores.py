@@ -17,7 +17,7 @@ def merge(
     sources: Annotated[list[str], typer.Argument(help="Stores, folders of them, or fsspec URLs.", metavar="FROM...")],
 ) -> None:
     """Add the answers of other machines to this one's."""
-    from workbench.extraction.merging import merge_stores
+    from workbench.extraction.store import merge_stores
 
     for source in sources:
         for merged in merge_stores(source):
@@ -29,7 +29,7 @@ def export(
     to: Annotated[str, typer.Argument(help="A folder or an fsspec URL; a folder of this machine's is made there.")],
 ) -> None:
     """Copy this machine's answers to where others can merge them from."""
-    from workbench.extraction.merging import export_stores
+    from workbench.extraction.store import export_stores
 
     for place in export_stores(to):
         print(place)

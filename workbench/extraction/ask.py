@@ -109,8 +109,8 @@ def tokens_of(model: Model, what: str) -> TokenBackend:
     backend = backend_of(model)
     if not isinstance(backend, TokenBackend):
         raise InputError(
-            f"{what} cannot be read from {model.name!r}, which shows its most probable tokens only; use a vLLM server "
-            "(vllm://...) or a model on this machine."
+            f"{what} cannot be read from {model.name!r}, which does not give the log-probability of every token; use a "
+            "vLLM server (vllm://...) or a model on this machine."
         )
     return backend
 
@@ -266,7 +266,8 @@ def _table(questions: Sequence[Question], readings: Sequence[Reading], values: n
             at, reading, text = len(rows), readings[len(rows)], option.text
             value = np.nan if option.value is None else option.value
             visible = text.lstrip()
-            lengths = (reading.n_tokens, len(visible), len(visible.encode()))
+            n_tokens = np.nan if reading.n_tokens is None else reading.n_tokens
+            lengths = (n_tokens, len(visible), len(visible.encode()))
             flags = (reading.boundary_merged, reading.truncated, reading.key in seen, text in begun)
             rows.append((question.id, i, text, option.role, value, *tagged, values[at], *lengths, bare[at], *flags))
             seen.add(reading.key)

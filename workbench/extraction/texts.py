@@ -14,8 +14,7 @@ from workbench.errors import InputError
 from workbench.extraction import engine, progress
 from workbench.extraction.ask import tokens_of
 from workbench.extraction.backend import TokenBackend
-from workbench.extraction.spans import spans
-from workbench.extraction.tokens import Encoder, Request
+from workbench.extraction.tokens import Encoder, Request, spans
 from workbench.models import Model
 from workbench.questions import Message, Option, Question
 
