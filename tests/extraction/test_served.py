@@ -22,7 +22,7 @@ from workbench.extraction import replies
 from workbench.extraction.store import store_of
 from workbench.extraction.tokens import Request
 from workbench.hallucination import steering
-from workbench.models import connection
+from workbench.models import server as serving
 
 pytestmark = pytest.mark.model
 
@@ -38,8 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fake(cache, monkeypatch):
-    monkeypatch.setattr(connection, "BACKOFF", 0.01)
-    for name in (connection.KEY_VARIABLE, connection.OPENAI_VARIABLE):
+    monkeypatch.setattr(serving, "BACKOFF", 0.01)
+    for name in (serving.KEY_VARIABLE, serving.OPENAI_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     with FakeServer(tiny.network(), tiny.byte_tokenizer()) as server:
         yield server

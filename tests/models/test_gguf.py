@@ -179,14 +179,14 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, cache, monkey
 
 
 def test_one_flipped_bit_of_the_embedded_models_package_is_noticed(tmp_path, cache, monkeypatch):
-    from workbench.models import embedded
+    from workbench.models import fetched
 
     path = gguf_files.write(tmp_path / "model.gguf")
-    monkeypatch.setattr(embedded, "require", lambda package, purpose: tmp_path)
+    monkeypatch.setattr(fetched, "require", lambda package, purpose: tmp_path)
     with pytest.raises(InputError, match="other bytes than expected"):
-        embedded.convert()
-    monkeypatch.setattr(embedded, "GGUF_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
-    assert embedded.convert() == embedded.located()
+        fetched.convert()
+    monkeypatch.setattr(fetched, "GGUF_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    assert fetched.convert() == fetched.located()
 
 
 def test_a_copy_made_by_other_rules_is_not_used(tmp_path, cache, monkeypatch):

@@ -15,7 +15,7 @@ from workbench import training
 from workbench.errors import InputError
 from workbench.hallucination import steering
 from workbench.models import fingerprint as fingerprints
-from workbench.models import kept, state
+from workbench.models import loading, state
 from workbench.questions import Option, Question
 
 pytestmark = pytest.mark.model
@@ -24,8 +24,6 @@ pytestmark = pytest.mark.model
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The slot emptied before and after; names of the models that were read from disk."""
-    from workbench.models import loading
-
     names: list[str] = []
     real = loading.read_network
 
@@ -34,7 +32,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return real(model)
 
     monkeypatch.setattr(loading, "read_network", counted)
-    monkeypatch.setattr(kept, "_slot", kept._Slot())
+    monkeypatch.setattr(loading, "_slot", loading._Slot())
     yield names
 
 
@@ -48,19 +46,19 @@ def folders(tmp_path: Path) -> list[str]:
 
 def test_nothing_is_kept_unless_a_process_asks_for_it(reads: list[str], folders: list[str]) -> None:
     first, second = (wb.load_model(folders[0]).network for _ in range(2))
-    assert first is not second and len(reads) == 2 and kept._slot.network is None
+    assert first is not second and len(reads) == 2 and loading._slot.network is None
 
 
 def test_it_is_lent_once_a_notebook_and_to_no_other_model(reads: list[str], folders: list[str]) -> None:
-    kept.begin_notebook()
+    loading.begin_notebook()
     first, again = (wb.load_model(folders[0]).network for _ in range(2))
     assert first is not again and len(reads) == 2  # in one notebook every model has a network of its own
-    kept.begin_notebook()
+    loading.begin_notebook()
     assert wb.load_model(folders[0]).network is first and len(reads) == 2
-    kept.begin_notebook()
+    loading.begin_notebook()
     other = wb.load_model(folders[1]).network
-    assert other is not first and len(reads) == 3 and kept._slot.network is other
-    kept.begin_notebook()
+    assert other is not first and len(reads) == 3 and loading._slot.network is other
+    loading.begin_notebook()
     assert wb.load_model(folders[0], dtype="float64").network.dtype == torch.float64
 
 
@@ -102,18 +100,18 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 def test_a_network_that_was_changed_is_read_again(
     reads: list[str], folders: list[str], change: Callable[[Any], Any]
 ) -> None:
-    kept.begin_notebook()
+    loading.begin_notebook()
     change(wb.load_model(folders[0]).network)
-    kept.begin_notebook()
+    loading.begin_notebook()
     wb.load_model(folders[0]).network  # noqa: B018
     assert len(reads) == 2
 
 
 def test_a_lent_network_that_is_changed_is_not_served_stored_answers(folders: list[str], cache: Path) -> None:
     question = [Question("The capital of France is", [Option(" Paris", "correct"), Option(" Berlin", "wrong")])]
-    kept.begin_notebook()
+    loading.begin_notebook()
     wb.ask(wb.load_model(folders[0]), question)
-    kept.begin_notebook()
+    loading.begin_notebook()
     lent = wb.load_model(folders[0])
     edit(lent.network)
     with pytest.raises(InputError, match="was changed after it was loaded"):
@@ -127,7 +125,7 @@ def test_hidden_states_do_not_count_as_a_change(folders: list[str], cache: Path)
 
 
 def test_reading_steering_and_training_leave_it_as_it_was(reads: list[str], folders: list[str], cache: Path) -> None:
-    kept.begin_notebook()
+    loading.begin_notebook()
     model = wb.load_model(folders[0])
     before = state.of_network(model.network), fingerprints.of_network(model.network, model.tokenizer, "float32")
     options = (Option(" Paris", "correct"), Option(" Berlin", "wrong"))
@@ -143,5 +141,5 @@ def test_reading_steering_and_training_leave_it_as_it_was(reads: list[str], fold
     wb.ask(series.load(1), questions)
     assert state.of_network(model.network) == before[0]
     assert fingerprints.of_network(model.network, model.tokenizer, "float32") == before[1]
-    kept.begin_notebook()
+    loading.begin_notebook()
     assert wb.load_model(folders[0]).network is model.network and reads == [folders[0]]

@@ -14,7 +14,7 @@ import transformers
 
 import workbench as wb
 from workbench.errors import InputError
-from workbench.models import embedded, fingerprint
+from workbench.models import fetched, fingerprint
 
 pytestmark = pytest.mark.model
 
@@ -217,7 +217,7 @@ def test_an_unknown_dtype_is_refused(folder):
 
 
 def test_the_embedded_model_answers_a_question_it_knows():
-    model = wb.load_model(embedded.NAME, device="cpu")
+    model = wb.load_model(fetched.EMBEDDED, device="cpu")
     options = (wb.Option(" Paris", "correct"), wb.Option(" Berlin", "wrong"), wb.Option(" Madrid", "wrong"))
     table = wb.ask(model, [wb.Question("Question: What is the capital of France?\nAnswer:", options)], store=False)
     assert table["logprob"].idxmax() == 0

@@ -7,7 +7,7 @@ import tiny
 
 import workbench as wb
 from workbench.errors import InputError
-from workbench.models import check_name, embedded, paths_in, split_adapter
+from workbench.models import check_name, fetched, paths_in, split_adapter
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -34,7 +34,7 @@ def here(tmp_path):
         ("./base#ad#apter", "./base", "ad#apter"),
         ("./my#model#ad#apter", "./my#model", "ad#apter"),
         ("q#4.gguf#./adapter", "q#4.gguf", "./adapter"),
-        (f"{embedded.NAME}#./adapter", embedded.NAME, "./adapter"),
+        (f"{fetched.EMBEDDED}#./adapter", fetched.EMBEDDED, "./adapter"),
         ("owner/name@main#./adapter", "owner/name@main", "./adapter"),
         ("./my#model#missing", "./my#model", "missing"),
         ("./gone#missing", "./gone", "missing"),
@@ -52,15 +52,15 @@ def test_a_name_that_can_be_read_in_two_ways_is_refused(here):
 
 
 def test_a_folder_called_like_the_embedded_model_is_not_passed_over(here, monkeypatch):
-    (here / embedded.NAME).mkdir()
+    (here / fetched.EMBEDDED).mkdir()
     monkeypatch.chdir(here)
     for asked in (check_name, wb.load_model):
-        with pytest.raises(InputError, match=f"is the embedded model and also a folder in .*'./{embedded.NAME}'"):
-            asked(embedded.NAME)
-    check_name(f"./{embedded.NAME}")
+        with pytest.raises(InputError, match=f"is the embedded model and also a folder in .*'./{fetched.EMBEDDED}'"):
+            asked(fetched.EMBEDDED)
+    check_name(f"./{fetched.EMBEDDED}")
 
 
-@pytest.mark.parametrize("source", ["./base#./adapter", "./my#model#adapter", f"{embedded.NAME}#./adapter"])
+@pytest.mark.parametrize("source", ["./base#./adapter", "./my#model#adapter", f"{fetched.EMBEDDED}#./adapter"])
 def test_relative_adapters_are_found_from_another_folder(here, source, monkeypatch):
     check_name(source, here)
     absolute = "".join(str(here / part) if n % 2 else part for n, part in enumerate(paths_in(source, here)))

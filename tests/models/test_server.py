@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -16,7 +14,7 @@ from fake_server import FakeServer
 
 import workbench as wb
 from workbench.errors import InputError
-from workbench.models import connection
+from workbench.models import server as serving
 from workbench.models.server import parse, paths_in
 
 pytestmark = pytest.mark.model
@@ -32,9 +30,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fake(cache, monkeypatch):
-    monkeypatch.setattr(connection, "BACKOFF", 0.01)
-    monkeypatch.delenv(connection.OPENAI_VARIABLE, raising=False)
-    monkeypatch.delenv(connection.KEY_VARIABLE, raising=False)
+    monkeypatch.setattr(serving, "BACKOFF", 0.01)
+    monkeypatch.delenv(serving.OPENAI_VARIABLE, raising=False)
+    monkeypatch.delenv(serving.KEY_VARIABLE, raising=False)
     with FakeServer(tiny.network(), tiny.byte_tokenizer()) as server:
         yield server
 
@@ -147,7 +145,7 @@ def test_the_fingerprint_is_what_the_server_states_and_the_tokenizers_files(fake
 
 def test_the_key_goes_to_the_server_and_nowhere_else(fake, tokenizer, monkeypatch, cache):
     fake.key = KEY
-    monkeypatch.setenv(connection.KEY_VARIABLE, f" {KEY}\n")
+    monkeypatch.setenv(serving.KEY_VARIABLE, f" {KEY}\n")
     model = wb.load_model(f"vllm://{fake.host}/tiny?tokenizer={tokenizer}")
     answers = wb.ask(model, [wb.Question("Capital?", (wb.Option(" A"), wb.Option(" B")))])
     assert {headers["Authorization"] for headers in fake.headers} == {f"Bearer {KEY}"}
@@ -161,15 +159,15 @@ def test_the_key_goes_to_the_server_and_nowhere_else(fake, tokenizer, monkeypatc
 
 
 def test_a_key_of_openai_goes_to_openai_alone(fake, tokenizer, monkeypatch):
-    monkeypatch.setenv(connection.OPENAI_VARIABLE, KEY)
+    monkeypatch.setenv(serving.OPENAI_VARIABLE, KEY)
     model = wb.load_model(f"vllm://{fake.host}/tiny?tokenizer={tokenizer}")
     wb.ask(model, [wb.Question("Capital?", (wb.Option(" A"), wb.Option(" B")))])
     assert not any("Authorization" in headers for headers in fake.headers)
-    assert connection._key_for("https://api.openai.com/v1") == KEY
-    assert connection._key_for("https://api.openai.com.example.org/v1") == ""
-    monkeypatch.setenv(connection.KEY_VARIABLE, "a b")
+    assert serving._key_for("https://api.openai.com/v1") == KEY
+    assert serving._key_for("https://api.openai.com.example.org/v1") == ""
+    monkeypatch.setenv(serving.KEY_VARIABLE, "a b")
     with pytest.raises(InputError, match="characters no key can have"):
-        connection._key_for("http://127.0.0.1/v1")
+        serving._key_for("http://127.0.0.1/v1")
 
 
 def test_the_weights_of_a_tokenizers_repository_are_not_fetched(fake, tokenizer, monkeypatch):
@@ -188,16 +186,9 @@ def test_the_weights_of_a_tokenizers_repository_are_not_fetched(fake, tokenizer,
 
 def test_a_pause_can_be_asked_for_as_seconds_or_as_a_date():
     def pause(text: str) -> float | None:
-        return connection._asked_pause(httpx.Response(429, headers={"Retry-After": text}))
+        return serving._asked_pause(httpx.Response(429, headers={"Retry-After": text}))
 
     assert pause("2.5") == 2.5
     assert 50 < pause(format_datetime(datetime.now(UTC) + timedelta(seconds=60))) <= 60
     assert pause("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert pause("soon") is None and pause("") is None
-
-
-def test_without_the_client_one_sentence_says_what_to_install():
-    code = "import sys; sys.modules['httpx'] = None; import workbench as wb; wb.load_model('vllm://h:1/n')"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert ran.returncode == 1
-    assert "Models behind a server need httpx; install it with pip install 'workbench[server]'." in ran.stderr

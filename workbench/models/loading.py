@@ -1,21 +1,33 @@
-"""Reading networks and tokenizers from disk with transformers and PEFT."""
+"""Reading networks and tokenizers from disk with transformers and PEFT.
+
+The network a process read first for a notebook is kept for the notebook that runs after it in the same process. That is
+off unless a process asks for it: the kernels of `workbench run` do, in which notebooks of one model follow each other.
+"""
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError
-from workbench.models import fingerprint as fingerprints
-from workbench.models import proof, tokenizers
+from workbench.models import proof, state, tokenizers
 from workbench.models.adapters import with_adapter, with_tokenizer
-from workbench.models.model import Model, check_evaluating
-from workbench.models.settings import check_settings
+from workbench.models.fetched import first_sentence
+from workbench.models.model import Model
 from workbench.models.weights import headers, read_json, weight_files
+
+
+class StoredModel(Model):
+    """A model whose network and tokenizer are read from files when they are first used."""
+
+    def _read(self, name: str) -> Any:
+        return _kept_or_read(self) if name == "network" else read_tokenizer(self)
 
 
 def read_network(model: Model) -> Any:
@@ -46,13 +58,13 @@ def read_network(model: Model) -> Any:
     network.config.return_dict = network.config.get_text_config().return_dict = True
     written = read_json(model.folder / "config.json")
     said = proof.check_network(network, found, stored, written, model.name)
-    network.workbench_note = "; ".join(filter(None, (said, check_settings(network, written, model.name))))
+    network.workbench_note = "; ".join(filter(None, (said, proof.check_settings(network, written, model.name))))
     if model.device != "auto":
         try:
             network = network.to(model.device)
         except (RuntimeError, AssertionError) as error:
             raise InputError(
-                f"Device {model.device!r} cannot be used here ({_first_sentence(error)[:-1]}); use device='cpu'."
+                f"Device {model.device!r} cannot be used here ({first_sentence(error)[:-1]}); use device='cpu'."
             ) from error
     if model.adapter:
         network = with_adapter(network, model)
@@ -85,60 +97,6 @@ def read_tokenizer(model: Model) -> Any:
     return tokenizer
 
 
-def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
-    """A `Model` around a network already in memory, for instance one just trained or built in a test.
-
-    Raises:
-        InputError: If it is in training mode, or its tokenizer cannot be used.
-    """
-    tokenizers.check_wrapped(tokenizer)
-    proof.check_wrapped(network, name)
-    check_evaluating(network, name)
-    parameter = next(network.parameters())
-    dtype = _lowest_dtype(network)
-    return Model(
-        name=name,
-        folder=None,
-        adapter=None,
-        device=str(parameter.device),
-        dtype=dtype,
-        fingerprint=fingerprints.of_network(network, tokenizer, dtype),
-        loaded={"network": network, "tokenizer": tokenizer},
-    )
-
-
-def _lowest_dtype(network: Any) -> str:
-    """The least precise type among a network's floating-point parameters: what its numbers are worth."""
-    kinds = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
-    return str(min(kinds, key=lambda kind: (kind.itemsize, str(kind)))).removeprefix("torch.")
-
-
-def hub_snapshot(
-    repository: str, revision: str | None, allow_pickle: bool = False, weights: bool = True
-) -> tuple[Path, str]:
-    """The local folder and commit of a hub repository, downloaded when absent; without `weights`, its small files.
-
-    Raises:
-        InputError: If the hub cannot be reached, or has no such repository or revision.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    patterns = [*fingerprints.SETTINGS]
-    other = ["consolidated*"]  # the same weights under names that transformers does not read
-    patterns += ["*.safetensors"] * weights + ["*.bin"] * (weights and allow_pickle)
-    try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, ignore_patterns=other))
-    except LocalEntryNotFoundError as error:
-        raise InputError(
-            f"Cannot reach the hub for {repository!r} and no copy is in its cache; go online, "
-            "or give the path of a local folder."
-        ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise InputError(f"Cannot fetch {repository!r} from the hub: {_first_sentence(error)}") from error
-    return folder, folder.name
-
-
 def _unloaded(what: str, folder: Path, error: Exception) -> InputError:
     """A refusal by what transformers says, which blames config.json where that alone cannot be read either."""
     from transformers import AutoConfig
@@ -147,19 +105,59 @@ def _unloaded(what: str, folder: Path, error: Exception) -> InputError:
         try:
             AutoConfig.from_pretrained(str(folder))
         except Exception as cause:
-            if _first_sentence(cause) == _first_sentence(error):
+            if first_sentence(cause) == first_sentence(error):
                 what = f"the config.json of {str(folder)!r}"
-    return InputError(f"Cannot load {what}: {_first_sentence(error)}")
+    return InputError(f"Cannot load {what}: {first_sentence(error)}")
 
 
-def _first_sentence(error: BaseException) -> str:
-    """What a library says is wrong, in one sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, KeyError):
-        lines[0] = f"its files name {lines[0]}, which transformers does not know"
-    if lines[0].endswith(":"):
-        lines[0] += f" {lines[-1].strip()}"
-    return lines[0].rstrip(".") + "."
+@dataclass(slots=True)
+class _Slot:
+    """Room for one network."""
+
+    asked: bool = True
+    """Whether the present notebook has had its turn; True also where nothing is to be kept."""
+    key: tuple[Any, ...] = ()
+    """What it was read as."""
+    network: Any = None
+    """The network."""
+    before: tuple[Any, ...] = ()
+    """Its state when it was read, and what is beside it."""
+
+
+_slot = _Slot()
+
+
+def begin_notebook() -> None:
+    """Lets the next notebook have the kept network, or keep the first one it reads."""
+    _slot.asked = False
+
+
+def _kept_or_read(model: Model) -> Any:
+    """A model's network: the kept one on a notebook's first call, if it is this model's and unchanged; else read.
+
+    A notebook that loads one model twice gets two networks, as in a process of its own.
+    """
+    if _slot.asked:
+        return read_network(model)
+    _slot.asked = True
+    key = (model.fingerprint, model.device, model.trust_remote_code, model.allow_pickle)
+    if _slot.key != key or not _unchanged(_slot.network):
+        _slot.key, _slot.network = (), None
+        gc.collect()  # two networks may not fit
+        _slot.network = read_network(model)
+        _slot.key, _slot.before = key, (state.of_network(_slot.network), _beside(_slot.network))
+    return _slot.network
+
+
+def _unchanged(network: Any) -> bool:
+    """Whether the kept network is as it was when it was read."""
+    was, beside = _slot.before
+    return not state.changed(network, was, state.of_network) and beside == _beside(network)
+
+
+def _beside(network: Any) -> tuple[str, list[bool]]:
+    """What a notebook may change that decides no stored number: how texts are generated, and which weights train."""
+    return repr(getattr(network, "generation_config", None)), [p.requires_grad for p in network.parameters()]
 
 
 @contextmanager

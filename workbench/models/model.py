@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench.errors import InputError
+from workbench.models import fingerprint as fingerprints
 from workbench.models import state
-
-if TYPE_CHECKING:
-    from workbench.models.server import Server
+from workbench.models.server import Server
 
 STATE_OF: dict[str, Callable[[Any], state.State]] = {"network": state.of_network, "tokenizer": state.of_tokenizer}
 """Part of a model -> what takes its state."""
@@ -117,11 +116,8 @@ class Model:
         return part
 
     def _read(self, name: str) -> Any:
-        """The network or the tokenizer from the model's files."""
-        from workbench.models.kept import network_of
-        from workbench.models.loading import read_network, read_tokenizer
-
-        return network_of(self, read_network) if name == "network" else read_tokenizer(self)
+        """The network or the tokenizer of a model that is not in memory."""
+        raise NotImplementedError
 
     @cached_property
     def context_length(self) -> int:
@@ -141,8 +137,6 @@ class Model:
 
     def _check_files(self) -> None:
         """Refuse files that are no longer those of the fingerprint: what was read of them may be of either."""
-        from workbench.models import fingerprint as fingerprints
-
         try:
             same = not self.files or fingerprints.of_files(self.files, self.dtype) == self.fingerprint
         except OSError:

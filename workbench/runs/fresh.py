@@ -13,7 +13,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.models import kept
+from workbench.models import loading
 
 TRAINERS = ("trl",)
 """Packages whose use changes more of a process than can be put back."""
@@ -64,7 +64,7 @@ def begin(folder: str, environment: dict[str, str]) -> None:
     warnings.resetwarnings()
     warnings.filters[:] = _start.filters  # type: ignore[index]
     _put_back_libraries()
-    kept.begin_notebook()
+    loading.begin_notebook()
     gc.collect()
 
 
