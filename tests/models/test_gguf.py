@@ -163,9 +163,9 @@ def test_a_file_that_is_no_language_model_is_refused(tmp_path, cache):
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, cache, monkeypatch):
-    from workbench.models import gguf as reading
+    from workbench.models import fetched
 
-    path, convert = gguf_files.write(tmp_path / "model.gguf"), reading._convert
+    path, convert = gguf_files.write(tmp_path / "model.gguf"), fetched._convert
 
     def changed(parts, target):
         convert(parts, target)
@@ -173,7 +173,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, cache, monkey
         data[-3] ^= 1
         path.write_bytes(data)
 
-    monkeypatch.setattr(reading, "_convert", changed)
+    monkeypatch.setattr(fetched, "_convert", changed)
     refused(path, "other bytes")
     assert not list((cache / "models").glob("model-*"))
 
@@ -190,10 +190,10 @@ def test_one_flipped_bit_of_the_embedded_models_package_is_noticed(tmp_path, cac
 
 
 def test_a_copy_made_by_other_rules_is_not_used(tmp_path, cache, monkeypatch):
-    from workbench.models import gguf as reading
+    from workbench.models import fetched
 
     path = gguf_files.write(tmp_path / "model.gguf")
     before = wb.load_model(path, device="cpu").folder
     assert wb.load_model(path, device="cpu").folder == before
-    monkeypatch.setattr(reading, "RULES", reading.RULES + 1)
+    monkeypatch.setattr(fetched, "RULES", fetched.RULES + 1)
     assert wb.load_model(path, device="cpu").folder != before

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import shutil
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from workbench.errors import InputError
-from workbench.files import cache_folder, sha256_of
-from workbench.files import digests as file_digests
-from workbench.models import fingerprint as fingerprints
 
-RULES = 2
-"""Version of the conversion; a copy made by other rules is not used. Raise it with every change to what is written."""
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "attention.causal": (True,),
@@ -123,54 +113,6 @@ class Gguf:
         return InputError(f"The GGUF file {self.path} {reason}; give the model's folder of safetensors instead.")
 
 
-def converted(source: Path) -> Path:
-    """The folder of a user's GGUF file converted to safetensors, made on first use and kept in the cache.
-
-    Args:
-        source: The file, or any part of a split one, whose other parts lie beside it.
-
-    Raises:
-        InputError: If parts are missing, or the file cannot be read as what it says it is.
-    """
-    parts = parts_of(source)
-    digests = list(file_digests(parts).values())
-    key = hashlib.sha256("\n".join([f"rules {RULES}", *digests]).encode()).hexdigest()[:16]
-    return made_once(cache_folder() / "models" / f"{source.stem}-{key}", parts, digests)
-
-
-def made_once(target: Path, parts: list[Path], digests: list[str]) -> Path:
-    """The folder `target`, converted from a GGUF file when it is not there or was damaged; one process at a time.
-
-    Args:
-        target: The folder.
-        parts: The file, or its parts in order.
-        digests: The SHA-256 that each of them must have once it was read.
-
-    Raises:
-        InputError: If the file cannot be read, or holds other bytes than `digests` say.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        if not fingerprints.sealed(target):
-            partial = target.with_name(target.name + ".part")
-            shutil.rmtree(partial, ignore_errors=True)
-            try:
-                _convert(parts, partial)
-                for part, digest in zip(parts, digests, strict=True):
-                    if (found := sha256_of(part)) != digest:
-                        raise InputError(
-                            f"The GGUF file {part} holds other bytes than expected (SHA-256 {found[:12]}, not "
-                            f"{digest[:12]}): it is damaged or was changed meanwhile; copy or fetch it again."
-                        )
-                fingerprints.seal(partial)
-            except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
-            shutil.rmtree(target, ignore_errors=True)
-            partial.rename(target)
-    return target
-
-
 def parts_of(source: Path) -> list[Path]:
     """The files that decide a model's numbers: the file itself, or all parts of a split one, in order.
 
@@ -188,49 +130,7 @@ def parts_of(source: Path) -> list[Path]:
     return parts
 
 
-def _convert(parts: list[Path], target: Path) -> None:
-    """Dequantise a GGUF file into a folder of float32 safetensors, configuration and tokenizer.
-
-    Nothing but the file is read: no folder is handed to transformers.
-    """
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors.torch import save_file
-
-    from workbench.models.gguf_network import FAMILIES, configuration, weights
-    from workbench.models.gguf_tokenizer import tokenizer_of
-
-    try:
-        file = _read(parts)
-        if file.architecture not in FAMILIES:
-            raise file.refusal(
-                f"is of architecture {file.architecture!r}, which is not read (read are {', '.join(FAMILIES)})"
-            )
-        tokenizer = tokenizer_of(file)
-        config = configuration(file)
-        filled = weights(file, config)
-        if len(tokenizer) > config.vocab_size:
-            raise file.refusal(f"has {len(tokenizer)} tokens and a network for {config.vocab_size}")
-        if left := sorted(key for key in file.unread if not _says_nothing(file, key)):
-            raise file.refusal(
-                f"sets {left[0]} to {short(file.values[left[0]])}, which is not read and may change numbers"
-            )
-        target.mkdir(parents=True)
-        save_file(filled, target / "model.safetensors", metadata={"format": "pt"})
-        config.save_pretrained(target)
-        tokenizer.save_pretrained(target)
-    except (
-        OSError, ValueError, KeyError, IndexError, TypeError, OverflowError, RuntimeError, MemoryError, ImportError,
-        struct.error, StrictDataclassError,
-    ) as error:  # fmt: skip
-        if isinstance(error, InputError):
-            raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(
-            f"Cannot read the GGUF file {parts[0]}: {reason}; if it is damaged, copy or convert it again."
-        ) from error
-
-
-def _read(parts: list[Path]) -> Gguf:
+def read(parts: list[Path]) -> Gguf:
     """Metadata and tensors of all parts together."""
     import gguf
     import numpy as np
@@ -265,7 +165,7 @@ def _read(parts: list[Path]) -> Gguf:
     return file
 
 
-def _says_nothing(file: Gguf, key: str) -> bool:
+def says_nothing(file: Gguf, key: str) -> bool:
     """Whether a key that nobody asked for is known to change no number with the value that it has."""
     name = key.removeprefix(f"{file.architecture}.")
     if key.startswith("tokenizer."):

@@ -15,7 +15,6 @@ from typing import Any
 from workbench.errors import InputError, unknown
 from workbench.models import fetched, proof, server, tokenizers
 from workbench.models import fingerprint as fingerprints
-from workbench.models.gguf import converted
 from workbench.models.loading import StoredModel
 from workbench.models.model import Model, check_evaluating
 from workbench.models.weights import unread, weight_files
@@ -238,7 +237,7 @@ def _folder_of(base: str, allow_pickle: bool) -> tuple[Path, str, str]:
         return path, "", ""
     _refuse_unless_hub_id(base, is_file=path.is_file())
     if path.suffix == ".gguf":
-        return converted(path), "", "dequantised from a GGUF file"
+        return fetched.converted(path), "", "dequantised from a GGUF file"
     name, _, revision = base.partition("@")
     return *fetched.hub_snapshot(name, revision or None, allow_pickle), ""
 
