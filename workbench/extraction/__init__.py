@@ -1,7 +1,8 @@
 """Reading answer distributions: tokens and boundaries, the forward passes, and the store of finished answers."""
 
-from workbench.extraction.ask import ask, tally
-from workbench.extraction.store import AnswerStore
-from workbench.extraction.texts import generate, hidden_states, score_texts
-
-__all__ = ["AnswerStore", "ask", "generate", "hidden_states", "score_texts", "tally"]
+from workbench.extraction.ask import ask as ask
+from workbench.extraction.ask import tally as tally
+from workbench.extraction.store import AnswerStore as AnswerStore
+from workbench.extraction.texts import generate as generate
+from workbench.extraction.texts import hidden_states as hidden_states
+from workbench.extraction.texts import score_texts as score_texts

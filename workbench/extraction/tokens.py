@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
-from workbench.extraction.control import ControlTokens
-from workbench.extraction.templates import ChatTemplate, Rendered, thought_opened
+from workbench.extraction.templates import ChatTemplate, ControlTokens, Rendered, thought_opened
 from workbench.questions import Message, Option, Question, Speaker
 
 Span = tuple[int, int]
