@@ -7,7 +7,8 @@ so a new block starts wherever `option` is 0; the same question may stand severa
 from __future__ import annotations
 
 import warnings
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import pairwise, permutations
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,6 +20,10 @@ from workbench.questions import ROLES
 
 Normalisation = Literal["none", "tokens", "chars", "bytes", "pmi"]
 Residual = Literal["renormalise", "as_wrong", "as_abstain", "drop"]
+Forms = Literal["sum", "max", "best"]
+Nested = Literal["refuse", "split", "keep"]
+Hidden = Literal["refuse", "bounds"]
+Weigh = Literal["p", "mass"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -39,6 +44,8 @@ SCORES = ("accuracy", "ternary", "confidence_weighted_accuracy", "dcs", "uniform
 SHOWN = ("CWA", "forced", "chance", "cluster")
 RESERVED = frozenset((*EXTRACTED, *ADDED, *OUTCOMES, *SCORES, *SHOWN))
 """Columns that are written here or from here on; no tag may have such a name."""
+LEVELS = ("level", "value", "position", "p", "mass", "abstain", "prob_low", "prob_high", "unseen")
+"""What `levels` writes; all other columns of its table are tags."""
 LOW_MASS = 0.1
 """Mass below which the softmax over the options is flagged as unreliable, whatever other questions hold."""
 FAINT = 0.25
@@ -145,6 +152,184 @@ def outcomes(p: pd.DataFrame) -> pd.DataFrame:
     table["low_mass"] = (table["mass"] < LOW_MASS) | _faint_in_style(table)
     table["no_abstain"] = table["n_abstain"] == 0
     return table.assign(**_choice(prob, role, starts, sizes))
+
+
+def levels(
+    answers: pd.DataFrame,
+    *,
+    by: str = "value",
+    forms: Forms = "sum",
+    normalisation: Normalisation = "none",
+    nested: Nested = "refuse",
+    hidden: Hidden = "refuse",
+) -> pd.DataFrame:
+    """One distribution over the labels of each reading: the surface forms of a label added up.
+
+    Options of equal `by` are forms of one label. Forms with the tokens of an earlier one (`duplicate`) count once.
+    Options of role `abstain` are no label.
+
+    Args:
+        answers: The answers table, `[rows]`, log-probabilities in nats.
+        by: Column that holds the label; labels are sorted by it.
+        forms: `sum` adds the forms of a label up; `max` takes its most probable form (OpinionQA); `best` takes the one
+            way of writing (what stands before the text, such as a space) that holds most over all labels (folktexts).
+        normalisation: Of each form's log-probability before the softmax, as for `probabilities`.
+        nested: Labels that begin with another label hold a part of its probability: `refuse` them, `keep` them as they
+            are, or `split`, which makes numbers in digits exact events: "8" without what "80" ... "89" hold wherever
+            those have one token more. Other nested labels are refused.
+        hidden: Options a server did not show are refused, or count with their least probability (`bounds`).
+
+    Returns:
+        question_id, tags and `LEVELS`, a row per reading and label: `level` (0 for the lowest value), `value`,
+        `position` (option that showed it first), `p` (adds up to 1 per reading, NaN without any mass), `mass` (the
+        probability of all labels), `abstain` (proportion of the abstentions in all mass), `prob_low` and `prob_high`
+        (the label's own probability, least and most where forms were hidden), and `unseen` (forms of the label without
+        any probability).
+
+    Raises:
+        InputError: An option has no label, a question has fewer than two, a log-probability is no such number, labels
+            are nested, or options hidden.
+    """
+    for what, given, kind in (
+        ("way of joining forms", forms, Forms),
+        ("normalisation", normalisation, Normalisation),
+        ("rule for nested labels", nested, Nested),
+        ("rule for hidden options", hidden, Hidden),
+    ):
+        if given not in get_args(kind):
+            raise unknown(what, given, list(get_args(kind)))
+    starts = block_starts(answers)
+    if hidden == "refuse":
+        require_shown(answers)
+    low, high = logprob_ends(answers)
+    if (bad := np.isnan(low) | np.isnan(high) | (high > 1e-6)).any():
+        name = answers["question_id"].iloc[int(bad.argmax())]
+        raise InputError(f"A log-probability of question {name!r} is NaN or above 0; ask it again.")
+    block = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(answers)))
+    listed = (answers["role"] != "abstain").to_numpy()
+    if (bad := listed & answers[by].isna().to_numpy()).any():
+        row = answers.iloc[int(bad.argmax())]
+        raise InputError(f"Option {row['text']!r} of question {row['question_id']!r} has no {by}; give each label one.")
+    codes, values = pd.factorize(answers[by], sort=True)
+    least, most = _told_apart(answers, starts, np.exp(low), np.exp(high), nested)
+    weight = least if nested == "split" else _weights(answers, low, normalisation, block, starts)
+    if "duplicate" in answers:
+        once = ~answers["duplicate"].to_numpy(bool)
+        least, most, weight = least * once, most * once, weight * once
+    refused = np.bincount(block[~listed], least[~listed], len(starts))
+    if forms == "best":
+        listed = listed & _best_way(answers, block, np.where(listed, least, 0.0))
+    rows = np.flatnonzero(listed)
+    keys, first, label = np.unique(block[rows] * len(values) + codes[rows], return_index=True, return_inverse=True)
+    reading, code = np.divmod(keys, len(values))
+    sizes = np.bincount(reading, minlength=len(starts))
+    if (sizes < 2).any():
+        name = answers["question_id"].iloc[int(starts[(sizes < 2).argmax()])]
+        raise InputError(f"Question {name!r} needs at least two labels, but its options have one {by} only.")
+    weights = np.zeros(len(keys))
+    (np.maximum if forms == "max" else np.add).at(weights, label, weight[rows])
+    prob_low, prob_high = (np.bincount(label, ends[rows]) for ends in (least, most))
+    mass, total = (np.bincount(reading, part) for part in (prob_low, weights))
+    with np.errstate(invalid="ignore"):
+        p, abstain = weights / total[reading], refused / (refused + mass)
+    tags = [name for name in tag_columns(answers) if name != by]
+    return added(
+        answers[["question_id", *tags]].iloc[starts[reading]].reset_index(drop=True),
+        level=np.arange(len(keys)) - (np.cumsum(sizes) - sizes)[reading],
+        value=np.asarray(values)[code],
+        position=answers["option"].to_numpy()[rows[first]],
+        p=p,
+        mass=mass[reading],
+        abstain=abstain[reading],
+        prob_low=prob_low,
+        prob_high=prob_high,
+        unseen=np.bincount(label, low[rows] == -np.inf).astype(np.int64),
+    )
+
+
+def averaged(levels: pd.DataFrame, over: Sequence[str], weigh: Weigh = "p") -> pd.DataFrame:
+    """Distributions averaged over some tags (orders, formats, samples), one per combination of the other tags.
+
+    Args:
+        levels: Made by `levels`.
+        over: Tags that are averaged out; each combination of the others is one reading, named by its first question.
+        weigh: Average the distributions with equal weight (`p`), or weighted by the mass of each (`mass`).
+
+    Returns:
+        As `levels`, without `over`: means (`p` NaN where one of them is), `unseen` added up, and `position` NaN where
+        it differed.
+
+    Raises:
+        InputError: A tag is not there, or a reading has another number of labels than those it is averaged with.
+    """
+    if missing := [name for name in over if name not in levels]:
+        raise unknown("tag", missing[0], [str(name) for name in levels.columns if name not in LEVELS])
+    tags = [str(name) for name in levels.columns if name not in {"question_id", *over, *LEVELS}]
+    groups = levels.groupby([*tags, "level"], sort=False, dropna=False)
+    means = groups[["p", "mass", "abstain", "prob_low", "prob_high"]].mean()
+    table = groups[["question_id", "value"]].first().join(means).assign(unseen=groups["unseen"].sum())
+    table["position"] = groups["position"].first().where(groups["position"].nunique() == 1)
+    table["p"] = table["p"].where(groups["p"].count() == groups.size())
+    n, table = groups.size().to_numpy(), table.reset_index()[["question_id", *tags, *LEVELS]]
+    starts = np.flatnonzero(table["level"].to_numpy() == 0)
+    sizes = np.diff(starts, append=len(table))
+    if (bad := n != np.repeat(n[starts], sizes)).any():
+        name = table["question_id"].iloc[int(bad.argmax())]
+        raise InputError(f"Question {name!r} was read on scales of different size; average over one scale.")
+    if weigh == "mass":
+        mass = np.repeat(np.add.reduceat(table["prob_low"].to_numpy(), starts), sizes)
+        table["p"] = np.divide(table["prob_low"], mass, out=np.full(len(mass), np.nan), where=mass > 0)
+    return table
+
+
+def wide(levels: pd.DataFrame, column: str = "p") -> tuple[pd.DataFrame, NDArray[Any], Floats]:
+    """The question_id and tags of each reading, the labels' values `[labels]`, and a column `[readings, labels]`.
+
+    Raises:
+        InputError: The readings have different labels.
+    """
+    keys = levels[levels["level"] == 0].drop(columns=list(LEVELS)).reset_index(drop=True)
+    size = len(levels) // max(len(keys), 1)
+    values = levels["value"].to_numpy()
+    if len(levels) != size * len(keys) or (values.reshape(-1, size) != values[:size]).any():
+        raise InputError("The readings have different labels; read one scale at a time.")
+    return keys, values[:size], np.array(levels[column], np.float64).reshape(-1, size)
+
+
+def expected(levels: pd.DataFrame) -> pd.DataFrame:
+    """What each distribution over numbers says, one row per reading.
+
+    Returns:
+        question_id, tags, `mean` (of the value), `entropy` (nats), `mode` (level; the first at ties), `tie`, `p_max`,
+        `n_levels`, `mass` and `abstain`.
+    """
+    starts = np.flatnonzero(levels["level"].to_numpy() == 0)
+    sizes = np.diff(starts, append=len(levels))
+    p = levels["p"].to_numpy(np.float64)
+    top = np.maximum.reduceat(p, starts)
+    best = p >= np.repeat(top, sizes) * (1 - TIE)
+    level = levels["level"].to_numpy()
+    kept = [name for name in levels.columns if name not in LEVELS or name in ("mass", "abstain")]
+    return added(
+        levels[kept].iloc[starts].reset_index(drop=True),
+        mean=np.add.reduceat(p * levels["value"].to_numpy(np.float64), starts),
+        entropy=np.add.reduceat(-p * np.log(np.where(p > 0, p, 1.0)), starts),
+        mode=np.where(np.isnan(top), np.nan, np.minimum.reduceat(np.where(best, level, len(p)), starts)),
+        tie=np.add.reduceat(best.astype(np.int64), starts) > 1,
+        p_max=top,
+        n_levels=sizes,
+    )
+
+
+def added(table: pd.DataFrame, **columns: Any) -> pd.DataFrame:
+    """The table with these columns, none of which it may have: a user's tag is never overwritten.
+
+    Raises:
+        InputError: A column is there already.
+    """
+    if taken := [name for name in columns if name in table.columns]:
+        raise InputError(f"The table has a column {taken[0]!r} already, which this step writes; rename that tag.")
+    return table.assign(**columns)
 
 
 def faint(mass: ArrayLike, benchmark: ArrayLike | None = None) -> Bools:
@@ -303,6 +488,49 @@ def _scores(answers: pd.DataFrame, logprob: Floats, normalisation: Normalisation
         how = "ask with the unconditional log-probabilities" if normalisation == "pmi" else "choose another one"
         raise InputError(f"Normalisation {normalisation!r} needs a number in every row of {column!r}; {how}.")
     return logprob - other if normalisation == "pmi" else logprob / other
+
+
+def _told_apart(
+    answers: pd.DataFrame, starts: Ints, low: Floats, high: Floats, nested: Nested
+) -> tuple[Floats, Floats]:
+    """The ends of each option's own probability, `[rows]`: numbers in digits less the longer numbers they begin."""
+    if nested == "keep":
+        return low, high
+    ends = np.append(starts, len(answers))
+    texts, names = pd.factorize(answers["text"].astype(str))
+    alike: dict[bytes, list[int]] = {}
+    for number, (start, end) in enumerate(pairwise(ends.tolist())):
+        alike.setdefault(texts[start:end].tobytes(), []).append(number)
+    least, most = low.copy(), high.copy()
+    for blocks in alike.values():
+        at = starts[blocks]
+        labels = [str(names[code]) for code in texts[at[0] : ends[blocks[0] + 1]]]
+        for i, j in permutations(range(len(labels)), 2):
+            short, long = labels[i], labels[j]
+            if not long.startswith(short) or (nested == "split" and long == short):
+                continue
+            if nested == "refuse" or not (short.strip().isdecimal() and long.strip().isdecimal()):
+                raise InputError(f"Label {long!r} begins with {short!r}: saying one says the other; rename one.")
+            lengths = answers["n_tokens"].to_numpy(np.int64)
+            if len(long) == len(short) + 1 and lengths[at + j].max() > lengths[at + i].max():
+                least[at + i] -= high[at + j]
+                most[at + i] -= low[at + j]
+    return np.maximum(least, 0.0), np.maximum(most, 0.0)
+
+
+def _weights(answers: pd.DataFrame, low: Floats, normalisation: Normalisation, block: Ints, starts: Ints) -> Floats:
+    """Each option's probability up to a factor of its question, `[rows]`; 0 where no option has any."""
+    score = _scores(answers, low, normalisation)
+    best = np.maximum.reduceat(score, starts)
+    return np.exp(score - np.where(np.isfinite(best), best, 0.0)[block])
+
+
+def _best_way(answers: pd.DataFrame, block: Ints, prob: Floats) -> Bools:
+    """Which options are written in the way, by what stands before the text, that holds most of their question."""
+    text = answers["text"].astype(str)
+    way, ways = pd.factorize(np.array([t[: len(t) - len(t.lstrip())] for t in text], object), sort=True)
+    held = np.bincount(block * len(ways) + way, prob, (block[-1] + 1) * len(ways)).reshape(-1, len(ways))
+    return np.asarray(way == held.argmax(axis=1)[block], bool)
 
 
 def _softmax(scores: Floats, starts: Ints) -> Floats:

@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
+from workbench.answers import levels
 from workbench.cultural_alignment import (
     alignment,
     cultural_map,
@@ -135,8 +136,8 @@ def test_vsm_with_a_missing_mean_is_nan_in_its_dimension_only():
 def test_responses_refuse_options_without_a_place():
     table = pd.DataFrame({"question_id": "q", "option": [0, 1], "text": ["a", "b"], "role": "none"})
     table["value"], table["logprob"] = [0.0, np.nan], [-1.0, -1.0]
-    with pytest.raises(InputError, match="no place on a scale"):
-        surveys.responses(table)
+    with pytest.raises(InputError, match="has no value"):
+        levels(table)
 
 
 def test_refusals_are_no_answers():
@@ -144,10 +145,10 @@ def test_refusals_are_no_answers():
         {"question_id": "q", "option": [0, 1, 2], "text": list("abc"), "role": ["none"] * 2 + ["abstain"]}
     )
     table["value"], table["logprob"] = [0.0, 1.0, np.nan], np.log([0.1, 0.3, 0.4])
-    found = surveys.responses(table)
+    found = levels(table)
     assert found["p"].tolist() == pytest.approx([0.25, 0.75])
     assert found["mass"].tolist() == pytest.approx([0.4, 0.4])
-    assert found["refusal"].tolist() == pytest.approx([0.5, 0.5])
+    assert found["abstain"].tolist() == pytest.approx([0.5, 0.5])
 
 
 def test_surface_forms_of_one_place_add_up_unless_the_best_is_asked_for():
@@ -155,8 +156,8 @@ def test_surface_forms_of_one_place_add_up_unless_the_best_is_asked_for():
     table = pd.DataFrame(forms, columns=["value", "text", "p"]).assign(question_id="q", option=range(4), role="none")
     with np.errstate(divide="ignore"):
         table["logprob"] = np.log(table.pop("p"))
-    assert surveys.responses(table)["p"].tolist() == pytest.approx([4 / 7, 3 / 7])
-    best = surveys.responses(table, alias="max")
+    assert levels(table)["p"].tolist() == pytest.approx([4 / 7, 3 / 7])
+    best = levels(table, forms="max")
     assert best["p"].tolist() == pytest.approx([0.4, 0.6])
     assert best["mass"].tolist() == pytest.approx([0.7, 0.7])  # what the listed answers hold, whichever form is read
 
@@ -164,14 +165,14 @@ def test_surface_forms_of_one_place_add_up_unless_the_best_is_asked_for():
 def test_a_surface_form_with_the_tokens_of_another_counts_once():
     table = pd.DataFrame({"question_id": "q", "option": range(3), "text": ["a", "A", "b"], "role": "none"})
     table["value"], table["logprob"] = [1.0, 1.0, 2.0], np.log(0.3)
-    assert surveys.responses(table.assign(duplicate=[False, True, False]))["p"].tolist() == pytest.approx([0.5, 0.5])
-    assert surveys.responses(table.assign(duplicate=False))["p"].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert levels(table.assign(duplicate=[False, True, False]))["p"].tolist() == pytest.approx([0.5, 0.5])
+    assert levels(table.assign(duplicate=False))["p"].tolist() == pytest.approx([2 / 3, 1 / 3])
 
 
 def test_shown_order_never_matters_twice():
     table = pd.DataFrame({"question_id": ["q"] * 3, "option": [0, 1, 2], "text": list("abc"), "role": "none"})
     table["value"], table["logprob"] = [2.0, 1.0, 0.0], np.log([0.5, 0.3, 0.2])
-    found = surveys.responses(table)
+    found = levels(table)
     assert found["p"].tolist() == pytest.approx([0.2, 0.3, 0.5])
     assert surveys.scores(found)["modal"][0] == 2
     assert surveys.scores(found)["p_first"][0] == pytest.approx(0.5)
@@ -363,7 +364,9 @@ def test_refusals_in_words_are_found():
 
 
 def test_labels_need_all_their_probabilities():
-    table = pd.DataFrame({"item": "a", "condition": "", "group": "g", "label": "yes", "level": [0, 1], "p": [0.5, 0.5]})
+    about = {"item": "a", "condition": "", "group": "g", "label": "yes", "order_shown": 0, "question_id": "q"}
+    asked = pd.DataFrame({**about, "option": [0, 1], "text": ["A", "B"], "role": "none", "value": [0.0, 1.0]})
+    table = levels(asked.assign(logprob=np.log(0.4)))
     found = national_bias.labelled(table, ("yes", "no")).iloc[0]
     assert found["said"] is None and found["accuracy"] == 0.5
     with pytest.raises(InputError, match="each of yes, no, neutral"):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.answers import levels
 from workbench.cultural_alignment import (
     alignment,
     cultural_map,
@@ -26,7 +27,7 @@ def response_rows(rows, keys=None, dimension="d", **tags):
     for i, p in enumerate(rows):
         about = {"question_id": f"q{i}", "item": f"i{i}", "dimension": dimension, "key": (keys or [1] * len(rows))[i]}
         for level, value in enumerate(p):
-            shown = {"level": level, "value": float(level), "slot": level, "p": value, "mass": 0.5, "refusal": 0.0}
+            shown = {"level": level, "value": float(level), "position": level, "p": value, "mass": 0.5, "abstain": 0.0}
             parts.append({**about, **tags, **shown})
     return pd.DataFrame(parts)
 
@@ -34,10 +35,10 @@ def response_rows(rows, keys=None, dimension="d", **tags):
 FORMS = [[-2, -1], [-3, -1.5], [-4, -2.5]]
 
 
-def read_forms(alias="sum"):
-    rows = [{"value": i + 1.0, "logprob": x} for i, forms in enumerate(FORMS) for x in forms]
+def read_forms(forms="sum"):
+    rows = [{"value": i + 1.0, "logprob": x} for i, option in enumerate(FORMS) for x in option]
     asked = pd.DataFrame(rows).assign(question_id="q", option=range(6), text=list("abcdef"), role="none")
-    return surveys.responses(asked, alias)
+    return levels(asked, forms=forms)
 
 
 def test_option_distribution_adds_aliases_up():

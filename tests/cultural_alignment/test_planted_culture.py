@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import planted
+from workbench.answers import averaged, levels
 from workbench.cultural_alignment import alignment, cultural_map, national_bias, populations, robustness, surveys
 from workbench.cultural_alignment.instruments import DEFAULT_PERSONAS, country_scores, load_instrument, personas
 from workbench.cultural_alignment.surveys import NOBODY, Format, formats, survey_questions
@@ -22,7 +23,7 @@ OPINIONS = {item.id: float(RNG.uniform(0.2, 0.75)) for item in INSTRUMENT.items}
 
 def answered(respondent, how=None, who=(NOBODY,)):
     questions = survey_questions(INSTRUMENT, how or formats(), who)
-    return surveys.responses(planted.planted_answers(questions, respondent))
+    return levels(planted.planted_answers(questions, respondent), nested="keep")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_slot_answerer_is_found_out():
     assert found["ratio"] > 5
     assert found["mean"] == pytest.approx(0) and found["p"] > 0.9  # balanced keys hide the slot ...
     assert abs(found["mean_raw"]) == pytest.approx(1) and found["p_raw"] < 0.001  # ... and agreement shows it
-    assert surveys.averaged(table)["p"].to_numpy() == pytest.approx(0.5)
+    assert averaged(table, surveys.ORDERS)["p"].to_numpy() == pytest.approx(0.5)
 
 
 def test_persona_ignoring_respondent_gains_nothing(shares):
@@ -119,7 +120,7 @@ def test_format_effects_beat_countries_in_the_variance_shares():
 
 
 def test_the_three_baselines_stand_beside_an_alignment(shares):
-    opinion = surveys.averaged(answered(planted.holds_opinion(planted.by_item(OPINIONS))))
+    opinion = averaged(answered(planted.holds_opinion(planted.by_item(OPINIONS))), surveys.ORDERS)
     blank = opinion.assign(p=opinion["level"] == 0).astype({"p": float})
     found = alignment.baselines(opinion, blank, shares)
     aligned = alignment.alignments(alignment.paired_shares(opinion, shares))
@@ -162,7 +163,7 @@ def test_answers_in_any_order_belong_to_their_question():
     answers = planted.planted_answers(questions, planted.holds_opinion(planted.by_item(OPINIONS)))
     ids = RNG.permutation(answers["question_id"].unique())
     mixed = answers.set_index("question_id").loc[ids].reset_index()
-    one, two = (surveys.scores(surveys.responses(t)).set_index("question_id")["x"] for t in (answers, mixed))
+    one, two = (surveys.scores(levels(t, nested="keep")).set_index("question_id")["x"] for t in (answers, mixed))
     assert two[one.index].to_numpy() == pytest.approx(one.to_numpy())
     assert not mixed["question_id"].equals(answers["question_id"])
 

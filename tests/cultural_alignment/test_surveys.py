@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.answers import levels
 from workbench.cultural_alignment import alignment, robustness, surveys
 from workbench.cultural_alignment.instruments import (
     country_scores,
@@ -119,7 +120,7 @@ def test_a_users_survey_runs_through_every_step(tmp_path):
     )
     shares = load_shares(write(tmp_path / "shares.csv", shares_csv), instrument)
     questions = survey_questions(instrument, formats(own_format(instrument)))
-    table = surveys.responses(planted_answers(questions, holds_opinion(lambda q: 0.75)))
+    table = levels(planted_answers(questions, holds_opinion(lambda q: 0.75)), nested="keep")
     found = surveys.scores(table)
     assert found["x"].to_numpy() == pytest.approx(0.75)
     assert robustness.stability(table, ["labels", "direction", "answer"])["mean_abs"].max() == pytest.approx(

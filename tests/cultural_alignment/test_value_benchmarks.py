@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from workbench.cultural_alignment import national_bias, surveys
+from workbench.answers import levels
+from workbench.cultural_alignment import national_bias
 from workbench.cultural_alignment.benchmarks import BENCHMARKS, CONTEXTS, load_choices
 from workbench.cultural_alignment.opinions import (
     WEST,
@@ -95,7 +96,7 @@ def test_labels_are_read_over_all_orders():
     def mostly_yes(question):
         return np.array([{0.0: 0.7, 1.0: 0.2, 2.0: 0.1}[option.value] for option in question.options])
 
-    found = national_bias.labelled(surveys.responses(planted_answers(questions, mostly_yes)), ("yes", "no", "neutral"))
+    found = national_bias.labelled(levels(planted_answers(questions, mostly_yes)), ("yes", "no", "neutral"))
     assert len(found) == 2 * len(CONTEXTS) and set(found["said"]) == {"yes"}
     by_label = found.groupby("label")[["accuracy", "p_gold", "lean"]].mean()
     assert by_label.loc["yes"].tolist() == pytest.approx([1, 0.7, -0.3])
@@ -104,7 +105,7 @@ def test_labels_are_read_over_all_orders():
     def first_slot(question):
         return np.eye(len(question.options))[0]
 
-    slot = national_bias.labelled(surveys.responses(planted_answers(questions, first_slot)), ("yes", "no", "neutral"))
+    slot = national_bias.labelled(levels(planted_answers(questions, first_slot)), ("yes", "no", "neutral"))
     assert slot["said"].isna().all() and slot["p_gold"].tolist() == pytest.approx([1 / 3] * len(slot))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import workbench as wb
 from workbench.bounds import outcome_bounds, probability_bounds
-from workbench.cultural_alignment import national_bias, surveys
+from workbench.cultural_alignment import national_bias
 from workbench.errors import InputError
 from workbench.hallucination import risk_scores
 from workbench.judges import ratings_and_rankings, readings
@@ -78,7 +78,7 @@ def test_metrics_that_need_every_number_refuse_intervals():
     for refused in (
         lambda: risk_scores.choice_scores(letters),
         lambda: risk_scores.numeric_scores(digits),
-        lambda: surveys.responses(answers),
+        lambda: wb.levels(answers),
         lambda: national_bias.stereoset_scores(tagged),
         lambda: ratings_and_rankings.followup_matrix(tagged, ["c"]),
     ):
@@ -88,7 +88,7 @@ def test_metrics_that_need_every_number_refuse_intervals():
 
 def test_a_judge_that_shows_some_labels_is_flagged_with_its_bounds():
     shown, part, none = (
-        table(p, [0.5, 0.2, 0.1], question=name)
+        table(p, [0.5, 0.2, 0.1], question=name).assign(role="none")
         for name, p in (("a", [0.5, 0.2, 0.1]), ("b", [0.5, 0.2, None]), ("c", [None] * 3))
     )
     reads = label_reads(pd.concat([shown, part, none], ignore_index=True))
@@ -101,9 +101,9 @@ def test_a_judge_that_shows_some_labels_is_flagged_with_its_bounds():
     assert np.isnan(reads.p[2]).all() and high[2].tolist() == [1, 1, 1]
     assert len(reads.where(question_id="b").high) == 1
     sure, open_, close = (
-        table([0.5, 0.2, None], [0.5, 0.2, 0.01], question="d"),
-        table([None, 0.2, 0.7], [0.25, 0.2, 0.7], question="e"),
-        table([0.02, 0.01, None], [0.02, 0.01, 0.021], question="f"),
+        table([0.5, 0.2, None], [0.5, 0.2, 0.01], question="d").assign(role="none"),
+        table([None, 0.2, 0.7], [0.25, 0.2, 0.7], question="e").assign(role="none"),
+        table([0.02, 0.01, None], [0.02, 0.01, 0.021], question="f").assign(role="none"),
     )
     reads = label_reads(pd.concat([sure, open_, close], ignore_index=True))
     assert reads.undecided.tolist() == [False, True, True]

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.cultural_alignment.surveys import Floats, distributions, pair, scale_positions, table
+from workbench.answers import LEVELS, Floats
+from workbench.cultural_alignment.surveys import distributions, pair, scale_positions, table
 from workbench.errors import InputError, unknown
 from workbench.statistics import interval
 
@@ -157,8 +158,8 @@ def people_as_responses(shares: pd.DataFrame, items: pd.DataFrame) -> pd.DataFra
     """
     table = shares[["item", "group", "level", "share"]].merge(items, on="item").rename(columns={"share": "p"})
     table.insert(0, "question_id", table["item"] + "/" + table["group"])
-    added = {"persona": table["group"], "value": table["level"].astype(float), "slot": table["level"]}
-    return table.drop(columns="group").assign(**added, mass=1.0, refusal=0.0)
+    added = {"persona": table["group"], "value": table["level"].astype(float), "position": table["level"]}
+    return table.drop(columns="group").assign(**added, mass=1.0, abstain=0.0)
 
 
 def alignments(paired: pd.DataFrame, kind: Kind = "js", base: Base = 2) -> pd.DataFrame:
@@ -178,7 +179,7 @@ def alignments(paired: pd.DataFrame, kind: Kind = "js", base: Base = 2) -> pd.Da
     keys = ["question_id", "group"]
     ordered = paired.sort_values([*keys, "level"], kind="stable")
     sizes = ordered.groupby(keys, sort=False)["level"].transform("size")
-    inner = {"level", "value", "slot", "p", "share", "mass", "refusal"}
+    inner = {*LEVELS, "share"}
     parts = []
     for k in sorted(sizes.unique()):
         part = ordered[sizes == k]

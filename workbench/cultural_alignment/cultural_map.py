@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.cultural_alignment.surveys import Floats, table
+from workbench.cultural_alignment.surveys import table
 from workbench.errors import InputError
 from workbench.figures import GREY, MARKERS, PALETTE, STYLE, WIDTH
+from workbench.statistics.distances import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

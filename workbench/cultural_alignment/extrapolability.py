@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.cultural_alignment.surveys import Floats
 from workbench.errors import InputError
+from workbench.statistics.distances import Floats
 
 Ints = NDArray[np.int64]
 

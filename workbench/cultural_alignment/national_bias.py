@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.answers import block_starts, require_shown
-from workbench.cultural_alignment.surveys import Bools, Floats
+from workbench.answers import LEVELS, Bools, Floats, averaged, block_starts, require_shown, wide
 from workbench.errors import InputError
 from workbench.statistics import summarise
 
@@ -195,9 +194,8 @@ def labelled(responses: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
         is the bias towards that label.
     """
     keys = ["item", "condition", "group", "label"]
-    wide = responses.groupby([*keys, "level"])["p"].mean().unstack("level")
-    wide = wide.loc[pd.MultiIndex.from_frame(responses[keys].drop_duplicates())]
-    p, found = wide.to_numpy(np.float64), wide.index.to_frame(index=False)
+    found, _, p = wide(averaged(responses[["question_id", *keys, "order_shown", *LEVELS]], ["order_shown"]))
+    found = found[keys]
     if p.shape[1] != len(labels) or np.isnan(p).any() or not set(found["label"]) <= set(labels):
         raise InputError(
             f"Every item needs a probability for each of {', '.join(labels)}, and one of them as its label."

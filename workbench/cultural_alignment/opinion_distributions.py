@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.cultural_alignment.surveys import Floats, distributions
+from workbench.cultural_alignment.surveys import distributions
 from workbench.errors import InputError
 from workbench.statistics import adjusted, interval, sign_flip_p
-from workbench.statistics.distances import settled
+from workbench.statistics.distances import Floats, settled
 
 
 def correct_answer(

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.cultural_alignment.surveys import Floats, scores
+from workbench.cultural_alignment.surveys import scores
 from workbench.errors import InputError, unknown
 from workbench.statistics import adjusted, interval, sign_flip_p
+from workbench.statistics.distances import Floats
 
 COUNTRY_SD = 0.114
 """Mean over items of the sd across countries of human answers on a 0-1 scale, in the paper's survey data."""

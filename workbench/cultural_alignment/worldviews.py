@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 
 from workbench.cultural_alignment.alignment import similarity
 from workbench.cultural_alignment.instruments import country_scores
-from workbench.cultural_alignment.surveys import NOBODY, Floats, Persona, distributions
+from workbench.cultural_alignment.surveys import NOBODY, Persona, distributions
 from workbench.errors import InputError
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
+from workbench.statistics.distances import Floats
 
 TOPICS = (
     "a wedding",

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.answers import block_starts, require_shown, tag_columns
+from workbench import answers as core
+from workbench.answers import expected, levels, wide
 from workbench.errors import InputError, unknown
 from workbench.statistics import bootstrap, wilson
 from workbench.statistics.calibration import adaptive_ece, auroc, bin_table, brier, ece
@@ -50,26 +51,9 @@ def choice_scores(answers: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per question: `question_id`, tags, `score` (expected value under the way of writing that holds most
-        probability), `mass` (what its letters hold), `spaced` (whether they were written after a space).
+        probability) and `mass` (what its letters hold).
     """
-    starts = block_starts(answers)
-    require_shown(answers)
-    text = answers["text"].astype(str)
-    frame = pd.DataFrame(
-        {
-            "block": np.repeat(np.arange(len(starts)), np.diff(starts, append=len(answers))),
-            "spaced": text.str.startswith(" ").to_numpy(),
-            "p": np.exp(answers["logprob"].to_numpy(np.float64)),
-            "value": _values(answers),
-        }
-    )
-    frame["weighted"] = frame["p"] * frame["value"]
-    ways = frame.groupby(["block", "spaced"])[["p", "weighted"]].sum().reset_index()
-    best = ways.loc[ways.groupby("block")["p"].idxmax()]
-    table = answers.iloc[starts][["question_id", *tag_columns(answers)]].reset_index(drop=True)
-    with np.errstate(invalid="ignore"):
-        score = best["weighted"].to_numpy() / best["p"].to_numpy()
-    return table.assign(score=score, mass=best["p"].to_numpy(), spaced=best["spaced"].to_numpy())
+    return _scored(_read_choices(answers))
 
 
 def numeric_scores(answers: pd.DataFrame, how: Reading = "expectation") -> pd.DataFrame:
@@ -81,34 +65,39 @@ def numeric_scores(answers: pd.DataFrame, how: Reading = "expectation") -> pd.Da
     """
     if how not in READINGS:
         raise unknown("reading", how, list(READINGS))
-    starts = block_starts(answers)
-    require_shown(answers)
     text = answers["text"].astype(str).str.strip()
     if not text.str.fullmatch(r"\d{1,2}").all():
         raise InputError("Numeric scores need options of one or two digits; ask with style='numeric'.")
-    table = answers.iloc[starts][["question_id", *tag_columns(answers)]].reset_index(drop=True)
-    scores, masses = [], []
-    for logs, names in zip(_parts(answers["logprob"], starts), _parts(text, starts)):
-        p = np.exp(logs.to_numpy(np.float64))
-        scores.append(_numeric(p, list(names), how))
-        masses.append(p.sum())
-    return table.assign(score=scores, mass=masses)
+    read = levels(answers.assign(value=text))
+    keys, names, p = wide(read)
+    unit = 10.0 ** -len(names[0])
+    number = names.astype(int) * unit
+    if how == "argmax":
+        first = np.array([name[0] for name in names])
+        held = np.stack([p[:, first == digit].sum(axis=1) for digit in sorted(set(first))], axis=1)
+        best = np.array(sorted(set(first)))[held.argmax(axis=1)]
+        score = number[np.where(first == best[:, None], p, -1.0).argmax(axis=1)]
+    else:
+        score = p @ (number + (unit / 2 if how == "midpoint" else 0.0))
+    return keys.assign(score=score, mass=read.loc[read["level"] == 0, "mass"].to_numpy())
 
 
-def averaged(scores: pd.DataFrame, by: str = "row", over: str = "order") -> pd.DataFrame:
-    """Scores averaged over the orders of the choices, one row per `by`; each is cut to [0, 1] first.
+def averaged(answers: pd.DataFrame) -> pd.DataFrame:
+    """Multiple-choice scores averaged over the orders of the choices, one row per combination of the other tags.
+
+    Args:
+        answers: As for `choice_scores`, with the tag `order`.
 
     Returns:
-        The first row of each group with its mean `score` and `mass`, `order_gap` (largest difference between orders)
-        and without the column `over`.
+        As `choice_scores`, with mean `score` and `mass` and `order_gap` (largest difference between orders).
     """
-    if scores.groupby(by)[over].nunique().nunique() > 1:
-        raise InputError(f"Some {by!r} were asked in fewer orders than others; ask each in all of them.")
-    cut = scores.assign(score=scores["score"].clip(0, 1))
-    groups = cut.groupby(by, sort=False)
-    first = groups.first().drop(columns=[over])
-    gap = groups["score"].max() - groups["score"].min()
-    return first.assign(score=groups["score"].mean(), mass=groups["mass"].mean(), order_gap=gap).reset_index()
+    read = _read_choices(answers)
+    table = _scored(core.averaged(read, ["order"]))
+    tags = [name for name in table if name not in ("question_id", "score", "mass")]
+    groups = _scored(read).groupby(tags, sort=False, dropna=False)["score"]
+    if groups.size().nunique() > 1:
+        raise InputError("Some rows were asked in fewer orders than others; ask each in all of them.")
+    return table.assign(order_gap=(groups.max() - groups.min()).to_numpy())
 
 
 def risk_bias(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> float:
@@ -128,28 +117,16 @@ def score_bias(scores: ArrayLike, labels: ArrayLike) -> float:
     return float((s - y).mean())
 
 
-def _numeric(p: np.ndarray, names: list[str], how: Reading) -> float:
-    if not p.sum():
-        return float("nan")
-    scale = 10.0 ** len(names[0])
-    number = np.array([int(name) for name in names])
-    if how == "argmax":
-        first = pd.Series(p).groupby([name[0] for name in names]).sum().idxmax()
-        within = np.array([name[0] == first for name in names])
-        return float(number[within][p[within].argmax()] / scale)
-    return float(p @ (number + (0.5 if how == "midpoint" else 0.0)) / p.sum() / scale)
-
-
-def _parts(column: pd.Series, starts: np.ndarray) -> list[pd.Series]:
-    ends = [*starts[1:], len(column)]
-    return [column.iloc[start:end] for start, end in zip(starts, ends)]
-
-
-def _values(answers: pd.DataFrame) -> np.ndarray:
-    values = answers["value"].to_numpy(np.float64)
-    if not ((values >= 0) & (values <= 1)).all():
+def _read_choices(answers: pd.DataFrame) -> pd.DataFrame:
+    if not answers["value"].between(0, 1).all():
         raise InputError("Every choice needs a value from 0 to 1: 1 for the positive outcome.")
-    return values
+    return levels(answers, forms="best")
+
+
+def _scored(read: pd.DataFrame) -> pd.DataFrame:
+    """question_id, tags, the expected value of each distribution as `score`, and `mass`."""
+    table = expected(read).rename(columns={"mean": "score"})
+    return table.drop(columns=["entropy", "mode", "tie", "p_max", "n_levels", "abstain"])
 
 
 METRICS: dict[str, Callable[[Floats, Floats], float]] = {

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
+from workbench.answers import Floats
 from workbench.errors import InputError, unknown
-from workbench.judges.readings import Floats
 from workbench.statistics import bootstrap
 
 Weights = Literal["linear", "quadratic"]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from workbench.answers import Floats
 from workbench.errors import InputError, unknown
 from workbench.judges.consistency import (
     chance_conflict,
@@ -18,7 +19,7 @@ from workbench.judges.consistency import (
     subsets,
     triple_classes,
 )
-from workbench.judges.readings import Floats, Judgement, Variant
+from workbench.judges.readings import Judgement, Variant
 from workbench.judges.relations import Method, aggregate
 from workbench.statistics import bootstrap, interval
 from workbench.statistics.intervals import SHARE

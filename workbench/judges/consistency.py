@@ -11,15 +11,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.errors import InputError
-from workbench.judges.readings import (
-    Bools,
-    Floats,
-    Judgement,
-    Variant,
-    rescale,
-)
+from workbench.judges.readings import Judgement, Variant, rescale
 from workbench.judges.relations import Method, aggregate, sgn, upper
 from workbench.statistics import interval
+from workbench.statistics.distances import Bools, Floats
 from workbench.statistics.intervals import SHARE
 
 LARGE = 30

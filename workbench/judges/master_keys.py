@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from workbench.answers import Floats
 from workbench.errors import InputError
 from workbench.judges.cases import Case
 from workbench.judges.prompts import Template, pointwise
-from workbench.judges.readings import Floats, LabelReads, by_candidate, pass_rate
+from workbench.judges.readings import LabelReads, by_candidate, pass_rate
 from workbench.questions import Question
 from workbench.statistics import wilson
 

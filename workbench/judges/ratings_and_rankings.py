@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.answers import require_shown
+from workbench.answers import Floats, require_shown
 from workbench.errors import InputError
-from workbench.judges.readings import Floats, by_candidate
+from workbench.judges.readings import by_candidate
 from workbench.judges.relations import sgn
 from workbench.statistics import interval
 

@@ -8,16 +8,10 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from workbench.answers import block_starts, bounded, faint, logprob_ends, tag_columns
+from workbench.answers import Bools, Floats, averaged, block_starts, bounded, faint, levels, tag_columns, wide
 from workbench.errors import InputError, unknown
-
-Floats = NDArray[np.float64]
-
-
-Bools = NDArray[np.bool_]
-
 
 FIRST, SECOND, TIE = 1.0, -1.0, 0.0
 """What the labels of a pairwise verdict are worth: the answer shown first is better, the second, neither."""
@@ -124,33 +118,17 @@ def label_reads(answers: pd.DataFrame) -> LabelReads:
         InputError: Options without a value, several label sets in one table, fewer than two labels, log-probabilities
             above 0 or NaN.
     """
-    starts = block_starts(answers)
-    size = len(answers) // len(starts)
+    size = len(answers) // len(block_starts(answers))
     texts = answers["text"].to_numpy().astype(str)
-    if len(answers) % len(starts) or (texts.reshape(-1, size) != texts[:size]).any():
+    if len(answers) % size or (texts.reshape(-1, size) != texts[:size]).any():
         raise InputError("The readings have different labels; read one template and scale at a time.")
-    value = answers["value"].to_numpy(np.float64)[:size]
-    if np.isnan(value).any():
-        raise InputError(f"Label {texts[int(np.isnan(value).argmax())]!r} has no value; judge prompts give each one.")
-    low, high = (ends.reshape(-1, size) for ends in logprob_ends(answers))
-    bad = np.isnan(low) | np.isnan(high) | (high > 1e-6)
-    if bad.any():
-        name = answers["question_id"].iloc[int(starts[bad.any(axis=1).argmax()])]
-        raise InputError(f"A log-probability of reading {name!r} is NaN or above 0; ask it again.")
-    values, column = np.unique(value, return_inverse=True)
-    if len(values) < 2:
-        raise InputError("A verdict needs at least two labels of different value.")
-    lengths = answers["n_tokens"].to_numpy(np.int64).reshape(-1, size).max(axis=0)
-    ends = []
-    for own, others in ((low, high), (high, low)):
-        prob = _told_apart(np.exp(own), np.exp(others), list(texts[:size]), lengths)
-        if "duplicate" in answers:
-            prob = np.where(answers["duplicate"].to_numpy(bool).reshape(-1, size), 0.0, prob)
-        ends.append(np.zeros((len(starts), len(values))))
-        np.add.at(ends[-1].T, column, prob.T)
-    keys = answers.iloc[starts][["question_id", *tag_columns(answers)]].reset_index(drop=True)
-    most = ends[1] if bounded(answers).any() else None
-    return _averaged(LabelReads(keys, values, ends[0], (low == -np.inf).any(axis=1), most))
+    table = levels(answers, nested="split", hidden="bounds")
+    if "sample" in table and table["sample"].notna().any():
+        table = averaged(table, ["sample"], weigh="mass")
+    keys, values, raw = wide(table, "prob_low")
+    high = wide(table, "prob_high")[2] if bounded(answers).any() else None
+    top_k = np.asarray(wide(table, "unseen")[2].any(axis=1), bool)
+    return LabelReads(keys, values.astype(np.float64), raw, top_k, high)
 
 
 def by_candidate(keys: pd.DataFrame, x: ArrayLike, order: Sequence[str] | None = None) -> Floats:
@@ -212,41 +190,10 @@ def _placed(keys: pd.DataFrame, axes: list[str], x: Floats, order: Sequence[str]
     return placed
 
 
-def _told_apart(prob: Floats, others: Floats, texts: list[str], lengths: NDArray[np.int64]) -> Floats:
-    """Numbers in digits as exact events: "8" without what `others` has of "80" ... "89" with one token more."""
-    exact = prob.copy()
-    for i, short in enumerate(texts):
-        for j, long in enumerate(texts):
-            if i == j or not long.startswith(short) or long == short:
-                continue
-            if not (short.strip().isdecimal() and long.strip().isdecimal()):
-                raise InputError(f"Label {long!r} begins with {short!r}: saying one says the other; rename one.")
-            if len(long) == len(short) + 1 and lengths[j] > lengths[i]:
-                exact[:, i] -= others[:, j]
-    return np.maximum(exact, 0.0)
-
-
 def _share(own: Floats, others: Floats) -> Floats:
     """Each label's own end of its interval beside the other end of the other labels', `[reads, labels]`."""
     whole = own + others.sum(axis=1, keepdims=True) - others
     return np.divide(own, whole, out=np.full_like(own, np.nan), where=whole > 0)
-
-
-def _averaged(reads: LabelReads) -> LabelReads:
-    """One reading for all samples of a question: probabilities are averaged, not log-probabilities."""
-    if "sample" not in reads.keys or reads.keys["sample"].isna().all():
-        return reads
-    others = [name for name in reads.keys.columns if name not in ("question_id", "sample")]
-    group = reads.keys.groupby(others, sort=False, dropna=False).ngroup().to_numpy()
-    n = np.bincount(group)
-    raw, *high = (
-        np.stack([np.bincount(group, column) for column in ends.T], axis=1) / n[:, None]
-        for ends in (reads.raw, reads.high)
-        if ends is not None
-    )
-    first = np.unique(group, return_index=True)[1]
-    keys = reads.keys.iloc[first].drop(columns="sample").reset_index(drop=True)
-    return LabelReads(keys, reads.values, raw, np.bincount(group, reads.top_k) > 0, *high)
 
 
 Variant = Literal["expected", "geval", "argmax", "sampled", "literal_softmax", "trustjudge_repo"]

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from workbench.answers import Floats
 from workbench.errors import InputError, unknown
-from workbench.judges.readings import Floats, Judgement
+from workbench.judges.readings import Judgement
 from workbench.statistics import interval
 
 Method = Literal["likelihood", "two_pass", "ppl", "debiased_logit", "single_order"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.answers import probabilities
+from workbench.answers import levels, wide
 from workbench.datasets.dialogues import transcript
 from workbench.errors import InputError, unknown
 from workbench.extraction import generate
@@ -75,14 +74,14 @@ def stance_table(answers: pd.DataFrame, run: str = "", phase: str = "", step: in
         if tag not in answers:
             raise InputError(f"Stance answers lack the tag {tag!r}; ask questions made by `stance_questions`.")
     _check_labels(answers)
-    p = probabilities(answers, "pmi" if answers["logprob_unconditional"].notna().all() else "none")
-    names = p["value"].map({value: f"p_{name}" for name, value in VALUES.items()})
-    wide = p.assign(stance=names).pivot(index="question_id", columns="stance", values="p")
-    as_read = p["text"] + " " + p["n_tokens"].astype(str) + (" to " + p["asked"] if "asked" in p else "")
-    read = as_read.groupby(p["question_id"]).agg("|".join).rename(READING)
-    first = p[p["option"] == 0].set_index("question_id")
-    table = first[["topic", "prompt_id", "sample", "mass"]].join([wide, read]).reset_index(drop=True)
-    table["mass"] = table["mass"].clip(upper=1.0)  # of labels that exclude each other: above 1 by rounding alone
+    calibrated = answers["logprob_unconditional"].notna().all()
+    keys, _, p = wide(read := levels(answers, normalisation="pmi" if calibrated else "none"))
+    as_read = answers["text"] + " " + answers["n_tokens"].astype(str)
+    as_read += " to " + answers["asked"] if "asked" in answers else ""
+    table = keys[["topic", "prompt_id", "sample"]].assign(**dict(zip(reversed(PARTS), p.T)))
+    mass = read.loc[read["level"] == 0, "mass"].to_numpy()
+    table["mass"] = mass.clip(max=1.0)  # of labels that exclude each other: above 1 by rounding alone
+    table[READING] = as_read.groupby(answers["question_id"], sort=False).agg("|".join).to_numpy()
     if (low := table["mass"] < LOW_MASS).any():
         warnings.warn(
             f"The stance labels hold less than {LOW_MASS:g} of the probability in {low.sum()} of {len(table)} "
@@ -193,17 +192,6 @@ def _check_labels(answers: pd.DataFrame) -> None:
     for _, part in answers.groupby("question_id", sort=False):
         if sorted(part["value"]) != sorted(VALUES.values()):
             raise InputError(f"Question {part['question_id'].iloc[0]!r} needs one label for each of the three stances.")
-        nested = nested_labels(list(part["text"]))
-        if nested:
-            raise InputError(
-                f"Label {nested[1]!r} begins with {nested[0]!r}, so saying one says the other; reword one."
-            )
-
-
-def nested_labels(labels: Sequence[str]) -> tuple[str, str] | None:
-    """The first pair of labels of which one begins the other, if there is one."""
-    ordered = sorted(label.strip() for label in labels)
-    return next(((a, b) for a, b in pairwise(ordered) if b.startswith(a)), None)
 
 
 def value_gap(chosen: ArrayLike, rejected: ArrayLike) -> pd.DataFrame:
