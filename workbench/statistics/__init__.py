@@ -3,7 +3,7 @@
 from workbench.statistics.comparisons import adjusted, mcnemar_p, paired, sign_flip_p
 from workbench.statistics.findings import Finding, estimate, finding, findings_table, units, unless, verdict, versus
 from workbench.statistics.intervals import clusters, interval, summarise, wilson
-from workbench.statistics.resampling import bootstrap, jackknife
+from workbench.statistics.resampling import bootstrap, generator, jackknife
 
 __all__ = [
     "Finding",
@@ -13,6 +13,7 @@ __all__ = [
     "estimate",
     "finding",
     "findings_table",
+    "generator",
     "interval",
     "jackknife",
     "mcnemar_p",

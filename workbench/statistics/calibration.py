@@ -282,7 +282,7 @@ def _errors_kept(confidence: Floats, correct: Floats) -> tuple[Floats, Floats]:
     return confidence[order], np.cumsum(tied_means(confidence, 1 - correct)[order])
 
 
-METHODS = ("temperature", "platt", "isotonic")
+METHODS: tuple[Literal["temperature", "platt", "isotonic"], ...] = ("temperature", "platt", "isotonic")
 
 
 BOUNDS = (-5.0, 7.0)

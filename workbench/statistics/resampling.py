@@ -17,6 +17,11 @@ UNSTABLE = 1.0
 """Standard error of asinh(statistic), a factor of e, beyond which single items rule it and no interval can be had."""
 
 
+def generator(seed: int) -> np.random.Generator:
+    """Return the random generator of a seed, to be passed on from one step of a notebook to the next."""
+    return np.random.default_rng(seed)
+
+
 def bootstrap(
     statistic: Callable[..., float],
     *samples: ArrayLike,
