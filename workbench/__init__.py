@@ -7,7 +7,7 @@
     questions = wb.load_questions("truthful_qa", n=100, abstain="I don't know.")
     answers = wb.ask(model, questions)
     p = wb.probabilities(answers)
-    wb.summarise(dc.distributional_correctness(p), ["dcs"])
+    wb.summarise(dc.scores(p), ["dcs"])
 
 Names are imported when first used, so `import workbench` is quick and needs no torch.
 """

@@ -39,9 +39,7 @@ def uniform_baseline(n_options, n_correct=1, lc=1.0, lw=1.0, n_abstain=1):
 def score(p, roles=ROLES, **arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return distributional_correctness.distributional_correctness(probabilities(table(p, roles)), **arguments).iloc[
-            0
-        ]
+        return distributional_correctness.scores(probabilities(table(p, roles)), **arguments).iloc[0]
 
 
 @st.composite
@@ -120,7 +118,7 @@ def test_O_15_mean_and_standard_error():
     from workbench.statistics import summarise
 
     answers = pd.concat([table(p, question_id=name) for name, (p, *_) in WORKED.items()], ignore_index=True)
-    row = summarise(distributional_correctness.distributional_correctness(probabilities(answers)), "dcs").iloc[0]
+    row = summarise(distributional_correctness.scores(probabilities(answers)), "dcs").iloc[0]
     assert row["mean"] == pytest.approx(0.095800, abs=1e-6)
     assert row["se"] == pytest.approx(0.299485, abs=1e-6)
 
@@ -139,14 +137,14 @@ def test_O_17_abstention_factor_lost_in_eval_framework(normalisation, abstention
     """That package looks abstention up under a stripped lower-case key; it also counts the leading space."""
     answers = table(WORKED["O_12"][0], abstention=abstention, n_chars=2)
     p = probabilities(answers, normalisation)
-    found = distributional_correctness.distributional_correctness(p, mode="eval_framework_0_9").iloc[0]
+    found = distributional_correctness.scores(p, mode="eval_framework_0_9").iloc[0]
     assert found["dcs"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_abstention_factor_is_kept_whatever_the_phrase():
     for phrase in (" ?", "?", " I do not know.", " IDK"):
         p = probabilities(table(WORKED["O_12"][0], abstention=phrase))
-        assert distributional_correctness.distributional_correctness(p)["dcs"][0] == pytest.approx(0.1159, abs=1e-6)
+        assert distributional_correctness.scores(p)["dcs"][0] == pytest.approx(0.1159, abs=1e-6)
 
 
 @pytest.mark.parametrize(("k", "expected"), [(4, -0.4), (10, -0.7273)])
@@ -225,11 +223,11 @@ def test_P6_unequal_loadings_warn_with_the_share_of_questions():
     answers = [table(WORKED[name][0], question_id=name) for name in ("O_11", "O_13", "O_14")]
     p = probabilities(pd.concat(answers, ignore_index=True))
     with pytest.warns(UserWarning, match=r"33\.3% of the questions"):
-        found = distributional_correctness.distributional_correctness(p, lc=2, lw=1)
+        found = distributional_correctness.scores(p, lc=2, lw=1)
     assert (found["hedging_gradient"] < 0).tolist() == [False, False, True]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        distributional_correctness.distributional_correctness(p)
+        distributional_correctness.scores(p)
 
 
 @given(parts())
@@ -278,7 +276,7 @@ def test_ternary_and_confidence_weighted_accuracy():
 
 def test_dropped_mass_counts_neither_way():
     answers = table(np.array([0.12, 0.04, 0.32, 0.008, 0.312]))
-    found = distributional_correctness.distributional_correctness(probabilities(answers, residual="drop")).iloc[0]
+    found = distributional_correctness.scores(probabilities(answers, residual="drop")).iloc[0]
     assert found["dcs"] == pytest.approx(0.104576)
     assert found["p_none"] == pytest.approx(0.2)
 
@@ -303,9 +301,9 @@ def test_bad_loadings_are_refused(loadings, message):
 def test_a_question_without_a_correct_option_is_refused(roles):
     answers = table((0.5, 0.3, 0.2), roles).assign(text=[" A", " B", " C"])
     with pytest.raises(InputError, match=r"Question 'q' .* no correct option"):
-        distributional_correctness.distributional_correctness(probabilities(answers))
+        distributional_correctness.scores(probabilities(answers))
 
 
 def test_unknown_mode_is_refused():
     with pytest.raises(InputError, match="Unknown mode"):
-        distributional_correctness.distributional_correctness(probabilities(table(WORKED["O_12"][0])), mode="papers")
+        distributional_correctness.scores(probabilities(table(WORKED["O_12"][0])), mode="papers")
