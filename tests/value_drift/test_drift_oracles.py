@@ -456,7 +456,6 @@ COMPLETIONS = pd.DataFrame([{"pair_id": "a", "response": "completion", "position
             "coincide",
         ),
         (lambda: alignment_geometry.cluster_indices(np.array([[0.0]] * 3 + [[1]] * 3), [0] * 3 + [1] * 3), "no extent"),
-        (lambda: alignment_geometry.check_labels(["safe", "harmful"]), "safety label"),
         (lambda: alignment_geometry.aqi({}, "B"), "AQI variant"),
         (lambda: texts.vendi([[0, 0], [1, 0]]), "no direction"),
         (lambda: texts.vendi(np.empty((0, 3))), "at least one sample"),

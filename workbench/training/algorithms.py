@@ -155,6 +155,11 @@ def trl_classes(made: Algorithm) -> tuple[Any, Any]:
     return getattr(found, f"{stem}Trainer"), getattr(found, f"{stem}Config")
 
 
+def constant_rate(rate: float, batch: int, **more: Any) -> dict[str, Any]:
+    """Settings of TRL for a constant learning rate and so many sequences (or pairs) in a step, and further ones."""
+    return {"learning_rate": rate, "lr_scheduler_type": "constant", "per_device_train_batch_size": batch} | more
+
+
 def checked_rows(algorithm: str, data: Sequence[Row]) -> list[dict[str, Any]]:
     """The algorithm's columns of every row; an empty set, a missing column or an empty text is an error."""
     columns = algorithm_named(algorithm).columns
