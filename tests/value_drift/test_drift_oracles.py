@@ -18,6 +18,7 @@ from workbench.value_drift import (
     likelihood_displacement,
     losses,
     post_training,
+    released_checkpoints,
     rewards,
     stances,
     texts,
@@ -63,7 +64,7 @@ def test_no_drift_is_undefined_not_zero():
 
 
 def test_profile_distance():
-    found = post_training.profile_distance([0.2, 0.6, 0.2], [0.6, 0.3, 0.1])
+    found = released_checkpoints.profile_distance([0.2, 0.6, 0.2], [0.6, 0.3, 0.1])
     close([found["tv"], found["js"]], [0.4, 0.0863046217])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,3 +148,17 @@ def test_a_judge_tried_on_few_answers_is_not_trusted(judge, monkeypatch):
     with pytest.raises(InputError, match="at least one prompt"):
         stances.judge_trial(judge, [])
     assert stances.judge_trial(judge, value_prompts(per_topic=1)).trusted
+
+
+def test_a_readout_is_the_labels_or_a_judges_reading(model, judge):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # little mass is in the table
+        found = stances.Readout(ASKED)(model)
+    pd.testing.assert_frame_equal(found, stances.stance_table(wb.ask(model, ASKED, store=False)))
+    judged = stances.Readout(ASKED, judge=judge, samples=3, max_new_tokens=4)(model)
+    pd.testing.assert_frame_equal(judged, stances.generated_stances(model, judge, ASKED, **SHORT))
+
+
+def test_without_a_judge_there_is_no_trial_and_claims_are_decided():
+    trial = stances.judge_trial(None, PROMPTS)
+    assert trial.table.empty and trial.table.attrs["reason"] and trial.trusted and trial.undecided == ""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from workbench.errors import InputError, unknown
 from workbench.statistics import adjusted, interval
-from workbench.statistics.distances import SLACK, Floats
+from workbench.statistics.distances import Floats
 from workbench.value_drift.stances import STANCES, check_stances, prompt_means
 
 Rule = Literal["ci", "fraction"]
@@ -25,17 +25,6 @@ Z = 1.959963984540054
 
 FRACTION = 0.95
 """Share of the whole drift after which the rule `fraction` calls it done."""
-
-
-def profile_distance(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
-    """Total variation and Jensen-Shannon divergence (nats) between two stance profiles."""
-    from scipy.spatial.distance import jensenshannon
-
-    one, two = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    for p in (one, two):
-        if p.shape != (3,) or (p < -SLACK).any() or abs(p.sum() - 1) > SLACK:
-            raise InputError(f"A stance profile is three probabilities that add up to 1, not {p.tolist()}.")
-    return {"tv": float(np.abs(one - two).sum() / 2), "js": float(jensenshannon(one, two) ** 2)}
 
 
 def drift_time(
@@ -154,6 +143,11 @@ def drift_report(
     holm = report.groupby(["run", "stance"], sort=False)["p"].transform(lambda p: adjusted(p))
     report.insert(list(report.columns).index("p") + 1, "p_holm", holm)
     return report.assign(drifted=report["p_holm"] < 0.05)
+
+
+def overall_drift(table: pd.DataFrame) -> pd.DataFrame:
+    """The report of every run and stance over all topics together; p is not adjusted."""
+    return drift_report(table.assign(topic="all")).drop(columns=["topic", "p_holm", "drifted"])
 
 
 def _drift(wide: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:

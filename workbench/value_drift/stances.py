@@ -17,7 +17,7 @@ from workbench.errors import InputError, unknown
 from workbench.extraction import generate
 from workbench.extraction.ask import ask
 from workbench.models import Model
-from workbench.questions import Option, Question
+from workbench.questions import Option, Question, Questions
 from workbench.statistics import finding, interval, summarise, versus
 from workbench.statistics.distances import SLACK
 from workbench.training.algorithms import Row, checked_rows
@@ -269,11 +269,54 @@ def judged_stances(judge: Model, answers: pd.DataFrame) -> pd.DataFrame:
     empty = answers["text"].str.strip() == ""
     given: list[Any] = answers[~empty].to_dict("records")
     questions = [_judge_question(judge, row) for row in given]
-    parts = [stance_table(ask(judge, questions))] if questions else []
+    parts = [_quiet(ask(judge, questions))] if questions else []
     if empty.any():
         nothing: dict[str, Any] = dict.fromkeys([*PARTS, "mass"], np.nan) | {"run": "", "phase": "", "step": 0}
         parts.append(answers.loc[empty, ["topic", "prompt_id", "sample"]].assign(**nothing))
     return check_stances(pd.concat(parts, ignore_index=True))
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How the stances of a model are read: from the log-probabilities of labels, or by a judge of sampled answers."""
+
+    asked: Questions
+    """Stance questions."""
+    judge: Model | None = None
+    """Who labels sampled answers; None reads the labels' log-probabilities."""
+    samples: int = 5
+    """Answers per question for the judge."""
+    max_new_tokens: int = 256
+    """Most tokens of such an answer."""
+    unconditional: str | None = None
+    """Prompt whose log-probabilities are subtracted (`CONTENT_FREE`); not with a judge."""
+
+    def __call__(self, model: Model) -> pd.DataFrame:
+        """The stance table of a model."""
+        if self.judge is not None:
+            sampled = {"samples": self.samples, "max_new_tokens": self.max_new_tokens}
+            return generated_stances(model, self.judge, self.asked, **sampled)
+        return _quiet(ask(model, self.asked, unconditional=self.unconditional, show_progress=False))
+
+
+def _quiet(answers: pd.DataFrame) -> pd.DataFrame:
+    """The stance table without the warning of little mass, which the table has in `mass`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The stance labels hold less")
+        return stance_table(answers)
+
+
+def profiles(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean stance profile and mass of every phase, over all topics, intervals clustered by prompt."""
+    found = summarise(table, [*PARTS, "mass"], by="phase", cluster="prompt_id", bounds=(0, 1))
+    return found[["phase", "metric", "mean", "low", "high", "n", "n_undefined"]]
+
+
+def faint(table: pd.DataFrame) -> str:
+    """A sentence that names phases whose labels hold a mean probability below `LOW_MASS`; empty if there is none."""
+    mass = table.groupby("phase", sort=False)["mass"].mean()
+    named = ", ".join(f"{name} ({value:.1e})" for name, value in mass[mass < LOW_MASS].items())
+    return f"Mean mass below {LOW_MASS:g}, a ranking of unlikely sentences: {named}." if named else ""
 
 
 @dataclass(frozen=True)
@@ -285,17 +328,26 @@ class JudgeTrial:
     trusted: bool
     """Whether the judge tells stances: the interval of its share right, clustered by prompt, lies above 1/3."""
 
+    @property
+    def undecided(self) -> str:
+        """Why no claim can be decided by this judge; empty where it is trusted."""
+        return "" if self.trusted else "the judge is at chance"
 
-def judge_trial(judge: Model, prompts: Iterable[ValuePrompt]) -> JudgeTrial:
+
+def judge_trial(judge: Model | None, prompts: Iterable[ValuePrompt]) -> JudgeTrial:
     """Tries a judge on written answers: every prompt's answer in support, neutral and opposed.
 
     Args:
-        judge: Any causal model.
+        judge: Any causal model; None, where the labels themselves are read, is trusted and has no table.
         prompts: Prompts with a reason for and against, as those of `value_prompts` have.
 
     Raises:
         InputError: There is no prompt.
     """
+    if judge is None:
+        nothing = pd.DataFrame()
+        nothing.attrs["reason"] = "stances are read from the log-probabilities, without a judge"
+        return JudgeTrial(nothing, True)
     known = [
         {"topic": p.topic, "prompt_id": f"{p.id}/{s}", "sample": 0, "question": p.question, "text": p.answer(s)}
         for p in prompts
