@@ -18,6 +18,7 @@ from workbench.value_drift import (
     likelihood_displacement,
     losses,
     post_training,
+    probes,
     released_checkpoints,
     rewards,
     stances,
@@ -93,15 +94,13 @@ def test_monotonicity():
 
 def test_ches_and_its_normalised_form():
     high, low = [[1, 0], [0, 1], [1, 1]], [[1, 0], [2, 1]]
-    assert likelihood_displacement.ches(high, low) == 0
-    close(likelihood_displacement.ches(high, low, length_normalise=True), 4 / 9)
-    assert (
-        likelihood_displacement.ches(high, high) == likelihood_displacement.ches(high, high, length_normalise=True) == 0
-    )
+    assert probes.ches(high, low) == 0
+    close(probes.ches(high, low, length_normalise=True), 4 / 9)
+    assert probes.ches(high, high) == probes.ches(high, high, length_normalise=True) == 0
 
 
 def test_edit_similarity_is_minus_the_normalised_distance():
-    close(likelihood_displacement.edit_similarity([1, 2, 3, 4], [1, 3, 4, 5, 6]), -0.6)
+    close(probes.edit_similarity([1, 2, 3, 4], [1, 3, 4, 5, 6]), -0.6)
 
 
 W = np.array([[1.0, 0], [2, -1], [0, 3]])
@@ -431,7 +430,7 @@ COMPLETIONS = pd.DataFrame([{"pair_id": "a", "response": "completion", "position
     [
         (lambda: post_training.drift_time([0, 2, 1], [0.1] * 3, [0.1] * 3), "strictly increasing"),
         (lambda: post_training.drift_time([0, 1], [0.1, 0.2], [0.1] * 2, "best"), "rule of drift time"),
-        (lambda: likelihood_displacement.ches(np.empty((0, 2)), [[1, 2]]), "empty"),
+        (lambda: probes.ches(np.empty((0, 2)), [[1, 2]]), "empty"),
         (lambda: likelihood_displacement.filter_by_ches([1, 2], 0.0), "keep_fraction"),
         (lambda: likelihood_displacement.filter_by_ches([1, 2], 0.3), "keeps none"),
         (lambda: likelihood_displacement.percentile_subsets([1, np.nan], [50], 1), "not finite"),

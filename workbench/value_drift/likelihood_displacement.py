@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,55 +12,388 @@ from scipy.special import expit, log_expit, logsumexp
 from scipy.stats import linregress, spearmanr
 from scipy.stats import t as student
 
+from workbench import figures
 from workbench.errors import InputError
-from workbench.statistics import interval
+from workbench.extraction import generate
+from workbench.models import Model
+from workbench.statistics import Finding, bootstrap, finding, interval, summarise
 from workbench.statistics.distances import Floats
+from workbench.statistics.findings import Direction
+from workbench.training.algorithms import PAIR, rows_for
+from workbench.training.exchanges import as_prompt
+from workbench.training.series import CheckpointSeries, train
+from workbench.value_drift import probes
+from workbench.value_drift.probes import SIDES
+from workbench.value_drift.texts import Kind, Row, displacement_pairs, labels_of, training_rows
 
-SIDES = ("chosen", "rejected")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Kinds of written pairs: what the rejected answer says."""
 
 
-def ches(chosen: ArrayLike, rejected: ArrayLike, length_normalise: bool = False) -> float:
-    """Centred hidden embedding similarity of a pair (CHES); higher means more alike, so more displacement.
+REPAIRED = "similar + likelihood"
+"""The run on similar pairs whose loss has a likelihood term."""
 
-    With a and b the sums of the last layer's states over the response: <a, b> - |a|^2; normalised by lengths
-    <a, b> / (|y+| |y-|) - |a|^2 / |y+|^2. Only the ranking of pairs means something.
 
-    Args:
-        chosen: States that predict each token of the preferred response, `[tokens, width]`.
-        rejected: The same for the other.
-        length_normalise: The second form, which does not favour long rejected responses.
+SCORES = ("ches", "ln_ches", "edit_similarity", "last_hidden_product")
+
+
+UNEMBEDDING, STATE, TOKENS = ((1, 0), (2, -1), (0, 3)), (0.8, 0.3), ("No (preferred)", "Never (rejected)", "Yes")
+"""Three tokens and one hidden state in which displacement is catastrophic with a frozen unembedding."""
+
+
+PAPER = "arXiv 2410.08847"
+
+
+def toy_terms() -> pd.DataFrame:
+    """The first step's pull on the preferred of the three tokens, split by what is trained: one row."""
+    terms = unembedding_terms(UNEMBEDDING, STATE, 0, 1)
+    return pd.DataFrame([{name: terms[name] for name in ("hidden_part", "weight_part", "paper_term")}])
+
+
+def draw_toy(path: Floats) -> Figure:
+    """Probabilities of the three tokens over gradient steps, `path` `[steps, 3]`."""
+    table = pd.DataFrame(path, columns=list(TOKENS)).rename_axis("step").reset_index()
+    table = table.melt("step", var_name="token", value_name="mean")
+    table = table.assign(low=table["mean"], high=table["mean"])
+    figure = figures.curves(table, "step", by="token", xlabel="gradient steps", ylabel="probability")
+    return figures.described(
+        figure,
+        "Probabilities of the three tokens over gradient steps with a frozen unembedding: Yes rises to nearly 1 while "
+        "the preferred No falls.",
+    )
+
+
+def one_token(model: Model, n: int | None) -> pd.DataFrame:
+    """The pull on No, preferred over Never, after each of the first n statements: mean of either part."""
+    unembedding = model.network.get_output_embeddings().weight.detach().double().cpu().numpy()
+    asked = [row | {"chosen": "No", "rejected": "Never"} for row in displacement_pairs("similar", n)]
+    terms = [
+        unembedding_terms(unembedding, pair["chosen"][0], pair["chosen_ids"][0], pair["rejected_ids"][0])
+        for pair in probes.response_states(model, asked, eos=False)
+    ]
+    parts = ["hidden_part", "weight_part"]
+    return summarise(pd.DataFrame(terms)[parts], parts)[["metric", "mean", "low", "high", "n"]]
+
+
+def scores(model: Model, pairs: Mapping[str, Sequence[Row]]) -> pd.DataFrame:
+    """CHES and its baselines of every pair, with its `kind`; texts that kinds share are read once."""
+    together = [row | {"id": f"{kind}/{row['id']}"} for kind, rows in pairs.items() for row in map(dict, rows)]
+    found = probes.ches_scores(model, together)
+    found[["kind", "pair_id"]] = found["pair_id"].str.split("/", n=1, expand=True)
+    return found
+
+
+def mean_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean scores by kind, and tokens of the rejected answer."""
+    means = summarise(scores, [*SCORES, "n_rejected"], by="kind")
+    return means[["kind", "metric", "mean", "low", "high", "n"]]
+
+
+def train_kinds(
+    model: Model,
+    pairs: Mapping[str, Sequence[Row]],
+    settings: Mapping[str, Any],
+    sft_weight: float,
+    saves: Sequence[int],
+    seed: int,
+) -> dict[str, CheckpointSeries]:
+    """DPO on every kind of pairs apart, and with a likelihood term of weight `sft_weight` on the similar ones."""
+    runs = {kind: ("dpo", kind, dict(settings)) for kind in pairs}
+    runs[REPAIRED] = ("dpo_sft", "similar", {**settings, "sft_weight": sft_weight})
+    return {
+        name: train(algorithm, model, pairs[kind], given, save_at=saves, seed=seed, name=f"{name} pairs")
+        for name, (algorithm, kind, given) in runs.items()
+    }
+
+
+def tokens(
+    series: Mapping[str, CheckpointSeries], model: Model, pairs: Mapping[str, Sequence[Row]]
+) -> dict[tuple[str, int], pd.DataFrame]:
+    """Log-probabilities of every run's own pairs at every checkpoint; those of step 0 are read once a kind."""
+    before = {kind: probes.response_tokens(model, rows) for kind, rows in pairs.items()}
+    kinds = {name: "similar" if name == REPAIRED else name for name in series}
+    return {
+        (name, step): probes.response_tokens(checkpoint, pairs[kinds[name]]) if step else before[kinds[name]]
+        for name, each in series.items()
+        for step, checkpoint in each
+    }
+
+
+def reports(tokens: Mapping[tuple[str, int], pd.DataFrame], beta: float) -> pd.DataFrame:
+    """`displacement_report` of every run and step."""
+    return pd.concat(
+        [
+            displacement_report(tokens[name, 0], table, beta).assign(run=name, step=step)
+            for (name, step), table in tokens.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def verdicts(last: pd.DataFrame) -> pd.DataFrame:
+    """Of every run at its last checkpoint, whether it is displaced, and the change of ln p(preferred)."""
+    rows = [{"run": name, **displacement(part)} for name, part in last.groupby("run", sort=False)]
+    return pd.DataFrame(rows)[["run", "displaced", "mean", "low", "high", "n", "share"]]
+
+
+def movers(before: Model, after: Model, prompt: str) -> pd.DataFrame:
+    """First tokens of the answer that gained and that lost most; see `top_movers`."""
+    p, q = (probes.next_token(model, prompt) for model in (before, after))
+    return top_movers(p, q, [before.tokenizer.decode([i]) for i in range(len(p))])
+
+
+def spoken(model: Model, prompt: str) -> pd.DataFrame:
+    """What a model answers to a prompt, greedily."""
+    said = generate(model, [as_prompt(model, prompt)], max_new_tokens=24, temperature=0.0, show_progress=False)
+    return said[["text", "logprob"]].assign(prompt=prompt)
+
+
+def joined(last: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Changes of the pairs trained by plain DPO beside their scores before training."""
+    plain = last[last["run"] != REPAIRED]
+    return plain.merge(scores, left_on=["pair_id", "run"], right_on=["pair_id", "kind"])
+
+
+def prediction(joined: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Rank correlation of each score with the change of ln p(preferred), bootstrapped over statements."""
+    change, statements = joined["chosen_change"], joined["pair_id"]
+    rows = [
+        {"score": name, **bootstrap(_rank, joined[name], change, clusters=statements, draws=300, seed=seed)}
+        for name in SCORES
+    ]
+    return pd.DataFrame(rows)
+
+
+def filtered(scores: pd.DataFrame, keep_fraction: float) -> pd.DataFrame:
+    """Pairs of each kind, and how many of them the filter by LN-CHES keeps."""
+    kept = _kept(scores, keep_fraction)
+    groups = scores.assign(kept=kept).groupby("kind", sort=False)["kept"]
+    return pd.DataFrame({"kept": groups.sum(), "pairs": groups.size()})
+
+
+def own_pairs(
+    model: Model, sources: Sequence[str], n: int, percentiles: Sequence[float], size: int
+) -> dict[str, list[Row]]:
+    """Preference pairs of a user by the name of their set, those that training reads whole.
 
     Raises:
-        InputError: A response has no token, widths differ, or a number is not finite.
+        InputError: A set has too few rows for its subsets; said before anything is trained.
     """
-    h, g = np.asarray(chosen, np.float64), np.asarray(rejected, np.float64)
-    for states in (h, g):
-        if states.ndim != 2 or not len(states):
-            raise InputError("A response is empty; CHES needs the states of at least one token, [tokens, width].")
-    if h.shape[1] != g.shape[1] or not (np.isfinite(h).all() and np.isfinite(g).all()):
-        raise InputError("CHES needs finite states of one width for both responses.")
-    a, b = h.sum(axis=0), g.sum(axis=0)
-    if length_normalise:
-        a, b = a / len(h), b / len(g)
-    return float(a @ b - a @ a)
+    found: dict[str, list[Row]] = {}
+    for name, source in zip(labels_of(sources), sources):
+        rows = rows_for("dpo", training_rows(source, n, columns=PAIR))
+        found[name] = [dict(row) for row in probes.fitting_rows(model, rows)]
+        percentile_subsets(np.arange(len(found[name])), percentiles, size)
+    return found
 
 
-def last_hidden_product(chosen: ArrayLike, rejected: ArrayLike) -> float:
-    """A baseline of CHES: the inner product of the two last states."""
-    return float(np.asarray(chosen, np.float64)[-1] @ np.asarray(rejected, np.float64)[-1])
+def own_scores(model: Model, own: Mapping[str, Sequence[Row]], keep_fraction: float) -> pd.DataFrame:
+    """CHES and its baselines of every pair of each `set`, and whether the filter keeps it; no row without a set."""
+    scored = {name: probes.ches_scores(model, rows) for name, rows in own.items()}
+    return _stacked([one.assign(set=name, kept=_kept(one, keep_fraction)) for name, one in scored.items()])
 
 
-def edit_similarity(chosen: Sequence[int], rejected: Sequence[int]) -> float:
-    """A baseline of CHES: minus the edit distance of token ids over the longer length."""
-    a, b = list(chosen), list(rejected)
-    if not a or not b:
-        raise InputError("A response is empty; an edit distance needs at least one token each.")
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
-    return -row[-1] / max(len(a), len(b))
+def train_apart(
+    model: Model,
+    own: Mapping[str, Sequence[Row]],
+    scored: pd.DataFrame,
+    percentiles: Sequence[float],
+    size: int,
+    settings: Mapping[str, Any],
+    steps: int,
+    seed: int,
+) -> pd.DataFrame:
+    """DPO on the pairs around each percentile of CHES apart; no row without a set.
+
+    Returns:
+        One row per pair: `displacement_report` after `steps`, `set`, `percentile` (its text), `at`, and the scores.
+    """
+    found = []
+    for name, rows in own.items():
+        scores = scored[scored["set"] == name]
+        for at, picked in zip(percentiles, percentile_subsets(scores["ches"], percentiles, size)):
+            part = [{**rows[i], "id": str(i)} for i in picked]
+            title = f"{name}, CHES at {at:g} %"
+            after = train("dpo", model, part, settings, save_at=[steps], seed=seed, name=title).load(steps)
+            before, then = (probes.response_tokens(each, part) for each in (model, after))
+            moved = displacement_report(before, then, settings["beta"])
+            moved = moved.merge(scores[["pair_id", *SCORES]], on="pair_id")
+            found.append(moved.assign(set=name, percentile=f"{at:g} %", at=at))
+    return _stacked(found)
+
+
+def by_percentile(apart: pd.DataFrame) -> pd.DataFrame:
+    """Mean CHES and change of ln p(preferred) of each subset."""
+    if apart.empty:
+        return apart
+    found = summarise(apart, ["chosen_change", "ches"], by=["set", "percentile"])
+    return found[["set", "percentile", "metric", "mean", "low", "high", "n"]]
+
+
+def own_order(apart: pd.DataFrame) -> pd.DataFrame:
+    """`slope_over_percentiles` of each set."""
+    if apart.empty:
+        return apart
+    rows = []
+    for name, one in apart.groupby("set", sort=False):
+        changes = one.groupby("at")["chosen_change"].mean()
+        rows.append({"set": name, **slope_over_percentiles(changes.index, changes)})
+    return pd.DataFrame(rows)[["set", "spearman", "mean", "low", "high", "n"]]
+
+
+def findings(
+    last: pd.DataFrame,
+    joined: pd.DataFrame,
+    one_token: pd.DataFrame,
+    predicted: pd.DataFrame,
+    order: pd.DataFrame,
+    seed: int,
+) -> list[Finding]:
+    """Claims of the paper on this run.
+
+    Args:
+        last: `reports` at the last checkpoint.
+        joined: Plain DPO with its scores.
+        one_token: Means of `one_token`.
+        predicted: Of `prediction`.
+        order: Of `own_order`.
+        seed: Of the bootstrap.
+    """
+    change = last.set_index(["run", "pair_id"])["chosen_change"]
+    of_score: dict[Any, Any] = predicted.set_index("score").to_dict("index")
+    other = joined[joined["run"] != "similar"].groupby("run")["ches"].mean()
+    higher, lower = other.sort_values(ascending=False).index
+    better = bootstrap(
+        lambda c, e, y: _rank(c, y) - _rank(e, y),
+        *(joined[name] for name in ("ches", "edit_similarity", "chosen_change")),
+        clusters=joined["pair_id"],
+        draws=300,
+        seed=seed,
+    )
+    frozen = one_token[one_token["metric"] == "hidden_part"].iloc[0]
+    margin = interval(last.loc[last["run"] == "similar", "margin"])
+    claims: list[tuple[str, Any, Direction]] = [
+        ("Adapters would displace No preferred over Never (exact derivative of its log-probability)", frozen, "below"),
+        ("Training on similar pairs makes preferred answers less likely", interval(change["similar"]), "below"),
+        ("Similar pairs displace more than dissimilar ones", _difference(change, "similar", "dissimilar"), "below"),
+        ("A likelihood term repairs it", _difference(change, REPAIRED, "similar"), "above"),
+        ("The margin grows all the same on similar pairs", margin, "above"),
+        ("CHES is higher where the preferred answer falls more", of_score["ches"], "below"),
+        ("So is LN-CHES", of_score["ln_ches"], "below"),
+        (
+            f"At equal edit distance and length the kind with the higher CHES ({higher}) falls more than the other "
+            f"({lower})",
+            _difference(change, higher, lower),
+            "below",
+        ),
+        (
+            "CHES orders the falls better than edit distance does (difference of rank correlations)",
+            better,
+            "below",
+        ),
+    ]
+    rises = "The higher the percentile of CHES, the more the preferred answers fall"
+    claims += [(f"{rises}: {row['set']}", row, "below") for row in order.to_dict("records")]
+    by_construction = "by construction: what DPO trains"
+    return [finding(text, by_construction if row is margin else PAPER, row, side) for text, row, side in claims]
+
+
+def draw_preferred(reports: pd.DataFrame) -> Figure:
+    """Mean log-probability of the preferred answer over training, by run."""
+    path = summarise(reports, "chosen_after", by=["run", "step"])
+    ylabel = "ln p of the preferred answer (nats)"
+    figure = figures.curves(path, "step", by="run", xlabel="training steps", ylabel=ylabel)
+    return figures.described(
+        figure,
+        "Mean log-probability of the preferred answer over training for similar pairs, paraphrases, dissimilar pairs, "
+        "and similar pairs with a likelihood term.",
+    )
+
+
+def draw_margin(reports: pd.DataFrame) -> Figure:
+    """Mean margin over the reference over training, by run."""
+    path = summarise(reports, "margin", by=["run", "step"])
+    figure = figures.curves(
+        path,
+        "step",
+        by="run",
+        baseline=0.0,
+        baseline_name="start",
+        xlabel="training steps",
+        ylabel="margin over the reference (nats)",
+    )
+    return figures.described(figure, "Mean margin between preferred and rejected answers over training, by run.")
+
+
+def draw_tokens(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
+    """Mean change of ln p of each token of the preferred answer, in order."""
+    changes = token_changes(before, after)
+    chosen = changes[changes["response"] == "chosen"]
+    named = chosen.assign(token=chosen["position"].astype(str).str.zfill(2) + " " + chosen["token"])
+    return _changes(
+        summarise(named, ["change"], by="token"),
+        "token",
+        "no change",
+        "change of ln p, by position and token",
+        "Mean change of the log-probability of each token of the preferred answer, in order.",
+    )
+
+
+def draw_prediction(predicted: pd.DataFrame) -> Figure:
+    """Rank correlation of each score with the change of the preferred answer."""
+    return _changes(
+        predicted,
+        "score",
+        "no relation",
+        "rank correlation with the change of the preferred answer",
+        "Spearman correlation of CHES, its length-normalised form and two baselines with the change of the preferred "
+        "answer.",
+    )
+
+
+def draw_percentiles(by_percentile: pd.DataFrame) -> Figure | None:
+    """Change of the preferred answers by percentile of CHES; None without a set."""
+    if by_percentile.empty:
+        return None
+    return _changes(
+        by_percentile[by_percentile["metric"] == "chosen_change"],
+        "percentile",
+        "no change",
+        "change of ln p(preferred), nats",
+        "Change of the preferred answers of each set by percentile of CHES, with 95% intervals.",
+        by="set",
+    )
+
+
+def _changes(table: pd.DataFrame, label: str, zero: str, xlabel: str, alt: str, by: str | None = None) -> Figure:
+    """Intervals around a baseline of 0, with the alt text."""
+    figure = figures.intervals(table, label, by=by, baseline=0.0, baseline_name=zero, xlabel=xlabel)
+    return figures.described(figure, alt)
+
+
+def _difference(change: pd.Series, one: str, other: str) -> dict[str, Any]:
+    """Mean difference of two runs, by statement."""
+    return interval((change[one] - change[other]).to_numpy())
+
+
+def _kept(scores: pd.DataFrame, keep_fraction: float) -> Any:
+    """Of every pair, whether the filter by LN-CHES keeps it."""
+    return np.isin(np.arange(len(scores)), filter_by_ches(scores["ln_ches"], keep_fraction))
+
+
+def _rank(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's rank correlation; NaN where one side is constant."""
+    return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else float("nan")
+
+
+def _stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of the user's sets below each other; without any, the reason."""
+    found = pd.concat(tables) if tables else pd.DataFrame()
+    found.attrs["reason"] = "no pairs of your own in this run: set `more_pairs`"
+    return found
 
 
 def filter_by_ches(scores: ArrayLike, keep_fraction: float) -> Any:
@@ -124,7 +457,7 @@ def slope_over_percentiles(percentiles: ArrayLike, changes: ArrayLike) -> dict[s
         return {**dict.fromkeys(("mean", "low", "high", "spearman"), float("nan")), "n": len(x)}
     line = linregress(x, y)
     reach = float(student.ppf(0.975, len(x) - 2)) * line.stderr if len(x) > 2 else float("nan")
-    rank = float(spearmanr(x, y).statistic) if np.ptp(y) else float("nan")
+    rank = _rank(x, y)
     return {"mean": line.slope, "low": line.slope - reach, "high": line.slope + reach, "n": len(x), "spearman": rank}
 
 

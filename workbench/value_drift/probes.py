@@ -1,4 +1,4 @@
-"""Tokens, hidden states and gradients of responses along training."""
+"""Tokens, hidden states and gradients of responses along training, and CHES of their pairs (arXiv 2410.08847)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import InputError
 from workbench.extraction import progress
@@ -21,7 +21,6 @@ from workbench.models import Model
 from workbench.questions import Option, Question
 from workbench.training.algorithms import MAX_LENGTH, Row
 from workbench.training.exchanges import as_answer, as_prompt
-from workbench.value_drift.likelihood_displacement import ches, edit_similarity, last_hidden_product
 
 SIDES = ("chosen", "rejected")
 
@@ -125,6 +124,50 @@ def ches_scores(
                 rows.append({"pair_id": pair["id"], **scores, **lengths})
             advance(len(part))
     return pd.DataFrame(rows)
+
+
+def ches(chosen: ArrayLike, rejected: ArrayLike, length_normalise: bool = False) -> float:
+    """Centred hidden embedding similarity of a pair (CHES); higher means more alike, so more displacement.
+
+    With a and b the sums of the last layer's states over the response: <a, b> - |a|^2; normalised by lengths
+    <a, b> / (|y+| |y-|) - |a|^2 / |y+|^2. Only the ranking of pairs means something.
+
+    Args:
+        chosen: States that predict each token of the preferred response, `[tokens, width]`.
+        rejected: The same for the other.
+        length_normalise: The second form, which does not favour long rejected responses.
+
+    Raises:
+        InputError: A response has no token, widths differ, or a number is not finite.
+    """
+    h, g = np.asarray(chosen, np.float64), np.asarray(rejected, np.float64)
+    for states in (h, g):
+        if states.ndim != 2 or not len(states):
+            raise InputError("A response is empty; CHES needs the states of at least one token, [tokens, width].")
+    if h.shape[1] != g.shape[1] or not (np.isfinite(h).all() and np.isfinite(g).all()):
+        raise InputError("CHES needs finite states of one width for both responses.")
+    a, b = h.sum(axis=0), g.sum(axis=0)
+    if length_normalise:
+        a, b = a / len(h), b / len(g)
+    return float(a @ b - a @ a)
+
+
+def last_hidden_product(chosen: ArrayLike, rejected: ArrayLike) -> float:
+    """A baseline of CHES: the inner product of the two last states."""
+    return float(np.asarray(chosen, np.float64)[-1] @ np.asarray(rejected, np.float64)[-1])
+
+
+def edit_similarity(chosen: Sequence[int], rejected: Sequence[int]) -> float:
+    """A baseline of CHES: minus the edit distance of token ids over the longer length."""
+    a, b = list(chosen), list(rejected)
+    if not a or not b:
+        raise InputError("A response is empty; an edit distance needs at least one token each.")
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
+    return -row[-1] / max(len(a), len(b))
 
 
 def next_token(model: Model, prompt: str, *, chat: bool | None = None) -> NDArray[np.float64]:

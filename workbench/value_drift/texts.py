@@ -394,6 +394,12 @@ def labels_of(sources: Sequence[str]) -> list[str]:
     return titles(sources, [".jsonl"])
 
 
+def origins(sources: Sequence[str]) -> dict[str, str]:
+    """`origin_of` every set by its short name; stances, whose rows are written, are left out."""
+    named = [source for source in sources if source not in STANCES]
+    return dict(zip(labels_of(named), map(origin_of, named)))
+
+
 def _adapted(adapt: Callable[[Record], Any], records: Iterable[Record], place: str) -> Iterator[Any]:
     """Records brought to the schema; one of another shape is an error that names the field."""
     for record in records:
