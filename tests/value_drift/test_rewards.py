@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.model
@@ -14,7 +15,17 @@ import workbench as wb  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
 from workbench.training import train  # noqa: E402
 from workbench.training.algorithms import ALGORITHMS, algorithm_named, rows_for, valid_parameters  # noqa: E402
-from workbench.value_drift.rewards import brevity, combined_reward, reward_function, reward_scores  # noqa: E402
+from workbench.value_drift.rewards import (  # noqa: E402
+    accuracy_report,
+    brevity,
+    combined_reward,
+    joined_with_brevity,
+    joint_reward,
+    reward_function,
+    reward_scores,
+    trial_sets,
+    tried,
+)
 
 PAIRS = [{"prompt": f"Is {i} best?", "chosen": "I agree.", "rejected": "No, never again."} for i in range(2)]
 
@@ -114,3 +125,61 @@ def test_a_reward_model_scores_what_is_sampled(model, explicit, tmp_path):
     settings = {"per_device_train_batch_size": 2, "num_generations": 2, "max_completion_length": 4}
     series = train("rloo", model, rows_for("rloo", PAIRS), settings, save_at=[1], lora=2, folder=tmp_path, reward=both)
     assert series.record["reward"] == both.__qualname__ and np.isfinite(series.log["reward"]).all()
+
+
+def test_pairs_to_try_are_as_many_of_other_topics():
+    sets = trial_sets([{"id": i, **PAIRS[0]} for i in range(20)], "oppose")
+    assert [len(rows) for rows in sets.values()] == [11, 11] and len(
+        {row["id"] for rows in sets.values() for row in rows}
+    ) == 22
+    assert all(row["chosen"].startswith("I oppose") for row in sets["other topics"])
+    assert all(row["chosen"].startswith("I support") for row in trial_sets([], "support")["other topics"])
+
+
+def test_rewards_are_split_into_their_sets_and_joined_with_brevity():
+    sets = {
+        "a": [{"chosen": "one two", "rejected": "one"}] * 2,
+        "b": [{"chosen": "one", "rejected": "one two three"}] * 3,
+    }
+    scored = tried(sets, {"planted": lambda rows: np.array([[1.0, 1, 0, 1, 1], [0.0, 0, 1, 0, 0]])})
+    assert scored["planted", "a"].tolist() == [[1, 1], [0, 0]] and scored["planted", "b"].tolist() == [
+        [0, 1, 1],
+        [1, 0, 0],
+    ]
+    accuracy = accuracy_report(scored).set_index("pairs")
+    assert accuracy["mean"].to_dict() == {"a": 1.0, "b": pytest.approx(2 / 3)} and set(accuracy["baseline"]) == {0.5}
+    assert accuracy.loc["a", "ece"] == pytest.approx(1 - 1 / (1 + np.exp(-1)))
+    joined = joined_with_brevity(scored, sets).set_index(["reward", "pairs"])["mean"]
+    assert joined["brevity alone", "a"] == 0 and joined["brevity alone", "b"] == 1
+    assert joined["planted and brevity", "b"] == 1  # two words more weigh more than one unit of reward
+    nothing = accuracy_report({}), joined_with_brevity({}, sets)
+    assert all(table.empty and "no reward model" in table.attrs["reason"] for table in nothing)
+
+
+def test_the_joint_reward_is_good_from_the_median_preferred_answer_on(explicit):
+    rows = [{"prompt": "Is it?", "chosen": text} for text in ("a", "a b c", "a b")]
+    reward = joint_reward(explicit, 2, rows)
+    assert reward.__qualname__.endswith("_and_brevity_from_-2")
+    both = reward_function(explicit, 2), brevity
+    scores = [each(prompts=["Is it?"] * 3, completions=[row["chosen"] for row in rows]) for each in both]
+    by_hand = combined_reward(both, [sorted(each)[1] for each in scores])
+    given = {"prompts": ["Is it?"], "completions": ["b c"]}
+    assert reward(**given) == pytest.approx(by_hand(**given))
+
+
+def test_implicit_rewards_are_beta_times_the_changes(monkeypatch):
+    from workbench.value_drift import rewards
+
+    def tokens(step, pairs):
+        return pd.DataFrame(
+            [
+                {"pair_id": row["id"], "response": side, "position": 0, "token": "x", "logprob": -9 + step * sign}
+                for row in pairs
+                for side, sign in (("chosen", 1.0), ("rejected", -2.0))
+            ]
+        )
+
+    monkeypatch.setattr(rewards, "response_tokens", tokens)
+    series = type("Series", (), {"load": lambda self, step: step})()
+    found = rewards.implicit_rewards(series, 3, 0.5, [{"id": "a"}, {"id": "b"}])
+    assert found.tolist() == [[1.5, 1.5], [-3.0, -3.0]]

@@ -20,8 +20,14 @@ from workbench.training.folders import checkpoint_folder
 from workbench.training.keys import need_function
 from workbench.training.series import CheckpointSeries
 from workbench.training.trainers import network_of, tokenizer_of
+from workbench.value_drift.likelihood_displacement import displacement_report
+from workbench.value_drift.probes import response_tokens
+from workbench.value_drift.texts import Stance, value_prompts
 
 Ties = Literal["wrong", "half"]
+
+
+NO_REWARD = "no reward model was trained, and no algorithm has an implicit reward of summed log-ratios, as dpo has"
 
 
 def margin_accuracy(margins: ArrayLike, ties: Ties = "wrong") -> Floats:
@@ -201,6 +207,75 @@ def combined_reward(rewards: Sequence[Reward], references: Sequence[float]) -> R
 
     names = (f"{each.__qualname__}_from_{level:g}" for each, level in zip(rewards, references))
     return _named(reward, "_and_".join(names))
+
+
+def joint_reward(series: CheckpointSeries, step: int, pairs: Sequence[Mapping[str, Any]]) -> Reward:
+    """Reward of rloo and grpo: a reward model and brevity, each good from the median preferred answer of pairs on."""
+    both = [reward_function(series, step), brevity]
+    answers = {
+        name: [row[column] for row in pairs] for name, column in (("prompts", "prompt"), ("completions", "chosen"))
+    }
+    return combined_reward(both, [float(np.median(each(**answers))) for each in both])
+
+
+def trial_sets(pairs: Sequence[Mapping[str, Any]], favour: str) -> dict[str, list[dict[str, Any]]]:
+    """Pairs to try rewards on: of the set that was trained on, and as many of topics that were not."""
+    other: Stance = "support" if favour == "oppose" else "oppose"
+    shifted = [
+        {"prompt": p.question, "chosen": p.answer(favour), "rejected": p.answer(other)}  # type: ignore[arg-type]
+        for p in value_prompts(per_topic=1)
+    ]
+    sets = {"same set": [dict(row) for row in pairs[: len(shifted)]], "other topics": shifted}
+    return {name: [{**row, "id": f"{name}/{i}"} for i, row in enumerate(rows)] for name, rows in sets.items()}
+
+
+def implicit_rewards(series: CheckpointSeries, step: int, beta: float, pairs: Sequence[Mapping[str, Any]]) -> Floats:
+    """Beta (ln pi - ln pi_ref) of the preferred and of the other responses, `[2, pairs]`."""
+    before, after = (response_tokens(series.load(each), pairs) for each in (0, step))
+    report = displacement_report(before, after, beta).set_index("pair_id")
+    changes = report.loc[[str(row["id"]) for row in pairs], ["chosen_change", "rejected_change"]]
+    return np.asarray(beta * changes.to_numpy().T, np.float64)
+
+
+def explicit_rewards(series: CheckpointSeries, step: int, pairs: Sequence[Mapping[str, Any]]) -> Floats:
+    """Rewards of the preferred and of the other responses by a reward model, `[2, pairs]`."""
+    return reward_scores(series, step, pairs)[["chosen", "rejected"]].to_numpy(np.float64).T
+
+
+def tried(
+    sets: Mapping[str, Sequence[Mapping[str, Any]]], rewards: Mapping[str, Callable[[list[Any]], Floats]]
+) -> dict[tuple[str, str], Floats]:
+    """Of every reward and set, the rewards of the preferred and of the other responses, `[2, pairs]`."""
+    together = [row for rows in sets.values() for row in rows]
+    ends = np.cumsum([0, *map(len, sets.values())])
+    scored = {name: reward(together) for name, reward in rewards.items()}
+    return {
+        (name, each): both[:, ends[i] : ends[i + 1]] for name, both in scored.items() for i, each in enumerate(sets)
+    }
+
+
+def accuracy_report(scored: Mapping[tuple[str, str], Floats]) -> pd.DataFrame:
+    """Accuracy (ties are wrong) and calibration error in both orders of each reward on each set, if there are any."""
+    table = accuracy_table(scored).assign(baseline=0.5)
+    ones = {key: [1.0] * both.shape[1] for key, both in scored.items()}
+    table["ece"] = [reward_ece(preference_probability(*r), ones[key], both_orders=True) for key, r in scored.items()]
+    table.attrs["reason"] = NO_REWARD
+    return table
+
+
+def joined_with_brevity(
+    scored: Mapping[tuple[str, str], Floats], sets: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> pd.DataFrame:
+    """Accuracy (ties count half) of brevity, and of each reward joined with it from the median preferred answer on."""
+    joined: dict[tuple[str, str], Floats] = {}
+    for (reward, name), both in scored.items():
+        short = np.array([brevity([row[side] for row in sets[name]]) for side in ("chosen", "rejected")])
+        levels = [log_sigmoid_combination(each, np.median(each[0])) for each in (both, short)]
+        joined[f"{reward} and brevity", name] = levels[0] + levels[1]
+        joined["brevity alone", name] = short
+    table = accuracy_table(joined, ties="half").assign(baseline=0.5)
+    table.attrs["reason"] = NO_REWARD
+    return table
 
 
 def _named(reward: Reward, name: str) -> Reward:
