@@ -68,9 +68,8 @@ class Decisions:
         texts = [f"{question.prompt_text}|{option.text}" for option in question.options]
         return [hashlib.blake2b(text.encode(), digest_size=20).digest() for text in texts]
 
-    def prepare(self, questions: Sequence[wb.Question], truncate: str) -> Decisions:
-        self.options = [[Reading(key, None, False, False) for key in self.keys(q, truncate)] for q in questions]
-        return self
+    def prepare(self, questions: Sequence[wb.Question], truncate: str) -> list[list[Reading]]:
+        return [[Reading(key, None, False, False) for key in self.keys(q, truncate)] for q in questions]
 
     def run(self, keys: Sequence[bytes]) -> tuple[int, Iterator[tuple[int, dict[bytes, Number]]]]:
         return len(keys), ((0, {key: Number(-float(key[0]))}) for key in keys)

@@ -208,14 +208,14 @@ class _Session:
 
     def _prepare_and_compute(self, new: Sequence[tuple[Question, list[bytes]]]) -> dict[bytes, Reading]:
         """Prepare these questions, compute the numbers that are missing, and keep both as they come."""
-        job = self.backend.prepare([question for question, _ in new], self.truncate)
-        readings = {key: made for (_, keys), options in zip(new, job.options) for key, made in zip(keys, options)}
-        wanted = dict.fromkeys(made.key for options in job.options for made in options)
+        prepared = self.backend.prepare([question for question, _ in new], self.truncate)
+        readings = {key: made for (_, keys), options in zip(new, prepared) for key, made in zip(keys, options)}
+        wanted = dict.fromkeys(made.key for options in prepared for made in options)
         self._look_up(wanted)
         if self.store is not None:
             self.store.put_readings(readings)
         if missing := [key for key in wanted if key not in self.known]:
-            total, found = job.run(missing)
+            total, found = self.backend.run(missing)
             with progress.bar(total, self.backend.label, self.show_progress) as advance:
                 for tokens, numbers in found:
                     self._keep(numbers)

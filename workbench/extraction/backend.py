@@ -33,17 +33,6 @@ Numbers = Iterator[tuple[int, Mapping[bytes, Number]]]
 """Tokens computed or sent, and the numbers they gave, by key; a part at a time."""
 
 
-class Job(Protocol):
-    """Some questions as a backend puts them."""
-
-    @property
-    def options(self) -> Sequence[Sequence[Reading]]:
-        """Of each question, for each option: the key of its number, and what is known of its tokens."""
-
-    def run(self, keys: Sequence[bytes]) -> tuple[int, Numbers]:
-        """Tokens to compute or send for these keys, and the numbers as they come."""
-
-
 class Backend(Protocol):
     """All that `ask` knows of what reads a model. One is made for every call."""
 
@@ -55,12 +44,18 @@ class Backend(Protocol):
     def keys(self, question: Question, truncate: Truncate) -> list[bytes]:
         """A key for each option, of everything that decides its number; reads no weights and no tokenizer."""
 
-    def prepare(self, questions: Sequence[Question], truncate: Truncate) -> Job:
+    def prepare(self, questions: Sequence[Question], truncate: Truncate) -> list[list[Reading]]:
         """Get questions ready; nothing is computed or sent.
+
+        Returns:
+            For each option of each question the key of its number, and what is known of its tokens.
 
         Raises:
             InputError: If one cannot be asked.
         """
+
+    def run(self, keys: Sequence[bytes]) -> tuple[int, Numbers]:
+        """Tokens to compute or send for these keys of what was prepared, and the numbers as they come."""
 
     def check_unchanged(self) -> None:
         """Refuse numbers just given if the model was changed while they were computed.
@@ -105,32 +100,6 @@ class TokenBackend(Backend, Protocol):
         """
 
 
-class Encoded:
-    """Questions as requests of tokens: the job of every backend that reads tokens."""
-
-    def __init__(self, backend: TokenReader, questions: Sequence[Question], truncate: Truncate) -> None:
-        """Encode questions with the model's tokenizer."""
-        model = backend.model
-        encoder = Encoder(model.tokenizer, model.context_length, truncate)
-        self.options: list[list[Reading]] = []
-        self._backend = backend
-        self._requests: dict[bytes, tuple[Request, str]] = {}
-        for question in questions:
-            made = encoder.encode(question)
-            keys = [request_key(model.fingerprint, backend.tier, request) for request in made]
-            self.options.append(
-                [Reading(k, len(r.continuation), r.boundary_merged, r.truncated) for k, r in zip(keys, made)]
-            )
-            for key, request in zip(keys, made):
-                self._requests.setdefault(key, (request, question.id))
-
-    def run(self, keys: Sequence[bytes]) -> tuple[int, Numbers]:
-        """See `Job`."""
-        requests, names = zip(*(self._requests[key] for key in keys))
-        total, found = self._backend.numbers(requests, names)
-        return total, ((tokens, {keys[i]: number for i, number in part.items()}) for tokens, part in found)
-
-
 class TokenReader:
     """What backends that read tokens have in common."""
 
@@ -142,14 +111,28 @@ class TokenReader:
             tier: What decides a number beside the model's fingerprint and the token ids: a part of every key.
         """
         self.model, self.tier = model, tier
+        self._requests: dict[bytes, tuple[Request, str]] = {}
 
     def keys(self, question: Question, truncate: Truncate) -> list[bytes]:
         """See `Backend`."""
         return text_keys(self.model.fingerprint, self.tier, truncate, question)
 
-    def prepare(self, questions: Sequence[Question], truncate: Truncate) -> Encoded:
+    def prepare(self, questions: Sequence[Question], truncate: Truncate) -> list[list[Reading]]:
         """See `Backend`."""
-        return Encoded(self, questions, truncate)
+        encoder = Encoder(self.model.tokenizer, self.model.context_length, truncate)
+        made = [encoder.encode(question) for question in questions]
+        return [[self._reading(each, q.id) for each in requests] for q, requests in zip(questions, made)]
+
+    def _reading(self, request: Request, name: str) -> Reading:
+        key = request_key(self.model.fingerprint, self.tier, request)
+        self._requests.setdefault(key, (request, name))
+        return Reading(key, len(request.continuation), request.boundary_merged, request.truncated)
+
+    def run(self, keys: Sequence[bytes]) -> tuple[int, Numbers]:
+        """See `Backend`."""
+        requests, names = zip(*(self._requests[key] for key in keys))
+        total, found = self.numbers(requests, names)
+        return total, ((tokens, {keys[i]: number for i, number in part.items()}) for tokens, part in found)
 
     def numbers(
         self, requests: Sequence[Request], names: Sequence[str]

@@ -162,26 +162,6 @@ def score(
             torch.cuda.empty_cache()
 
 
-def check_vocabulary(model: Model, texts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
-    """Refuse ids the network has no embedding for.
-
-    Args:
-        model: Whose network.
-        texts: Token ids of each text.
-        names: What each is called in messages.
-
-    Raises:
-        InputError: If there is one.
-    """
-    size = len(model.network.get_input_embeddings().weight)
-    for ids, name in zip(texts, names):
-        if max(ids) >= size:
-            raise InputError(
-                f"{name} has a token the network of {model.name!r} does not know (it knows {size} tokens); its "
-                "tokenizer belongs to another model."
-            )
-
-
 class Local(TokenReader):
     """The engine on this machine, as a backend."""
 
@@ -220,7 +200,13 @@ class Local(TokenReader):
 
     def check_vocabulary(self, texts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
         """See `TokenBackend`."""
-        check_vocabulary(self.model, texts, names)
+        size = len(self.model.network.get_input_embeddings().weight)
+        for ids, name in zip(texts, names):
+            if max(ids) >= size:
+                raise InputError(
+                    f"{name} has a token the network of {self.model.name!r} does not know (it knows {size} tokens); "
+                    "its tokenizer belongs to another model."
+                )
 
     def score(self, requests: Sequence[Request]) -> tuple[int, Iterator[Batch]]:
         """See `TokenBackend`."""
@@ -229,12 +215,32 @@ class Local(TokenReader):
 
     def sample(self, contexts: Sequence[Ids], settings: Mapping[str, Any], seed: int) -> list[tuple[list[int], bool]]:
         """See `TokenBackend`."""
+        import torch
+        from transformers import GenerationConfig
+
         if positions_before(self.model.network):
             raise InputError(
                 f"{self.model.name!r} counts positions from its padding id on, which transformers does not do when it "
                 "generates; use a model of another family to generate text."
             )
-        return _sampled(self.model, contexts, settings, seed)
+        network, ends = self.model.network, _end_ids(self.model)
+        device = network.get_input_embeddings().weight.device
+        ids, mask = padded(contexts, left=True)
+        shipped = network.generation_config
+        network.generation_config = GenerationConfig(eos_token_id=sorted(ends) or None)
+        try:
+            with torch.random.fork_rng(), torch.inference_mode():
+                torch.manual_seed(seed)
+                full = network.generate(
+                    input_ids=ids.to(device), attention_mask=mask.to(device), pad_token_id=0, **settings
+                )
+        finally:
+            network.generation_config = shipped
+        emitted = []
+        for row in full[:, ids.shape[1] :].tolist():
+            stop = next((n + 1 for n, token in enumerate(row) if token in ends), len(row))
+            emitted.append((row[:stop], row[stop - 1] in ends))
+        return emitted
 
 
 def _summed(indices: Sequence[int], terms: Sequence[np.ndarray], names: Sequence[str]) -> dict[int, Number]:
@@ -522,32 +528,6 @@ def padded(sequences: Sequence[Sequence[int]], left: bool = False) -> tuple[Any,
         ids[row, at] = torch.tensor(sequence)
         mask[row, at] = 1
     return ids, mask
-
-
-def _sampled(
-    model: Model, contexts: Sequence[Ids], settings: Mapping[str, Any], seed: int
-) -> list[tuple[list[int], bool]]:
-    """Emitted ids of one batch, up to and with the first end token, and whether there was one."""
-    import torch
-    from transformers import GenerationConfig
-
-    network, ends = model.network, _end_ids(model)
-    device = network.get_input_embeddings().weight.device
-    ids, mask = padded(contexts, left=True)
-    shipped, network.generation_config = network.generation_config, GenerationConfig(eos_token_id=sorted(ends) or None)
-    try:
-        with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(seed)
-            full = network.generate(
-                input_ids=ids.to(device), attention_mask=mask.to(device), pad_token_id=0, **settings
-            )
-    finally:
-        network.generation_config = shipped
-    emitted = []
-    for row in full[:, ids.shape[1] :].tolist():
-        stop = next((n + 1 for n, token in enumerate(row) if token in ends), len(row))
-        emitted.append((row[:stop], row[stop - 1] in ends))
-    return emitted
 
 
 def _end_ids(model: Model) -> set[int]:

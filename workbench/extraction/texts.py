@@ -117,7 +117,7 @@ def hidden_states(
     for text, ids in zip(texts, encoded):
         if not 0 < len(ids) <= model.context_length:
             raise InputError(f"Text {text[:40]!r} has {len(ids)} tokens; the model takes 1 to {model.context_length}.")
-    engine.check_vocabulary(model, encoded, [f"Text {text[:40]!r}" for text in texts])
+    engine.Local(model).check_vocabulary(encoded, [f"Text {text[:40]!r}" for text in texts])
     states: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(encoded)
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
     with progress.bar(sum(map(len, encoded)), "reading hidden states", show_progress) as advance:
