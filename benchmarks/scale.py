@@ -42,7 +42,7 @@ def main() -> None:
 
 def cells(folder: Path, count: int) -> Iterator[tuple[str, str]]:
     """Cells through a scheduler and two workers on loopback: first only handed out, then without their kernel."""
-    from workbench.runs import dispatch, plan
+    from workbench.runs import cluster, plan
 
     _study(folder, count)
     os.chdir(folder)
@@ -54,9 +54,9 @@ def cells(folder: Path, count: int) -> Iterator[tuple[str, str]]:
             ("handed out, nothing done", no_op, planned),
             ("staged, recorded, reported and published, without a kernel", without_kernel, planned[: count // 5]),
         ):
-            dispatch.run_cell = function
+            cluster.run_cell = function
             start = perf_counter()
-            ends = [done for _, done in dispatch.run_on(address, some, "outputs")]
+            ends = [done for _, done in cluster.run_on(address, some, "outputs")]
             seconds = perf_counter() - start
             assert len(ends) == len(some) and all(done.status == "ok" for done in ends), ends[0]
             yield f"{len(some):,} cells {label}", f"{seconds:.0f} s, {1000 * seconds / len(some):.1f} ms each"

@@ -12,7 +12,7 @@ import pytest
 from toys import write_study
 
 from workbench import packages
-from workbench.cli.runs import exit_code
+from workbench.cli import exit_code
 from workbench.errors import InputError
 
 Call = Callable[..., int]

@@ -40,7 +40,7 @@ RESTORED = """typeof jupyterapp !== 'undefined'
 """No promise is waited for: one of a page that loads itself anew would never come."""
 LONG = """\
 import time
-from workbench.extraction import progress
+from workbench import progress
 print("before")
 with progress.bar(10, "reading answers") as advance:
     for _ in range(10):

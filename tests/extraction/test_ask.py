@@ -17,8 +17,8 @@ from workbench.errors import InputError
 from workbench.extraction import engine, tally
 from workbench.extraction.store import store_of
 from workbench.questions import Message, Option, Question
+from workbench.runs.execution import counts_in
 from workbench.runs.folder import _added, read_notes
-from workbench.runs.outcome import counts_in
 from workbench.runs.record import Counts
 
 pytestmark = pytest.mark.model

@@ -9,7 +9,7 @@ import pytest
 
 from workbench.reports import compare, keep_comparison
 from workbench.runs import execute, plan
-from workbench.runs.resident import Kernel
+from workbench.runs.kernel import Kernel
 from workbench.runs.studies import CHECKOUT
 
 NOTEBOOKS = sorted(CHECKOUT.glob("notebooks/*/*.ipynb"))

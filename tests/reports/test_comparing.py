@@ -13,10 +13,9 @@ from scipy.stats import binomtest
 from workbench.errors import InputError
 from workbench.reports import compare, keep_comparison
 from workbench.runs import Run, load_run
-from workbench.runs.cleaning import removable
 from workbench.runs.folder import CurrentRun, read_notes
-from workbench.runs.provenance import host
-from workbench.runs.record import Source
+from workbench.runs.listing import removable
+from workbench.runs.record import Source, host
 from workbench.statistics import sign_flip_p
 
 START = datetime(2026, 1, 2, tzinfo=UTC)

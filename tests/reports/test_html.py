@@ -16,8 +16,7 @@ from workbench.errors import InputError
 from workbench.reports import write_report
 from workbench.reports.html import duration, render
 from workbench.reports.scripts import script
-from workbench.runs.provenance import host
-from workbench.runs.record import Failure, Headline, Run, Source
+from workbench.runs.record import Failure, Headline, Run, Source, host
 
 SCRIPT = "<script>alert(1)</script>"
 SVG = "http://www.w3.org/2000/svg"

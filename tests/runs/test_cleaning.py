@@ -8,7 +8,7 @@ import pytest
 
 from workbench.runs import Run
 from workbench.runs import execution as execution_module
-from workbench.runs.cleaning import removable, remove
+from workbench.runs.listing import removable, remove
 
 Execute = Callable[..., Run]
 OUTPUTS = Path("outputs")

@@ -19,9 +19,8 @@ from toys import write_notebook, write_study
 
 from workbench.errors import InputError
 from workbench.files import written_whole
-from workbench.runs import PlannedRun, Run, cluster, dispatch, load_run, plan
-from workbench.runs.cluster import Ended, errands, run_cell
-from workbench.runs.dispatch import difference, run_on
+from workbench.runs import PlannedRun, Run, cluster, load_run, plan
+from workbench.runs.cluster import Ended, difference, errands, run_cell, run_on
 from workbench.runs.record import Failure
 from workbench.runs.remote import working_copy
 
@@ -33,7 +32,7 @@ Start = Callable[..., Any]
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts a scheduler and workers, each with its own resources."""
     made: list[Any] = []
-    monkeypatch.setattr(dispatch, "LOOK", 0.1)
+    monkeypatch.setattr(cluster, "LOOK", 0.1)
 
     def started(*resources: dict[str, float]) -> Any:
         workers = {
@@ -85,7 +84,7 @@ def test_every_cell_is_recorded_and_what_went_well_is_not_run_again(
 def test_cells_of_a_model_stay_on_its_worker(toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = matrix(toy_folder, model=["a", "b"], n=[1, 2, 3, 4, 5])
     planned = planned[::2] + planned[1::2]  # mixed
-    monkeypatch.setattr(dispatch, "run_cell", noted)
+    monkeypatch.setattr(cluster, "run_cell", noted)
     ends = [(p.parameters_given["model"], done.host.split()) for p, done in run_on(address(start({}, {})), planned)]
     at = {model: [worker for its, (worker, _) in ends if its == model] for model in "ab"}
     assert sorted(map(len, at.values())) == [5, 5]
@@ -106,7 +105,7 @@ def test_gpus_are_a_resource_and_what_nobody_offers_is_said(
     toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = [replace(one, gpus=float(one.parameters_given["n"])) for one in matrix(toy_folder, n=[0, 1, 2])]
-    monkeypatch.setattr(dispatch, "run_cell", noted)
+    monkeypatch.setattr(cluster, "run_cell", noted)
     said: list[str] = []
     made, ends = start({}, {"GPU": 1}), {}
 
@@ -152,7 +151,7 @@ def test_a_worker_with_other_packages_is_refused_with_the_difference(
         return found
 
     monkeypatch.setattr(distributed.Client, "get_versions", other)
-    monkeypatch.setattr(dispatch, "PATIENCE", 0.3)
+    monkeypatch.setattr(cluster, "PATIENCE", 0.3)
     said: list[str] = []
     with pytest.raises(InputError, match=r"No worker at tcp.* fits\. Worker tcp.* transformers 1\.0 there and \d"):
         list(run_on(address(start({})), plan("toy"), say=said.append))
@@ -187,13 +186,13 @@ def test_a_worker_that_fits_may_come_after_one_that_does_not(
 
 def test_a_worker_that_came_back_under_its_address_does_not_have_its_cell(toy_folder: Path) -> None:
     (planned,) = plan("toy")
-    cell = dispatch._Cell(planned, errands([planned], "outputs")[0], 0)
+    cell = cluster._Cell(planned, errands([planned], "outputs")[0], 0)
     ended = Ended("toy/fine", "ok", "id", "", "there", 1.0)
     future = Mock(status="finished", key="k")
     future.done.return_value, future.result.return_value = False, ended
-    state = dispatch._Dispatch(None, "tcp://there", [], print)
+    state = cluster._Dispatch(None, "tcp://there", [], print)
     for follow in (False, True):
-        state.workers, state.futures = {"a": dispatch._Worker(1, 0), "b": dispatch._Worker(1, 0)}, {future: (cell, "a")}
+        state.workers, state.futures = {"a": cluster._Worker(1, 0), "b": cluster._Worker(1, 0)}, {future: (cell, "a")}
         if follow:
             state._follow({"k": "b"})
             assert state.futures[future] == (cell, "b") and state.workers["b"].cells == [cell]
@@ -217,10 +216,10 @@ def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
         time.sleep(0.5)
         return run_cell(errand) if errand.planned.key != planned[1].key else None
 
-    monkeypatch.setattr(dispatch, "run_cell", slow)
+    monkeypatch.setattr(cluster, "run_cell", slow)
     said: list[str] = []
     ends = {one.parameters_given["n"]: done for one, done in run_on(address(start({})), planned, say=said.append)}
-    assert sum("is gone; toy/fine is run again elsewhere." in text for text in said) == dispatch.RETRIES
+    assert sum("is gone; toy/fine is run again elsewhere." in text for text in said) == cluster.RETRIES
     assert [ends[n].status for n in (1, 2, 3)] == ["ok", "died", "ok"]
     record = load_run(ends[2].folder)
     assert record.failure and "3 workers died while they ran it, the last tcp://" in record.failure.message
@@ -247,7 +246,7 @@ def test_an_error_that_is_not_the_notebooks_is_tried_again_then_recorded(
             file.write("x")
         raise RuntimeError("no such device")
 
-    monkeypatch.setattr(dispatch, "run_cell", broken)
+    monkeypatch.setattr(cluster, "run_cell", broken)
     ((_, done),) = run_on(address(start({})), plan("toy"))
     assert done.status == "failed" and done.failure and "failed: no such device" in done.failure.message
     assert load_run(done.folder).failure == done.failure and tries.read_text() == "xxx"
@@ -255,8 +254,8 @@ def test_an_error_that_is_not_the_notebooks_is_tried_again_then_recorded(
 
 @pytest.mark.parametrize("place", ["tcp://127.0.0.1:9", "nonsense", "tcp://no.such.host.invalid:8786"])
 def test_no_scheduler_is_one_sentence_soon(toy_folder: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dispatch.CONNECT <= 10
-    monkeypatch.setattr(dispatch, "CONNECT", 0.5)
+    assert cluster.CONNECT <= 10
+    monkeypatch.setattr(cluster, "CONNECT", 0.5)
     begun = time.monotonic()
     with pytest.raises(InputError, match=f"No Dask scheduler answers at {place}; start one with `dask scheduler`"):
         list(run_on(place, plan("toy")))
@@ -287,7 +286,7 @@ def test_what_is_under_way_outlives_a_client_that_is_stopped(
         raise KeyboardInterrupt
 
     write_study(tmp_path, {"fine": ["# A title"]})
-    monkeypatch.setattr(dispatch, "run_on", stopped)
+    monkeypatch.setattr(cluster, "run_on", stopped)
     assert call("run", "toy", "--on", "tcp://127.0.0.1:9") == 130
     said = capsys.readouterr()
     assert said.out == "toy/fine: ok after 2 s\n"
@@ -314,7 +313,7 @@ def test_of_a_cell_that_could_not_be_recorded_no_path_is_shown(
     (planned,) = plan("toy")
     (toy_folder / "file").touch()
     lost = cluster.record_failure(planned, "file", Failure(name="KilledWorker", message="gone"))
-    monkeypatch.setattr(dispatch, "run_on", lambda *_: iter([(planned, lost)]))
+    monkeypatch.setattr(cluster, "run_on", lambda *_: iter([(planned, lost)]))
     assert call("run", "toy", "--on", "tcp://127.0.0.1:9") == 137
     said = capsys.readouterr().out
     assert "died       toy/fine could not be recorded" in said and "report.html" not in said
@@ -361,7 +360,7 @@ def test_a_cell_no_worker_can_start_is_recorded_and_the_others_go_on(
     planned = [*plan("toy", given={"data": "items.csv"}), *plan("toy")]
     cells, said, outcomes = errands(planned, "outputs"), [], {}
     assert [list(errand.planned.files) for errand in cells] == [["items.csv"], []]
-    monkeypatch.setattr(dispatch, "errands", lambda *_: cells)
+    monkeypatch.setattr(cluster, "errands", lambda *_: cells)
     (toy_folder / "items.csv").unlink()
     for one, done in run_on(address(start({}, {})), planned, say=said.append):
         outcomes[one.parameters_given.get("data")] = done

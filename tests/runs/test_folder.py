@@ -14,8 +14,7 @@ from matplotlib import pyplot
 from workbench.errors import InputError
 from workbench.figures import described
 from workbench.questions import Option, Origin, Question, Questions
-from workbench.runs.display import ShownFigure, ShownTable
-from workbench.runs.folder import RUN_FOLDER, CurrentRun, current_run, read_notes
+from workbench.runs.folder import RUN_FOLDER, CurrentRun, ShownFigure, ShownTable, current_run, read_notes
 from workbench.statistics import finding
 
 FRAME = pd.DataFrame({"id": ["<b>", "y"], "n": [1, 1200], "x": [-0.5, float("nan")]})

@@ -6,7 +6,7 @@ from pathlib import Path
 from toys import lease_elsewhere
 
 from workbench.runs import Run, plan
-from workbench.runs.forecast import forecast
+from workbench.runs.listing import forecast
 from workbench.runs.record import Counts
 
 Execute = Callable[..., Run]

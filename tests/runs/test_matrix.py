@@ -6,8 +6,7 @@ import pytest
 from toys import write_notebook, write_study
 
 from workbench.errors import InputError
-from workbench.runs.matrix import Matrix
-from workbench.runs.studies import load_study, plan
+from workbench.runs.studies import Matrix, load_study, plan
 
 HEAD = "notebooks: [first, second]\nprofiles: {default: {}, quick: {n: 1, matrix: {n: [7]}}}\n"
 

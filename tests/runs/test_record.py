@@ -11,9 +11,19 @@ import pytest
 
 from workbench.errors import InputError
 from workbench.files import sha256_of
-from workbench.runs.outcome import counts_in, seeds_in
-from workbench.runs.provenance import changes_of, host, package_versions, source_of
-from workbench.runs.record import Counts, Failure, Run, Source, Table, load_run
+from workbench.runs.execution import counts_in, seeds_in
+from workbench.runs.record import (
+    Counts,
+    Failure,
+    Run,
+    Source,
+    Table,
+    changes_of,
+    host,
+    load_run,
+    package_versions,
+    source_of,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 

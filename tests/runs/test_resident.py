@@ -15,9 +15,9 @@ import tiny
 from toys import write_notebook
 
 from workbench.runs import Run, execute, plan
+from workbench.runs.execution import Vitals
+from workbench.runs.kernel import Kernel
 from workbench.runs.listing import find_run
-from workbench.runs.outcome import Vitals
-from workbench.runs.resident import Kernel
 
 pytestmark = [pytest.mark.model, pytest.mark.notebook]
 COUNT_LOADS = """\

@@ -133,7 +133,7 @@ def test_stopped_by_hand_it_is_cancelled_and_leaves_no_process(tmp_path: Path, n
 
 def test_a_killed_workbench_leaves_what_the_next_run_sweeps(tmp_path: Path) -> None:
     long_cell = (
-        "import os, time\nfrom workbench.extraction import progress\nif not os.path.exists('pid'):\n"
+        "import os, time\nfrom workbench import progress\nif not os.path.exists('pid'):\n"
         "    with progress.bar(30_000, 'reading answers') as advance:\n        time.sleep(1.1); advance(12_000)\n"
         "        open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
     )

@@ -27,8 +27,8 @@ import oracle_losses as paper  # noqa: E402
 import tiny  # noqa: E402
 
 import workbench as wb  # noqa: E402
+from workbench import progress  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
-from workbench.extraction import progress  # noqa: E402
 from workbench.training import CheckpointSeries, train  # noqa: E402
 from workbench.training.algorithms import ALGORITHMS  # noqa: E402
 from workbench.training.trainers import (  # noqa: E402

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from workbench import progress
 from workbench.answers import FLAGS, LENGTHS, RESERVED
 from workbench.errors import InputError
-from workbench.extraction import progress
 from workbench.extraction.backend import Backend, Number, TokenBackend
 from workbench.extraction.engine import Local
 from workbench.extraction.served import Completions, ExactCompletions

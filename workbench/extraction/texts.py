@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from workbench import progress
 from workbench.errors import InputError
-from workbench.extraction import engine, progress
+from workbench.extraction import engine
 from workbench.extraction.ask import tokens_of
 from workbench.extraction.backend import TokenBackend
 from workbench.extraction.tokens import Encoder, Request, spans

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench import progress
 from workbench.errors import InputError, unknown
-from workbench.extraction import progress
 from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model
 from workbench.questions import Question

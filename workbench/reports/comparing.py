@@ -8,8 +8,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
-from workbench.runs.display import ShownTable
-from workbench.runs.folder import ITEMS, NO_ITEMS
+from workbench.runs.folder import ITEMS, NO_ITEMS, ShownTable
 from workbench.runs.record import Run
 
 if TYPE_CHECKING:

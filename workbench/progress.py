@@ -40,12 +40,64 @@ def bar(total: int, label: str, shown: bool = True, unit: str = "tokens") -> Ite
         with _in_cell() as write, _lines(total, label, unit, write) as advance:
             yield advance
     elif total and watched and sys.stderr.isatty():
-        from tqdm import tqdm
-
-        with tqdm(total=total, desc=label, unit=f" {unit}", unit_scale=True, leave=False, dynamic_ncols=True) as drawn:
-            yield drawn.update
+        with _in_terminal() as write, _lines(total, label, unit, write) as advance:
+            yield advance
     else:
         yield lambda n: None
+
+
+@contextmanager
+def cells(name: str, folder: Path) -> Iterator[Callable[[int, int], None]]:
+    """Follows the cells of a run in a terminal, and what the present one says; nothing elsewhere.
+
+    Args:
+        name: What is run.
+        folder: Where it is made.
+
+    Yields:
+        A function that takes the number of cells done and their total.
+    """
+    from rich import progress
+    from rich.text import Text
+
+    class Inside(progress.ProgressColumn):
+        max_refresh = INTERVAL
+
+        def render(self, task: progress.Task) -> Text:
+            return Text(inside(folder), style="dim")
+
+    columns: list[Any] = [progress.TextColumn("{task.description}"), progress.BarColumn(20)]
+    columns += [progress.MofNCompleteColumn(), progress.TextColumn("cells"), progress.TimeElapsedColumn(), Inside()]
+    with _bars(*columns, transient=True) as drawn:
+        task = drawn.add_task(name, total=None)
+        yield lambda done, total: drawn.update(task, completed=done, total=total)
+
+
+@contextmanager
+def downloads() -> Iterator[Callable[[str, int, int], None]]:
+    """Yields a function that takes a download, the bytes there and their total: a bar, or a line when one starts."""
+    from rich import progress
+
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
+    seen: dict[str, Any] = {}
+    with _bars(*columns, progress.TransferSpeedColumn(), progress.TimeRemainingColumn()) as drawn:
+
+        def told(label: str, done: int, total: int) -> None:
+            if label not in seen:
+                seen[label] = drawn.add_task(label, total=total)
+                if drawn.disable:
+                    print(f"Fetching {label}, {total / 1e6:.0f} MB", flush=True)
+            drawn.update(seen[label], completed=done)
+
+        yield told
+
+
+def inside(folder: Path) -> str:
+    """The line in which a long cell of the run in this folder says how far it is; empty where there is none."""
+    try:
+        return (folder / INSIDE_CELL).read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def line(label: str, done: int, total: int, unit: str, seconds: float) -> str:
@@ -104,6 +156,29 @@ def _in_cell() -> Iterator[Callable[[str], None]]:
     finally:
         for handle in shown:
             handle.update({"text/html": ""}, raw=True)
+
+
+@contextmanager
+def _in_terminal() -> Iterator[Callable[[str], None]]:
+    """Shows lines in place of one another in the terminal's last line, cleared afterwards."""
+
+    def write(text: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+    try:
+        yield write
+    finally:
+        write("")
+
+
+def _bars(*columns: Any, transient: bool = False) -> Any:
+    """Bars on the terminal, if there is one."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=transient, disable=not console.is_terminal)
 
 
 def _short(n: int) -> str:
