@@ -15,8 +15,7 @@ import tiny
 from toys import write_notebook
 
 from workbench.runs import Run, execute, plan
-from workbench.runs.execution import Vitals
-from workbench.runs.kernel import Kernel
+from workbench.runs.kernel import Kernel, Vitals
 from workbench.runs.listing import find_run
 
 pytestmark = [pytest.mark.model, pytest.mark.notebook]
