@@ -381,7 +381,7 @@ def compare(
 ) -> None:
     """Compare runs of one notebook, paired by question, and keep that as a report."""
     from workbench.reports import compare as compare_runs
-    from workbench.reports import keep_comparison
+    from workbench.runs.comparison import keep_comparison
     from workbench.runs.place import writing
 
     home = home_of(outputs)

@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from workbench.reports import compare, keep_comparison
+from workbench.reports import compare
 from workbench.runs import execute, plan
+from workbench.runs.comparison import keep_comparison
 from workbench.runs.kernel import Kernel
 from workbench.runs.studies import CHECKOUT
 

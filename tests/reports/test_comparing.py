@@ -11,8 +11,9 @@ import pytest
 from scipy.stats import binomtest
 
 from workbench.errors import InputError
-from workbench.reports import compare, keep_comparison
+from workbench.reports import compare
 from workbench.runs import Run, load_run
+from workbench.runs.comparison import keep_comparison
 from workbench.runs.folder import CurrentRun, read_notes
 from workbench.runs.listing import removable
 from workbench.runs.record import Source, host

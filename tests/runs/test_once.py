@@ -63,7 +63,7 @@ def test_an_input_file_that_changes_and_changed_code_are_another_computation(
     assert quick({"data": "items.csv"}).reused
     (toy_folder / "items.csv").write_text("b")
     assert not quick({"data": "items.csv"}).reused
-    monkeypatch.setattr("workbench.runs.studies.code_digest", lambda: "another")
+    monkeypatch.setattr("workbench.runs.studies.code_digest", lambda slices: "another")
     assert not quick({"data": "items.csv"}).reused
 
 

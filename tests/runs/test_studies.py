@@ -6,6 +6,7 @@ import pytest
 from toys import write_notebook, write_study
 
 from workbench.errors import InputError
+from workbench.runs import studies
 from workbench.runs.studies import load_study, plan
 
 PROFILES = {"default": {}, "quick": {"n": 1, "second": {"n": 2, "how": "b"}}}
@@ -113,3 +114,26 @@ def test_a_profile_cannot_name_what_no_notebook_declares(study: Path) -> None:
     study.write_text("notebooks: [first]\nprofiles: {default: {nn: 3}}\n")
     with pytest.raises(InputError, match="Unknown parameter 'nn' in profile 'default' of study 'toy'"):
         plan("toy")
+
+
+def test_a_change_in_one_study_is_no_other_computation_in_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path, {"own": ["from workbench.judges import agreement"], "core": ["# judges are not used"]})
+    for name in ("answers.py", "judges/agreement.py", "value_drift/written/a.csv", "runs/place.py", "cli.py"):
+        (tmp_path / "package" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "package" / name).write_text(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(studies, "PACKAGE", tmp_path / "package")
+
+    def changed(file: str) -> set[str]:
+        studies.code_digest.cache_clear()
+        before = {one.notebook: one.key for one in plan("toy")}
+        (tmp_path / "package" / file).write_text("changed")
+        studies.code_digest.cache_clear()
+        return {one.notebook for one in plan("toy") if before[one.notebook] != one.key}
+
+    assert changed("judges/agreement.py") == {"own"}
+    assert changed("value_drift/written/a.csv") == changed("runs/place.py") == changed("cli.py") == set()
+    assert changed("answers.py") == {"own", "core"}
+    studies.code_digest.cache_clear()

@@ -3,6 +3,5 @@
 from workbench.reports.comparing import Comparison, compare
 from workbench.reports.gallery import write_gallery
 from workbench.reports.html import write_report
-from workbench.reports.kept_comparison import keep_comparison
 
-__all__ = ["Comparison", "compare", "keep_comparison", "write_gallery", "write_report"]
+__all__ = ["Comparison", "compare", "write_gallery", "write_report"]

@@ -13,7 +13,6 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from workbench.cultural_alignment import opinions
 from workbench.errors import InputError, unknown
 from workbench.files import digests as digests_of
 from workbench.runs.parameters import Parameter
@@ -85,6 +84,7 @@ def _choices() -> Reader:
 
 
 def _opinions() -> Reader:
+    from workbench.cultural_alignment import opinions
 
     return Reader(lambda text, here: opinions.parts(text), files=opinions.files_of)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import Any
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.runs import inputs
-from workbench.runs.parameters import Parameter, check, read_parameters
+from workbench.runs.parameters import Parameter, check, open_notebook, read_parameters
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -303,6 +304,8 @@ def read_matrix(content: Any, path: Path) -> Matrix:
 
 
 PACKAGE = Path(__file__).resolve().parents[1]
+SLICES = ("cultural_alignment", "hallucination", "judges", "value_drift")
+"""Rooms of the package that one study each uses."""
 NOT_COMPUTING = ("runs", "reports", "cli", "progress")
 """Rooms of the package that show results and do not change them."""
 
@@ -316,16 +319,29 @@ def key_of(notebook: Path, name: str, values: dict[str, Any], read: dict[str, st
         values: All its parameters.
         read: What is read because of them: file -> SHA-256, hub model -> commit.
     """
-    content = json.dumps([sha256_of(notebook), name, values, read, code_digest()], sort_keys=True)
+    digest = sha256_of(notebook)
+    code = code_digest(_slices(notebook, digest))
+    content = json.dumps([digest, name, values, read, code], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
 @cache
-def code_digest() -> str:
-    """SHA-256 over the package's rooms that compute: their source, and the texts and tables that lie with it."""
+def _slices(notebook: Path, digest: str) -> frozenset[str]:
+    """The slices of the package that a notebook's code names; `digest` is the file's, so that changes are seen."""
+    cells = [cell.source for cell in open_notebook(notebook).cells if cell.cell_type == "code"]
+    return frozenset(name for name in SLICES if re.search(rf"\b{name}\b", "\n".join(cells)))
+
+
+@cache
+def code_digest(slices: frozenset[str] = frozenset(SLICES)) -> str:
+    """SHA-256 over what computes: source, texts and tables of the core, and of these slices.
+
+    A slice imports no other one, and the core none, so a change in one study is no other computation in the rest.
+    """
+    apart = {*NOT_COMPUTING, *SLICES} - slices
     digest = hashlib.sha256()
     for path in sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room not in NOT_COMPUTING:
+        if room not in apart:
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.reports.comparing import Comparison
+from workbench.reports.gallery import write_gallery
+from workbench.runs.execution import publish
 from workbench.runs.folder import keep_figure, keep_headline, keep_table, read_notes
 from workbench.runs.listing import COMPARISONS
 from workbench.runs.place import NOTEBOOK, make_staging, place_of
@@ -30,9 +32,6 @@ def keep_comparison(comparison: Comparison, outputs: Path) -> Run:
     Raises:
         InputError: If `outputs` cannot be written.
     """
-    from workbench.reports.gallery import write_gallery
-    from workbench.runs.execution import publish
-
     started = datetime.now(UTC)
     runs = comparison.runs
     names = [f"{run.name}/{run.run_id}" for run in runs]
