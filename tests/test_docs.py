@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import re
 
+from workbench.files import CHECKOUT
 from workbench.runs.record import Run
-from workbench.runs.studies import CHECKOUT
 
 
 def test_every_test_the_comparison_names_is_there() -> None:

@@ -56,8 +56,8 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Show the versi
 
 def outputs_of(outputs: str | None) -> Path | str:
     """Where results go: what the user named, as a URL or a folder, else `outputs` of the checkout."""
+    from workbench.files import root
     from workbench.runs import remote
-    from workbench.runs.studies import root
 
     if outputs is None:
         return root() / "outputs"
@@ -407,7 +407,7 @@ def lab(
     arguments: Annotated[list[str] | None, typer.Argument(help="Passed on to JupyterLab.", metavar="[...]")] = None,
 ) -> None:
     """Open JupyterLab on the notebooks, with this environment as their kernel."""
-    from workbench.runs.studies import root
+    from workbench.files import root
 
     notebooks = root() / "notebooks"
     if not notebooks.is_dir():

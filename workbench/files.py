@@ -25,6 +25,7 @@ NOTES = ".notes.jsonl"
 INSIDE_CELL = ".inside-cell"
 """File of that folder with a line on how far the present cell is."""
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 SETTLED = 2.0
 """Seconds after which a file's times tell a later write from this one."""
 
@@ -32,6 +33,12 @@ SETTLED = 2.0
 def cache_folder() -> Path:
     """The folder of fetched models, data and stored answers; `WORKBENCH_CACHE` moves it."""
     return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("workbench", appauthor=False)).expanduser()
+
+
+def root() -> Path:
+    """The folder that holds `studies/` and `notebooks/`: the current one, else the checkout this package lies in."""
+    here = Path.cwd()
+    return here if (here / "studies").is_dir() else CHECKOUT
 
 
 def titles(sources: Sequence[str], suffixes: Collection[str] | None = None) -> list[str]:

@@ -17,8 +17,7 @@ import pytest
 from chromium import Page, until
 from nbformat.v4 import new_code_cell, new_notebook
 
-from workbench.files import cache_folder
-from workbench.runs.studies import CHECKOUT
+from workbench.files import CHECKOUT, cache_folder
 
 NOTEBOOKS = sorted(path.relative_to(CHECKOUT).as_posix() for path in CHECKOUT.glob("notebooks/*/*.ipynb"))
 SMALL = "notebooks/hallucination/calibration.ipynb"

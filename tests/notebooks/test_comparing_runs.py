@@ -7,11 +7,11 @@ import re
 
 import pytest
 
+from workbench.files import CHECKOUT
 from workbench.reports import compare
 from workbench.runs import execute, plan
 from workbench.runs.comparison import keep_comparison
 from workbench.runs.kernel import Kernel
-from workbench.runs.studies import CHECKOUT
 
 NOTEBOOKS = sorted(CHECKOUT.glob("notebooks/*/*.ipynb"))
 FEW = {"n": 4, "benchmarks": ["general_knowledge", "piqa"]}

@@ -10,8 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from workbench.files import cache_folder
-from workbench.runs.studies import CHECKOUT
+from workbench.files import CHECKOUT, cache_folder
 
 NOTEBOOKS = sorted(CHECKOUT.glob("notebooks/*/*.ipynb"))
 

@@ -8,9 +8,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from toys import write_study
 
+from workbench.files import CHECKOUT, root
 from workbench.runs import execute, plan
 from workbench.runs.kernel import before_saving, tidy, without_bars
-from workbench.runs.studies import CHECKOUT, root
 
 BAR = "reading:  40%|████      | 4/10 [00:01<00:02,  2.10it/s]"
 

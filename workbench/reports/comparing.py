@@ -100,8 +100,8 @@ def compare(baseline: Run | str | Path, *others: Run | str | Path, outputs: Path
     """
     import pandas as pd
 
+    from workbench.files import root
     from workbench.runs.listing import find_run
-    from workbench.runs.studies import root
     from workbench.statistics import adjusted
 
     home = outputs or root() / "outputs"

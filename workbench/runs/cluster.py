@@ -24,13 +24,13 @@ from queue import Empty, Queue
 from typing import Any
 
 from workbench.errors import InputError
-from workbench.files import digests, sha256_of, written_whole
+from workbench.files import digests, root, sha256_of, written_whole
 from workbench.runs import remote
 from workbench.runs.execution import execute, publish
 from workbench.runs.listing import finished
 from workbench.runs.place import NOTEBOOK, held, make_staging, place_of, writing
 from workbench.runs.record import Failure, Run, Status, host, source_of
-from workbench.runs.studies import PlannedRun, code_digest, root, run_id_of
+from workbench.runs.studies import PlannedRun, code_digest, run_id_of
 
 MARK = ".workbench-outputs"
 """A file in the outputs folder by which a worker knows that it sees the same folder as the client."""

@@ -381,7 +381,7 @@ def without_bars(text: str) -> str:
 
 def _places() -> dict[str, str]:
     """Folder of this machine -> what stands for it, the longest first."""
-    from workbench.runs.studies import root
+    from workbench.files import root
 
     found = {str(root()): ".", sys.prefix: "<python>", str(Path.home()): "~"}
     return {k: found[k] for k in sorted(found, key=len, reverse=True) if len(k) > 3}

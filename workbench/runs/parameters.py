@@ -286,7 +286,7 @@ def parameters_form(notebook: str | Path) -> ParametersForm:
     """
     from importlib.util import find_spec
 
-    from workbench.runs.studies import root
+    from workbench.files import root
 
     if find_spec("ipywidgets") is None:
         raise InputError("A form needs ipywidgets, which is not installed; pip install ipywidgets.")

@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, unknown
-from workbench.files import sha256_of
+from workbench.files import root, sha256_of
 from workbench.runs import inputs
 from workbench.runs.parameters import Parameter, check, open_notebook, read_parameters
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +71,6 @@ class PlannedRun:
     def name(self) -> str:
         """`<study>/<notebook>`."""
         return f"{self.study}/{self.notebook}"
-
-
-def root() -> Path:
-    """The folder that holds `studies/` and `notebooks/`: the current one, else the checkout this package lies in."""
-    here = Path.cwd()
-    return here if (here / "studies").is_dir() else CHECKOUT
 
 
 def study_names() -> list[str]:
