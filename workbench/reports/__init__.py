@@ -1,7 +1,6 @@
 """What people read: one self-contained page a run, a gallery of all, and comparisons; they open from disk."""
 
-from workbench.reports.comparing import Comparison, compare
-from workbench.reports.gallery import write_gallery
-from workbench.reports.html import write_report
-
-__all__ = ["Comparison", "compare", "write_gallery", "write_report"]
+from workbench.reports.comparing import Comparison as Comparison
+from workbench.reports.comparing import compare as compare
+from workbench.reports.gallery import write_gallery as write_gallery
+from workbench.reports.html import write_report as write_report

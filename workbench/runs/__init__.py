@@ -1,20 +1,12 @@
 """Running notebooks: their parameters, the plan, the execution with an honest status, and the record it leaves."""
 
-from workbench.runs.execution import execute
-from workbench.runs.folder import CurrentRun, current_run
-from workbench.runs.parameters import ParametersForm, parameters_form
-from workbench.runs.record import Run, load_run
-from workbench.runs.studies import PlannedRun, plan, study_names
-
-__all__ = [
-    "CurrentRun",
-    "ParametersForm",
-    "PlannedRun",
-    "Run",
-    "current_run",
-    "execute",
-    "load_run",
-    "parameters_form",
-    "plan",
-    "study_names",
-]
+from workbench.runs.execution import execute as execute
+from workbench.runs.folder import CurrentRun as CurrentRun
+from workbench.runs.folder import current_run as current_run
+from workbench.runs.parameters import ParametersForm as ParametersForm
+from workbench.runs.parameters import parameters_form as parameters_form
+from workbench.runs.record import Run as Run
+from workbench.runs.record import load_run as load_run
+from workbench.runs.studies import PlannedRun as PlannedRun
+from workbench.runs.studies import plan as plan
+from workbench.runs.studies import study_names as study_names
