@@ -369,7 +369,7 @@ def report(
     with writing(folder):
         print(page := write_report(folder))
         if pdf:
-            from workbench.reports.browser import print_pdf
+            from workbench.reports.html import print_pdf
 
             print(print_pdf(page))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import websocket
 
-from workbench.reports.browser import find_browser, headless
+from workbench.reports.html import find_browser, headless
 
 SECONDS = 60.0
 KEPT = ("Network.requestWillBeSent", "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")

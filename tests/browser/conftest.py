@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.reports.browser import find_browser
+from workbench.reports.html import find_browser
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -10,7 +10,7 @@ from chromium import Page
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from toys import write_study
 
-from workbench.reports.browser import print_pdf
+from workbench.reports.html import print_pdf
 from workbench.runs import Run, execute, plan
 from workbench.runs import execution as execution_module
 from workbench.runs.folder import ShownTable

@@ -9,7 +9,7 @@ from pathlib import Path
 from records import write_runs
 
 from workbench.reports import write_gallery
-from workbench.reports.scripts import policy, script
+from workbench.reports.html import policy, script
 
 
 def test_failures_stand_first_then_the_newest_with_interval_figure_and_text_escaped(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from workbench.errors import InputError
 from workbench.reports import write_report
-from workbench.reports.html import duration, render
-from workbench.reports.scripts import script
+from workbench.reports.html import duration, render, script
 from workbench.runs.record import Failure, Headline, Run, Source, host
 
 SCRIPT = "<script>alert(1)</script>"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.files import written_whole
-from workbench.reports.scripts import policy, script
+from workbench.reports.html import policy, script
 from workbench.runs.listing import run_folders
 from workbench.runs.record import SCHEMA_VERSION, intact
 

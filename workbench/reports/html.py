@@ -1,14 +1,20 @@
-"""One self-contained page for a run: it opens from disk, fetches nothing and runs no script but its own."""
+"""One self-contained page for a run, also as PDF: it opens from disk, fetches nothing and runs only its own script."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
+import os
 import re
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.errors import InputError
 from workbench.files import written_whole
-from workbench.reports.scripts import policy, script
 from workbench.runs.parameters import open_notebook
 from workbench.runs.record import EXPLAINED, Run, load_run
 
@@ -138,3 +144,60 @@ def _output(output: NotebookNode, markdown: Markdown, prefix: str) -> dict[str, 
         if kind in data:
             return {"kind": "html", "html": markdown.render(data[kind])}
     return {"kind": "text", "html": f"<pre>{markup.plain(data.get('text/plain', ''))}</pre>"}
+
+
+def script(name: str) -> str:
+    """The script of a kind of page: `report` sorts tables, `gallery` searches and filters."""
+    return (HERE / f"{name}.js").read_text(encoding="utf-8")
+
+
+def policy(source: str, pictures: str = "data:") -> str:
+    """A content security policy under which a page runs this script, shows these pictures and fetches nothing."""
+    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; img-src {pictures}; script-src 'sha256-{digest}'"
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
+PRINT_SECONDS = 120
+
+
+def find_browser() -> str | None:
+    """The installed Chromium or one of its kin; `WORKBENCH_BROWSER` names another."""
+    return os.environ.get("WORKBENCH_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def headless(browser: str, profile: Path) -> list[str]:
+    """A command line that starts it without a window, with a profile of its own and nothing of its own accord."""
+    flags = ["--headless=new", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    flags += ["--no-first-run", "--no-default-browser-check", "--disable-sync", "--disable-extensions"]
+    flags += ["--disable-dev-shm-usage", "--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    return [browser, *flags, f"--user-data-dir={profile}"]
+
+
+def print_pdf(report: Path) -> Path:
+    """Prints a report beside it as `report.pdf`.
+
+    Raises:
+        InputError: If no browser is installed, or it fails.
+    """
+    browser = find_browser()
+    if browser is None:
+        raise InputError("A PDF needs Chromium or Chrome, and neither is installed; open the report and print it.")
+    target = report.with_suffix(".pdf")
+    with tempfile.TemporaryDirectory(prefix="workbench-", ignore_cleanup_errors=True) as home:
+        partial = Path(home) / "report.pdf"
+        command = [*headless(browser, Path(home) / "profile"), "--no-pdf-header-footer"]
+        environment = {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home, "XDG_CACHE_HOME": home}
+        try:
+            subprocess.run(
+                [*command, f"--print-to-pdf={partial}", report.resolve().as_uri()],
+                check=True,
+                capture_output=True,
+                timeout=PRINT_SECONDS,
+                env=environment,
+            )
+            content = partial.read_bytes()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise InputError(f"{browser} could not print {report}: {error}.") from error
+    target.write_bytes(content)
+    return target
