@@ -28,7 +28,7 @@ BY_PIP = {"choix", "krippendorff", "latex2mathml", "relplot"}
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 UNFINISHED = set(tomllib.loads((ROOT / "notebooks/ruff.toml").read_text())["lint"].get("per-file-ignores", {}))
 """Notebooks whose logic has not moved into the package yet; each takes its line off, none is added."""
-MOST_FILES = 153
+MOST_FILES = 136
 """Python files of the package; lower it with every file that goes. Aim: 100."""
 MOST_LINES = 40_800
 """Lines of the package and of the notebooks' code together; lower it with every cut. Aim: 27,500."""
