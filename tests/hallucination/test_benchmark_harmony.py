@@ -7,6 +7,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from workbench.errors import InputError
 from workbench.hallucination import benchmark_harmony
+from workbench.planted import planted_answers
+from workbench.questions import Option, Question
 from workbench.statistics import interval
 
 EQUAL = [1, 1, 1, 1]
@@ -193,3 +195,118 @@ def test_what_is_shuffled_within_strata_stays_there():
         values
     )
     assert sorted(benchmark_harmony.within(values, None, np.random.default_rng(0))) == list(values)
+
+
+KINDS = {"easy": 0.9, "open": 0.55}
+"""Questions of two kinds: the respondent is sure, or not."""
+
+
+def planted(benchmark: str, n: int = 24, subjects: bool = True) -> pd.DataFrame:
+    """Answers to questions of two kinds in turn: the sure ones right, of the others one in two."""
+    questions = []
+    for i in range(n):
+        options = (Option(" yes", "correct"), Option(" no", "wrong"), Option(" perhaps", "wrong"))
+        tags = {"benchmark": benchmark, "subject": list(KINDS)[i % 2] if subjects else None}
+        questions.append(Question(f"{benchmark} {i}?", options, tags, id=f"{benchmark} {i}"))
+
+    def respond(question: Question) -> np.ndarray:
+        number = int(question.id.split()[1])
+        p = KINDS[list(KINDS)[number % 2]] + 0.001 * number
+        best = [p, (1 - p) * 0.6, (1 - p) * 0.4]
+        return np.array(best if number % 4 != 1 else [best[1], best[0], best[2]])
+
+    return planted_answers(questions, respond)
+
+
+@pytest.fixture(scope="module")
+def readings():
+    answers = {
+        ("org/model", style, shots, name): planted(name, subjects=name == "one")
+        for name in ("one", "two")
+        for style, shots in (("cloze", 0), ("letters", 0), ("cloze", 2))
+    }
+    return benchmark_harmony.readings(answers, ["none", "chars"], plain=0)
+
+
+@pytest.fixture(scope="module")
+def parts(readings):
+    return benchmark_harmony.partitions(readings, 3, seed=0)
+
+
+def test_normalisations_are_read_on_plain_texts_alone(readings):
+    expected = ["model, cloze, none", "model, cloze, chars", "model, letters, none", "model, cloze, none, 2 examples"]
+    assert list(readings.tables) == [(name, reader) for name in ("one", "two") for reader in expected]
+    assert readings.names == ["one", "two"] and set(readings.main["reader"]) == {expected[0]}
+    items = benchmark_harmony.items(readings)
+    assert len(items) == 48 and items["answer_correct"].mean() == pytest.approx(0.75)
+
+
+def test_clusters_find_the_sure_answers_and_subjects_count_where_they_are_named(parts):
+    assert list(parts.labels) == [("one", "clusters"), ("two", "clusters"), ("one", "subject")]
+    assert adjusted_rand_score(parts.labels["one", "clusters"], parts.labels["one", "subject"]) == 1
+    assert parts.silhouettes["chosen k"].tolist() == [2, 2] and list(parts.silhouettes) == ["2", "3", "chosen k"]
+    assert parts.sizes.loc[parts.sizes["chosen"], "k"].tolist() == [2, 2]
+
+
+def test_harmony_stands_beside_its_controls(readings, parts):
+    found = benchmark_harmony.against_random(readings, parts, bandwidth=0.25, draws=40, seed=0)
+    expected = benchmark_harmony.harmony([1, 0.5], [12, 12]).harmony
+    assert found["harmony"].to_numpy() == pytest.approx(expected)
+    assert found["worst"].to_numpy() == pytest.approx(0.5) and (found["n"] == 24).all()
+    assert (found["p_adjusted"] >= found["p_random"]).all()
+    inside = found["harmony"].between(found["random_low"], found["random_high"])
+    assert (found["verdict"].str.startswith("not") == inside).all()
+    assert list(benchmark_harmony.intervals(found)["harmony"]) == list(found["harmony"])
+    assert "ceiling" in benchmark_harmony.controls(found)
+    assert "random partitions" in benchmark_harmony.draw_harmony(found).get_label()
+
+
+def test_accuracies_of_subjects_else_of_the_first_clusters(readings, parts):
+    found = benchmark_harmony.accuracies(readings, parts)
+    assert found[["benchmark", "part", "mean", "n"]].to_numpy().tolist() == [
+        ["one", "easy", 1.0, 12],
+        ["one", "open", 0.5, 12],
+    ]
+    bare = benchmark_harmony.Parts({("two", "clusters"): parts.labels["two", "clusters"]}, parts.sizes, parts.sizes)
+    assert sorted(benchmark_harmony.accuracies(readings, bare)["mean"]) == [0.5, 1.0]
+    assert "Wilson" in benchmark_harmony.draw_parts(found).get_label()
+
+
+def test_kernels_and_weights_change_harmony(readings, parts):
+    found = benchmark_harmony.kernels(readings, parts, bandwidth=0.25).iloc[0]
+    assert found["no kernel"] == pytest.approx(benchmark_harmony.harmony([1, 0.5], [12, 12], "none").harmony)
+    assert found["b = 0.25"] == pytest.approx(benchmark_harmony.harmony([1, 0.5], [12, 12]).harmony)
+    assert found["n"] == 24
+
+
+def test_readers_and_their_range(readings):
+    table, ranges = benchmark_harmony.by_reader(readings, 3, bandwidth=0.25, draws=9, seed=0)
+    assert len(table) == 8 and (table["k"] >= 2).all()
+    assert ranges["benchmark"].tolist() == ["one", "two"] and (ranges["readers"] == 4).all()
+    few = benchmark_harmony.plane(table, draws=9, seed=0)
+    assert few["mean_low"].isna().all() and few["n"].tolist() == [4, 4]
+    many = pd.DataFrame(
+        {"benchmark": "one", "reader": [f"r{k}" for k in range(9)], "harmony": np.linspace(0.2, 0.9, 9)}
+    )
+    row = benchmark_harmony.plane(many, draws=50, seed=0).iloc[0]
+    assert row["mean_low"] < row["mean"] < row["mean_high"] and row["variance_low"] < row["variance_high"]
+    assert "readers" in benchmark_harmony.draw_plane(few).get_label()
+    rising = pd.DataFrame({"harmony": np.linspace(0, 1, 9), "k": range(9), "n": 5})
+    control = benchmark_harmony.size_control(rising, draws=20, seed=0).set_index("harmony and")["mean"]
+    assert control["k"] == pytest.approx(1) and np.isnan(control["n"])
+
+
+def test_clusters_that_follow_the_subjects_are_a_finding(readings, parts):
+    found = benchmark_harmony.agreement(readings, parts, draws=40, seed=0)
+    assert found["benchmark"].tolist() == ["one"] and found["mean"].tolist() == [1.0]
+    assert abs(found["shuffled"].iloc[0]) < 0.1
+    results = benchmark_harmony.against_random(readings, parts, bandwidth=0.25, draws=20, seed=0)
+    ranges = pd.DataFrame({"excess": [0.1, 0.2]})
+    claims = benchmark_harmony.findings(results, ranges, found)
+    assert [claim.verdict for claim in claims[:2]] == ["cannot tell: only 2 units"] * 2
+    assert claims[0].estimate == pytest.approx((results["harmony"] - results["random_mean"]).mean())
+    assert "of one (above shuffled" in claims[2].claim and claims[2].estimate == 1
+    none = benchmark_harmony.Parts({("two", "clusters"): parts.labels["two", "clusters"]}, parts.sizes, parts.sizes)
+    empty = benchmark_harmony.agreement(readings, none, draws=5, seed=0)
+    assert empty.empty and empty.attrs["reason"] == "none of these benchmarks names subjects"
+    assert len(benchmark_harmony.findings(results, ranges, empty)) == 2
