@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from workbench import figures, statistics
+from workbench.answers import outcomes, probabilities
+from workbench.datasets import load_questions
 from workbench.errors import InputError
-from workbench.statistics import jackknife
+from workbench.questions import Question
+from workbench.statistics import Finding, jackknife
 from workbench.statistics.distances import Floats, fractions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DIGITS = "digits, networks"
+"""What the items of the small networks are called beside those of benchmarks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,16 @@ class Learners:
     """Probability of the right class, `[seeds, checkpoints, items]`."""
     chance: float
     """Accuracy of guessing."""
+
+    @property
+    def scores(self) -> dict[str, Floats]:
+        """The discrete and the continuous score, `[seeds, checkpoints, items]`."""
+        return {"discrete: accuracy": self.correct, "continuous: p of the right class": self.p_gold}
+
+    @property
+    def answers(self) -> Floats:
+        """Whether each seed and checkpoint answers each item, `[seeds x checkpoints, items]`."""
+        return self.correct.reshape(-1, self.correct.shape[-1])
 
 
 def digit_learners(seeds: int = 5, checkpoints: int = 8, items: int = 200, noise: float = 6.0) -> Learners:
@@ -321,6 +341,312 @@ def subset_ranking(correct: ArrayLike, size: int, draws: int = 200, seed: int = 
             {"subset": "most discriminating", "tau": best, "low": np.nan, "high": np.nan, "size": size, "n": 1},
         ]
     )
+
+
+def variants(
+    source: str, n: int | None, seed: int, wordings: Sequence[str], orders: int, shots: Sequence[int]
+) -> list[tuple[str, str, list[Question]]]:
+    """Return the questions of a benchmark as each reader sees them: (reading, reader, questions).
+
+    `cloze` scores option texts after each wording, `letters` the letters of options listed in several orders,
+    `examples` option texts after worked examples. All readers see the same questions: none that is an example to one.
+    """
+    most = load_questions(source, n=n, seed=seed, shots=max(shots, default=0))
+    ids = {question.id for question in most}
+    loaded = [
+        *(
+            ("cloze", f"wording {i}", load_questions(source, n=n, seed=seed, instruction=text or None))
+            for i, text in enumerate(wordings)
+        ),
+        *(("letters", f"order {k}", load_questions(source, seed=k, style="letters")) for k in range(orders)),
+        *(("examples", f"{k} example{'s' * (k > 1)}", load_questions(source, n=n, seed=seed, shots=k)) for k in shots),
+    ]
+    return [(reading, reader, [q for q in questions if q.id in ids]) for reading, reader, questions in loaded]
+
+
+def read(answers: Iterable[tuple[str, str, pd.DataFrame]]) -> pd.DataFrame:
+    """Return `scored` answers of all readers, one row per question, with `reading` and `reader`."""
+    tables = [scored(table).assign(reading=reading, reader=reader) for reading, reader, table in answers]
+    return pd.concat(tables, ignore_index=True)
+
+
+def scored(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return `outcomes` with a discrete score `right`, a continuous one `p_right`, and `chance`, without abstention."""
+    found = outcomes(probabilities(answers))
+    return found.assign(
+        right=found["answer_correct"],
+        p_right=found["p_correct"] / (1 - found["p_abstain"]),
+        chance=found["n_correct"] / found["n_options"],
+    )
+
+
+def accuracy(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy of each reader with its Wilson interval, beside chance, and a verdict in words."""
+    found = statistics.summarise(items, ["right"], by=["benchmark", "reading", "reader"], method="wilson")
+    chance = found["benchmark"].map(items.groupby("benchmark")["chance"].mean())
+    found = found.assign(chance=chance)
+    verdicts = [statistics.versus(row, row["chance"]) for _, row in found.iterrows()]
+    shown = ["benchmark", "reading", "reader", "mean", "low", "high", "n", "chance"]
+    return found[shown].assign(verdict=verdicts)
+
+
+def noise(items: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return the spread over readers as a half width (1.96 sd), beside the half width of one reader's interval."""
+    rows = []
+    for key, wide in _scores(items, "right"):
+        means, n = wide.mean(axis=1), wide.shape[1]
+        boot = statistics.interval(wide.iloc[0], method="bootstrap", seed=seed)
+        sd, analytic = means.std(ddof=1), analytic_half_width(means.iloc[0], n)
+        row = {"mean": means.mean(), "reader_sd": sd, "reader_half_width": 1.96 * sd}
+        row |= {"bootstrap_half_width": (boot["high"] - boot["low"]) / 2, "analytic_half_width": analytic}
+        rows.append({**key, **row, "readers": len(means), "n": n, "gap": 1.96 * sd - analytic})
+    return pd.DataFrame(rows)
+
+
+def excess(items: pd.DataFrame) -> dict[str, Any]:
+    """Return the half width of prompt noise less that of item noise, with its interval over questions."""
+    return over_questions(items, lambda part: float(np.mean([half_width_gap(table) for table in part.values()])))
+
+
+def signal_to_noise(items: pd.DataFrame) -> pd.DataFrame:
+    """Return (mean - chance) / sd over readers of a discrete and of a continuous score, per benchmark and reading.
+
+    Intervals are those of its asinh by the jackknife over questions; none where readers agree exactly, or where one
+    question moves the ratio too much.
+    """
+    rows = []
+    for (key, right), (_, p_right) in zip(_scores(items, "right"), _scores(items, "p_right")):
+        at = (items["benchmark"] == key["benchmark"]) & (items["reading"] == key["reading"])
+        chance = items.loc[at, "chance"].mean()
+        for score, wide in (("discrete: accuracy", right), ("continuous: p of the right answers", p_right)):
+            found = _ratio_over_questions(wide.to_numpy(), chance)
+            rows.append({**key, "score": score, **found, "chance": chance, "readers": len(wide)})
+    shown = ["benchmark", "reading", "score", "mean", "low", "high", "chance", "readers", "n", "note"]
+    return pd.DataFrame(rows)[shown]
+
+
+def differences(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the difference of the first two readers, with its paired and its independent standard error."""
+    rows = []
+    for (name, kind), part in items.groupby(["benchmark", "reading"], sort=False):
+        readers = part["reader"].unique()
+        if len(readers) > 1:
+            a, b = (part[part["reader"] == reader] for reader in readers[:2])
+            row = statistics.paired(a, b, "right").iloc[0]
+            apart = np.hypot(*(statistics.interval(each["right"])["se"] for each in (a, b)))
+            found = {"difference": row["mean"], "low": row["low"], "high": row["high"], "se_paired": row["se"]}
+            rows.append({"benchmark": name, "reading": kind, **found, "se_independent": apart, "n": row["n"]})
+    table = pd.DataFrame(rows)
+    table.attrs["reason"] = "no benchmark has two readers of one reading"
+    return table
+
+
+def seed_table(learners: Learners) -> pd.DataFrame:
+    """Return seed variance, monotonicity and signal-to-noise ratio of both scores of the small networks."""
+    numbers = ["mean", "seed_sd", "seed_sd_mean", "monotonicity", "snr", "snr_above_chance", "seeds", "checkpoints"]
+    reports = {name: seed_report(values.mean(axis=2), learners.chance) for name, values in learners.scores.items()}
+    rows = {name: {number: getattr(report, number) for number in numbers} for name, report in reports.items()}
+    return pd.DataFrame(rows).T.rename_axis("score")
+
+
+def course(learners: Learners) -> pd.DataFrame:
+    """Return both scores of the small networks by checkpoint, with intervals over seeds."""
+    seeds, steps, _ = learners.correct.shape
+    checkpoint = np.tile(np.arange(1, steps + 1), seeds)
+    tables = [
+        pd.DataFrame({"checkpoint": checkpoint, "score": values.mean(axis=2).ravel(), "kind": name})
+        for name, values in learners.scores.items()
+    ]
+    return statistics.summarise(pd.concat(tables), ["score"], by=["kind", "checkpoint"], bounds=(0, 1))
+
+
+def series(answers: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return `scored` answers of models in order of training, numbered in `checkpoint`; empty without models."""
+    if not answers:
+        return pd.DataFrame({name: [] for name in ("checkpoint", "question_id", "right", "p_right")})
+    return pd.concat([scored(table).assign(checkpoint=i + 1) for i, table in enumerate(answers)])
+
+
+def trend(series: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Return both scores by checkpoint with intervals over questions, and the monotonicity of accuracy."""
+    if series.empty:
+        nothing = pd.DataFrame()
+        nothing.attrs["reason"] = (
+            "no checkpoints were given: set `checkpoints` to a list of models in order of training"
+        )
+        return nothing, float("nan")
+    means = series.groupby("checkpoint")["right"].mean().to_numpy()[None]
+    found = statistics.summarise(series, ["right", "p_right"], by="checkpoint", bounds=(0, 1))
+    return found, seed_report(means).monotonicity
+
+
+def item_sources(items: pd.DataFrame, learners: Learners, series: pd.DataFrame, first: str) -> dict[str, pd.DataFrame]:
+    """Return whether each reader answers each item, `[readers, items]`, by what the items and readers are.
+
+    Args:
+        items: See `read`.
+        learners: The small networks; every seed and checkpoint is a reader.
+        series: Checkpoints of a language model, see `series`.
+        first: Benchmark that the checkpoints were read on.
+    """
+    tables = {
+        f"{name}, readers": part.pivot(index=["reading", "reader"], columns="question_id", values="right")
+        for name, part in items.groupby("benchmark", sort=False)
+    }
+    tables[DIGITS] = pd.DataFrame(learners.answers)
+    if len(series):
+        tables[f"{first}, checkpoints"] = series.pivot(index="checkpoint", columns="question_id", values="right")
+    return tables
+
+
+def item_summary(sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return means of difficulty and discrimination over the items of each source.
+
+    `all agree` is the proportion of items without discrimination, `below 0` that of items which weaker readers answer
+    correctly more often.
+    """
+    rows = []
+    for name, table in sources.items():
+        found = item_analysis(table)
+        row = {"items of": name, "readers": len(table), "items": table.shape[1]}
+        row["all agree"] = found["item_rest"].isna().mean()
+        row |= {column: found[column].mean() for column in ("difficulty", "item_total", "item_rest")}
+        rows.append({**row, "below 0": (found["item_rest"] < 0).mean()})
+    return pd.DataFrame(rows)
+
+
+def digit_items(learners: Learners) -> pd.DataFrame:
+    """Return difficulty, discrimination and item curve of each digit; NaN where all networks agree."""
+    return item_analysis(learners.answers).join(fit_item_curves(learners.answers)).rename_axis("item")
+
+
+def stability(sources: Mapping[str, pd.DataFrame], draws: int, seed: int) -> pd.DataFrame:
+    """Return `split_stability` of each source that has six readers or more."""
+    many = {name: table for name, table in sources.items() if len(table) >= 6}
+    return pd.DataFrame(
+        [{"items of": name, **split_stability(table, draws=draws, seed=seed)} for name, table in many.items()]
+    )
+
+
+def subsets(learners: Learners, draws: int, seed: int) -> pd.DataFrame:
+    """Return how well a tenth of the digits ranks the networks as all digits do; see `subset_ranking`."""
+    size = max(2, learners.answers.shape[1] // 10)
+    return subset_ranking(learners.answers, size, draws=draws, seed=seed)
+
+
+def findings(
+    items: pd.DataFrame, over: Mapping[str, Any], learners: Learners, stability: pd.DataFrame
+) -> list[Finding | None]:
+    """Return the directions of the paper, tested on this run.
+
+    Args:
+        items: See `read`.
+        over: See `excess`.
+        learners: The small networks.
+        stability: See the function `stability`.
+    """
+    letters = over_questions(items, lambda part: reader_sd(part["letters"]) - reader_sd(part["cloze"]))
+    lettered = items[items["reading"] == "letters"]
+    name = lettered["benchmark"] + lettered["question_id"]
+    above = statistics.interval(lettered["right"] - lettered["chance"], name, bounds=(-1, 1))
+    at_chance = statistics.unless(
+        above,
+        "above",
+        0.0,
+        "by letters the model cannot be distinguished from chance, and a letter it always names varies with the orders",
+    )
+    gain = over_questions(
+        items, lambda part: float(np.mean([pairing_gain(table) for table in part.values() if len(table) > 1]))
+    )
+    paper = "arXiv 2406.10229"
+    after = f"this notebook, after {paper}"
+    snr = statistics.jackknife(lambda rows: _log_ratio(learners, rows.astype(int)), np.arange(len(learners.correct)))
+    carries = "Discrimination carries over less from weak to strong readers than between random halves (on digits)"
+    found: list[Finding | None] = [
+        statistics.finding(
+            "Spread over seeds, here prompts, is smaller than the interval over items", paper, over, "below"
+        ),
+        statistics.finding(
+            "Letters vary more from reader to reader than options' texts", paper, letters, "above", 0.0, at_chance
+        ),
+        statistics.finding(
+            "Continuous scores have a higher signal-to-noise ratio (log ratio, on digits)", after, snr, "above"
+        ),
+    ]
+    for _, row in stability[stability["items of"] == DIGITS].iterrows():
+        halves = {"mean": row["weak_strong"] - row["random"], "low": row["weak_strong"] - row["random_high"]}
+        halves |= {"high": row["weak_strong"] - row["random_low"], "n": row["items"]}
+        found.append(statistics.finding(carries, after, halves, "below"))
+    known = "by construction: shared items"
+    return [
+        *found,
+        statistics.finding("Paired differences have smaller errors than independent ones", known, gain, "below"),
+    ]
+
+
+def draw_readers(accuracy: pd.DataFrame) -> Figure:
+    """Draw the accuracy of each reader beside chance."""
+    number = accuracy.groupby(["benchmark", "reading"]).cumcount() + 1
+    table = accuracy.assign(variant=[f"reader {k}" for k in number])
+    how: dict[str, Any] = {"by": "variant", "baseline": "chance", "xlabel": "accuracy, abstention left out"}
+    alt = (
+        "Accuracy of each benchmark and reading, one mark per wording or order of options, with 95% Wilson intervals "
+        "and chance."
+    )
+    return figures.described(figures.intervals(table, ["benchmark", "reading"], **how), alt)
+
+
+def draw_course(course: pd.DataFrame) -> Figure:
+    """Draw both scores of the small networks against passes over the data."""
+    labels: dict[str, Any] = {"xlabel": "passes over the data", "ylabel": "mean over seeds, 95 % interval"}
+    alt = (
+        "Accuracy and probability of the right class of the small networks against passes over the data, with "
+        "intervals over seeds."
+    )
+    return figures.described(figures.curves(course, "checkpoint", by="kind", **labels), alt)
+
+
+def draw_item_curves(items: pd.DataFrame) -> Figure:
+    """Draw the curves of up to five digits that discriminate, from easy to difficult; see `digit_items`."""
+    defined = items[items["a"] > 0.3].sort_values("b")
+    picked = defined[defined["b"].between(-2.5, 2.5)].iloc[:: max(1, len(defined) // 5)].head(5)
+    ability = np.linspace(-2.5, 2.5, 21)
+    drawn = [
+        pd.DataFrame({"ability": ability, "p": item_curve(ability, a, b), "item": f"{i}: a {a:.1f}, b {b:.1f}"})
+        for i, a, b in zip(picked.index, picked["a"], picked["b"])
+    ]
+    labels: dict[str, Any] = {
+        "xlabel": "ability (standardised score on the other items)",
+        "ylabel": "probability of a correct answer",
+    }
+    alt = "Item curves of a few digits: probability of a correct answer against ability."
+    return figures.described(figures.curves(pd.concat(drawn), "ability", "p", "p", "p", by="item", **labels), alt)
+
+
+def _scores(items: pd.DataFrame, column: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """A score of each benchmark and reading, `[readers, questions]`, in order of appearance."""
+    for (name, kind), part in items.groupby(["benchmark", "reading"], sort=False):
+        yield (
+            {"benchmark": name, "reading": kind},
+            part.pivot(index="reader", columns="question_id", values=column),
+        )
+
+
+def _ratio_over_questions(scores: Floats, chance: float) -> dict[str, Any]:
+    """Signal-to-noise ratio above chance, `[readers, questions]`, by the jackknife over questions."""
+
+    def ratio(columns: Floats) -> float:
+        return seed_report(scores[:, columns.astype(int)].mean(axis=1)[:, None], chance).snr_above_chance
+
+    return jackknife(ratio, np.arange(scores.shape[1]), link="asinh")
+
+
+def _log_ratio(learners: Learners, seeds: NDArray[np.int64]) -> float:
+    """Log of the signal-to-noise ratio of the continuous score over that of the discrete one, of these seeds."""
+    continuous, discrete = (
+        seed_report(values[seeds].mean(axis=2)).snr for values in (learners.p_gold, learners.correct)
+    )
+    return float(np.log(continuous / discrete))
 
 
 def _agreement(one: Floats, two: Floats) -> tuple[float, int]:
