@@ -9,10 +9,10 @@ from pathlib import Path
 import yaml
 
 import workbench as wb
-from workbench.datasets.bigbench import BIGBENCH, TASKS, big_bench
+from workbench.datasets.adapters import big_bench
 from workbench.datasets.items import Record
-from workbench.datasets.packaged import Packaged
 from workbench.datasets.rendering import Style, question, rendering
+from workbench.datasets.sources import Source
 from workbench.questions import Option, Question
 
 TEXTS = yaml.safe_load(Path(__file__).with_name("texts.yaml").read_text("utf-8"))
@@ -80,7 +80,7 @@ def load(name: str, items: int | None = None) -> list[Question]:
 
 
 def _records(task: str) -> Iterable[Record]:
-    return Packaged(BIGBENCH, f"{TASKS}/{task}/task.json").read(task, "", None)[0]
+    return Source(task, "questions", "", "", package="bigbench", file=f"{task}/task.json").read()[0]
 
 
 def _options(texts: list[str]) -> tuple[Option, ...]:

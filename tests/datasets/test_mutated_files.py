@@ -101,7 +101,7 @@ READERS = {
     "prompts.csv": (value_prompts, "topic,question,pro\ntea,\"Should tea, too?\",x\nNA,None?,\n"),
     "sentences.csv": (labelled_sentences, "text,label,group\n\"a,\nb\",safe,x\nc,unsafe,\n"),
     "train.jsonl": (lambda path: training_rows(str(path), columns=ANSWER), lines([{"prompt": "a", "completion": "b"}])),
-    "pacifaist.csv": (lambda path: load_choices("pacifaist", path=path), PACIFAIST),
+    "pacifaist.csv": (lambda path: load_choices(f"pacifaist={path}"), PACIFAIST),
     "info.csv": (wave, INFO),
     "responses.csv": (wave, "Q_W1,POLPARTY,WEIGHT_W1\na,L,1\nb,R,.5\n,,\n"),
     "template.txt": (load_template, TEMPLATE),

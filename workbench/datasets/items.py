@@ -1,9 +1,9 @@
-"""What every source is turned into before it becomes questions: the `Item`, and the `Benchmark` it belongs to."""
+"""What a record of any source becomes before it is a question: the `Item`, and the id that sets it apart."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -155,31 +155,3 @@ def check(item: Item) -> Item:
     if not any(option.role == "correct" for option in item.options):
         raise Unusable("no correct option")
     return item
-
-
-class Place(Protocol):
-    """Where the records of a benchmark are read from."""
-
-    def read(self, benchmark: str, subset: str, revision: str | None) -> tuple[Iterable[Record], str]:
-        """The records and the revision that pins them."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """One named data set and how it is read."""
-
-    name: str
-    """Its name here."""
-    description: str
-    """What it asks, in a few words."""
-    n: int
-    """Questions the loader gives (of the first subset); of the split, where the real records could not be read."""
-    licence: str
-    """Licence or terms as far as known."""
-    place: Place
-    """Where the records are."""
-    item: Callable[[Record], Item]
-    """Turns one record into an item, or raises `Unusable`."""
-    subsets: tuple[str, ...] = ("",)
-    """Parts that are loaded by name; the first is the default."""

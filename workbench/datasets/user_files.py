@@ -8,7 +8,6 @@ from workbench.datasets.items import Item, choices, set_apart
 from workbench.datasets.rows import Row, read_rows
 from workbench.datasets.spelling import check_names, seen
 
-SUFFIXES = (".csv", ".jsonl", ".json")
 NEEDED = ("question", "correct", "wrong")
 LISTS = ("correct", "wrong", "abstain")
 KNOWN = (*NEEDED, "abstain", "subject", "context")

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError, unknown
 from workbench.files import digests as digests_of
 from workbench.runs.parameters import Parameter
+
+if TYPE_CHECKING:
+    from workbench.datasets.sources import Kind
 
 MOST_FILES = 10_000
 """Files of a folder that are looked at."""
@@ -56,43 +59,30 @@ def _model() -> Reader:
     return Reader(models.paths_in, models.check_name, models.files_of)
 
 
-def _questions() -> Reader:
-    from workbench.datasets.catalogue import check_source
-    from workbench.datasets.user_files import SUFFIXES
-
-    return Reader(_by_suffix(SUFFIXES), check_source)
-
-
-def _cases() -> Reader:
-    from workbench.judges.sources import FILES, SOURCES
-
-    return _named_or(FILES, "set of cases", [*SOURCES])
-
-
-def _choices() -> Reader:
-    from workbench.cultural_alignment.benchmarks import BENCHMARKS
+def _source(kind: Kind) -> Callable[[], Reader]:
+    """Names of sources as `datasets.sources.parse` takes them apart."""
 
     def parts(text: str, here: Path) -> list[str]:
-        name, equals, path = text.partition("=")
-        return [name + equals, path] if equals else [name]
+        from workbench.datasets.sources import parse
+
+        if (named := parse(text, kind)).path is None:
+            return [text]
+        before, equals, path = text.partition("=")
+        if named.source and equals:
+            return [before + equals, path]
+        return ["", text.rpartition(":")[0], f":{named.part}"] if named.part else ["", text]
 
     def check(text: str, here: Path) -> None:
-        if (name := text.partition("=")[0].partition("@")[0]) not in BENCHMARKS:
-            raise unknown("choice benchmark", name, list(BENCHMARKS))
+        parts(text, here)
 
-    return Reader(parts, check)
+    def files(path: Path) -> list[Path]:
+        if kind != "opinions":
+            return _everything(path)
+        from workbench.cultural_alignment.opinions import files_of
 
+        return files_of(path)
 
-def _opinions() -> Reader:
-    from workbench.cultural_alignment import opinions
-
-    return Reader(lambda text, here: opinions.parts(text), files=opinions.files_of)
-
-
-def _training() -> Reader:
-    from workbench.value_drift.texts import SETS, STANCES
-
-    return _named_or((".jsonl",), "training set", [*SETS, *STANCES])
+    return lambda: Reader(parts, check, files)
 
 
 def _template() -> Reader:
@@ -119,11 +109,11 @@ def _algorithm() -> Reader:
 
 READERS: dict[str, Callable[[], Reader]] = {
     "ModelName": _model,
-    "QuestionSource": _questions,
-    "CaseSource": _cases,
-    "ChoiceSource": _choices,
-    "OpinionSource": _opinions,
-    "TrainingSource": _training,
+    "QuestionSource": _source("questions"),
+    "CaseSource": _source("cases"),
+    "ChoiceSource": _source("choices"),
+    "OpinionSource": _source("opinions"),
+    "TrainingSource": _source("rows"),
     "Template": _template,
     "FileOrName": _file_or_name,
     "FilePath": Reader,
@@ -256,22 +246,6 @@ def _looks_read(text: str, there: Path) -> bool:
 
 def _at(folder: Path, path: str) -> Path:
     return folder / Path(path).expanduser()
-
-
-def _by_suffix(suffixes: tuple[str, ...]) -> Parts:
-    """Text with one of these endings is a path, other text a name."""
-    return lambda text, here: ["", text] if Path(text).suffix.lower() in suffixes else [text]
-
-
-def _named_or(suffixes: tuple[str, ...], kind: str, names: list[str]) -> Reader:
-    """Text is one of these names, or a path with one of these endings."""
-    parts = _by_suffix(suffixes)
-
-    def check(text: str, here: Path) -> None:
-        if text not in names and len(parts(text, here)) == 1:
-            raise unknown(kind, text, [*names, f"the path of a file ({', '.join(suffixes)})"])
-
-    return Reader(parts, check)
 
 
 def _file_or(names: list[str], kind: str) -> Reader:

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from workbench.datasets.dialogues import HUMAN, PLAIN, turns
-from workbench.datasets.hub import Hub
 from workbench.datasets.items import Unusable
 from workbench.datasets.rows import Row as FileRow
 from workbench.datasets.rows import read_rows
+from workbench.datasets.sources import SUFFIXES, parse
 from workbench.datasets.spelling import check_names
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of, titles
@@ -270,18 +270,6 @@ Row = dict[str, Any]
 Record = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSet:
-    """A set on the hub."""
-
-    hub: Hub
-    """Where it lies, pinned to a commit."""
-    adapt: Callable[[Record], Row | None]
-    """Brings a record to the schema; None leaves it out."""
-    licence: str
-    """Licence or terms as far as known."""
-
-
 def wildchat(record: Record) -> Row | None:
     """The first exchange of an English conversation."""
     turns = record["conversation"]
@@ -325,63 +313,36 @@ def safe_rlhf(record: Record) -> Row | None:
     return {"prompt": record["prompt"], "chosen": chosen, "rejected": rejected}
 
 
-SETS: dict[str, TrainingSet] = {
-    "wildchat": TrainingSet(
-        Hub("allenai/WildChat-1M", "7d6490e462285cf85d91eabea0f9a954fbddcd1f", "train"),
-        wildchat,
-        "ODC-BY",
-    ),
-    "alpaca": TrainingSet(
-        Hub("tatsu-lab/alpaca", "dce01c9b08f87459cf36a430d809084718273017", "train"),
-        alpaca,
-        "CC-BY-NC-4.0",
-    ),
-    "ultrafeedback": TrainingSet(
-        Hub("HuggingFaceH4/ultrafeedback_binarized", "3949bf5f8c17c394422ccfab0c31ea9c20bdeb85", "train_prefs"),
-        ultrafeedback,
-        "MIT (as listed on the card)",
-    ),
-    "hh_rlhf": TrainingSet(
-        Hub("Anthropic/hh-rlhf", "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa", "train"),
-        hh_rlhf,
-        "MIT (as listed on the card)",
-    ),
-    "safe_rlhf": TrainingSet(
-        Hub("PKU-Alignment/PKU-SafeRLHF", "9421ffafec3fa40a1f1a7d567b4d525079477ecb", "train"),
-        safe_rlhf,
-        "CC-BY-NC-4.0",
-    ),
-}
-
-
-def origin_of(source: str, revision: str | None = None) -> str:
+def origin_of(source: str) -> str:
     """What a set to train on is: hub id, commit and licence, or a file and its SHA-256."""
-    if source.endswith(".jsonl"):
+    named = parse(source, "rows")
+    if named.source is None:
         return f"{Path(source).name} sha256:{sha256_of(_own_file(source))}"
-    found = _named(source)
-    return f"{found.hub.id}@{revision or found.hub.revision}, {found.licence}"
+    commit = f"@{named.commit or named.source.commit}" if named.source.hub else ""
+    return f"{named.source.hub or 'written for this project'}{commit}, {named.source.licence}"
 
 
-def training_rows(
-    source: str, n: int | None = 1000, revision: str | None = None, columns: Sequence[str] = ()
-) -> list[Row]:
+def training_rows(source: str, n: int | None = 1000, columns: Sequence[str] = ()) -> list[Row]:
     """The first n rows of a set to train on.
 
     Args:
-        source: A name of `SETS`, or the path of a file of JSON lines with the columns of the schema.
+        source: A name of `datasets.names("rows")`, `name@COMMIT` for another commit of the hub than the pinned one, or
+            the path of a file of JSON lines with the columns of the schema.
         n: How many; None for all.
-        revision: Another commit of the hub's set than the pinned one.
         columns: Texts that every row needs: `PAIR` for preference pairs, `ANSWER` to fine-tune on.
 
     Raises:
         InputError: An unknown name, a hub that cannot be reached, records of another schema, a file that is no JSON
             lines or holds none, or a row without one of the columns.
     """
-    if source.endswith(".jsonl"):
+    named = parse(source, "rows")
+    if (found := named.source) is None:
         return _own_rows(_own_file(source), columns)[:n]
-    found = _named(source)
-    records, place = found.hub.read(source, "", revision)
-    rows = (row for row in _adapted(found.adapt, records, place) if row and all(map(_said, row.values())))
+    if found.hub:
+        records, place = found.read(commit=named.commit)
+        rows = (row for row in _adapted(found.adapter, records, place) if row and all(map(_said, row.values())))
+    else:
+        rows = (dict(row) for row in sft_rows(found.name))  # type: ignore[arg-type]
     found_rows = list(islice(rows, n))
     for name in columns:
         if not all(name in row for row in found_rows):
@@ -391,7 +352,7 @@ def training_rows(
 
 def labels_of(sources: Sequence[str]) -> list[str]:
     """Short names of sets, in their order: files by their stem, unless two would be called alike."""
-    return titles(sources, [".jsonl"])
+    return titles(sources, SUFFIXES["rows"])
 
 
 def origins(sources: Sequence[str]) -> dict[str, str]:
@@ -414,12 +375,6 @@ def _adapted(adapt: Callable[[Record], Any], records: Iterable[Record], place: s
 def _said(value: str | list[dict[str, str]]) -> bool:
     """Whether a text, or every message of a dialogue, says something."""
     return all(text.strip() for text in ([value] if isinstance(value, str) else [m["content"] for m in value]))
-
-
-def _named(source: str) -> TrainingSet:
-    if source not in SETS:
-        raise unknown("training set", source, [*SETS, "a path ending in .jsonl"])
-    return SETS[source]
 
 
 def _own_file(source: str) -> Path:
