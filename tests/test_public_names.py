@@ -128,6 +128,9 @@ def unused() -> set[tuple[str, str]]:
     for code in examples():
         tree = ast.parse(code)
         todo |= package.named(tree, "", imports(tree))
+    for path in (ROOT / "workbench").glob("*/sources.yaml"):  # adapters, as `room.module:function`
+        for module, name in re.findall(r": ([\w.]+):(\w+)$", path.read_text("utf-8"), re.M):
+            todo |= package.resolve(f"workbench.{module}", name)
     while todo:
         live.add(one := todo.pop())
         todo |= package.named(package.nodes[one], one[0], package.imports[one[0]]) - live
