@@ -14,8 +14,22 @@ NAMES = ["A", "B", "C"]
 def test_matrix_marks_the_diagonal_and_writes_every_number():
     figure = figures.matrix(pd.DataFrame(np.eye(3), NAMES, NAMES), "alignment", centre=0.5, mark_diagonal=True)
     axes = figure.axes[0]
-    assert len(axes.patches) == 3
+    assert sorted(patch.get_xy() for patch in axes.patches) == [(0, 0), (1, 1), (2, 2)]
     assert sorted({text.get_text() for text in axes.texts}) == ["0.00", "1.00"]
+
+
+def test_a_matrix_leaves_a_missing_number_blank_and_keeps_its_centre():
+    figure = figures.matrix(pd.DataFrame([[0.2, np.nan], [0.4, 1.0]], NAMES[:2], NAMES[:2]), "share", centre=0.5)
+    figure.canvas.draw()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.20", "0.40", "1.00"]
+    assert figure.axes[0].collections[0].get_clim() == (0.0, 1.0) and figure.axes[1].get_ylabel() == "share"
+
+
+def test_a_distribution_counts_every_value_between_its_ends():
+    values = [-1.0, -0.5, 0.1 + 0.2, 0.3, 1.0]
+    axes = figures.distribution(values, (-1, 1), "margin", "pairs").axes[0]
+    heights = [patch.get_height() for patch in axes.patches]
+    assert (sum(heights), max(heights), len(heights)) == (5, 2, 40) and axes.get_ylabel() == "pairs"
 
 
 def test_country_map_has_an_arrow_per_persona():
@@ -53,5 +67,5 @@ def test_a_wide_matrix_names_no_columns_and_keeps_its_ends():
     wide = pd.DataFrame(0.5, ["a", "b"], range(31))
     axes = figures.matrix(wide, "p", ends=(0, 1), xlabel="31 questions").axes[0]
     assert not axes.texts and not len(axes.get_xticks()) and axes.get_xlabel() == "31 questions"
-    assert axes.images[0].get_clim() == (0, 1)
+    assert axes.collections[0].get_clim() == (0, 1)
     assert len(figures.matrix(wide.iloc[:, :30], "p").axes[0].texts) == 60

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import InputError, unknown
 from workbench.statistics.calibration import CalibrationReport, RiskCoverage
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-from itertools import pairwise
-from typing import TYPE_CHECKING
-
-from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -402,38 +394,38 @@ def matrix(
         ends: Ends of a sequential scale; None for those of the numbers.
         xlabel: What the columns are.
     """
-    import matplotlib.pyplot as plt
+    import seaborn as sns
+    from matplotlib.patches import Rectangle
 
     values = table.to_numpy(np.float64)
     if not values.size:
         raise InputError("The matrix to draw is empty.")
-    with plt.rc_context(STYLE):
-        height = 1.4 + 0.34 * len(table)
-        figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
-        if centre is None:
-            least, most = ends or (None, None)
-            image = axes.imshow(values, cmap="cividis", vmin=least, vmax=most, aspect="auto")
-        else:
-            reach = float(np.nanmax(np.abs(values - centre))) or 1.0
-            image = axes.imshow(values, cmap="RdBu_r", vmin=centre - reach, vmax=centre + reach, aspect="auto")
-        named = table.shape[1] <= MOST_NAMED
-        columns = [str(name) for name in table.columns] if named else []
-        axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
-        axes.set_xlabel(xlabel)
-        axes.set_yticks(range(table.shape[0]), [str(name) for name in table.index])
+    named = table.shape[1] <= MOST_NAMED
+    least, most = ends or (None, None)
+    scale: dict[str, Any] = {"cmap": "cividis", "vmin": least, "vmax": most}
+    if centre is not None:
+        reach = float(np.nanmax(np.abs(values - centre))) or 1.0
+        scale = {"cmap": "RdBu_r", "vmin": centre - reach, "vmax": centre + reach}
+    bar = {"label": label, "shrink": 0.9, "pad": 0.02}
+    written: dict[str, Any] = {"annot": named, "fmt": ".2f", "annot_kws": {"size": 7.5}, "xticklabels": named}
+    with _figure((WIDTH, 1.4 + 0.34 * len(table))) as (figure, axes):
+        sns.heatmap(table.astype(float), ax=axes, cbar_kws=bar, yticklabels=True, rasterized=True, **scale, **written)
         axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        for (row, column), value in np.ndenumerate(values):
-            if named and not np.isnan(value):
-                r, g, b, _ = image.cmap(image.norm(value))
-                ink = "black" if 0.3 * r + 0.59 * g + 0.11 * b > 0.55 else "white"
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center", size=7.5, color=ink)
-            if mark_diagonal and str(table.index[row]) == str(table.columns[column]):
-                frame = plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, lw=2, edgecolor="black")
-                axes.add_patch(frame)
-        figure.colorbar(image, ax=axes, label=label, shrink=0.9, pad=0.02).outline.set_visible(False)
-        axes.set_title(title)
-        plt.close(figure)
+        axes.set_xticks(axes.get_xticks(), axes.get_xticklabels(), rotation=40, ha="right")
+        axes.set_yticks(axes.get_yticks(), axes.get_yticklabels(), rotation=0)
+        axes.set(xlabel=xlabel, ylabel="", title=title)
+        for row, column in np.argwhere([[mark_diagonal and str(r) == str(c) for c in table] for r in table.index]):
+            axes.add_patch(Rectangle((column, row), 1, 1, fill=False, lw=2, edgecolor="black"))
+    return figure
+
+
+def distribution(values: ArrayLike, ends: tuple[float, float], xlabel: str, ylabel: str, title: str = "") -> Figure:
+    """A histogram of numbers between two ends, in 40 bins of equal width."""
+    import seaborn as sns
+
+    with _figure((WIDTH, 3.0)) as (figure, axes):
+        sns.histplot(np.asarray(values, np.float64).round(12), bins=40, binrange=ends, color=PALETTE[0], ax=axes)
+        axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     return figure
 
 
@@ -443,8 +435,7 @@ def stacked_shares(
     """Parts of a whole as stacked bars, one line per row of the table; colours run from end to end if `ordered`."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.3 + 0.32 * len(table)), layout="constrained")
+    with _figure((WIDTH, 1.3 + 0.32 * len(table))) as (figure, axes):
         left, ends = np.zeros(len(table)), plt.get_cmap("PuOr")
         steps = [PALETTE[i % len(PALETTE)] for i in range(table.shape[1])]
         colours = [ends(at) for at in np.linspace(0.1, 0.9, table.shape[1])] if ordered else steps
@@ -457,7 +448,6 @@ def stacked_shares(
         axes.tick_params(axis="y", length=0)
         axes.set(xlabel=xlabel, title=title, xlim=(0, max(1.0, float(np.nanmax(left)))))
         figure.legend(loc="outside lower center", ncols=len(table.columns))
-        plt.close(figure)
     return figure
 
 
@@ -469,16 +459,13 @@ def slopes(
     Up to eight lines are named at their end, names that would overlap moved apart. Where all stay within 0.1 of one
     half, the axis shows that part alone and says so.
     """
-    import matplotlib.pyplot as plt
-
     one, two = np.asarray(before, np.float64), np.asarray(after, np.float64)
     if one.shape != two.shape or len(one) != len(names):
         raise InputError(f"There are {len(one)} scores before, {len(two)} after and {len(names)} names.")
     furthest = float(np.nanmax(np.abs(np.concatenate([one, two]) - 0.5), initial=1e-3))
     reach = 1.25 * furthest if furthest < 0.1 else 0.52
     named, heights = len(names) <= 8, _apart(two, 0.09 * reach)
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
+    with _figure((4.6, 4.4)) as (figure, axes):
         for y0, y1, height, name in zip(one, two, heights, names):
             rises = y1 > y0
             colour = PALETTE[1] if rises else PALETTE[0]
@@ -496,7 +483,6 @@ def slopes(
         axes.set(xlim=(-0.15, 1.45 if named else 1.15), ylim=(0.5 - reach, 0.5 + reach), ylabel=about, title=title)
         figure.legend(loc="outside lower center", ncols=2)
         axes.grid(axis="y")
-        plt.close(figure)
     return figure
 
 

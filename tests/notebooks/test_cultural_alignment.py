@@ -39,7 +39,7 @@ ITEMS = "id,text,key,dimension,opposite\n" + "".join(
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory):
+def executed(tmp_path_factory, kernel):
     done, model = {}, tmp_path_factory.mktemp("model")
     tiny.network(context=4096).save_pretrained(model)
     tiny.byte_tokenizer().save_pretrained(model)
@@ -50,7 +50,7 @@ def executed(tmp_path_factory):
             (planned,) = plan(
                 "cultural_alignment", "quick", {"model": str(model), **(given or SMALL[notebook])}, notebook=notebook
             )
-            done[key] = execute(planned, tmp_path_factory.mktemp("outputs"))
+            done[key] = execute(planned, tmp_path_factory.mktemp("outputs"), kernel=kernel)
         return done[key]
 
     return run

@@ -46,9 +46,9 @@ def outputs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("notebook", SMALL)
-def test_the_notebook_runs_and_leaves_a_report(notebook, outputs):
+def test_the_notebook_runs_and_leaves_a_report(notebook, outputs, kernel):
     (planned,) = plan("hallucination", "quick", SMALL[notebook], notebook=notebook)
-    run = execute(planned, outputs)
+    run = execute(planned, outputs, kernel=kernel)
     assert run.status == "ok", run.failure
     assert_comparable(run)
     assert run.facts["model"]["model"] == "smollm2-135m-instruct"
@@ -67,7 +67,7 @@ def test_the_notebook_runs_and_leaves_a_report(notebook, outputs):
         assert run.frame("tokens")["tokens"].str.len().gt(0).all()
 
 
-def test_a_users_own_table_gets_risk_scores(tmp_path):
+def test_a_users_own_table_gets_risk_scores(tmp_path, kernel):
     rows = "\n".join(f"{20 + i % 50},{1 + i % 2},{i % 3}" for i in range(12))
     (tmp_path / "people.csv").write_text("AGE,JOB,HOURS\n" + rows)
     (tmp_path / "people.yaml").write_text(
@@ -80,7 +80,7 @@ def test_a_users_own_table_gets_risk_scores(tmp_path):
     (planned,) = plan(
         "hallucination", "quick", given | {"n": None, "shots": 2, "draws": 10, "folds": 2}, notebook="risk_scores"
     )
-    run = execute(planned, tmp_path / "out")
+    run = execute(planned, tmp_path / "out", kernel=kernel)
     assert run.status == "ok", run.failure
     rows = run.frame("rows")
     assert len(rows) == 10 and rows["score_examples"].between(0, 1).all()

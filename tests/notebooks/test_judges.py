@@ -20,9 +20,9 @@ SMALL = {
 
 
 @pytest.mark.parametrize("notebook", SMALL)
-def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path):
+def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path, kernel):
     (planned,) = plan("judges", "quick", SMALL[notebook], notebook=notebook)
-    run = execute(planned, tmp_path)
+    run = execute(planned, tmp_path, kernel=kernel)
     assert run.status == "ok", run.failure
     assert_comparable(run)
     report = (run.folder / "report.html").read_text()
@@ -56,7 +56,7 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path):
         assert rates["oracle", "the reference"] == 1 and rates["oracle", "empty"] == 0
 
 
-def test_a_users_own_judge_and_items(tmp_path):
+def test_a_users_own_judge_and_items(tmp_path, kernel):
     template = tmp_path / "mine.txt"
     template.write_text(
         "kind: pairwise\nlabels: {left: 1, right: -1}\n---\n{question}\n1. {answer_a}\n2. {answer_b}\n---\nBetter:"
@@ -70,20 +70,20 @@ def test_a_users_own_judge_and_items(tmp_path):
     own = {"pair_template": str(template), "score_template": str(scale), "top": None}
     given = {"data": str(items), "n": None, "controls": ["oracle"], **own}
     (planned,) = plan("judges", "quick", given, notebook="consistency")
-    run = execute(planned, tmp_path / "out")
+    run = execute(planned, tmp_path / "out", kernel=kernel)
     assert run.status == "ok", run.failure
     assert run.facts["cases"]["name"] == "mine.csv"
     assert set(run.frame("readings")["prompt"]) == {"mine left/right", "mine_too bad/good"}
     assert run.frame("conflict_ratio").query("judge == 'oracle' and scoring == 'expected'")["mean"].eq(0).all()
 
 
-def test_agreement_with_single_peoples_marks_on_a_scale_they_do_not_fill(tmp_path):
+def test_agreement_with_single_peoples_marks_on_a_scale_they_do_not_fill(tmp_path, kernel):
     items = tmp_path / "mine.csv"
     rows = [f"What is {k} and {k}?,{k + k + off},{marks}" for k in (1, 2, 3) for off, marks in ((0, "4|3"), (k, "2|3"))]
     items.write_text("\n".join(["question,answer,score", *rows, "What is 4 and 4?,8,4|4", "What is 4 and 4?,9,1|2"]))
     given = {"data": str(items), "n": None, "scale": [1, 7], "n_pairs": 3, "pairs": ["nq_human"], "panel": ["score"]}
     (planned,) = plan("judges", "quick", given, notebook="agreement")
-    run = execute(planned, tmp_path / "out")
+    run = execute(planned, tmp_path / "out", kernel=kernel)
     assert run.status == "ok", run.failure
     assert not (run.folder / "tables" / "icc.csv").exists()
     claims = set(run.frame("what_holds")["claim"])
@@ -93,13 +93,13 @@ def test_agreement_with_single_peoples_marks_on_a_scale_they_do_not_fill(tmp_pat
     assert "the marks in mine.csv (their scale 1 to 7)" in unescape((run.folder / "report.html").read_text())
 
 
-def test_items_nobody_scored_still_run_and_say_what_cannot_be_told(tmp_path):
+def test_items_nobody_scored_still_run_and_say_what_cannot_be_told(tmp_path, kernel):
     items = tmp_path / "mine.jsonl"
     items.write_text(
         "\n".join(f'{{"question": "What is {k} and {k}?", "answer": "{a}"}}' for k in (1, 2) for a in "248")
     )
     (planned,) = plan("judges", "quick", {"data": [str(items)], "templates": ["pair"]}, notebook="biases")
-    run = execute(planned, tmp_path / "out")
+    run = execute(planned, tmp_path / "out", kernel=kernel)
     assert run.status == "ok", run.failure
     standing = run.frame("standing")
     assert standing["standing"].str.contains("nobody says which answers are better").all()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from functools import partial
 
+import numpy as np
 import pytest
 
 from workbench.errors import InputError
-from workbench.training.keys import reward_digest
+from workbench.training.folders import reward_digest
 from workbench.value_drift.rewards import brevity, combined_reward
 
 
@@ -39,6 +42,26 @@ def test_an_edited_function_is_another(body):
 def test_two_lambdas_are_told_apart():
     one, two = (lambda completions, **_: [1.0]), (lambda completions, **_: [2.0])
     assert one.__qualname__ == two.__qualname__ and reward_digest(one) != reward_digest(two)
+
+
+def test_an_edited_function_of_an_importable_module_is_another(tmp_path, monkeypatch):
+    """A pickle, and so `datasets.fingerprint.Hasher`, would hold its name only."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    digests = []
+    for value in ("1.0", "2.0"):
+        (tmp_path / "own_reward.py").write_text(f"def reward(completions, **_):\n    return [{value}]\n")
+        monkeypatch.delitem(sys.modules, "own_reward", raising=False)
+        module = importlib.import_module("own_reward")
+        digests += [reward_digest(module.reward), reward_digest(combined_reward([module.reward], [0.5]))]
+    assert len(set(digests)) == 4
+
+
+@pytest.mark.parametrize(
+    "one, other", [([1, 2], (1, 2)), ({"a": 1}, {"a": 2}), ({1, 2}, {1}), (np.ones(2), np.ones(3))]
+)
+def test_collections_that_are_enclosed_are_told_apart(one, other):
+    assert reward_digest(scaled(one)) == reward_digest(scaled(one)) != reward_digest(scaled(other))
 
 
 def test_what_a_function_encloses_counts():

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import inspect
 import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType
 from typing import Any
+
+import numpy as np
 
 from workbench.errors import InputError
 from workbench.files import written_whole
@@ -101,3 +106,47 @@ def full_disk_named(place: Path) -> Iterator[None]:
             f"The disk is full at {place}; finished checkpoints ({kept}) are kept. Free some space and run this "
             "again to go on from there."
         ) from error
+
+
+def reward_digest(reward: Any) -> str:
+    """Digest of a reward function: its name, bytecode, constants, names, defaults and what it encloses.
+
+    Functions that it encloses are read likewise; those it calls by a global name are not, and of an enclosed object
+    other than a number, text, array or collection of these only the type counts. (`datasets.fingerprint.Hasher` takes
+    a function that can be imported by its name alone, so that an edited one would keep its old checkpoints.)
+
+    Raises:
+        InputError: It is no function written in Python, so that it has no code to tell it by.
+    """
+    need_function(reward)
+    return hashlib.sha256(repr(_facts(reward, ())).encode()).hexdigest()
+
+
+def need_function(reward: Any) -> None:
+    """Refuses a partial, a method or another object that is called: its settings would not be in the key."""
+    if not inspect.isfunction(reward):
+        raise InputError(
+            f"The reward is {type(reward).__name__!r}, which no run can be kept under; give a named function (def)."
+        )
+
+
+def _facts(value: Any, above: tuple[Any, ...]) -> Any:
+    """What tells a value from another; `above` are the functions it lies in, which are not read again."""
+    if isinstance(value, CodeType):
+        names = value.co_names, value.co_varnames, value.co_freevars
+        return value.co_code, names, _facts(value.co_consts, above)
+    if inspect.isfunction(value):
+        if any(value is each for each in above):
+            return value.__qualname__
+        inner = inspect.getclosurevars(value).nonlocals, value.__defaults__, value.__kwdefaults__
+        return value.__qualname__, _facts(value.__code__, ()), _facts(inner, (*above, value))
+    if isinstance(value, dict):
+        return "dict", _facts(list(value.items()), above)
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__, [_facts(each, above) for each in value]
+    if isinstance(value, (set, frozenset)):
+        return "set", sorted(map(repr, value))
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    plain = value is None or isinstance(value, (bool, int, float, complex, str, bytes, type(...)))
+    return value if plain else f"a {type(value).__module__}.{type(value).__qualname__}"

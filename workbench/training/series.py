@@ -31,10 +31,10 @@ from workbench.training.folders import (
     read_record,
     remove_torn,
     resumed_from,
+    reward_digest,
     weight_files,
     write_record,
 )
-from workbench.training.keys import reward_digest
 from workbench.training.trainers import make_trainer
 
 

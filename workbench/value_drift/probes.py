@@ -159,15 +159,11 @@ def last_hidden_product(chosen: ArrayLike, rejected: ArrayLike) -> float:
 
 def edit_similarity(chosen: Sequence[int], rejected: Sequence[int]) -> float:
     """A baseline of CHES: minus the edit distance of token ids over the longer length."""
-    a, b = list(chosen), list(rejected)
-    if not a or not b:
+    from rapidfuzz.distance import Levenshtein
+
+    if not len(chosen) or not len(rejected):
         raise InputError("A response is empty; an edit distance needs at least one token each.")
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
-    return -row[-1] / max(len(a), len(b))
+    return -float(Levenshtein.normalized_distance(chosen, rejected))
 
 
 def next_token(model: Model, prompt: str, *, chat: bool | None = None) -> NDArray[np.float64]:

@@ -16,8 +16,7 @@ from workbench.statistics import interval
 from workbench.statistics.distances import Floats, bin_of
 from workbench.training.algorithms import ALGORITHMS, Reward, checked_rows
 from workbench.training.exchanges import Asked, as_trained
-from workbench.training.folders import checkpoint_folder
-from workbench.training.keys import need_function
+from workbench.training.folders import checkpoint_folder, need_function
 from workbench.training.series import CheckpointSeries
 from workbench.training.trainers import network_of, tokenizer_of
 from workbench.value_drift.likelihood_displacement import displacement_report
