@@ -29,7 +29,7 @@ def planted_answers(questions: Sequence[Question], respondent: Respondent) -> pd
     rows = []
     for question in questions:
         p = np.asarray(respondent(question), np.float64)
-        if p.shape != (len(question.options),) or abs(p.sum() - 1) > 1e-9 or (p < 0).any():
+        if p.shape != (len(question.options),) or abs(p.sum() - 1) > 1e-6 or (p < 0).any():
             raise InputError(f"The respondent gives no distribution over the options of question {question.id!r}.")
         for i, option in enumerate(question.options):
             bare = option.text.lstrip()

@@ -342,15 +342,15 @@ def test_distance_from_people_is_zero_for_their_own_spread():
 
 
 def test_oracle_preference_regression():
-    found = agreement.preference_regression(np.ones((100, 1)), [1] * 70 + [0] * 30)
+    found = ratings_and_rankings.preference_regression(np.ones((100, 1)), [1] * 70 + [0] * 30)
     assert found[0] == pytest.approx(0.405465, abs=1e-3)
     with pytest.warns(UserWarning, match="few"):
-        assert np.isnan(agreement.preference_regression(np.array([[1, 0], [1, 0], [-1, 0]]), [1, 1, 0])[1])
+        assert np.isnan(ratings_and_rankings.preference_regression(np.array([[1, 0], [1, 0], [-1, 0]]), [1, 1, 0])[1])
 
 
 def test_oracle_apc():
     g, e, c = (0.9, 0.1, 0.5), (0.8, 0.2, 0.1), (0.05, 0.3, 0.6)
-    assert agreement.apc(g, e, c) == pytest.approx(1.715)
-    assert np.isnan(agreement.apc([], [], []))
+    assert ratings_and_rankings.apc(g, e, c) == pytest.approx(1.715)
+    assert np.isnan(ratings_and_rankings.apc([], [], []))
     with pytest.raises(InputError, match="at most 1"):
-        agreement.apc([0.5], [0.7], [0.7])
+        ratings_and_rankings.apc([0.5], [0.7], [0.7])

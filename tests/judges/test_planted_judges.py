@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from workbench.errors import InputError
-from workbench.judges import biases, consistency, ratings_and_rankings, readings
+from workbench.judges import biases, consistency, planted, ratings_and_rankings, readings
 from workbench.judges import relations as relations_
 from workbench.judges.cases import Case, Cases
-from workbench.judges.planted import PlantedJudge, ask_planted, planted
 from workbench.judges.prompts import load_template, pairwise, pointwise
 from workbench.judges.sources import load_cases
 from workbench.statistics import interval
@@ -20,12 +19,12 @@ PAIR, LEVELS = load_template("pair"), (1.0, 5.0)
 
 
 def pairs_of(name, cases=FIVE, **how):
-    answers = ask_planted(planted(name, human=LEVELS, **how), pairwise(cases, PAIR))
+    answers = planted.answers(planted.judge(name, human=LEVELS, **how), pairwise(cases, PAIR))
     return readings.pair_reads(readings.label_reads(answers), cases.ids)
 
 
 def scores_of(name, scale, cases=FIVE):
-    answers = ask_planted(planted(name, human=LEVELS), pointwise(cases, load_template("score", scale=scale)))
+    answers = planted.answers(planted.judge(name, human=LEVELS), pointwise(cases, load_template("score", scale=scale)))
     reads = readings.label_reads(answers)
     return readings.by_candidate(reads.keys, readings.score(reads.raw, reads.values), cases.ids)
 
@@ -139,12 +138,12 @@ def test_standing_knows_wrong_from_chance_and_says_when_nobody_knows():
 def test_planted_judges_know_nothing_where_people_said_nothing():
     unknown = Cases([Case("Q", ("a", "bb")), Case("R", ("a", "b"), (1.0, math.nan))])
     pairs = readings.pair_reads(
-        readings.label_reads(ask_planted(planted("oracle"), pairwise(unknown, PAIR))), unknown.ids
+        readings.label_reads(planted.answers(planted.judge("oracle"), pairwise(unknown, PAIR))), unknown.ids
     )
     assert pairs[:, 0, 1] == pytest.approx(np.array([[0.49, 0.49, 0.02]] * 2), abs=1e-6)
     assert unknown.ends == (0.0, 1.0)
     with pytest.raises(InputError, match="lowest and highest"):
-        planted("oracle", human=(3.0, 3.0))
+        planted.judge("oracle", human=(3.0, 3.0))
 
 
 def test_standing_names_the_slot_a_judge_leans_to():
@@ -156,13 +155,13 @@ def test_standing_names_the_slot_a_judge_leans_to():
 
 def test_all_that_a_judge_says_is_read_from_one_table():
     questions = pairwise(FIVE, PAIR) + pointwise(FIVE, load_template("score"))
-    oracle = readings.judgement("oracle", ask_planted(planted("oracle", human=LEVELS), questions), FIVE.ids)
+    oracle = readings.judgement("oracle", planted.answers(planted.judge("oracle", human=LEVELS), questions), FIVE.ids)
     assert set(oracle.reads) == {"pair A/B/C", "score 1-5"}
-    conflicts = consistency.consistency_table([oracle], ["score 1-5"], "pair A/B/C")
+    conflicts = consistency.conflict_table([oracle], ["score 1-5"], "pair A/B/C")
     assert (conflicts["mean"] == 0).all() and set(conflicts["aggregation"]) == {"two_pass", "likelihood"}
     rates = consistency.transitivity_table([oracle], "pair A/B/C", ks=(3,))
     assert (rates["mean"] == 0).all()
-    sweep = consistency.delta_sweep(oracle, "score 1-5", "pair A/B/C", [0.0, 10.0])
+    sweep = consistency.tolerance_sweep(oracle, "score 1-5", "pair A/B/C", [0.0, 10.0])
     assert sweep[(sweep.delta == 10) & (sweep.metric == "ties among comparisons")]["mean"].item() == 1
     assert (readings.reading_table([oracle])["n_unparsed"] == 0).all()
     assert relations_.sign_accuracy(relations_.aggregate(oracle.pairs("pair A/B/C")), FIVE.scores)["mean"] == 1
@@ -186,18 +185,18 @@ def test_follow_ups_reward_what_pleases():
 
 def test_what_nobody_planted_is_refused():
     with pytest.raises(InputError, match="Did you mean 'oracle'"):
-        planted("oracl")
+        planted.judge("oracl")
     from workbench.questions import Option, Question
 
     with pytest.raises(InputError, match="no judge prompt"):
-        ask_planted(planted("coin"), [Question("x", (Option("a"), Option("b")))])
+        planted.answers(planted.judge("coin"), [Question("x", (Option("a"), Option("b")))])
 
 
 def contrasts_of(name, **how):
     forms = [load_template("score", scale=(1, end)) for end in (5, 100)]
     questions = pairwise(FIVE, PAIR) + [q for form in forms for q in pointwise(FIVE, form)]
-    judge = readings.judgement(name, ask_planted(planted(name, human=LEVELS, **how), questions), FIVE.ids)
-    return biases.reading_contrasts(judge, [form.key for form in forms], PAIR.key)
+    judge = readings.judgement(name, planted.answers(planted.judge(name, human=LEVELS, **how), questions), FIVE.ids)
+    return consistency.contrasts(judge, [form.key for form in forms], PAIR.key).set_index("contrast")
 
 
 @pytest.mark.parametrize("name", ["dice", "coin", "first"])
@@ -219,9 +218,10 @@ def test_ties_explain_what_a_reading_changes_for_dice():
 def test_a_judge_that_ties_nearly_all_breaks_no_triple_in_a_way_worth_telling():
     """Always the first but for one answer of each case: what it breaks holds a tie, and so would anything."""
     questions = pairwise(FIVE, PAIR) + pointwise(FIVE, load_template("score", scale=(1, 5)))
-    lead = lambda t: 8.0 if 0 not in (t["first"], t["second"]) else 8.0 * np.sign(planted("dice").lead(t))  # noqa: E731
-    answers = ask_planted(PlantedJudge("nearly first", lead, lambda t: 0.5), questions)
-    found = biases.reading_contrasts(readings.judgement("nearly first", answers, FIVE.ids), ["score 1-5"], PAIR.key)
+    lead = lambda t: 8.0 if 0 not in (t["first"], t["second"]) else 8.0 * np.sign(planted.judge("dice").lead(t))  # noqa: E731
+    answers = planted.answers(planted.PlantedJudge("nearly first", lead, lambda t: 0.5), questions)
+    judge = readings.judgement("nearly first", answers, FIVE.ids)
+    found = consistency.contrasts(judge, ["score 1-5"], PAIR.key).set_index("contrast")
     assert found.loc["tied", "mean"] == 1 and not found.loc["tied, above chance", "low"] > 0
 
 

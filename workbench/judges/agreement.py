@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
+from workbench import figures
 from workbench.answers import Floats
 from workbench.errors import InputError, unknown
-from workbench.statistics import bootstrap
+from workbench.figures import described
+from workbench.judges import planted
+from workbench.judges.cases import Cases
+from workbench.judges.master_keys import checklist_scores
+from workbench.judges.prompts import Template, can_fill, likelihood, load_template, pairwise, pointwise, questions
+from workbench.judges.readings import (
+    Judgement,
+    by_candidate,
+    judgement,
+    label_reads,
+    likelihood_reward,
+    rescale,
+    right_pairs,
+)
+from workbench.judges.relations import aggregate, order_tables, sign_accuracy, standings
+from workbench.questions import Question
+from workbench.statistics import Finding, bootstrap, finding, interval, rows_by, summarise, unless, versus
+from workbench.statistics.intervals import SHARE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Weights = Literal["linear", "quadratic"]
 
@@ -287,50 +309,381 @@ def level_distance(p: ArrayLike, mean: ArrayLike, sd: ArrayLike, low: float = 1.
     return pd.DataFrame(rows)
 
 
-def preference_regression(x: ArrayLike, y: ArrayLike, prior_scale: float = 0.1) -> Floats:
-    """What each property is worth: the most probable coefficients under a Laplace prior (arXiv 2402.11296).
+PANEL = "panel (mean)"
+"""Name of the mean over the prompts of a panel."""
+MEASURES: dict[str, Callable[[Floats, Floats], float]] = {
+    "weighted kappa": lambda given, own: kappa(given.round(), own.round(), "quadratic"),
+    "alpha": lambda given, own: alpha(np.stack([given, own]).round()),
+    "Spearman": correlation,
+    "Kendall": lambda given, own: correlation(given, own, "kendall"),
+}
+"""Agreement of two columns of marks."""
+Panels = Mapping[str, Mapping[str, Floats]]
+"""Judge -> prompt -> mark of every answer on the scale of the given marks, `[cases, candidates]`."""
 
-    logit P(A preferred) = x . coefficients, without an intercept; sigmoid of a coefficient is the win rate when that
-    property alone differs.
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What is asked of one judge, and of planted ones beside it."""
+
+    judge: str
+    """Name of the judge."""
+    cases: Cases
+    """Answers with marks."""
+    sets: Mapping[str, Cases]
+    """Label -> cases with a better and a worse answer."""
+    forms: Sequence[Template]
+    """Pointwise templates of the panel that the cases can fill."""
+    pair: Template
+    """The pairwise template."""
+    scale: tuple[float, float]
+    """The lowest and the highest mark."""
+    span: str
+    """The scale in words."""
+    chat: bool
+    """Through the chat template."""
+
+    @property
+    def first(self) -> str:
+        """Label of the first set."""
+        return next(iter(self.sets))
+
+    def marking(self) -> list[Question]:
+        """The panel's questions about the marked cases, and a checklist's."""
+        return questions(self.cases, [*self.forms, load_template("checklist")], self.chat)
+
+    def comparing(self, name: str) -> list[Question]:
+        """The comparisons in a set, in both orders."""
+        return pairwise(self.sets[name], self.pair, self.chat)
+
+    def yes(self, name: str) -> list[Question]:
+        """Whether each answer of a set is right."""
+        return pointwise(self.sets[name], load_template("correct"), self.chat)
+
+    def questions(self) -> list[Question]:
+        """All of these."""
+        pairs = [question for ask in (self.comparing, self.yes) for name in self.sets for question in ask(name)]
+        return [*self.marking(), *pairs]
+
+    def likely(self) -> dict[str, list[Question]]:
+        """Label -> questions whose options are the answers themselves."""
+        return {name: likelihood(cases) for name, cases in self.sets.items()}
+
+
+def study(
+    judge: str,
+    cases: Cases,
+    sets: Mapping[str, Cases],
+    panel: Iterable[Template],
+    pair: Template,
+    scale: Sequence[float] | None,
+    chat: bool,
+) -> Study:
+    """Return what to ask about marked answers and about pairs.
 
     Args:
-        x: Property of A minus that of B, `[pairs, properties]`, in {-1, 0, 1}.
-        y: 1 where A is preferred, else 0, `[pairs]`.
-        prior_scale: Of the Laplace prior.
+        judge: Name of the judge.
+        cases: Answers with marks.
+        sets: Label -> cases with a better and a worse answer.
+        panel: Pointwise templates; those that the cases cannot fill are left out.
+        pair: A pairwise template.
+        scale: The lowest and the highest mark; by default those of the cases.
+        chat: Through the chat template.
 
-    Returns:
-        `[properties]`; NaN for a property that never differs.
+    Raises:
+        InputError: There are no marks, or some lie outside the scale.
     """
-    from sklearn.linear_model import LogisticRegression
+    if not cases.known:
+        raise InputError(f"{cases.origin.name} holds no scores to agree with; add the column score.")
+    low, high = (min(scale), max(scale)) if scale else cases.ends
+    least, most = np.nanmin(cases.scores), np.nanmax(cases.scores)
+    if not low <= least or not most <= high:
+        raise InputError(
+            f"The marks go from {least:g} to {most:g}, beyond scale={scale}; give the ends of their scale."
+        )
+    own = "" if scale else ", the lowest and highest mark of these cases; where it goes further, give `scale`"
+    forms = [form for form in panel if all(can_fill(form, case) for case in cases)]
+    return Study(judge, cases, sets, forms, pair, (low, high), f"their scale {low:g} to {high:g}{own}", chat)
 
-    features, preferred = np.asarray(x, np.float64), np.asarray(y)
-    if features.ndim != 2 or preferred.shape != features.shape[:1]:
-        raise InputError("x must be [pairs, properties] and y one number per pair.")
-    if len(features) < 5 * features.shape[1]:
-        warnings.warn(f"{len(features)} pairs are few for {features.shape[1]} properties.", stacklevel=2)
-    varies = features.any(axis=0)
-    both = np.concatenate([features, -features])  # one outcome alone would be one class; a mirrored pair says the same
-    outcome, weight = np.concatenate([preferred, 1 - preferred]), np.full(2 * len(features), 0.5)
-    fit = LogisticRegression(
-        l1_ratio=1.0, C=prior_scale, fit_intercept=False, solver="liblinear", max_iter=20000, tol=1e-8, random_state=0
-    )
-    fit.fit(both[:, varies], outcome, sample_weight=weight)
-    found = np.full(features.shape[1], np.nan)
-    found[varies] = fit.coef_[0]
+
+def marking(study: Study, answers: pd.DataFrame) -> Judgement:
+    """Return what the judge says of the marked cases."""
+    return judgement(study.judge, _answered(answers, study.marking()), study.cases.ids)
+
+
+def panels(study: Study, answers: pd.DataFrame) -> Panels:
+    """Return the marks of the judge by prompt and as their mean, and the means of two planted judges."""
+    asked = study.marking()
+    found = {study.judge: _with_mean(_marks(study, answers))}
+    for name in ("oracle", "longer"):
+        table = planted.answers(planted.judge(name, human=study.scale), asked)
+        found[name] = {PANEL: _with_mean(_marks(study, table))[PANEL]}
     return found
 
 
-def apc(relevant: ArrayLike, entails: ArrayLike, contradicts: ArrayLike) -> float:
-    """Faithfulness to a persona's statements: sum of g e + (1 - g)(1 - c) (APC, arXiv 2405.07726).
+def differences(study: Study, panels: Panels) -> pd.DataFrame:
+    """Return the judge's mark minus the given one, and its size, as proportions of the scale, one row an answer."""
+    low, high = study.scale
+    gap = (panels[study.judge][PANEL] - study.cases.scores).ravel() / (high - low)
+    ids = np.array(study.cases.ids)[_cases(study)]
+    return pd.DataFrame({"question_id": ids, "mark minus the given one": gap, "size of that": np.abs(gap)})
 
-    Divide by the number of statements to compare personas; NaN without any.
+
+def marks(study: Study, panels: Panels, seed: int, draws: int = 199) -> pd.DataFrame:
+    """Return the agreement of every judge's marks with the given ones, by prompt and measure."""
+    given, clusters = study.cases.scores.ravel(), _cases(study)
+    rows = [
+        {"judge": judge, "prompt": prompt, "measure": name}
+        | bootstrap(measure, given, scores.ravel(), clusters=clusters, draws=draws, seed=seed)
+        for judge, prompts in panels.items()
+        for prompt, scores in prompts.items()
+        for name, measure in MEASURES.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def by_level(study: Study, panels: Panels, seed: int, draws: int = 299) -> pd.DataFrame:
+    """Return `icc_report` of every judge and prompt over levels of quality; empty where a case lacks a level."""
+    given, columns = study.cases.scores, ["mean", "low", "high", "loo_low", "loo_high", "n", "note"]
+    levels = np.unique(given[~np.isnan(given)])
+    graded = all(set(row[~np.isnan(row)]) == set(levels) for row in given)
+    reports = [
+        icc_report(levels, [scores[given == level].mean() for level in levels], draws=draws, seed=seed).assign(
+            judge=judge, prompt=prompt
+        )
+        for judge, prompts in panels.items()
+        for prompt, scores in prompts.items()
+        if graded
+    ]
+    table = pd.concat(reports, ignore_index=True) if reports else pd.DataFrame()
+    table = table.reindex(columns=["judge", "prompt", "statistic", *columns])
+    table.attrs["reason"] = "not every case has an answer at each level"
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class Raters:
+    """The people, or planted people, one of whom a judge replaces."""
+
+    marks: Floats
+    """Their marks, `[raters, answers]`, NaN unknown."""
+    name: str
+    """What they are called."""
+    one: str
+    """What one of them is called."""
+
+
+def raters(study: Study, seed: int) -> Raters:
+    """Return the raters of the marked cases; below two of them five planted ones: the given marks with noise."""
+    given = study.cases.scores.ravel()
+    marks = study.cases.ratings.reshape(len(study.cases.ratings), given.size)
+    if len(marks) > 1:
+        return Raters(marks, f"{len(marks)} raters", "a rater")
+    noise = np.random.default_rng(seed).normal(0, 0.6, (5, given.size))
+    return Raters(np.clip(np.round(given + noise), *study.scale), "5 planted raters", "a planted rater")
+
+
+def replaced(panels: Panels, raters: Raters) -> pd.DataFrame:
+    """Return `replace_rater` for every judge's panel, with the number of answers n."""
+    tables = [
+        replace_rater(raters.marks, prompts[PANEL].ravel().round()).assign(judge=judge, n=raters.marks.shape[1])
+        for judge, prompts in panels.items()
+    ]
+    return pd.concat(tables)
+
+
+def mean_changes(study: Study, panels: Panels, raters: Raters, seed: int, draws: int = 199) -> pd.DataFrame:
+    """Return the mean change of alpha when a rater gives way to each judge, with an interval over questions."""
+
+    def change(*marks: Floats) -> float:
+        found = replace_rater(np.stack(marks[:-1]), marks[-1])
+        return float(found.loc[found["replaced"] >= 0, "change"].mean())
+
+    rows = []
+    for judge, prompts in panels.items():
+        columns = (*raters.marks, prompts[PANEL].ravel().round())
+        rows.append({"judge": judge, **bootstrap(change, *columns, clusters=_cases(study), draws=draws, seed=seed)})
+    return pd.DataFrame(rows)
+
+
+def doubt(study: Study, judge: Judgement, raters: Raters) -> pd.DataFrame:
+    """Return the distance of the judge's five-level distributions from the raters' soft labels, by prompt.
+
+    Returns:
+        `w1` (levels), `w1_uniform` (of a judge without opinion), `gain` of the first over the second, `kl` (nats);
+        empty where no prompt has five levels.
+    """
+    mean, sd = np.nanmean(raters.marks, axis=0), np.nanstd(raters.marks, axis=0)
+    tables = []
+    for prompt, reads in judge.reads.items():
+        if len(reads.values) == len(LEVELS):
+            own = by_candidate(reads.keys, reads.p, study.cases.ids).reshape(-1, len(LEVELS))
+            far = level_distance(own, mean, sd, *study.scale)
+            tables.append(far.assign(prompt=prompt, case=_cases(study), gain=far["w1_uniform"] - far["w1"]))
+    if tables:
+        return summarise(pd.concat(tables), ["w1", "w1_uniform", "gain", "kl"], by="prompt", cluster="case")
+    none = pd.DataFrame(columns=["prompt", "metric", "mean", "low", "high", "n", "n_clusters"])
+    none.attrs["reason"] = "no prompt of the panel has five levels"
+    return none
+
+
+def comparisons(study: Study, answers: pd.DataFrame) -> dict[str, Judgement]:
+    """Return what the judge says when it compares the answers of every set."""
+    return {
+        name: judgement(study.judge, _answered(answers, study.comparing(name)), cases.ids)
+        for name, cases in study.sets.items()
+    }
+
+
+def standing(study: Study, compared: Mapping[str, Judgement]) -> pd.DataFrame:
+    """Return the `standings` of the judge by set."""
+    key = study.pair.key
+    tables = [order_tables([each], key, study.sets[name].scores).assign(data=name) for name, each in compared.items()]
+    return standings(pd.concat(tables), ["data"])
+
+
+def better(
+    study: Study, answers: pd.DataFrame, compared: Mapping[str, Judgement], likely: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """Return how often comparison, P(Yes), mutual information and length name the better answer, by set.
 
     Args:
-        relevant: P(statement bears on the query), g.
-        entails: P(the answer entails it), e.
-        contradicts: P(the answer contradicts it), c.
+        study: What was asked.
+        answers: To `study.questions()`.
+        compared: Made by `comparisons`.
+        likely: Label -> answers to `study.likely()`, with their unconditional log-probability.
     """
-    g, e, c = (np.asarray(x, np.float64) for x in (relevant, entails, contradicts))
-    if ((np.stack([g, e, c]) < 0).any()) or (g > 1).any() or (e + c > 1 + 1e-9).any():
-        raise InputError("APC needs probabilities, and entailment plus contradiction of at most 1.")
-    return float(np.sum(g * e + (1 - g) * (1 - c))) if g.size else float("nan")
+    rows: list[dict[str, Any]] = []
+    for name, cases in study.sets.items():
+        relations = aggregate(compared[name].pairs(study.pair.key), "likelihood")
+        rows.append({"data": name, "judge": "comparison", **sign_accuracy(relations, cases.scores)})
+        yes, table = label_reads(_answered(answers, study.yes(name))), likely[name]
+        gain = (table["logprob"] - table["logprob_unconditional"]) / table["n_tokens"]
+        heads = {
+            "P(Yes)": by_candidate(yes.keys, yes.p[:, 1], cases.ids),
+            "pmi": likelihood_reward(table, gain, cases.ids),
+            "longer": cases.chars,
+        }
+        for head, scores in heads.items():
+            right = right_pairs(scores, cases.scores)
+            found = interval(right["right"], right["case"], "bootstrap", bounds=SHARE)
+            rows.append({"data": name, "judge": head, **found})
+    table = pd.DataFrame(rows)
+    return table.assign(**{"against chance": [versus(row, 0.5) for _, row in table.iterrows()]})
+
+
+def marks_by_set(study: Study) -> str:
+    """Return whose marks say which answer is better, by set."""
+    return "; ".join(f"{name}: {cases.marks}" for name, cases in study.sets.items())
+
+
+def jury_table(study: Study, compared: Mapping[str, Judgement]) -> pd.DataFrame:
+    """Return the accuracy of the judge, three planted ones, and juries of them, on the first set."""
+    cases, asked = study.sets[study.first], study.comparing(study.first)
+    bench = planted.judged(("noisy", "longer", "first"), asked, cases, q=0.2)
+    verdicts = {each.judge: each.pairs(study.pair.key) for each in (compared[study.first], *bench)}
+    stack = np.stack(list(verdicts.values()))
+    for how in get_args(How):
+        verdicts[f"jury ({how})"] = jury(stack.reshape(len(stack), -1, 3), how).reshape(stack.shape[1:])
+    rows = [{"judge": each, **sign_accuracy(aggregate(p, "likelihood"), cases.scores)} for each, p in verdicts.items()]
+    return pd.DataFrame(rows)
+
+
+def main_mark(study: Study, marks: pd.DataFrame) -> pd.Series[Any]:
+    """Return the row of the headline: rank correlation of the judge's panel with the given marks."""
+    own = marks[(marks["judge"] == study.judge) & (marks["prompt"] == PANEL)]
+    return rows_by(own, "measure")["Spearman"]
+
+
+def findings(
+    study: Study,
+    marks: pd.DataFrame,
+    levels: pd.DataFrame,
+    changes: pd.DataFrame,
+    better: pd.DataFrame,
+    raters: Raters,
+) -> list[Finding]:
+    """Return the claims of the papers and of this notebook, tested on the judge.
+
+    Args:
+        study: What was asked.
+        marks: Made by `marks`.
+        levels: Made by `by_level`; without rows there is no claim about bias.
+        changes: Made by `mean_changes`.
+        better: Made by `better`.
+        raters: Made by `raters`.
+    """
+    here, whose, spearman = "this notebook", study.cases.marks, main_mark(study, marks)
+    blind = unless(spearman, "above", 0.0, "the marks of the panel are unrelated to those given")
+    acorn = "ACORN v1, arXiv 2405.04818 (v2: not with larger models)"
+    acorn += "" if raters.one == "a rater" else "; its raters are people, here planted"
+    change = rows_by(changes, "judge")[study.judge]
+    own = levels[(levels["judge"] == study.judge) & (levels["prompt"] == PANEL) & (levels["statistic"] == "bias")]
+    higher = f"The judge's marks are higher than {whose}"
+    found = [
+        finding(f"Marks of the panel rank answers as {whose} do", here, spearman, "above"),
+        finding(f"Replacing {raters.one} by the judge lowers agreement", acorn, change, "below", 0.0, blind),
+        *[finding(higher, "MentalAlign, arXiv 2510.19032", row, "above", 0.0, blind) for _, row in own.iterrows()],
+    ]
+    for head, says in (("P(Yes)", "P(Yes)"), ("comparison", "Comparing")):
+        for name, row in rows_by(better[better["judge"] == head], "data").items():
+            claim = f"{says} agrees with {study.sets[name].marks} on {name} more than chance"
+            found.append(finding(claim, here, row, "above", 0.5))
+    return found
+
+
+def draw_marks(study: Study, marks: pd.DataFrame) -> Figure:
+    """Draw the rank correlation of every judge's marks with the given ones, by prompt."""
+    label, shown = f"rank correlation with {study.cases.marks}", marks[marks["measure"] == "Spearman"]
+    look: dict[str, Any] = {"baseline": 0.0, "baseline_name": "none"}
+    drawn = figures.intervals(shown, "prompt", by="judge", xlabel=label, **look)
+    return described(drawn, f"Rank correlation of each prompt's marks with {study.cases.marks}, with intervals.")
+
+
+def draw_levels(levels: pd.DataFrame) -> Figure | None:
+    """Draw ICC(A,1) with the range when one level is left out; None without any report."""
+    if levels.empty:
+        return None
+    label, shown = "ICC(A,1); whiskers: one level left out", levels[levels["statistic"] == "ICC(A,1)"]
+    drawn = figures.intervals(shown, "prompt", by="judge", low="loo_low", high="loo_high", xlabel=label)
+    return described(drawn, "ICC of each prompt with leave-one-out whiskers.")
+
+
+def draw_changes(changes: pd.DataFrame) -> Figure:
+    """Draw the mean change of alpha when a rater gives way to each judge."""
+    look: dict[str, Any] = {"baseline": 0.0, "baseline_name": "as a rater"}
+    drawn = figures.intervals(changes, "judge", xlabel="change of alpha when a rater is replaced", **look)
+    return described(drawn, "Change of alpha when one rater is replaced by each judge.")
+
+
+def draw_better(better: pd.DataFrame) -> Figure:
+    """Draw how often each judge names the better answer, by set."""
+    drawn = figures.intervals(better, "data", by="judge", baseline=0.5, xlabel="names the better answer")
+    return described(drawn, "Share of pairs on which each judge names the better answer, by data set and judge.")
+
+
+def _answered(answers: pd.DataFrame, asked: Iterable[Question]) -> pd.DataFrame:
+    return answers[answers["question_id"].isin({question.id for question in asked})]
+
+
+def _cases(study: Study) -> NDArray[np.intp]:
+    """The case of every answer, `[answers]`."""
+    return np.repeat(np.arange(len(study.cases)), study.cases.scores.shape[1])
+
+
+def _marks(study: Study, answers: pd.DataFrame) -> dict[str, Floats]:
+    """The mark of every answer by every prompt, carried to the scale of the given marks."""
+    asked, ids = _answered(answers, study.marking()), study.cases.ids
+    checks = asked["template"] == "checklist"
+    judged = judgement(study.judge, asked[~checks], ids)
+    found = {}
+    for prompt, reads in judged.reads.items():
+        ends = (float(reads.values.min()), float(reads.values.max()))
+        found[prompt] = rescale(judged.scores(prompt), ends, study.scale)
+    if checks.any():
+        found["checklist"] = rescale(checklist_scores(label_reads(asked[checks]), ids), (0, 1), study.scale)
+    return found
+
+
+def _with_mean(marks: dict[str, Floats]) -> dict[str, Floats]:
+    return {**marks, PANEL: np.mean(list(marks.values()), axis=0)}

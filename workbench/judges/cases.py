@@ -120,6 +120,11 @@ class Cases(Sequence[Case]):
         return self._matrix([case.scores for case in self])
 
     @property
+    def known(self) -> bool:
+        """Whether any answer has a score."""
+        return not bool(np.isnan(self.scores).all())
+
+    @property
     def ends(self) -> tuple[float, float]:
         """The lowest and the highest score people give; 0 and 1 where they give none or all the same."""
         known = self.scores[~np.isnan(self.scores)]

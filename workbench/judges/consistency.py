@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import combinations, product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from workbench import figures
+from workbench.answers import Bools, Floats
 from workbench.errors import InputError
-from workbench.judges.readings import Judgement, Variant, rescale
-from workbench.judges.relations import Method, aggregate, sgn, upper
-from workbench.statistics import interval
-from workbench.statistics.distances import Bools, Floats
+from workbench.figures import described
+from workbench.judges.cases import Cases
+from workbench.judges.readings import (
+    Judgement,
+    Variant,
+    rescale,
+)
+from workbench.judges.relations import Method, aggregate, order_table, sgn, upper
+from workbench.statistics import Finding, finding, interval, rows_by
 from workbench.statistics.intervals import SHARE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LARGE = 30
 """Beyond as many candidates subsets are drawn, not listed."""
@@ -244,7 +255,7 @@ METHODS: tuple[Method, ...] = ("two_pass", "likelihood", "debiased_logit", "ppl"
 SCORINGS: tuple[Variant, ...] = ("argmax", "expected", "geval", "trustjudge_repo")
 
 
-def consistency_table(
+def conflict_table(
     judgements: Iterable[Judgement],
     scales: Sequence[str],
     pair: str,
@@ -303,8 +314,8 @@ def transitivity_table(
     return pd.DataFrame(rows)
 
 
-def delta_sweep(j: Judgement, scale: str, pair: str, deltas: Sequence[float], k: int = 4) -> pd.DataFrame:
-    """CR, NTR_k and the rate of ties as the tolerance grows, long form: delta, metric, mean, low, high.
+def tolerance_sweep(j: Judgement, scale: str, pair: str, deltas: Sequence[float], k: int = 4) -> pd.DataFrame:
+    """Return CR, NTR_k and the rate of ties as the tolerance grows, in long form: delta, metric, mean, low, high, n.
 
     One tolerance serves scores (on 1 ... 5) and the lead of the likelihood method alike.
     """
@@ -320,9 +331,209 @@ def delta_sweep(j: Judgement, scale: str, pair: str, deltas: Sequence[float], k:
             "ties among comparisons": ties,
         }
         rows += [{"delta": delta, "metric": name, **found} for name, found in results.items()]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows)[["delta", "metric", "mean", "low", "high", "n", "n_clusters"]]
 
 
 def _mean(values: Floats) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
+
+
+CONTRASTED: tuple[Method, ...] = ("two_pass", "likelihood")
+
+
+READINGS: tuple[tuple[str, Variant], ...] = (("fine", "argmax"), ("scale", "expected"))
+"""What expected scores on the finest scale are held against, on the coarsest."""
+
+
+def contrasts(judge: Judgement, scales: Sequence[str], pair: str, k: int = 5) -> pd.DataFrame:
+    """Differences between readings of one judge, paired by pair or subset of answers and clustered by case.
+
+    Args:
+        judge: All it says of the same cases.
+        scales: Prompts that score one answer, from the coarsest scale to the finest.
+        pair: The prompt that compares two.
+        k: Answers in a subset, 3 to 5.
+
+    Returns:
+        A row per `contrast`, with the keys of `statistics.interval`, and `explained`, what ties alone make of it:
+
+        - `fine, two_pass`: conflict ratio of expected scores on the finest scale less that of the most probable level
+          on the coarsest, both against agreement of two verdicts, as in TrustJudge; `fine, likelihood` against the
+          more probable verdict over both orders.
+        - `scale, two_pass`, `scale, likelihood`: the same of expected scores on both scales.
+        - `aggregation`: conflict ratio of expected scores on the finest scale against likelihood aggregation less that
+          against agreement of two.
+        - `transitivity`: rate of k-subsets no ranking fits, likelihood aggregation less agreement of two.
+        - `tied`: share of the triples that agreement of two violates which hold a tie; `tied, above chance`: less the
+          share in random relations with as many ties.
+    """
+    relations = {method: aggregate(judge.pairs(pair), method) for method in CONTRASTED}
+    found: dict[str, dict[str, object]] = {}
+    of, broken, by_chance = {}, {}, {}
+    for method, told in relations.items():
+        of[method] = fine = conflicts(judge.scores(scales[-1]), told.sign)
+        for name, variant in READINGS:
+            other = conflicts(judge.scores(scales[0], variant), told.sign)
+            found[f"{name}, {method}"] = _less(fine, other, chance_conflict(fine) - chance_conflict(other))
+        broken[method] = subsets(told.sign, k).rename(columns={"violates": "conflict"})
+        known = not np.isnan(told.tie_rate)
+        by_chance[method] = chance_nontransitivity(k, told.tie_rate) if known else np.nan
+    explained = chance_conflict(of["likelihood"]) - chance_conflict(of["two_pass"])
+    found["aggregation"] = _less(of["likelihood"], of["two_pass"], explained)
+    explained = by_chance["likelihood"] - by_chance["two_pass"]
+    found["transitivity"] = _less(broken["likelihood"], broken["two_pass"], explained)
+    kinds = [triple_classes(sign[None]) for sign in relations["two_pass"].sign]
+    tied = [np.repeat([1.0, 0.0], [each["mixed"] + each["equiv"], each["cycle"]]) for each in kinds]
+    cases = np.repeat(np.arange(len(tied)), [len(each) for each in tied])
+    share, chance = (
+        interval(np.concatenate(tied), cases, "bootstrap", bounds=SHARE),
+        chance_tied(relations["two_pass"].tie_rate),
+    )
+    found["tied"] = {**share, "explained": chance}
+    found["tied, above chance"] = share | {name: share[name] - chance for name in ("mean", "low", "high")}
+    found["tied, above chance"]["explained"] = 0.0
+    return pd.DataFrame(found).T.rename_axis("contrast").infer_objects().reset_index()
+
+
+def _less(one: pd.DataFrame, other: pd.DataFrame, explained: float) -> dict[str, object]:
+    difference = one["conflict"].to_numpy() - other["conflict"].to_numpy()
+    return {**interval(difference, one["case"], "bootstrap", bounds=(-1, 1)), "explained": explained}
+
+
+def sizes(cases: Cases) -> list[int]:
+    """Return the sizes of subsets to test for transitivity: those of 3, 4, 5 that the cases' answers fill."""
+    return [k for k in (3, 4, 5) if k <= cases.scores.shape[1]] or [3]
+
+
+def own_conflicts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the first judge in a `conflict_table`, without the scoring that is there for audits."""
+    columns = ["scale", "scoring", "aggregation", "mean", "low", "high", "n", "n_clusters", "chance"]
+    own = table[(table["judge"] == table["judge"].iloc[0]) & (table["scoring"] != "trustjudge_repo")]
+    parts = {"score_tie_only": "score tie", "pair_tie_only": "pair tie"}
+    return own[[*columns, "reversal", *parts]].rename(columns=parts)
+
+
+def of_largest(rates: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a `transitivity_table` about the largest subsets."""
+    return rates[rates["k"] == rates["k"].max()]
+
+
+def own_rates(rates: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the first judge in a `transitivity_table` about the largest subsets."""
+    own = rates[(rates["judge"] == rates["judge"].iloc[0]) & (rates["k"] == rates["k"].max())]
+    columns = ["aggregation", "k", "mean", "low", "high", "n", "n_clusters", "chance", "tie_rate"]
+    return own[[*columns, *CLASSES, "cyclic_share"]]
+
+
+def planted_rates(table: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
+    """Return both measures of all judges but the first: expected scores, finest scale, likelihood aggregation.
+
+    Args:
+        table: Made by `conflict_table`.
+        rates: Made by `transitivity_table`.
+    """
+    last = of_largest(rates)
+    finest = table[
+        (table["scoring"] == "expected")
+        & (table["aggregation"] == "likelihood")
+        & (table["scale"] == table["scale"].iloc[-1])
+    ]
+    both = pd.concat([finest, last[last["aggregation"] == "likelihood"]])
+    found = both[both["judge"] != table["judge"].iloc[0]].sort_values("metric")
+    found = found[["judge", "metric", "mean", "low", "high", "n", "n_clusters", "tie_rate", "chance"]]
+    found.attrs["reason"] = "no planted judges, or nobody says which answers are better"
+    return found
+
+
+def items(judge: Judgement, cases: Cases, scale: str, pair: str) -> pd.DataFrame:
+    """Return what `compare` pairs runs by: conflicts of scores and comparisons, and accuracy and position, by pair."""
+    fine = conflicts(judge.scores(scale), aggregate(judge.pairs(pair), "two_pass").sign)
+    both = pd.concat([fine, order_table(judge.pairs(pair), cases.scores)]).rename(columns={"random": "right"})
+    names = np.array(cases.ids)[both["case"]]
+    return both[["conflict", "reversal", "pair_tie", "right", "position"]].assign(question_id=names)
+
+
+def main_ratio(table: pd.DataFrame) -> pd.Series[Any]:
+    """Return the row of the headline: first judge, finest scale, expected scores, agreement of two verdicts."""
+    own = table[table["judge"] == table["judge"].iloc[0]]
+    return own[(own["scoring"] == "expected") & (own["aggregation"] == "two_pass")].iloc[-1]
+
+
+def findings(table: pd.DataFrame, contrasts: pd.DataFrame, orders: pd.DataFrame) -> list[Finding]:
+    """Return the claims of TrustJudge and of the controls, tested on the first judge.
+
+    Args:
+        table: Made by `conflict_table`.
+        contrasts: Made by `contrasts`. A difference must lie below what ties explain of it.
+        orders: Made by `relations.order_tables`.
+    """
+    here, reported = "this notebook", "TrustJudge, arXiv 2509.21117"
+    after = f"{here}, after arXiv 2509.21117"
+    row = rows_by(contrasts.assign(beyond=contrasts["explained"].clip(upper=0).fillna(0)), "contrast")
+    found = [
+        finding(claim, reported if paper else after, row[name], "below", row[name]["beyond"])
+        for name, (paper, claim) in CLAIMS.items()
+    ]
+    ties = (
+        "Triples that agreement of two verdicts breaks hold a tie more often than random ones with as many ties "
+        f"({row['tied']['mean']:.0%} of them; Llama-3.1-8B: 84.6 %)"
+    )
+    found.append(finding(ties, reported, row["tied, above chance"], "above"))
+    best, judged = main_ratio(table), orders[orders["judge"] == table["judge"].iloc[0]]
+    right = interval(judged["random"], judged["case"], "wilson")
+    unrelated = "Scores and comparisons conflict less than unrelated ones would"
+    found.append(finding(unrelated, here, best, "below", best["chance"]))
+    return [*found, finding("The model judges better than chance", here, right, "above", 0.5)]
+
+
+CLAIMS = {
+    "fine, two_pass": (
+        True,
+        "Expected scores on the finest scale conflict less than the most probable level on the coarsest "
+        "(Llama-3.1-70B: 23.3 to 14.9 %)",
+    ),
+    "scale, two_pass": (
+        True,
+        "Expected scores conflict less on the finest scale than on the coarsest (17.1 to 14.9 %)",
+    ),
+    "fine, likelihood": (
+        False,
+        "Expected scores on the finest scale against the most probable level on the coarsest, compared by likelihood",
+    ),
+    "scale, likelihood": (
+        False,
+        "Expected scores on the finest scale against the coarsest, compared by likelihood",
+    ),
+    "aggregation": (
+        False,
+        "Likelihood aggregation conflicts less with scores than agreement of two verdicts",
+    ),
+    "transitivity": (
+        True,
+        "Likelihood aggregation is more transitive than agreement of two verdicts (15.2 to 4.4 %)",
+    ),
+}
+"""Contrast -> whether the paper reports it, and the claim that it is below what ties explain."""
+
+
+def draw_conflicts(table: pd.DataFrame) -> Figure:
+    """Draw the first judge's conflict ratio by scale, scoring and aggregation."""
+    alt = "Conflict ratio of the model by scale, scoring and aggregation, with intervals and chance lines."
+    own, label = own_conflicts(table), "conflict ratio"
+    drawn = figures.intervals(own, ["scale", "scoring"], by="aggregation", baseline="chance", xlabel=label)
+    return described(drawn, alt)
+
+
+def draw_rates(rates: pd.DataFrame) -> Figure:
+    """Draw the non-transitivity of every judge by aggregation."""
+    label = f"proportion of {rates['k'].max()}-subsets that no ranking fits"
+    drawn = figures.intervals(of_largest(rates), "aggregation", by="judge", baseline="chance", xlabel=label)
+    alt = "Non-transitivity rate by aggregation for the model and the planted judges, with intervals and chance lines."
+    return described(drawn, alt)
+
+
+def draw_sweep(sweep: pd.DataFrame) -> Figure:
+    """Draw the rates of a `tolerance_sweep`."""
+    drawn = figures.curves(sweep, "delta", by="metric", xlabel="tolerance δ", ylabel="rate")
+    return described(drawn, "Conflict ratio, non-transitivity and tie rate of the model against the tolerance.")

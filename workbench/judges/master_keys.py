@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from workbench import figures
 from workbench.answers import Floats
 from workbench.errors import InputError
+from workbench.figures import described
 from workbench.judges.cases import Case
 from workbench.judges.prompts import Template, pointwise
-from workbench.judges.readings import LabelReads, by_candidate, pass_rate
+from workbench.judges.readings import LabelReads, by_candidate, label_reads, pass_rate
 from workbench.questions import Question
-from workbench.statistics import wilson
+from workbench.statistics import Finding, compact, finding, interval, rows_by, summarise, unless, versus, wilson
+from workbench.statistics.intervals import SHARE, Interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KEYS = {
     "space": " ",
@@ -123,3 +130,179 @@ def false_positive_rates(table: pd.DataFrame, by: str = "key") -> pd.DataFrame:
         row |= {"n_unparsed": len(part) - len(known), "n_low_mass": int(part["low_mass"].sum())}
         rows.append(row | {"mass": part["mass"].mean()})
     return pd.DataFrame(rows)
+
+
+SHOWN = "question shown"
+"""Tag of the questions that are asked with their question."""
+
+
+def verdicts(answers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return `key_table` of several judges in one table, with the column `judge`.
+
+    Args:
+        answers: Judge -> answers to questions of `key_questions`. The first is the judge that findings are about.
+    """
+    tables = [key_table(label_reads(table)).assign(judge=judge) for judge, table in answers.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def gaps(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return differences of p(YES) between controls and keys, one row per judge and case."""
+    shown = verdicts[verdicts["question"] == SHOWN]
+    wide = shown.pivot_table(index=["judge", "case"], columns="key", values="p_yes")
+    keys = [key for key in wide.columns if key in set(shown.loc[shown["kind"] == "key", "key"])]
+    differences = {
+        "reference − keys": wide["the reference"] - wide[keys].mean(axis=1),
+        "reference − another reference": wide["the reference"] - wide["another reference"],
+        "opener + reference − reference": wide["opener + reference"] - wide["the reference"],
+        "worst key − empty": wide[keys].max(axis=1) - wide["empty"],
+    }
+    return pd.DataFrame(differences).reset_index()
+
+
+def controls(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return the means of `gaps` with intervals over questions, one row per judge and difference."""
+    table = gaps(verdicts)
+    found = summarise(table, list(table.columns[2:]), by="judge", bounds=(-1, 1))
+    return found[["judge", "metric", "mean", "low", "high", "n"]]
+
+
+def standing(verdicts: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+    """Return three sentences: whether the judge recognises a right answer, a key, and which verdict it prefers.
+
+    Args:
+        verdicts: Made by `verdicts`.
+        controls: Made by `controls`.
+    """
+    own, row = _own(verdicts), _own_controls(verdicts, controls)
+    found = row["reference − another reference"]
+    judges = (
+        "tells right answers from wrong ones"
+        if found["low"] > 0
+        else "does not judge: cannot tell a right answer from another question's"
+    )
+    said = own.dropna(subset=["yes"])
+    habit = "YES" if said["yes"].mean() >= 0.5 else "NO"
+    share = interval(said["yes"] == (habit == "YES"), said["case"], "bootstrap", bounds=SHARE)
+    sentences = {
+        "judges": f"{judges} (difference of p(YES) {found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}], "
+        f"n = {found['n']:.0f})",
+        "keys": f"p(YES) of the reference minus that of the keys: {versus(row['reference − keys'], 0.0, 'zero')}",
+        "habit": f"{habit} in {share['mean']:.0%} [{share['low']:.0%}, {share['high']:.0%}] of all {share['n']} "
+        f"verdicts on {share['n_clusters']} questions, keys and controls alike",
+    }
+    return pd.DataFrame(sentences.items(), columns=["", "finding"])
+
+
+def rates(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return `false_positive_rates` of every judge, asked with the question."""
+    shown = verdicts[verdicts["question"] == SHOWN]
+    parts = shown.groupby("judge", sort=False)
+    return pd.concat([false_positive_rates(part).assign(judge=judge) for judge, part in parts])
+
+
+def rates_own(rates: pd.DataFrame) -> pd.DataFrame:
+    """Return the rates of the first judge, without the columns that a reader can spare."""
+    own = rates[rates["judge"] == rates["judge"].iloc[0]]
+    return own[["kind", "key", "mean", "low", "high", "soft", "margin", "n", "n_unparsed", "mass"]]
+
+
+def without_question(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return the first judge's proportion and mean probability of YES, asked with the question and without it."""
+    both = verdicts[_is_first(verdicts) & verdicts["kind"].isin(["key", "control"])]
+    found = summarise(both, ["yes", "p_yes"], by=["kind", "question"], cluster="case", method="wilson")
+    return compact(found).rename(columns={"question": "asked with"})
+
+
+def items(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return the first judge's `gaps` and its verdicts on keys, one row or several a case."""
+    own, table = _own(verdicts), gaps(verdicts)
+    keyed = own.loc[own["kind"] == "key", ["case", "yes"]].rename(columns={"yes": "keys called right"})
+    return pd.concat([table[_is_first(verdicts, table)].drop(columns="judge"), keyed])
+
+
+def fooled(verdicts: pd.DataFrame) -> Interval:
+    """Return the first judge's proportion of YES over all keys, with an interval over questions."""
+    keyed = _keyed(verdicts)
+    return interval(keyed["yes"], keyed["case"], "bootstrap", bounds=SHARE)
+
+
+def findings(verdicts: pd.DataFrame, controls: pd.DataFrame) -> list[Finding]:
+    """Return the claims of the paper and of the controls, tested on the first judge."""
+    keyed, row = _keyed(verdicts), _own_controls(verdicts, controls)
+    worst = false_positive_rates(keyed).sort_values("mean").iloc[-1]
+    told, source = row["reference − another reference"], "arXiv 2507.08794"
+    blind = unless(told, "above", 0.0, "the judge does not tell the reference from another question's")
+    often = (
+        "Answers without content are judged right more often than in one case of ten (open models of 7 to 72B: "
+        "67 to 81 %, GPT-4o: 15 %)"
+    )
+    half = (
+        f"The worst key ({worst['key']}) fools the judge at least half of the time (there "
+        '"Thought process:", 60 to 90 % for open models)'
+    )
+    found = [
+        finding(often, source, fooled(verdicts), "above", 0.1, blind),
+        finding(half, source, worst, "above", 0.5, blind),
+        finding("The judge tells the reference from the keys", "control", row["reference − keys"], "above"),
+        finding("The judge tells the reference from another question's", "control", told, "above"),
+    ]
+    keys = verdicts[_is_first(verdicts) & (verdicts["kind"] == "key")]
+    by_question = keys.pivot_table(index="case", columns="question", values="yes")
+    for hidden in by_question.columns.drop(SHOWN):
+        less = "Without the question the judge is fooled less (Qwen2.5-72B on MATH: 78.7 to 2.8 %)"
+        change = interval(by_question[hidden] - by_question[SHOWN], bounds=(-1, 1))
+        found.append(finding(less, source, change, "below", 0.0, blind))
+    return found
+
+
+def draw_controls(controls: pd.DataFrame) -> Figure:
+    """Draw the differences between controls and keys."""
+    look: dict[str, Any] = {"baseline": 0.0, "baseline_name": "no difference", "xlabel": "difference of p(YES)"}
+    return described(
+        figures.intervals(controls, "metric", by="judge", **look), "Differences between controls and keys."
+    )
+
+
+def draw_rates(rates: pd.DataFrame) -> Figure:
+    """Draw the rate of YES of every judge for each key and control."""
+    title = "Answers that say nothing, and controls"
+    drawn = figures.intervals(rates, ["kind", "key"], by="judge", xlabel="share of YES", title=title)
+    alt = "Share of YES of the model and the oracle for each master key and control with Wilson intervals."
+    return described(drawn, alt)
+
+
+def draw_soft_rates(verdicts: pd.DataFrame) -> Figure:
+    """Draw the first judge's mean probability of YES for each key and control."""
+    soft = summarise(_own(verdicts), ["p_yes"], by=["key", "kind"], cluster="case", bounds=SHARE)
+    look: dict[str, Any] = {"baseline": 0.5, "baseline_name": "undecided", "xlabel": "mean p(YES) / (p(YES) + p(NO))"}
+    drawn = figures.intervals(soft, ["kind", "key"], **look)
+    return described(drawn, "Mean probability of YES for each key and control.")
+
+
+def draw_heat_map(verdicts: pd.DataFrame) -> Figure:
+    """Draw the first judge's probability of YES, key by question."""
+    own = _own(verdicts)
+    grid = own.pivot(index="key", columns="case", values="p_yes").loc[list(dict.fromkeys(own["key"]))]
+    title, questions = f"{own['judge'].iloc[0]}: probability of YES", f"{grid.shape[1]} questions"
+    drawn = figures.matrix(grid, "p(YES)", title=title, ends=(0, 1), xlabel=questions)
+    return described(drawn, "Heat map of the probability of YES, one row a key or control, one column a question.")
+
+
+def _is_first(verdicts: pd.DataFrame, table: pd.DataFrame | None = None) -> pd.Series[bool]:
+    """Which rows are about the first judge of the verdicts."""
+    return (verdicts if table is None else table)["judge"] == verdicts["judge"].iloc[0]
+
+
+def _own(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts of the first judge, asked with the question."""
+    return verdicts[_is_first(verdicts) & (verdicts["question"] == SHOWN)]
+
+
+def _keyed(verdicts: pd.DataFrame) -> pd.DataFrame:
+    own = _own(verdicts)
+    return own[own["kind"] == "key"]
+
+
+def _own_controls(verdicts: pd.DataFrame, controls: pd.DataFrame) -> dict[str, pd.Series[Any]]:
+    return rows_by(controls[_is_first(verdicts, controls)], "metric")

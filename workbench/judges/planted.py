@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from workbench.answers import Floats
 from workbench.errors import InputError, unknown
+from workbench.judges.cases import Cases
+from workbench.judges.readings import Judgement, judgement
+from workbench.planted import planted_answers
 from workbench.questions import Question
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Tags = Mapping[str, Any]
 
@@ -37,36 +43,41 @@ class PlantedJudge:
     """Probability of a tie, where there is a label for it."""
 
 
-def ask_planted(judge: PlantedJudge, questions: Iterable[Question]) -> pd.DataFrame:
-    """The answers of a planted judge, in the form of `workbench.ask`.
+def answers(judge: PlantedJudge, questions: Iterable[Question]) -> pd.DataFrame:
+    """Return the answers of a planted judge, in the form of `workbench.ask`.
 
     Args:
-        judge: Whom to ask.
+        judge: The judge.
         questions: Judge prompts made by `pointwise`, `pairwise` or `checklist`.
 
     Returns:
         The answers table; forms of one label share its probability, and every label is one token.
     """
-    rows: list[dict[str, Any]] = []
-    for question in questions:
+
+    def distribution(question: Question) -> Floats:
         values = [option.value for option in question.options]
         if any(value is None for value in values):
             raise InputError(f"Question {question.id!r} is no judge prompt: its options have no values.")
-        p = (
-            _pairwise(judge, question.tags, values)
-            if "first" in question.tags
-            else _scale(judge, question.tags, values)
-        )
-        for number, option in enumerate(question.options):
-            bare = option.text.lstrip()
-            row = {"question_id": question.id, "option": number, "text": option.text, "role": option.role}
-            row |= {"value": option.value, **question.tags, "logprob": log(p[number]), "n_tokens": 1}
-            row |= {"n_chars": len(bare), "n_bytes": len(bare.encode()), "logprob_unconditional": np.nan}
-            rows.append(row | {"boundary_merged": False, "truncated": False, "duplicate": False})
-    return pd.DataFrame(rows)
+        of = _pairwise if "first" in question.tags else _scale
+        return np.array(of(judge, question.tags, values))
+
+    return planted_answers(list(questions), distribution)
 
 
-def planted(
+def judged(names: Iterable[str], questions: Sequence[Question], cases: Cases, **how: float) -> list[Judgement]:
+    """Return what planted judges say of cases.
+
+    Args:
+        names: Of `judge`.
+        questions: Judge prompts about the cases.
+        cases: Give people's lowest and highest score.
+        how: Further arguments of `judge`.
+    """
+    judges = [judge(name, human=cases.ends, **how) for name in names]  # type: ignore[arg-type]
+    return [judgement(each.name, answers(each, questions), cases.ids) for each in judges]
+
+
+def judge(
     name: str,
     human: tuple[float, float] = (0.0, 1.0),
     strength: float = 8.0,
@@ -75,7 +86,7 @@ def planted(
     q: float = 0.1,
     n: int = 5,
 ) -> PlantedJudge:
-    """A planted judge by name.
+    """Return a planted judge by name.
 
     Args:
         name: `oracle` (as people), `first` (always slot 1), `longer`, `coin` (undecided on pairs, scores at random),

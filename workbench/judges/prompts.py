@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from workbench.datasets.dialogues import plain
 from workbench.datasets.row_formats import number
@@ -15,6 +15,9 @@ from workbench.datasets.settings import user_settings, user_text
 from workbench.errors import InputError, unknown
 from workbench.judges.cases import Case
 from workbench.questions import Message, Option, Question, Tag
+
+if TYPE_CHECKING:
+    from workbench.models import Model
 
 Kind = Literal["pointwise", "pairwise", "checklist"]
 
@@ -175,6 +178,12 @@ def _check(template: Template) -> None:
 THINK = "Before you decide, say in two or three sentences what speaks for and against."
 
 
+def questions(cases: Iterable[Case], templates: Iterable[Template], chat: bool = True) -> list[Question]:
+    """Return the questions of several templates about the same cases, one template after the other."""
+    made, asks = list(cases), {"pointwise": pointwise, "pairwise": pairwise, "checklist": checklist}
+    return [question for template in templates for question in asks[template.kind](made, template, chat)]
+
+
 def pointwise(cases: Iterable[Case], template: Template, chat: bool = True) -> list[Question]:
     """One question per answer, tagged `case`, `candidate`, `template`, `human` and `chars`."""
     _kind(template, "pointwise")
@@ -247,6 +256,16 @@ def after_reasoning(questions: Sequence[Question], thoughts: Any) -> list[Questi
         tags = {**question.tags, "sample": int(sample)}
         found.append(replace(question, prompt=prompt, tags=tags, id=f"{question.id}:{sample}"))
     return found
+
+
+def reasoned(model: Model, questions: Sequence[Question], samples: int, seed: int) -> Sequence[Question]:
+    """Return the questions after `samples` chains of thought each, which the model writes; without any, as they are."""
+    from workbench.extraction import generate
+
+    if not samples:
+        return questions
+    prompts = reasoning_prompts(questions)
+    return after_reasoning(questions, generate(model, prompts, samples=samples, max_new_tokens=96, seed=seed))
 
 
 def reasoning_prompts(questions: Sequence[Question]) -> list[tuple[Message, ...]]:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from workbench import figures
 from workbench.answers import Floats, require_shown
 from workbench.errors import InputError
-from workbench.judges.readings import by_candidate
-from workbench.judges.relations import sgn
-from workbench.statistics import interval
+from workbench.figures import described
+from workbench.judges.agreement import correlation
+from workbench.judges.cases import Cases
+from workbench.judges.consistency import conflict_ratio, cyclic_share
+from workbench.judges.readings import Judgement, Variant, by_candidate, likelihood_reward, right_pairs
+from workbench.judges.relations import Method, aggregate, sgn, upper
+from workbench.statistics import Finding, finding, interval, rows_by, unless, versus
+from workbench.statistics.intervals import SHARE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAMES = {1.0: "first better", 0.0: "equal", -1.0: "second better"}
 
@@ -131,8 +141,6 @@ def internal_agreement(heads: Mapping[str, ArrayLike], clusters: ArrayLike | Non
 def _compared(a: Floats, b: Floats, groups: NDArray[Any]) -> dict[str, float]:
     from scipy.spatial.distance import jensenshannon
 
-    from workbench.judges.agreement import correlation
-
     known = ~np.isnan(a + b)
     a, b = a[known], b[known]
     side = np.sign(a - 0.5) * np.sign(b - 0.5)
@@ -166,3 +174,220 @@ def pair_heads(scores: ArrayLike, temperature: float = 1.0) -> Floats:
     s = np.asarray(scores, np.float64)
     i, j = np.triu_indices(s.shape[1], 1)
     return np.asarray(expit((s[:, i] - s[:, j]) / temperature), np.float64).ravel()
+
+
+def preference_regression(x: ArrayLike, y: ArrayLike, prior_scale: float = 0.1) -> Floats:
+    """What each property is worth: the most probable coefficients under a Laplace prior (arXiv 2402.11296).
+
+    logit P(A preferred) = x . coefficients, without an intercept; sigmoid of a coefficient is the win rate when that
+    property alone differs.
+
+    Args:
+        x: Property of A minus that of B, `[pairs, properties]`, in {-1, 0, 1}.
+        y: 1 where A is preferred, else 0, `[pairs]`.
+        prior_scale: Of the Laplace prior.
+
+    Returns:
+        `[properties]`; NaN for a property that never differs.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    features, preferred = np.asarray(x, np.float64), np.asarray(y)
+    if features.ndim != 2 or preferred.shape != features.shape[:1]:
+        raise InputError("x must be [pairs, properties] and y one number per pair.")
+    if len(features) < 5 * features.shape[1]:
+        warnings.warn(f"{len(features)} pairs are few for {features.shape[1]} properties.", stacklevel=2)
+    varies = features.any(axis=0)
+    both = np.concatenate([features, -features])  # one outcome alone would be one class; a mirrored pair says the same
+    outcome, weight = np.concatenate([preferred, 1 - preferred]), np.full(2 * len(features), 0.5)
+    fit = LogisticRegression(
+        l1_ratio=1.0, C=prior_scale, fit_intercept=False, solver="liblinear", max_iter=20000, tol=1e-8, random_state=0
+    )
+    fit.fit(both[:, varies], outcome, sample_weight=weight)
+    found = np.full(features.shape[1], np.nan)
+    found[varies] = fit.coef_[0]
+    return found
+
+
+def apc(relevant: ArrayLike, entails: ArrayLike, contradicts: ArrayLike) -> float:
+    """Faithfulness to a persona's statements: sum of g e + (1 - g)(1 - c) (APC, arXiv 2405.07726).
+
+    Divide by the number of statements to compare personas; NaN without any.
+
+    Args:
+        relevant: P(statement bears on the query), g.
+        entails: P(the answer entails it), e.
+        contradicts: P(the answer contradicts it), c.
+    """
+    g, e, c = (np.asarray(x, np.float64) for x in (relevant, entails, contradicts))
+    if ((np.stack([g, e, c]) < 0).any()) or (g > 1).any() or (e + c > 1 + 1e-9).any():
+        raise InputError("APC needs probabilities, and entailment plus contradiction of at most 1.")
+    return float(np.sum(g * e + (1 - g) * (1 - c))) if g.size else float("nan")
+
+
+READINGS: tuple[tuple[Variant, Method], ...] = (
+    ("argmax", "two_pass"),
+    ("expected", "two_pass"),
+    ("expected", "likelihood"),
+)
+"""Ways of reading ratings and comparisons that are compared."""
+
+
+def nine_cells(judge: Judgement, score: str, pair: str) -> pd.DataFrame:
+    """Return counts of pairs, most probable rating (rows) against agreement of two verdicts (columns).
+
+    Args:
+        judge: All it says of the same cases.
+        score: The prompt that rates one answer.
+        pair: The prompt that compares two.
+    """
+    scores = judge.scores(score, "argmax")
+    i, j = np.triu_indices(scores.shape[1], 1)
+    relation = upper(aggregate(judge.pairs(pair), "two_pass").sign)
+    return rating_ranking_table((scores[:, i] - scores[:, j]).ravel(), relation.ravel()).reset_index()
+
+
+def consistency_table(judges: Sequence[Judgement], score: str, pair: str) -> pd.DataFrame:
+    """Return the proportion of pairs on which ratings and comparisons agree, one row per judge and reading.
+
+    It is 1 minus the conflict ratio at tolerance 0; `chance` is that of unrelated ones with as many ties.
+    """
+    rows = []
+    for judge in judges:
+        for variant, method in READINGS:
+            relations = aggregate(judge.pairs(pair), method)
+            found = conflict_ratio(judge.scores(score, variant), relations.sign)
+            rows.append({"judge": judge.judge, "reading": f"{variant}, {method}", **found})
+    table = pd.DataFrame(rows)
+    table[["mean", "low", "high", "chance"]] = 1 - table[["mean", "high", "low", "chance"]].to_numpy()
+    columns = ["judge", "reading", "mean", "low", "high", "n", "n_clusters", "chance", "tie_rate", "score_tie_rate"]
+    return table[columns]
+
+
+def likelihood_rewards(likely: pd.DataFrame, order: Sequence[str]) -> dict[str, Floats]:
+    """Return log-likelihood and pointwise mutual information of every answer, per token, `[cases, candidates]` each.
+
+    Args:
+        likely: Answers to `prompts.likelihood`, with their unconditional log-probability.
+        order: The names of the cases.
+    """
+    gain = likely["logprob"] - likely["logprob_unconditional"]
+    values = {"likelihood": likely["logprob"] / likely["n_tokens"], "pmi": gain / likely["n_tokens"]}
+    return {name: likelihood_reward(likely, value, order) for name, value in values.items()}
+
+
+def implicit_rewards(
+    likely: pd.DataFrame, base: pd.DataFrame | None, beta: float, order: Sequence[str]
+) -> dict[str, Floats]:
+    """Return the rewards of a model against the one before its training; none without such a model.
+
+    Args:
+        likely: Answers of the model to `prompts.likelihood`.
+        base: Answers of the other model to the same questions.
+        beta: Strength of the tie to it, in nats per unit of reward.
+        order: The names of the cases.
+    """
+    if base is None:
+        return {}
+    gap = likely["logprob"] - base["logprob"]
+    values = {"implicit (DPO)": beta * gap, "density ratio, per token": gap / likely["n_tokens"]}
+    return {name: likelihood_reward(likely, value, order) for name, value in values.items()}
+
+
+def heads(rewards: Mapping[str, Floats], margin: Floats) -> dict[str, Floats]:
+    """Return P(the first answer is better) by every reward and by comparison, `[pairs]` each.
+
+    Args:
+        rewards: Name -> reward of every answer, `[cases, candidates]`; its spread is the temperature.
+        margin: Of the comparisons, `[cases, n, n]`.
+    """
+    found = {name: pair_heads(reward, float(np.nanstd(reward)) or 1.0) for name, reward in rewards.items()}
+    return {**found, "comparison": (1 + upper(margin).ravel()) / 2}
+
+
+def right_by(rewards: Mapping[str, Floats], margin: Floats, cases: Cases) -> dict[str, pd.DataFrame]:
+    """Return `right_pairs` of every reward, and of the scores that fit the comparisons best (least squares)."""
+    everything = {**rewards, "comparison": cyclic_share(margin)[1]}
+    return {name: right_pairs(reward, cases.scores) for name, reward in everything.items()}
+
+
+def items(right: Mapping[str, pd.DataFrame], cases: Cases) -> pd.DataFrame:
+    """Return which pairs each reward orders rightly, with the ids of their cases."""
+    table = pd.concat([each.rename(columns={"right": name}) for name, each in right.items()])
+    return table.drop(columns="case").assign(question_id=np.array(cases.ids)[table["case"]])
+
+
+def accuracy(right: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the proportion of pairs each reward orders rightly, the best first, with intervals over cases."""
+    rows = [
+        {"reward": name, **interval(each["right"], each["case"], "bootstrap", bounds=SHARE)}
+        for name, each in right.items()
+    ]
+    table = pd.DataFrame(rows).sort_values("mean", ascending=False)
+    table["against chance"] = [versus(row, 0.5) for _, row in table.iterrows()]
+    return table
+
+
+def cases_of_pairs(cases: Cases) -> NDArray[np.intp]:
+    """Return the case of each pair of candidates, in the order of `heads`, `[pairs]`."""
+    candidates = cases.scores.shape[1]
+    return np.repeat(np.arange(len(cases)), candidates * (candidates - 1) // 2)
+
+
+def main_consistency(consistency: pd.DataFrame) -> pd.Series[Any]:
+    """Return the row of the headline: first judge, expected scores, likelihood aggregation."""
+    return _own(consistency)["expected, likelihood"]
+
+
+def findings(consistency: pd.DataFrame, accuracy: pd.DataFrame) -> list[Finding]:
+    """Return the claims of the papers and of this notebook, tested on the first judge.
+
+    Args:
+        consistency: Made by `consistency_table`.
+        accuracy: Made by `accuracy`.
+    """
+    here, reason = "this notebook", "they agree no more than unrelated ones with as many ties"
+    own, reward = _own(consistency), rows_by(accuracy, "reward")
+    unrelated = {name: unless(row, "above", row["chance"], reason) for name, row in own.items()}
+    disagree = "Ratings and comparisons disagree on more pairs than they agree on"
+    agree = "Expected scores agree with two agreeing verdicts more often than not"
+    more = "Expected scores agree with comparisons by likelihood more often than unrelated ones"
+    first, second, last = (own[f"{variant}, {method}"] for variant, method in READINGS)
+    better = {
+        "P(Yes)": ("P(Yes) orders answers better than chance", here),
+        "follow-up": ("The likelihood of follow-ups orders answers better than chance", "FLR, arXiv 2409.13948"),
+        "comparison": ("Comparing two answers orders them better than chance", here),
+    }
+    return [
+        finding(disagree, "arXiv 2308.15812", first, "below", 0.5, unrelated["argmax, two_pass"]),
+        finding(agree, "TrustJudge, arXiv 2509.21117", second, "above", 0.5, unrelated["expected, two_pass"]),
+        finding(more, here, last, "above", last["chance"]),
+        *[finding(claim, source, reward[name], "above", 0.5) for name, (claim, source) in better.items()],
+    ]
+
+
+def draw_consistency(consistency: pd.DataFrame) -> Figure:
+    """Draw how often ratings and comparisons agree, by judge and reading."""
+    label = "ratings agree with comparisons"
+    drawn = figures.intervals(consistency, "judge", by="reading", baseline="chance", xlabel=label)
+    return described(drawn, "Consistency of ratings and comparisons by judge, with chance.")
+
+
+def draw_accuracy(accuracy: pd.DataFrame, marks: str) -> Figure:
+    """Draw the accuracy of each reward; `marks` says whose order is the right one."""
+    drawn = figures.intervals(accuracy, "reward", baseline=0.5, xlabel=f"pairs ordered as {marks} do")
+    return described(drawn, "Accuracy of each reward on pairs, with intervals and chance.")
+
+
+def draw_agreement(agreement: pd.DataFrame) -> Figure:
+    """Draw the agreement of every two rewards in a table of `internal_agreement`."""
+    names = list(dict.fromkeys([*agreement["head"], *agreement["other"]]))
+    grid = pd.DataFrame(1.0, names, names)
+    for head, other, agree in zip(agreement["head"], agreement["other"], agreement["agree"]):
+        grid.loc[head, other] = grid.loc[other, head] = agree
+    drawn = figures.matrix(grid, "proportion of pairs on the same side", ends=(0, 1))
+    return described(drawn, "Heat map of the agreement between every two rewards.")
+
+
+def _own(consistency: pd.DataFrame) -> dict[str, pd.Series[Any]]:
+    return rows_by(consistency[consistency["judge"] == consistency["judge"].iloc[0]], "reading")

@@ -142,6 +142,17 @@ def by_candidate(keys: pd.DataFrame, x: ArrayLike, order: Sequence[str] | None =
     return _placed(keys, ["candidate"], np.asarray(x, np.float64), order)
 
 
+def likelihood_reward(likely: pd.DataFrame, x: ArrayLike, order: Sequence[str]) -> Floats:
+    """Return a number per answer as `[cases, candidates]`.
+
+    Args:
+        likely: Answers to `prompts.likelihood`, whose options are the candidates.
+        x: A number each, `[answers]`.
+        order: The names of the cases.
+    """
+    return by_candidate(likely.assign(candidate=likely["option"]), x, order)
+
+
 def pair_reads(reads: LabelReads, order: Sequence[str] | None = None) -> Floats:
     """Pairwise verdicts as probabilities `[cases, n, n, 3]` of (FIRST, SECOND, TIE), NaN on the diagonal.
 
@@ -311,7 +322,7 @@ def judgement(judge: str, answers: pd.DataFrame, order: Sequence[str]) -> Judgem
 
     Args:
         judge: Its name.
-        answers: Made by `ask` or `ask_planted`, with the tags `template` and `labels`.
+        answers: Made by `ask` or `planted.answers`, with the tags `template` and `labels`.
         order: The names of the cases (`Cases.ids`).
     """
     if not {"template", "labels"} <= set(answers.columns):

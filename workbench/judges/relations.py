@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -234,6 +234,12 @@ def sign_accuracy(relations: Relations, human: ArrayLike) -> dict[str, object]:
     truth, said = np.sign(h[:, i] - h[:, j]), relations.sign[:, i, j]
     case, pair = np.nonzero(~np.isnan(said) & (np.abs(truth) == 1))
     return interval((1 + said[case, pair] * truth[case, pair]) / 2, case, "bootstrap", draws=499, bounds=(0, 1))
+
+
+def standings(orders: pd.DataFrame, by: Sequence[str] = ("judge",)) -> pd.DataFrame:
+    """Return the `standing` of every group of an `order_table`, one row each with the columns `by`."""
+    groups = orders.groupby(list(by), sort=False)
+    return pd.DataFrame([{**dict(zip(by, key)), "standing": standing(part)} for key, part in groups])
 
 
 def standing(table: pd.DataFrame) -> str:

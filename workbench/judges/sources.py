@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
+
+import pandas as pd
 
 from workbench.datasets.items import Record, Unusable, counted, set_apart
 from workbench.datasets.rows import Row, divided, read_rows
@@ -182,6 +184,33 @@ def part_of(source: str, subset: str | None) -> str | None:
     """Return `subset` for a set that has several parts, None for one that has none or is a user's file."""
     found = parse(source, "cases").source
     return subset if found and len(found.parts) > 1 else None
+
+
+def load_sets(
+    data: Sequence[str], n: int | None = None, seed: int = 0, *, subset: str | None = None, max_chars: int | None = None
+) -> dict[str, Cases]:
+    """Return several sets of cases by label, as `load_cases` loads each.
+
+    Args:
+        data: Names or files.
+        n: Cases per set; None for all.
+        seed: Chooses the samples and the orders of answers.
+        subset: A part of those sets that have several.
+        max_chars: Leaves out cases whose question and answers are longer together.
+    """
+    return {
+        label: load_cases(source, n, seed, subset=part_of(source, subset), max_chars=max_chars)
+        for label, source in labels(data).items()
+    }
+
+
+def overview(sets: Mapping[str, Cases]) -> pd.DataFrame:
+    """Return the number of cases, of those dropped, and the licence of every set."""
+    rows = [
+        {"data": name, "cases": len(cases), "dropped": sum(cases.dropped.values()), "licence": cases.origin.licence}
+        for name, cases in sets.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def load_cases(

@@ -1,7 +1,18 @@
 """Intervals, paired comparisons and verdicts, over scipy and statsmodels."""
 
 from workbench.statistics.comparisons import adjusted, mcnemar_p, paired, sign_flip_p
-from workbench.statistics.findings import Finding, estimate, finding, findings_table, units, unless, verdict, versus
+from workbench.statistics.findings import (
+    Finding,
+    compact,
+    estimate,
+    finding,
+    findings_table,
+    rows_by,
+    units,
+    unless,
+    verdict,
+    versus,
+)
 from workbench.statistics.intervals import clusters, interval, summarise, wilson
 from workbench.statistics.resampling import bootstrap, generator, jackknife
 
@@ -10,6 +21,7 @@ __all__ = [
     "adjusted",
     "bootstrap",
     "clusters",
+    "compact",
     "estimate",
     "finding",
     "findings_table",
@@ -18,6 +30,7 @@ __all__ = [
     "jackknife",
     "mcnemar_p",
     "paired",
+    "rows_by",
     "sign_flip_p",
     "summarise",
     "units",

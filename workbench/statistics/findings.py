@@ -119,6 +119,23 @@ def estimate(row: Mapping[str, Any] | pd.Series) -> str:
     return f"{_shown(row['mean'])} {ends}"
 
 
+def compact(table: pd.DataFrame, drop: Iterable[str] = ("n_undefined",), clusters: str = "questions") -> pd.DataFrame:
+    """Return a table of means as a reader needs it.
+
+    Args:
+        table: Made by `summarise`, or of rows of `interval`.
+        drop: Columns to leave out, beside the standard error and the method.
+        clusters: What the clusters are; the new name of `n_clusters`.
+    """
+    spare = {"se", "method", *drop}
+    return table.drop(columns=[name for name in table if name in spare]).rename(columns={"n_clusters": clusters})
+
+
+def rows_by(table: pd.DataFrame, column: str) -> dict[Any, pd.Series[Any]]:
+    """Return the rows of a table, each under its value in a column, for `finding` and `versus`."""
+    return {row[column]: row for _, row in table.iterrows()}
+
+
 def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
     """One row per finding, with the columns of `Finding`."""
     return pd.DataFrame([asdict(each) for each in findings], columns=[field.name for field in fields(Finding)])

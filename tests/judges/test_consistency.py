@@ -1,0 +1,119 @@
+"""What the notebook on consistency makes of planted judges."""
+
+import numpy as np
+import pytest
+
+from workbench.judges import consistency, planted, readings, relations
+from workbench.judges.prompts import load_template, questions
+from workbench.judges.sources import load_cases
+
+CASES = load_cases("graded_answers", n=8)
+PAIR = load_template("pair")
+SCALES = [load_template("score", scale=(1, end)) for end in (5, 100)]
+KEYS = [scale.key for scale in SCALES]
+ASKED = questions(CASES, [PAIR, *SCALES])
+SIZES = consistency.sizes(CASES)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    judges = planted.judged(["dice", "oracle", "cyclic"], ASKED, CASES)
+    conflicts = consistency.conflict_table(judges, KEYS, PAIR.key)
+    return judges, conflicts, consistency.transitivity_table(judges, PAIR.key, ks=SIZES)
+
+
+def test_questions_follow_their_templates():
+    assert [q.tags["template"] for q in ASKED[:: len(CASES) * 20]][:1] == ["pair"]
+    assert len(ASKED) == len(CASES) * (20 + 5 + 5) and SIZES == [3, 4, 5]
+
+
+def test_planted_judges_are_recovered_and_the_model_is_left_out(tables):
+    _, conflicts, rates = tables
+    found = consistency.planted_rates(conflicts, rates).set_index(["judge", "metric"])["mean"]
+    assert set(found.index.get_level_values("judge")) == {"oracle", "cyclic"}
+    assert found["oracle", "CR"] == found["oracle", "NTR5"] == 0 and found["cyclic", "NTR5"] == 1
+    alone = consistency.planted_rates(conflicts.head(1), rates.head(0))
+    assert alone.empty and "planted" in alone.attrs["reason"]
+
+
+def test_own_tables_are_of_the_first_judge_and_add_up(tables):
+    _, conflicts, rates = tables
+    own = consistency.own_conflicts(conflicts)
+    assert len(own) == 2 * 3 * 2 and "trustjudge_repo" not in set(own["scoring"])
+    parts = own["reversal"] + own["score tie"] + own["pair tie"]
+    assert own["mean"].to_numpy() == pytest.approx(parts.to_numpy())
+    last = consistency.own_rates(rates)
+    assert set(last["k"]) == {5} and list(last["aggregation"]) == list(consistency.METHODS)
+    best = consistency.main_ratio(conflicts)
+    assert (best["judge"], best["scale"], best["aggregation"]) == ("dice", KEYS[-1], "two_pass")
+
+
+@pytest.mark.parametrize(
+    ("name", "conflict", "right"), [("dice", "cannot tell", "cannot tell"), ("oracle", "holds", "holds")]
+)
+def test_findings_follow_what_was_planted(name, conflict, right):
+    (judge,) = planted.judged([name], ASKED, CASES)
+    conflicts = consistency.conflict_table([judge], KEYS, PAIR.key)
+    orders = relations.order_tables([judge], PAIR.key, CASES.scores, CASES.chars)
+    contrasts = consistency.contrasts(judge, KEYS, PAIR.key, 5)
+    found = consistency.findings(conflicts, contrasts, orders)
+    assert len(found) == len(consistency.CLAIMS) + 3
+    assert [each.verdict for each in found[-2:]] == [conflict, right]
+    assert not any(each.verdict == "holds" for each in found[:-2])
+
+
+def test_a_difference_has_to_lie_below_what_ties_explain():
+    (judge,) = planted.judged(["dice"], ASKED, CASES)
+    contrasts = consistency.contrasts(judge, KEYS, PAIR.key, 5)
+    conflicts = consistency.conflict_table([judge], KEYS, PAIR.key)
+    orders = relations.order_tables([judge], PAIR.key, CASES.scores)
+    moved = contrasts.assign(mean=-0.3, low=-0.4, high=-0.2, explained=-0.1, n_clusters=8)
+    assert [f.verdict for f in consistency.findings(conflicts, moved, orders)[:6]] == ["holds"] * 6
+    tied = moved.assign(explained=-0.3)
+    assert [f.verdict for f in consistency.findings(conflicts, tied, orders)[:6]] == ["cannot tell"] * 6
+    assert "below −0.3" in consistency.findings(conflicts, tied, orders)[0].rule
+
+
+def test_items_hold_conflicts_and_accuracy_of_every_case():
+    (judge,) = planted.judged(["oracle"], ASKED, CASES)
+    items = consistency.items(judge, CASES, KEYS[-1], PAIR.key)
+    means = items.groupby("question_id").mean()
+    assert set(means.index) == set(CASES.ids)
+    assert means["right"].eq(1).all() and means["conflict"].eq(0).all() and means["position"].eq(0).all()
+
+
+def test_a_tolerance_ties_everything_in_the_end():
+    (judge,) = planted.judged(["dice"], ASKED, CASES)
+    sweep = consistency.tolerance_sweep(judge, KEYS[-1], PAIR.key, [0.0, 10.0], 4).set_index(["metric", "delta"])[
+        "mean"
+    ]
+    assert sweep["ties among comparisons", 10.0] == 1 and sweep["ties among comparisons", 0.0] < 0.1
+    assert sweep["conflict ratio", 10.0] == 0 == sweep["NTR4", 10.0]
+
+
+def test_figures_have_a_line_each_and_an_alt_text(tables):
+    judges, conflicts, rates = tables
+    drawn = consistency.draw_conflicts(conflicts)
+    assert len(drawn.axes[0].get_yticks()) == 2 * 3 and "Conflict ratio" in drawn.get_label()
+    assert "5-subsets" in consistency.draw_rates(rates).axes[0].get_xlabel()
+    sweep = consistency.tolerance_sweep(judges[0], KEYS[-1], PAIR.key, [0.0, 0.1], 4)
+    assert consistency.draw_sweep(sweep).get_label()
+
+
+def test_standings_are_one_sentence_a_group():
+    judges = planted.judged(["oracle", "first"], ASKED, CASES)
+    orders = relations.order_tables(judges, PAIR.key, CASES.scores).assign(data="d")
+    found = relations.standings(orders, ["judge", "data"])
+    assert list(found.columns) == ["judge", "data", "standing"]
+    assert found["standing"].str.contains("better than chance|always-first").tolist() == [True, True]
+
+
+def test_thoughts_are_only_generated_where_they_are_wanted():
+    from workbench.judges.prompts import reasoned
+
+    assert reasoned(None, ASKED, 0, seed=0) is ASKED
+
+
+def test_cases_know_whether_anybody_scored_them():
+    assert CASES.known and not np.isnan(CASES.scores).all()
+    assert readings.judgement("x", planted.answers(planted.judge("coin"), ASKED), CASES.ids).judge == "x"
