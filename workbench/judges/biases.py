@@ -402,12 +402,8 @@ def draw_position(rates: pd.DataFrame) -> Figure:
 
 def draw_slots(study: Study, orders: pd.DataFrame) -> Figure:
     """Draw how far each pair is pulled to a position, as a histogram."""
-    from matplotlib import pyplot as plt
-
-    with plt.rc_context(figures.STYLE):
-        drawn, axes = plt.subplots(figsize=(7.5, 3), layout="constrained")
-    axes.hist(own(study, orders)["slot_margin"].round(12), bins=np.arange(-20, 21) / 20, color=figures.PALETTE[0])
-    axes.set(xlabel="p(first) − p(second), mean of both orders", ylabel="pairs")
+    label = "p(first) − p(second), mean of both orders"
+    drawn = figures.distribution(own(study, orders)["slot_margin"], (-1, 1), label, "pairs")
     return described(drawn, "Histogram over pairs of the probability of the first answer minus that of the second.")
 
 
