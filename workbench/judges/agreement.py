@@ -22,6 +22,7 @@ from workbench.judges.master_keys import checklist_scores
 from workbench.judges.prompts import Template, can_fill, likelihood, load_template, pairwise, pointwise, questions
 from workbench.judges.readings import (
     Judgement,
+    answers_to,
     by_candidate,
     judgement,
     label_reads,
@@ -38,11 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Weights = Literal["linear", "quadratic"]
-
-
 Level = Literal["nominal", "ordinal", "interval"]
-
-
 Kind = Literal["spearman", "kendall", "pearson"]
 
 
@@ -174,8 +171,8 @@ def jury(p: ArrayLike, how: How = "mean") -> Floats:
 
     Args:
         p: Distributions of each judge, `[judges, items, labels]`; a judge's NaN rows are left out.
-        how: `mean` of the probabilities, `logit` (normalised geometric mean), or `vote`: share of judges whose most
-            probable label it is, split at ties.
+        how: `mean` of the probabilities, `logit` (normalised geometric mean), or `vote`: proportion of judges for
+            whom it is the most probable label, split at ties.
     """
     if how not in get_args(How):
         raise unknown("way of putting judges together", how, list(get_args(How)))
@@ -408,7 +405,7 @@ def study(
 
 def marking(study: Study, answers: pd.DataFrame) -> Judgement:
     """Return what the judge says of the marked cases."""
-    return judgement(study.judge, _answered(answers, study.marking()), study.cases.ids)
+    return judgement(study.judge, answers_to(answers, study.marking()), study.cases.ids)
 
 
 def panels(study: Study, answers: pd.DataFrame) -> Panels:
@@ -530,7 +527,7 @@ def doubt(study: Study, judge: Judgement, raters: Raters) -> pd.DataFrame:
 def comparisons(study: Study, answers: pd.DataFrame) -> dict[str, Judgement]:
     """Return what the judge says when it compares the answers of every set."""
     return {
-        name: judgement(study.judge, _answered(answers, study.comparing(name)), cases.ids)
+        name: judgement(study.judge, answers_to(answers, study.comparing(name)), cases.ids)
         for name, cases in study.sets.items()
     }
 
@@ -557,7 +554,7 @@ def better(
     for name, cases in study.sets.items():
         relations = aggregate(compared[name].pairs(study.pair.key), "likelihood")
         rows.append({"data": name, "judge": "comparison", **sign_accuracy(relations, cases.scores)})
-        yes, table = label_reads(_answered(answers, study.yes(name))), likely[name]
+        yes, table = label_reads(answers_to(answers, study.yes(name))), likely[name]
         gain = (table["logprob"] - table["logprob_unconditional"]) / table["n_tokens"]
         heads = {
             "P(Yes)": by_candidate(yes.keys, yes.p[:, 1], cases.ids),
@@ -659,11 +656,7 @@ def draw_changes(changes: pd.DataFrame) -> Figure:
 def draw_better(better: pd.DataFrame) -> Figure:
     """Draw how often each judge names the better answer, by set."""
     drawn = figures.intervals(better, "data", by="judge", baseline=0.5, xlabel="names the better answer")
-    return described(drawn, "Share of pairs on which each judge names the better answer, by data set and judge.")
-
-
-def _answered(answers: pd.DataFrame, asked: Iterable[Question]) -> pd.DataFrame:
-    return answers[answers["question_id"].isin({question.id for question in asked})]
+    return described(drawn, "Proportion of pairs on which each judge names the better answer, by data set and judge.")
 
 
 def _cases(study: Study) -> NDArray[np.intp]:
@@ -673,7 +666,7 @@ def _cases(study: Study) -> NDArray[np.intp]:
 
 def _marks(study: Study, answers: pd.DataFrame) -> dict[str, Floats]:
     """The mark of every answer by every prompt, carried to the scale of the given marks."""
-    asked, ids = _answered(answers, study.marking()), study.cases.ids
+    asked, ids = answers_to(answers, study.marking()), study.cases.ids
     checks = asked["template"] == "checklist"
     judged = judgement(study.judge, asked[~checks], ids)
     found = {}

@@ -17,7 +17,7 @@ from workbench.figures import described
 from workbench.judges import planted
 from workbench.judges.cases import Case, Cases
 from workbench.judges.prompts import Template, pairwise, questions
-from workbench.judges.readings import Judgement, judgement, reading_table
+from workbench.judges.readings import Judgement, answers_to, judgement, reading_table
 from workbench.judges.relations import logit_split, order_tables, standings
 from workbench.questions import Question
 from workbench.statistics import Finding, bootstrap, finding, interval, summarise, unless
@@ -228,10 +228,10 @@ def judgements(study: Study, answers: pd.DataFrame, controls: Sequence[str]) -> 
     for name, cases in study.sets.items():
         asked = study.asked(name)
         words = study.worded() if name == study.first else []
-        found[study.judge, name] = judgement(study.judge, _answered(answers, [*asked, *words]), cases.ids)
+        found[study.judge, name] = judgement(study.judge, answers_to(answers, [*asked, *words]), cases.ids)
         found |= {(each.judge, name): each for each in planted.judged(controls, asked, cases)}
     for name, cases in study.probes.items():
-        found[study.judge, name] = judgement(study.judge, _answered(answers, study.asked(name)), cases.ids)
+        found[study.judge, name] = judgement(study.judge, answers_to(answers, study.asked(name)), cases.ids)
     return found
 
 
@@ -420,7 +420,7 @@ def draw_words(rates: pd.DataFrame) -> Figure:
     shown = rates[rates["metric"].isin(["first", "random"])]
     label = "proportion of verdicts: right (random), and for the first answer (first)"
     drawn = figures.intervals(shown, "labels", by="metric", baseline=0.5, xlabel=label)
-    return described(drawn, "Share of verdicts that name the first answer, and accuracy, by label words.")
+    return described(drawn, "Proportion of verdicts that name the first answer, and accuracy, by label words.")
 
 
 def draw_reliability(study: Study, orders: pd.DataFrame) -> Figure | None:
@@ -430,10 +430,6 @@ def draw_reliability(study: Study, orders: pd.DataFrame) -> Figure | None:
         return None
     report = calibration_report(np.maximum(known, 1 - known), (known > 0.5).astype(float))
     return described(figures.reliability(report), "Accuracy of the order-averaged verdict against its probability.")
-
-
-def _answered(answers: pd.DataFrame, asked: Sequence[Question]) -> pd.DataFrame:
-    return answers[answers["question_id"].isin({question.id for question in asked})]
 
 
 def _rates(table: pd.DataFrame, columns: list[str], by: Sequence[str], cluster: str) -> pd.DataFrame:

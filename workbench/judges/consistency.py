@@ -30,12 +30,8 @@ if TYPE_CHECKING:
 
 LARGE = 30
 """Beyond as many candidates subsets are drawn, not listed."""
-
-
 DRAWS = 499
 """Bootstrap samples of cases behind an interval."""
-
-
 CLASSES = ("cycle", "mixed", "equiv")
 """Triples no weak order fits, by their number of ties: none, one, two."""
 
@@ -74,12 +70,12 @@ def conflicts(scores: ArrayLike, relations: ArrayLike, delta: float = 0.0) -> pd
 
 
 def conflict_ratio(scores: ArrayLike, relations: ArrayLike, delta: float = 0.0) -> dict[str, object]:
-    """CR: the share of pairs whose scores and comparison disagree, with an interval over cases.
+    """CR: the proportion of pairs whose scores and comparison disagree, with an interval over cases.
 
     Returns:
         Keys of `statistics.interval` over pairs clustered by case, then `reversal`, `score_tie_only`, `pair_tie_only`
         (they add up to the mean), `macro` (mean over cases), `tie_rate` of the comparisons, `score_tie_rate`,
-        `chance` (CR of comparisons unrelated to the scores, with the same shares of ties) and `n_total`.
+        `chance` (CR of comparisons unrelated to the scores, with the same proportions of ties) and `n_total`.
     """
     table = conflicts(scores, relations, delta)
     found = interval(table["conflict"], table["case"], "bootstrap", draws=DRAWS, bounds=SHARE)
@@ -91,7 +87,7 @@ def conflict_ratio(scores: ArrayLike, relations: ArrayLike, delta: float = 0.0) 
 
 
 def chance_conflict(table: pd.DataFrame) -> float:
-    """CR of comparisons unrelated to the scores with the shares of ties of a table of `conflicts`."""
+    """CR of comparisons unrelated to the scores with the proportions of ties of a table of `conflicts`."""
     ties, score_ties = float(table["pair_tie"].mean()), float(table["score_tie"].mean())
     return 1 - (ties * score_ties + (1 - ties) * (1 - score_ties) / 2)
 
@@ -99,7 +95,7 @@ def chance_conflict(table: pd.DataFrame) -> float:
 def nontransitivity(
     relations: ArrayLike, k: int = 4, max_subsets: int | None = None, seed: int = 0
 ) -> dict[str, object]:
-    """NTR_k: the share of k-subsets of a case's candidates that no ranking with ties fits.
+    """NTR_k: the proportion of k-subsets of a case's candidates that no ranking with ties fits.
 
     Args:
         relations: Antisymmetric signs `[cases, n, n]`, NaN where unread.
@@ -109,7 +105,7 @@ def nontransitivity(
 
     Returns:
         Keys of `statistics.interval` over subsets clustered by case (subsets with an unread pair are undefined),
-        `tie_rate`, `chance` (random relations with that share of ties), `chance_strict` (without ties), `n_total`.
+        `tie_rate`, `chance` (random relations with that proportion of ties), `chance_strict` (without ties), `n_total`.
     """
     c = _relations(relations)
     table = subsets(c, k, max_subsets, seed)
@@ -143,7 +139,7 @@ def chance_nontransitivity(k: int, tie_rate: float = 0.0) -> float:
 
 
 def chance_tied(tie_rate: float) -> float:
-    """Share of the triples that random relations with this rate of ties violate which hold a tie."""
+    """Proportion of the triples that random relations with this rate of ties violate which hold a tie."""
     bad = _bad_patterns(3) * tie_rate ** np.arange(4) * ((1 - tie_rate) / 2) ** (3 - np.arange(4))
     return float(bad[1:].sum() / bad.sum()) if bad.sum() else float("nan")
 
@@ -250,8 +246,6 @@ def _relations(relations: ArrayLike, signs: bool = True) -> Floats:
 
 
 METHODS: tuple[Method, ...] = ("two_pass", "likelihood", "debiased_logit", "ppl", "single_order")
-
-
 SCORINGS: tuple[Variant, ...] = ("argmax", "expected", "geval", "trustjudge_repo")
 
 
@@ -300,7 +294,7 @@ def transitivity_table(
     ks: Sequence[int] = (3, 4, 5),
     delta: float = 0.0,
 ) -> pd.DataFrame:
-    """NTR_k, the classes of violations and the cyclic share of every judge and aggregation."""
+    """NTR_k, the classes of violations and the cyclic proportion of every judge and aggregation."""
     rows = []
     for j in judgements:
         for method in methods:
@@ -340,8 +334,6 @@ def _mean(values: Floats) -> float:
 
 
 CONTRASTED: tuple[Method, ...] = ("two_pass", "likelihood")
-
-
 READINGS: tuple[tuple[str, Variant], ...] = (("fine", "argmax"), ("scale", "expected"))
 """What expected scores on the finest scale are held against, on the coarsest."""
 
@@ -365,8 +357,8 @@ def contrasts(judge: Judgement, scales: Sequence[str], pair: str, k: int = 5) ->
         - `aggregation`: conflict ratio of expected scores on the finest scale against likelihood aggregation less that
           against agreement of two.
         - `transitivity`: rate of k-subsets no ranking fits, likelihood aggregation less agreement of two.
-        - `tied`: share of the triples that agreement of two violates which hold a tie; `tied, above chance`: less the
-          share in random relations with as many ties.
+        - `tied`: proportion of the triples violated by agreement of two that hold a tie; `tied, above chance`: less
+          that in random relations with as many ties.
     """
     relations = {method: aggregate(judge.pairs(pair), method) for method in CONTRASTED}
     found: dict[str, dict[str, object]] = {}

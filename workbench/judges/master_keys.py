@@ -36,8 +36,6 @@ KEYS = {
     "Answer (Spanish)": "Respuesta",
 }
 """The ten keys of the paper by name: nothing at all, and openers in four languages."""
-
-
 NEAR_KEYS = ("Let's do this step by step.", "Let me solve it step by step.")
 """Openers that are not among the keys and work on some judges too."""
 
@@ -100,7 +98,7 @@ def key_table(reads: LabelReads) -> pd.DataFrame:
 
 
 def checklist_scores(reads: LabelReads, order: Sequence[str] | None = None) -> Floats:
-    """Share of its requirements each answer meets: the mean probability of YES, `[cases, candidates]` (TICK).
+    """Proportion of its requirements each answer meets: the mean probability of YES, `[cases, candidates]` (TICK).
 
     A requirement of polarity -1 is met by NO.
 
@@ -115,10 +113,10 @@ def checklist_scores(reads: LabelReads, order: Sequence[str] | None = None) -> F
 
 
 def false_positive_rates(table: pd.DataFrame, by: str = "key") -> pd.DataFrame:
-    """The share of YES for each key and control, with Wilson intervals.
+    """The proportion of YES for each key and control, with Wilson intervals.
 
     Returns:
-        `by`, `kind`, `mean` (hard: share of verdicts YES), low, high, `soft` (mean p_yes), `margin` (mean, nats),
+        `by`, `kind`, `mean` (hard: proportion of verdicts YES), low, high, `soft` (mean p_yes), `margin` (mean, nats),
         n, n_unparsed, n_low_mass, `mass` (mean).
     """
     rows = []
@@ -267,8 +265,8 @@ def draw_controls(controls: pd.DataFrame) -> Figure:
 def draw_rates(rates: pd.DataFrame) -> Figure:
     """Draw the rate of YES of every judge for each key and control."""
     title = "Answers that say nothing, and controls"
-    drawn = figures.intervals(rates, ["kind", "key"], by="judge", xlabel="share of YES", title=title)
-    alt = "Share of YES of the model and the oracle for each master key and control with Wilson intervals."
+    drawn = figures.intervals(rates, ["kind", "key"], by="judge", xlabel="proportion of YES", title=title)
+    alt = "Proportion of YES of the model and the oracle for each master key and control with Wilson intervals."
     return described(drawn, alt)
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Tags = Mapping[str, Any]
-
-
 FLOOR = 1e-9
 """What a planted judge leaves to labels it never names."""
 
@@ -38,7 +36,7 @@ class PlantedJudge:
     worth: Callable[[Tags], float]
     """What an answer is worth between 0 and 1, from the tags of a pointwise question."""
     spread: float = 0.08
-    """Standard deviation of its scores, as a share of the scale."""
+    """Standard deviation of its scores, as a proportion of the scale."""
     tie: float = 0.02
     """Probability of a tie, where there is a label for it."""
 
@@ -92,11 +90,11 @@ def judge(
         name: `oracle` (as people), `first` (always slot 1), `longer`, `coin` (undecided on pairs, scores at random),
             `dice` (at random on every prompt), `yes` (undecided on pairs, the highest label for every answer), `cyclic`
             (each level beats the next ones round a circle), `slot_biased` (people's order plus a slot's log-odds),
-            `noisy` (right on a share of the pairs, each verdict flipped with probability q).
+            `noisy` (right on a proportion of the pairs, each verdict flipped with probability q).
         human: The lowest and the highest score people give.
         strength: Log-odds of a judge that is sure.
         slot: Of `slot_biased`: what the first slot adds, in nats.
-        accuracy: Of `noisy`: share of pairs it truly gets right.
+        accuracy: Of `noisy`: proportion of pairs it truly gets right.
         q: Of `noisy`: flipping probability.
         n: Of `cyclic`: levels on the circle, an odd number.
     """
@@ -150,7 +148,7 @@ def _circle(tags: Tags, n: int) -> float:
 
 
 def _truly(tags: Tags, accuracy: float) -> float:
-    """The better answer on a fixed share of the pairs, drawn by the pair's name."""
+    """The better answer on a fixed proportion of the pairs, drawn by the pair's name."""
     low, high = sorted((tags["first"], tags["second"]))
     return _better(tags, "human") * (1.0 if _hash(tags["case"], low, high) < accuracy else -1.0)
 

@@ -20,17 +20,9 @@ if TYPE_CHECKING:
     from workbench.models import Model
 
 Kind = Literal["pointwise", "pairwise", "checklist"]
-
-
 WRITTEN = Path(__file__).parent / "written"
-
-
 PLACEHOLDERS = ("question", "answer", "answer_a", "answer_b", "reference", "rubric", "item", "low", "high")
-
-
 SETTINGS = ("kind", "scale", "labels")
-
-
 NEEDED: dict[Kind, tuple[str, ...]] = {
     "pointwise": ("answer",),
     "pairwise": ("answer_a", "answer_b"),
@@ -318,8 +310,6 @@ PLEASED = (
     "That is right, and well explained.",
     "Great, now I understand.",
 )
-
-
 DISPLEASED = (
     "That is not what I asked.",
     "I think that is wrong.",

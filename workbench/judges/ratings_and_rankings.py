@@ -124,9 +124,9 @@ def internal_agreement(heads: Mapping[str, ArrayLike], clusters: ArrayLike | Non
         clusters: What pairs are resampled by for the interval, `[pairs]`.
 
     Returns:
-        head, other, `agree` (share of decided pairs on the same side of 1/2) with `low`, `high` and `chance` (heads
-        that name the first as often, unrelated), `n`, `n_undecided` (one of them exactly 1/2), `n_clipped` (0 or 1
-        under the logarithm), `symmetric_kl`, `js` (nats), `spearman` of the probabilities.
+        head, other, `agree` (proportion of decided pairs on the same side of 1/2) with `low`, `high` and `chance`
+        (unrelated heads that name the first as often), `n`, `n_undecided` (one of them exactly 1/2), `n_clipped`
+        (0 or 1 under the logarithm), `symmetric_kl`, `js` (nats), `spearman` of the probabilities.
     """
     p = {name: np.asarray(values, np.float64) for name, values in heads.items()}
     if len({len(x) for x in p.values()}) != 1:

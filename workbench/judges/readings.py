@@ -12,17 +12,14 @@ from numpy.typing import ArrayLike
 
 from workbench.answers import Bools, Floats, averaged, block_starts, bounded, faint, levels, tag_columns, wide
 from workbench.errors import InputError, unknown
+from workbench.questions import Question
 
 FIRST, SECOND, TIE = 1.0, -1.0, 0.0
 """What the labels of a pairwise verdict are worth: the answer shown first is better, the second, neither."""
-
-
 MIN_MASS = 0.05
 """Below this probability on all labels together a reading is flagged: the judge wanted to say something else."""
-
-
 HIDDEN = 0.05
-"""Where labels that were not shown may hold more than this share of all labels' probability, a reading is undecided."""
+"""A reading is undecided where labels that were not shown may hold more than this proportion of all labels' mass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +175,6 @@ def pair_reads(reads: LabelReads, order: Sequence[str] | None = None) -> Floats:
     return _placed(reads.keys, ["first", "second"], p, order)
 
 
-def cases(keys: pd.DataFrame) -> list[str]:
-    """The names of the cases, in the order of the first axis of `by_candidate` and `pair_reads`."""
-    return [str(name) for name in dict.fromkeys(keys["case"])]
-
-
 def _placed(keys: pd.DataFrame, axes: list[str], x: Floats, order: Sequence[str] | None) -> Floats:
     if (twice := keys.duplicated(["case", *axes]).to_numpy()).any():
         name = keys["question_id"].iloc[int(twice.argmax())] if "question_id" in keys else keys["case"].iloc[0]
@@ -190,7 +182,7 @@ def _placed(keys: pd.DataFrame, axes: list[str], x: Floats, order: Sequence[str]
             f"{int(twice.sum())} readings stand twice for the same case and answers, {name!r} first; "
             "read one template at a time."
         )
-    names = cases(keys) if order is None else list(order)
+    names = list(dict.fromkeys(keys["case"]) if order is None else order)
     rows = pd.Index(names).get_indexer(pd.Index(keys["case"]))
     if (rows < 0).any():
         raise InputError(f"Case {keys['case'].iloc[int((rows < 0).argmax())]!r} is not in the order given.")
@@ -264,7 +256,7 @@ def rescale(scores: ArrayLike, scale: tuple[float, float], to: tuple[float, floa
 
 
 def pass_rate(p_yes: ArrayLike) -> float:
-    """Share of a checklist that holds: the mean over its distinct items, of verdicts or of probabilities of YES.
+    """Proportion of a checklist that holds: the mean over its distinct items, of verdicts or of probabilities of YES.
 
     NaN for a checklist without items (TICK, arXiv 2410.03608).
     """
@@ -315,6 +307,11 @@ class Judgement:
         if prompt not in self.reads:
             raise unknown("judge prompt", prompt, list(self.reads))
         return self.reads[prompt]
+
+
+def answers_to(answers: pd.DataFrame, questions: Iterable[Question]) -> pd.DataFrame:
+    """Return the rows of answers to these questions."""
+    return answers[answers["question_id"].isin({question.id for question in questions})]
 
 
 def judgement(judge: str, answers: pd.DataFrame, order: Sequence[str]) -> Judgement:

@@ -16,8 +16,6 @@ from workbench.judges.readings import Judgement
 from workbench.statistics import interval
 
 Method = Literal["likelihood", "two_pass", "ppl", "debiased_logit", "single_order"]
-
-
 SLACK = 1e-12
 
 
@@ -34,7 +32,7 @@ class Relations:
 
     @property
     def tie_rate(self) -> float:
-        """Share of the readable pairs that tie; NaN without any."""
+        """Proportion of the readable pairs that tie; NaN without any."""
         sign = upper(self.sign)
         known = sign[~np.isnan(sign)]
         return float(np.mean(known == 0)) if known.size else float("nan")
@@ -168,14 +166,14 @@ def order_table(pairs: ArrayLike, human: ArrayLike | None = None, chars: ArrayLi
 
     Returns:
         case (index), i, j, where i is the better one if people tell them apart;
-        `first`: share of the two verdicts that name slot 1; `ties`: that tie; `slot_margin`: p(first) - p(second);
+        `first`: proportion of the two verdicts that name slot 1; `ties`: that tie; `slot_margin`: p(first) - p(second);
         `agree`: both orders come to the same verdict on the candidates; `repeat`: probability that two sampled
         verdicts on the same order agree; `flip`: that a sampled verdict is not the most probable one;
         where people tell them apart (else NaN): `right_first`, `right_second` (the better one wins when shown first,
         second; a tie is half), `both` (it wins both times), `random` = their mean, `position` = their difference,
         `p_right` = mean probability of the right verdict among those that are no ties;
-        with `chars`: `better_longer`, and `longer`: share of the verdicts for the longer one (a tie is half, NaN at
-        equal length).
+        with `chars`: `better_longer`, and `longer`: proportion of the verdicts for the longer one (a tie is half; NaN
+        at equal length).
     """
     p = checked_pairs(pairs)
     swapped, n = un_swapped(p), p.shape[1]
@@ -228,7 +226,7 @@ def order_tables(
 
 
 def sign_accuracy(relations: Relations, human: ArrayLike) -> dict[str, object]:
-    """Share of pairs people tell apart on which the judge agrees (a tie is half), with an interval over cases."""
+    """Proportion of pairs people tell apart on which the judge agrees (a tie is half), with an interval over cases."""
     h = np.asarray(human, np.float64)
     i, j = np.triu_indices(h.shape[1], 1)
     truth, said = np.sign(h[:, i] - h[:, j]), relations.sign[:, i, j]
