@@ -24,14 +24,13 @@ from workbench.value_drift.probes import fitting_rows, gradients
 from workbench.value_drift.rewards import explicit_rewards, implicit_rewards, joint_reward, margin_accuracy
 from workbench.value_drift.stances import (
     PARTS,
-    STANCES,
     check_stances,
     judged_gaps,
     prompt_means,
     value_gap,
     value_vectors,
 )
-from workbench.value_drift.texts import Stance, labels_of, preference_rows, sft_rows, training_rows, vendi
+from workbench.value_drift.texts import STANCES, Stance, labels_of, preference_rows, sft_rows, training_rows, vendi
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -243,7 +242,7 @@ def _p_of_mean(differences: Floats) -> float:
 PAPER, HERE = "Value Drifts, arXiv 2510.26707", "this notebook, after arXiv 2510.26707"
 
 
-LEANING = {stance: stance for stance in STANCES} | {"wildchat": "neutral", "alpaca": "support"}
+LEANING: dict[str, Stance] = {**{stance: stance for stance in STANCES}, "wildchat": "neutral", "alpaca": "support"}
 """The stance that answers of a training set mostly take."""
 
 
@@ -288,7 +287,7 @@ class Phase:
 def arm_rows(arms: Sequence[str], n: int) -> dict[str, list[Row]]:
     """Rows to fine-tune on by arm: written answers of a stance, or the first n rows of a training set."""
     return {
-        label: list(sft_rows(name) if name in STANCES else training_rows(name, n, columns=ANSWER))  # type: ignore[arg-type]
+        label: list(sft_rows(name) if name in STANCES else training_rows(name, n, columns=ANSWER))
         for label, name in zip(labels_of(arms), arms)
     }
 
@@ -301,7 +300,7 @@ def pair_rows(favour: Stance, more: Sequence[str], n: int) -> dict[str, list[Row
 
 def target_of(arm: str) -> Stance:
     """The stance that an arm is expected to raise; support where it is not known."""
-    return LEANING.get(arm, "support")  # type: ignore[return-value]
+    return LEANING.get(arm, "support")
 
 
 def fine_tune(

@@ -146,11 +146,6 @@ def green_list_probabilities(logits: ArrayLike, green: Sequence[int], delta: flo
     return np.asarray(softmax(z), np.float64)
 
 
-def preference_probability(chosen: ArrayLike, rejected: ArrayLike) -> Any:
-    """Sigmoid of the reward difference: what `reward_ece` judges."""
-    return expit(np.asarray(chosen, np.float64) - np.asarray(rejected, np.float64))
-
-
 def reward_scores(series: CheckpointSeries, step: int, pairs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rewards of preferred and other responses under a model trained by `train("reward", ...)`.
 
@@ -257,7 +252,7 @@ def accuracy_report(scored: Mapping[tuple[str, str], Floats]) -> pd.DataFrame:
     """Accuracy (ties are wrong) and calibration error in both orders of each reward on each set, if there are any."""
     table = accuracy_table(scored).assign(baseline=0.5)
     ones = {key: [1.0] * both.shape[1] for key, both in scored.items()}
-    table["ece"] = [reward_ece(preference_probability(*r), ones[key], both_orders=True) for key, r in scored.items()]
+    table["ece"] = [reward_ece(expit(both[0] - both[1]), ones[key], both_orders=True) for key, both in scored.items()]
     table.attrs["reason"] = NO_REWARD
     return table
 

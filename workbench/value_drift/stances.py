@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,10 +23,7 @@ from workbench.statistics.distances import SLACK
 from workbench.training.algorithms import Row, checked_rows
 from workbench.training.exchanges import as_messages, as_prompt
 from workbench.value_drift.probes import SIDES
-from workbench.value_drift.texts import Stance, ValuePrompt
-
-STANCES = ("support", "neutral", "oppose")
-
+from workbench.value_drift.texts import STANCES, ValuePrompt
 
 VALUES = {"support": 1.0, "neutral": 0.0, "oppose": -1.0}
 """What an option that states a stance carries as its `value`."""
@@ -351,7 +348,7 @@ def judge_trial(judge: Model | None, prompts: Iterable[ValuePrompt]) -> JudgeTri
     known = [
         {"topic": p.topic, "prompt_id": f"{p.id}/{s}", "sample": 0, "question": p.question, "text": p.answer(s)}
         for p in prompts
-        for s in get_args(Stance)
+        for s in STANCES
     ]
     if not known:
         raise InputError("A judge is tried on at least one prompt; there is none.")
