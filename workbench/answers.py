@@ -40,10 +40,9 @@ OUTCOMES = (
     *("choice", "choice_role", "choice_p", "tie", "chosen_correct", "chosen_wrong", "chosen_abstain"),
     *("answer_correct", "answer_confidence", "joint_confidence"),
 )
-SCORES = ("accuracy", "ternary", "confidence_weighted_accuracy", "dcs", "uniform", "skill", "hedging_gradient")
 SHOWN = ("CWA", "forced", "chance", "cluster")
-RESERVED = frozenset((*EXTRACTED, *ADDED, *OUTCOMES, *SCORES, *SHOWN))
-"""Columns that are written here or from here on; no tag may have such a name."""
+RESERVED = frozenset((*EXTRACTED, *ADDED, *OUTCOMES, *SHOWN))
+"""Names that no tag may have; whatever else is added to a table is added by `added`, which refuses a tag's name."""
 LEVELS = ("level", "value", "position", "p", "mass", "abstain", "prob_low", "prob_high", "unseen")
 """What `levels` writes; all other columns of its table are tags."""
 LOW_MASS = 0.1
@@ -201,10 +200,7 @@ def levels(
     starts = block_starts(answers)
     if hidden == "refuse":
         require_shown(answers)
-    low, high = logprob_ends(answers)
-    if (bad := np.isnan(low) | np.isnan(high) | (high > 1e-6)).any():
-        name = answers["question_id"].iloc[int(bad.argmax())]
-        raise InputError(f"A log-probability of question {name!r} is NaN or above 0; ask it again.")
+    low, high = _ends(answers)
     block = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(answers)))
     listed = (answers["role"] != "abstain").to_numpy()
     if (bad := listed & answers[by].isna().to_numpy()).any():
@@ -399,7 +395,7 @@ def require_shown(answers: pd.DataFrame) -> None:
         name = answers["question_id"].iloc[int(hidden.argmax())]
         raise InputError(
             f"{hidden.sum()} options, the first of question {name!r}, were not shown by the server and are known as "
-            "intervals only; use metrics.probability_bounds(answers), or leave those questions out."
+            "intervals only; use answers.probability_bounds(answers), or leave those questions out."
         )
 
 
@@ -437,6 +433,82 @@ def block_starts(answers: pd.DataFrame) -> Ints:
             f"The options of question {name!r} are not numbered 0, 1, 2 ... in adjacent rows; restore them."
         )
     return starts
+
+
+def probability_bounds(answers: pd.DataFrame) -> pd.DataFrame:
+    """The interval of each option's probability among the options of its question.
+
+    With the option's own probability in [l, h] and those of the others adding up to [L, H], its share is in
+    [l / (l + H), h / (h + L)]. Both ends can be reached as far as the bounds of the options hold independently.
+
+    Args:
+        answers: The answers table; rows that are not flagged `bounded` are exact.
+
+    Returns:
+        A copy with `p_low` and `p_high`, and `mass_low` and `mass_high`, the interval of what all options hold.
+
+    Raises:
+        InputError: If a log-probability is neither known nor bounded.
+    """
+    starts = block_starts(answers)
+    low, high = (np.exp(ends) for ends in _ends(answers))
+    sizes = np.diff(starts, append=len(answers))
+    low_sum, high_sum = (np.repeat(np.add.reduceat(x, starts), sizes) for x in (low, high))
+    return answers.assign(
+        p_low=_share(low, high_sum - high), p_high=_share(high, low_sum - low), mass_low=low_sum, mass_high=high_sum
+    )
+
+
+def outcome_bounds(answers: pd.DataFrame) -> pd.DataFrame:
+    """The intervals of what a question's options add up to by role, and whether the most probable one is certain.
+
+    Args:
+        answers: The answers table, as for `probability_bounds`.
+
+    Returns:
+        One row a question: `question_id`, tags, `n_bounded`, `p_correct_low`, `p_correct_high`, and so for `wrong`,
+        `abstain` and `none`; `mass_low` and `mass_high`; `choice`, the option that is most probable whatever the hidden
+        ones are, NaN where that cannot be said.
+    """
+    bounds = probability_bounds(answers)
+    starts = block_starts(answers)
+    sizes = np.diff(starts, append=len(answers))
+    low, high = (np.exp(ends) for ends in _ends(answers))
+    first = bounds.iloc[starts]
+    table = first[["question_id", *tag_columns(answers)]].reset_index(drop=True)
+    table["n_bounded"] = np.add.reduceat(bounded(answers).astype(np.int64), starts)
+    role = answers["role"].to_numpy()
+    low_sum, high_sum = (np.add.reduceat(x, starts) for x in (low, high))
+    for name in ROLES:
+        own_low, own_high = (np.add.reduceat(np.where(role == name, x, 0.0), starts) for x in (low, high))
+        table[f"p_{name}_low"] = _share(own_low, high_sum - own_high)
+        table[f"p_{name}_high"] = _share(own_high, low_sum - own_low)
+    table["mass_low"], table["mass_high"] = low_sum, high_sum
+    table["choice"] = [
+        _certain(low[start : start + size], high[start : start + size]) for start, size in zip(starts, sizes)
+    ]
+    return table
+
+
+def _ends(answers: pd.DataFrame) -> tuple[Floats, Floats]:
+    """`logprob_ends`, refused where a number is neither known nor bounded."""
+    low, high = logprob_ends(answers)
+    if (bad := np.isnan(low) | np.isnan(high) | (high > 1e-6)).any():
+        name = answers["question_id"].iloc[int(bad.argmax())]
+        raise InputError(f"A log-probability of question {name!r} is NaN and not bounded, or above 0; ask it again.")
+    return low, high
+
+
+def _share(own: Floats, others: Floats) -> Floats:
+    """The share of `own` in `own + others`, NaN where both are 0."""
+    whole = own + np.maximum(others, 0.0)
+    return np.divide(own, whole, out=np.full_like(own, np.nan), where=whole > 0)
+
+
+def _certain(low: Floats, high: Floats) -> float:
+    """The option whose least is above what every other can be at most; NaN if there is none."""
+    best = int(low.argmax())
+    return float(best) if low[best] > np.delete(high, best).max(initial=0.0) else np.nan
 
 
 def _role_codes(answers: pd.DataFrame) -> NDArray[np.intp]:

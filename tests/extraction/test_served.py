@@ -15,8 +15,8 @@ import tiny
 from fake_server import FakeServer
 
 import workbench as wb
-from workbench import bounds as bounds_
 from workbench import training
+from workbench.answers import probability_bounds
 from workbench.errors import InputError
 from workbench.extraction import replies
 from workbench.extraction.store import store_of
@@ -524,9 +524,9 @@ class TestMostProbableOnly:
         local = wb.probabilities(wb.ask(wb.wrap_model(tiny.network(), tiny.byte_tokenizer()), asked))
         answers = wb.ask(opened(fake, folder, "&top_k=20"), asked)
         assert wb.extraction.tally([answers])["bounded_options"] == answers["bounded"].sum() > 0
-        with pytest.raises(InputError, match=r"known as intervals only; use metrics.probability_bounds\(answers\)"):
+        with pytest.raises(InputError, match=r"known as intervals only; use answers.probability_bounds\(answers\)"):
             wb.probabilities(answers)
-        bounds = bounds_.probability_bounds(answers)
+        bounds = probability_bounds(answers)
         assert (bounds["p_low"] <= local["p"] + 1e-6).all() and (local["p"] <= bounds["p_high"] + 1e-6).all()
         assert (bounds["p_high"] > 0).all()
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
-from workbench.bounds import outcome_bounds, probability_bounds
+from workbench.answers import outcome_bounds, probability_bounds
 from workbench.cultural_alignment import national_bias
 from workbench.errors import InputError
 from workbench.hallucination import risk_scores
@@ -65,7 +65,7 @@ def test_nothing_shown_is_neither_zero_nor_uniform():
     with pytest.raises(InputError, match="3 options, the first of question 'q', were not shown"):
         wb.probabilities(answers)
     unknown = answers.assign(bounded=False)
-    with pytest.raises(InputError, match="neither known nor bounded"):
+    with pytest.raises(InputError, match="not bounded"):
         probability_bounds(unknown)
 
 

@@ -15,6 +15,7 @@ from workbench.answers import LEVELS, Floats
 from workbench.cultural_alignment.surveys import distributions, pair, scale_positions, table
 from workbench.errors import InputError, unknown
 from workbench.statistics import interval
+from workbench.statistics.distances import js, kl, tv, w1
 
 Kind = Literal["js", "wasserstein", "soft", "hard", "tvd"]
 
@@ -60,16 +61,6 @@ def similarity(
     return found
 
 
-def kl(p: ArrayLike, q: ArrayLike, eps: float | None = None) -> float:
-    """Kullback-Leibler divergence in nats; infinite where q is 0 and p is not, unless `eps` is added to both."""
-    a, b, _ = pair(p, q)
-    one, two = a[0], b[0]
-    if eps is not None:
-        one, two = (one + eps) / (one + eps).sum(), (two + eps) / (two + eps).sum()
-    with np.errstate(divide="ignore"):
-        return float(np.sum(np.where(one > 0, one * (np.log(np.where(one > 0, one, 1.0)) - np.log(two)), 0.0)))
-
-
 def spectrum_alignment(target: ArrayLike, raw: ArrayLike, eps: float = 1e-6) -> dict[str, float]:
     """Alignment with a target distribution as in Spectrum Tuning (2510.06084), in nats.
 
@@ -87,12 +78,11 @@ def spectrum_alignment(target: ArrayLike, raw: ArrayLike, eps: float = 1e-6) -> 
         raise InputError(f"Raw probabilities add up to {coverage:.6g}; they must lie above 0 and at most at 1.")
     t, p = distributions("target", target)[0], distributions("raw", raw, renormalise=True)[0]
     t, p = (t + eps) / (t + eps).sum(), (p + eps) / (p + eps).sum()
-    middle = (t + p) / 2
     return {
         "coverage": min(coverage, 1.0),
-        "js": (kl(t, middle) + kl(p, middle)) / 2,
-        "kl": kl(t, p),
-        "reverse_kl": kl(p, t),
+        "js": float(js(t, p)),
+        "kl": float(kl(t, p)),
+        "reverse_kl": float(kl(p, t)),
         "cross_entropy": float(-np.sum(t * np.log(p))),
         "mode_match": float(t.argmax() == p.argmax()),
     }
@@ -239,21 +229,15 @@ def baselines(
 
 def _rows(p: Floats, h: Floats, kind: Kind, base: Base, pos: Floats) -> Floats:
     """Similarity of checked distributions over the same places, `[items]`; everything is `[items, options]`."""
-    from scipy.special import rel_entr
-
     reach = pos.max(axis=1) - pos.min(axis=1)
-    if kind == "js":  # scipy's jensenshannon gives NaN where rounding makes the divergence of near equals negative
-        middle = (p + h) / 2
-        divergence = (rel_entr(p, middle) + rel_entr(h, middle)).sum(axis=1) / 2
-        return 1 - np.sqrt(np.maximum(divergence, 0.0) / (1.0 if base == "e" else math.log(base)))
+    if kind == "js":
+        return 1 - np.sqrt(js(p, h) / (1.0 if base == "e" else math.log(base)))
     if kind == "wasserstein":
-        order = np.argsort(pos, axis=1)
-        moved = np.cumsum(np.take_along_axis(p - h, order, axis=1), axis=1)[:, :-1]
-        return 1 - (np.abs(moved) * np.diff(np.take_along_axis(pos, order, axis=1), axis=1)).sum(axis=1) / reach
+        return 1 - w1(p, h, pos) / reach
     if kind == "soft":
         return 1 - np.abs(((p - h) * pos).sum(axis=1)) / reach
     if kind == "tvd":
-        return 1 - np.abs(p - h).sum(axis=1) / 2
+        return 1 - tv(p, h)
     top_p, top_h = (x >= x.max(axis=1, keepdims=True) - 1e-12 for x in (p, h))
     return (top_p & top_h).sum(axis=1) / top_p.sum(axis=1)
 

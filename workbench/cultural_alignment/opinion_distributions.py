@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from workbench.cultural_alignment.surveys import distributions
 from workbench.errors import InputError
 from workbench.statistics import adjusted, interval, sign_flip_p
-from workbench.statistics.distances import Floats, settled
+from workbench.statistics.distances import Floats, entropy, settled
 
 
 def correct_answer(
@@ -26,7 +26,7 @@ def correct_answer(
     known = ~np.isnan(rows)
     filled = np.nan_to_num(rows)
     missing = ~known.any(axis=1)
-    h = -np.sum(filled * np.log(np.where(filled > 0, filled, 1.0)), axis=1)
+    h = entropy(filled)
     found = pd.DataFrame({"p_max": filled.max(axis=1), "entropy": h / np.log(np.maximum(known.sum(axis=1), 2))})
     found["effective"], found["simpson"] = np.exp(h), 1 - (filled**2).sum(axis=1)
     found["human_max"] = np.nan if human is None else np.nanmax(distributions("human", human), axis=1)

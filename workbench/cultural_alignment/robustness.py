@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from workbench.cultural_alignment.surveys import scores
 from workbench.errors import InputError, unknown
 from workbench.statistics import adjusted, interval, sign_flip_p
-from workbench.statistics.distances import Floats
+from workbench.statistics.comparisons import icc
+from workbench.statistics.distances import Floats, tv
 
 COUNTRY_SD = 0.114
 """Mean over items of the sd across countries of human answers on a 0-1 scale, in the paper's survey data."""
@@ -137,18 +138,11 @@ def variance_shares(scores_by_format: ArrayLike) -> VarianceShares:
     (n, k), lost = y.shape, int((~whole).sum())
     if n < 2 or k < 2:
         return _no_shares(n, k, lost, "needs two countries and two formats")
-    grand = y.mean()
-    total = float(((y - grand) ** 2).sum())
     if np.ptp(y) == 0:
         return _no_shares(n, k, lost, "no variance")
-    between = k * float(((y.mean(axis=1) - grand) ** 2).sum())
-    across = n * float(((y.mean(axis=0) - grand) ** 2).sum())
-    rest = max(total - between - across, 0.0)
-    ms_r, ms_c, ms_e = between / (n - 1), across / (k - 1), rest / ((n - 1) * (k - 1))
-    bottom = ms_r + (k - 1) * ms_e + k / n * (ms_c - ms_e)
-    agreement = (ms_r - ms_e) / bottom if bottom else np.nan
-    consistency = (ms_r - ms_e) / (ms_r + (k - 1) * ms_e) if ms_r + ms_e else np.nan
-    return VarianceShares(between / total, across / total, rest / total, agreement, consistency, n, k, lost)
+    found = icc(y)
+    targets, raters, rest = (found[name] for name in ("targets", "raters", "rest"))
+    return VarianceShares(targets, raters, rest, found["agreement"], found["consistency"], n, k, lost)
 
 
 def choice_preference(trials: pd.DataFrame, k: int) -> pd.DataFrame:
@@ -213,4 +207,4 @@ def _changes(both: pd.DataFrame, wide: pd.DataFrame) -> dict[str, float]:
         return {"flip_rate": np.nan, "tvd": np.nan, "n_pairs": 0}
     one, two = (np.nan_to_num(wide.loc[alike[f"question_id_{i}"]].to_numpy()) for i in (0, 1))
     flips = (alike["modal_0"] != alike["modal_1"]).mean()
-    return {"flip_rate": float(flips), "tvd": float(np.abs(one - two).sum(axis=1).mean() / 2), "n_pairs": len(alike)}
+    return {"flip_rate": float(flips), "tvd": float(tv(one, two).mean()), "n_pairs": len(alike)}

@@ -18,7 +18,7 @@ from workbench.datasets.referring import referring
 from workbench.datasets.row_formats import number
 from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
-from workbench.statistics.distances import settled
+from workbench.statistics.distances import entropy, settled, tv
 
 Labels = Literal["numbers", "letters"]
 
@@ -452,7 +452,7 @@ def agreement(p: ArrayLike, q: ArrayLike) -> dict[str, float]:
     a, b = np.nan_to_num(a[both]), np.nan_to_num(b[both])
     same = a.argmax(axis=1) == b.argmax(axis=1)
     counts = {"n_used": int(both.sum()), "n_dropped": int((~both).sum())}
-    return {"same_choice": float(same.mean()), "tvd": float(np.abs(a - b).sum(axis=1).mean() / 2), **counts}
+    return {"same_choice": float(same.mean()), "tvd": float(tv(a, b).mean()), **counts}
 
 
 def leakage(refused: ArrayLike, p: ArrayLike, tau: float = 0.75) -> tuple[Bools, Floats]:
@@ -468,6 +468,5 @@ def leakage(refused: ArrayLike, p: ArrayLike, tau: float = 0.75) -> tuple[Bools,
     if said_no.shape != (len(rows),) or not np.isin(said_no, (0, 1)).all():
         raise InputError(f"refused must hold {len(rows)} values that are true or false.")
     known = ~np.isnan(rows)
-    spread = -np.nansum(np.where(rows > 0, rows * np.log(np.where(rows > 0, rows, 1.0)), 0.0), axis=1)
-    entropy = np.where(known.any(axis=1), spread / np.log(np.maximum(known.sum(axis=1), 2)), np.nan)
-    return said_no.astype(bool) & (settled(np.nan_to_num(rows).max(axis=1)) > tau), entropy
+    spread = np.where(known.any(axis=1), entropy(rows) / np.log(np.maximum(known.sum(axis=1), 2)), np.nan)
+    return said_no.astype(bool) & (settled(np.nan_to_num(rows).max(axis=1)) > tau), spread

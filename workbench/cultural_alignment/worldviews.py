@@ -15,7 +15,7 @@ from workbench.cultural_alignment.instruments import country_scores
 from workbench.cultural_alignment.surveys import NOBODY, Persona, distributions
 from workbench.errors import InputError
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
-from workbench.statistics.distances import Floats
+from workbench.statistics.distances import Floats, entropy
 
 TOPICS = (
     "a wedding",
@@ -113,8 +113,7 @@ def perspective_diversity(counts: Mapping[str, float], regions: list[str]) -> fl
         raise InputError("Diversity needs two regions at least, and counts that are not negative.")
     if n.sum() == 0:
         return float("nan")
-    p = n[n > 0] / n.sum()
-    return float(-(p * np.log(p)).sum() / np.log(len(regions)))
+    return float(entropy(n / n.sum()) / np.log(len(regions)))
 
 
 def open_closed_disparity(closed: ArrayLike, open_: ArrayLike) -> Floats:

@@ -16,7 +16,7 @@ from workbench.answers import Normalisation, block_starts, outcomes, probabiliti
 from workbench.errors import InputError, unknown
 from workbench.files import titles
 from workbench.statistics import Finding
-from workbench.statistics.distances import Floats, distributions, fractions
+from workbench.statistics.distances import Floats, distributions, entropy, fractions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -479,14 +479,11 @@ def plane(by_reader: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
 
 def size_control(by_reader: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     """Return the rank correlation of harmony with the numbers of clusters and questions; NaN where they are equal."""
-    from scipy.stats import spearmanr
-
-    def correlation(one: Floats, two: Floats) -> float:
-        return float(spearmanr(one, two).statistic) if np.ptp(one) and np.ptp(two) else np.nan
-
     rows = []
     for what in ("k", "n"):
-        found = statistics.bootstrap(correlation, by_reader["harmony"], by_reader[what], draws=draws, seed=seed)
+        found = statistics.bootstrap(
+            statistics.correlation, by_reader["harmony"], by_reader[what], draws=draws, seed=seed
+        )
         rows.append({"harmony and": what, **found})
     return pd.DataFrame(rows)[["harmony and", "mean", "low", "high", "n", "note"]]
 
@@ -567,11 +564,9 @@ def _clusters(p: pd.DataFrame, most: int, seed: int) -> Partition:
 
 def _entropy(shares: Floats) -> float:
     """Shannon entropy over its maximum; 1 for one part, NaN where nothing is to share."""
-    from scipy.stats import entropy
-
     if not shares.sum():
         return float("nan")
-    return float(entropy(shares) / np.log(len(shares))) if len(shares) > 1 else 1.0
+    return float(entropy(shares / shares.sum()) / np.log(len(shares))) if len(shares) > 1 else 1.0
 
 
 def _of_random_parts(

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench import figures, statistics
-from workbench.answers import Normalisation, block_starts, outcomes, probabilities, tag_columns
+from workbench.answers import Normalisation, added, block_starts, outcomes, probabilities, tag_columns
 from workbench.errors import InputError, unknown
 from workbench.questions import Questions
 from workbench.statistics import Finding, calibration, wilson
@@ -75,16 +75,18 @@ def scores(
     seen = abstain if mode == "paper" else _found_by_eval_framework(p, p["p"])
     score = (lc * correct - lw * wrong) * (1 - seen)
     uniform = _uniform(p, lc, lw, mode)
-    table = found[["question_id", *tag_columns(p), *KEPT, *PARTS]].copy()
-    table["accuracy"] = found["chosen_correct"]
-    table["ternary"] = ternary(found["chosen_correct"], found["chosen_wrong"], lc, lw)
-    table["confidence_weighted_accuracy"] = confidence_weighted_accuracy(found["choice_p"], found["chosen_correct"])
-    table["dcs"] = score
-    table["uniform"] = uniform
-    table["skill"] = dcs_skill(score, uniform, lc)
-    table["hedging_gradient"] = hedging_gradient(correct, wrong, lc, lw)
-    _warn_of_perverse_hedging(table["hedging_gradient"].to_numpy(), lc, lw)
-    return table
+    gradient = hedging_gradient(correct, wrong, lc, lw)
+    _warn_of_perverse_hedging(gradient, lc, lw)
+    return added(
+        found[["question_id", *tag_columns(p), *KEPT, *PARTS]],
+        accuracy=found["chosen_correct"],
+        ternary=ternary(found["chosen_correct"], found["chosen_wrong"], lc, lw),
+        confidence_weighted_accuracy=confidence_weighted_accuracy(found["choice_p"], found["chosen_correct"]),
+        dcs=score,
+        uniform=uniform,
+        skill=dcs_skill(score, uniform, lc),
+        hedging_gradient=gradient,
+    )
 
 
 def ternary(chosen_correct: ArrayLike, chosen_wrong: ArrayLike, lc: float = 1.0, lw: float = 1.0) -> Floats:

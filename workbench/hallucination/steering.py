@@ -16,6 +16,7 @@ from workbench.errors import InputError, unknown
 from workbench.extraction.tokens import Encoder, Request
 from workbench.models import Model
 from workbench.questions import Question
+from workbench.statistics.comparisons import correlation
 from workbench.statistics.distances import Floats, fractions
 
 Baseline = Literal["half", "mean", "zero"]
@@ -342,7 +343,6 @@ def reliability_regression(level: ArrayLike, predicted: ArrayLike, clip: bool = 
         `mae`, `rmse`, `r2`, `spearman` (NaN for constants), `mae_of_mean` (of always predicting the mean, whose R^2 is
         0), `bias`, `parse_failures` (share), `n`, and a `note` where a number is NaN.
     """
-    from scipy.stats import spearmanr
     from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
     given = np.asarray(predicted, np.float64)
@@ -360,7 +360,7 @@ def reliability_regression(level: ArrayLike, predicted: ArrayLike, clip: bool = 
         "mae": float(mean_absolute_error(y, found)),
         "rmse": float(root_mean_squared_error(y, found)),
         "r2": float(r2_score(y, found)) if varied else float("nan"),
-        "spearman": float(spearmanr(y, found).statistic) if ranked else float("nan"),
+        "spearman": correlation(y, found),
         "mae_of_mean": float(np.abs(y - y.mean()).mean()),
         "bias": float((found - y).mean()),
         "parse_failures": float((~known).mean()),

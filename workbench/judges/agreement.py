@@ -33,6 +33,8 @@ from workbench.judges.readings import (
 from workbench.judges.relations import aggregate, order_tables, sign_accuracy, standings
 from workbench.questions import Question
 from workbench.statistics import Finding, bootstrap, finding, interval, rows_by, summarise, unless, versus
+from workbench.statistics.comparisons import correlation, icc
+from workbench.statistics.distances import kl, w1
 from workbench.statistics.intervals import SHARE
 
 if TYPE_CHECKING:
@@ -73,20 +75,6 @@ def alpha(ratings: ArrayLike, level: Level = "ordinal") -> float:
     return float(krippendorff.alpha(reliability_data=r, level_of_measurement=level))
 
 
-def correlation(x: ArrayLike, y: ArrayLike, kind: Kind = "spearman") -> float:
-    """Rank or linear correlation over items known to both; NaN for fewer than three or constant values."""
-    from scipy.stats import kendalltau, pearsonr, spearmanr
-
-    if kind not in get_args(Kind):
-        raise unknown("correlation", kind, list(get_args(Kind)))
-    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    known = ~np.isnan(a + b)
-    a, b = a[known], b[known]
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float({"spearman": spearmanr, "kendall": kendalltau, "pearson": pearsonr}[kind](a, b).statistic)
-
-
 def icc_report(human: ArrayLike, judge: ArrayLike, draws: int = 999, seed: int = 0) -> pd.DataFrame:
     """Consistency, agreement and bias of a judge with people over sources (models), as MentalAlign reports them.
 
@@ -103,8 +91,8 @@ def icc_report(human: ArrayLike, judge: ArrayLike, draws: int = 999, seed: int =
     y = np.column_stack([np.asarray(human, np.float64), np.asarray(judge, np.float64)])
     y = y[~np.isnan(y).any(axis=1)]
     statistics: dict[str, Callable[[Floats, Floats], float]] = {
-        "ICC(C,1)": lambda a, b: _icc_two(a, b)[0],
-        "ICC(A,1)": lambda a, b: _icc_two(a, b)[1],
+        "ICC(C,1)": lambda a, b: icc(np.column_stack([a, b]))["consistency"],
+        "ICC(A,1)": lambda a, b: icc(np.column_stack([a, b]))["agreement"],
         "bias": lambda a, b: float(np.mean(b - a)),
     }
     rows = []
@@ -148,19 +136,6 @@ def _both(a: ArrayLike, b: ArrayLike) -> pd.DataFrame:
     if table.map(lambda x: isinstance(x, float) and not float(x).is_integer()).to_numpy().any():
         raise InputError("Kappa is about labels or whole levels; round expected scores first.")
     return table.map(lambda x: int(x) if isinstance(x, float) else x)
-
-
-def _icc_two(a: Floats, b: Floats) -> tuple[float, float]:
-    """ICC(C,1) and ICC(A,1) of two raters from the two-way mean squares, for resampling."""
-    y = np.column_stack([a, b])
-    n = len(y)
-    rows, columns, grand = y.mean(axis=1), y.mean(axis=0), y.mean()
-    msr, msc = 2 * np.sum((rows - grand) ** 2) / (n - 1), n * np.sum((columns - grand) ** 2)
-    mse = np.sum((y - rows[:, None] - columns + grand) ** 2) / (n - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        consistency = (msr - mse) / (msr + mse)
-        agreement = (msr - mse) / (msr + mse + 2 * (msc - mse) / n)
-    return float(consistency), float(agreement)
 
 
 How = Literal["mean", "logit", "vote"]
@@ -212,15 +187,12 @@ def peer_matrix(scores: ArrayLike) -> dict[str, Any]:
     off = ~np.eye(n, dtype=bool)
     others = np.where(off, s, 0).sum(axis=0) / (n - 1)
     expected = _additive(s, off)
-    y = np.where(off, s, expected).T
-    rows, columns, grand = y.mean(axis=1), y.mean(axis=0), y.mean()
-    msr, msc = n * np.sum((rows - grand) ** 2) / (n - 1), n * np.sum((columns - grand) ** 2) / (n - 1)
-    mse = np.sum((y - rows[:, None] - columns + grand) ** 2) / max((n - 1) ** 2 - n, 1)
+    found = icc(np.where(off, s, expected).T, estimated=n)
     return {
         "author_mean": others,
         "self_preference": np.diag(s - expected),
-        "icc_consistency_k": float((msr - mse) / msr) if msr > 0 else np.nan,
-        "icc_agreement_1": float((msr - mse) / (msr + (n - 1) * mse + n * (msc - mse) / n)) if msr > 0 else np.nan,
+        "icc_consistency_k": found["consistency_k"],
+        "icc_agreement_1": found["agreement"],
     }
 
 
@@ -288,8 +260,6 @@ def level_distance(p: ArrayLike, mean: ArrayLike, sd: ArrayLike, low: float = 1.
         `w1` (Wasserstein-1, in levels), `kl` (people against judge, nats, clipped at 1e-12), and `w1_uniform`, the
         first for a judge without opinion; NaN where one is unknown.
     """
-    from scipy.stats import wasserstein_distance
-
     judge = np.asarray(p, np.float64)
     rows: list[dict[str, float]] = []
     if judge.ndim != 2 or judge.shape[1] != len(LEVELS):
@@ -299,10 +269,9 @@ def level_distance(p: ArrayLike, mean: ArrayLike, sd: ArrayLike, low: float = 1.
             rows.append(dict.fromkeys(("w1", "kl", "w1_uniform"), np.nan))
             continue
         people = soft_levels(mu, spread, low, high)
-        w1 = [float(wasserstein_distance(LEVELS, LEVELS, people, q)) for q in (own, np.full(len(LEVELS), 0.2))]
-        clipped = np.clip(own, 1e-12, None)
-        kl = float(np.sum(people * np.log(np.clip(people, 1e-12, None) / clipped)))
-        rows.append({"w1": w1[0], "kl": kl, "w1_uniform": w1[1]})
+        moved = {"w1": own, "w1_uniform": np.full(len(LEVELS), 0.2)}
+        far = {name: float(w1(people, q, LEVELS)) for name, q in moved.items()}
+        rows.append({"w1": far["w1"], "kl": float(kl(people, own.clip(1e-12))), "w1_uniform": far["w1_uniform"]})
     return pd.DataFrame(rows)
 
 
@@ -311,8 +280,8 @@ PANEL = "panel (mean)"
 MEASURES: dict[str, Callable[[Floats, Floats], float]] = {
     "weighted kappa": lambda given, own: kappa(given.round(), own.round(), "quadratic"),
     "alpha": lambda given, own: alpha(np.stack([given, own]).round()),
-    "Spearman": correlation,
-    "Kendall": lambda given, own: correlation(given, own, "kendall"),
+    "Spearman": lambda given, own: correlation(given, own, fewest=3),
+    "Kendall": lambda given, own: correlation(given, own, "kendall", fewest=3),
 }
 """Agreement of two columns of marks."""
 Panels = Mapping[str, Mapping[str, Floats]]

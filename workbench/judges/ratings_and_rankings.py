@@ -15,12 +15,13 @@ from workbench import figures
 from workbench.answers import Floats, require_shown
 from workbench.errors import InputError
 from workbench.figures import described
-from workbench.judges.agreement import correlation
 from workbench.judges.cases import Cases
 from workbench.judges.consistency import conflict_ratio, cyclic_share
 from workbench.judges.readings import Judgement, Variant, by_candidate, likelihood_reward, right_pairs
 from workbench.judges.relations import Method, aggregate, sgn, upper
 from workbench.statistics import Finding, finding, interval, rows_by, unless, versus
+from workbench.statistics.comparisons import correlation
+from workbench.statistics.distances import js
 from workbench.statistics.intervals import SHARE
 
 if TYPE_CHECKING:
@@ -139,15 +140,13 @@ def internal_agreement(heads: Mapping[str, ArrayLike], clusters: ArrayLike | Non
 
 
 def _compared(a: Floats, b: Floats, groups: NDArray[Any]) -> dict[str, float]:
-    from scipy.spatial.distance import jensenshannon
-
     known = ~np.isnan(a + b)
     a, b = a[known], b[known]
     side = np.sign(a - 0.5) * np.sign(b - 0.5)
     decided = side != 0
     same = interval(side[decided] > 0, groups[known][decided], "bootstrap", draws=499)
     names_first = [float((x[decided] > 0.5).mean()) if decided.any() else np.nan for x in (a, b)]
-    js = [jensenshannon([x, 1 - x], [y, 1 - y]) ** 2 for x, y in zip(a, b)]
+    both = (np.stack([x, 1 - x], axis=-1) for x in (a, b))
     return {
         "agree": same["mean"],
         "low": same["low"],
@@ -157,8 +156,8 @@ def _compared(a: Floats, b: Floats, groups: NDArray[Any]) -> dict[str, float]:
         "n_undecided": int((~decided).sum()),
         "n_clipped": int((np.isin(a, (0, 1)) | np.isin(b, (0, 1))).sum()),
         "symmetric_kl": float(symmetric_kl(a, b).mean()) if len(a) else np.nan,
-        "js": float(np.mean(js)) if js else np.nan,
-        "spearman": correlation(a, b, "spearman"),
+        "js": float(js(*both).mean()) if len(a) else np.nan,
+        "spearman": correlation(a, b, fewest=3),
     }
 
 

@@ -1,6 +1,6 @@
 """Intervals, paired comparisons and verdicts, over scipy and statsmodels."""
 
-from workbench.statistics.comparisons import adjusted, mcnemar_p, paired, sign_flip_p
+from workbench.statistics.comparisons import adjusted, correlation, icc, mcnemar_p, paired, sign_flip_p
 from workbench.statistics.findings import (
     Finding,
     compact,
@@ -22,10 +22,12 @@ __all__ = [
     "bootstrap",
     "clusters",
     "compact",
+    "correlation",
     "estimate",
     "finding",
     "findings_table",
     "generator",
+    "icc",
     "interval",
     "jackknife",
     "mcnemar_p",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from workbench.statistics.intervals import (
     wilson,
 )
 
+Correlation = Literal["spearman", "kendall", "pearson"]
 EXACT_SIGN_FLIPS = 16
 """Up to this many pairs (or clusters) the sign-flip test lists all patterns."""
 
@@ -137,6 +138,50 @@ def adjusted(p: ArrayLike, method: Literal["holm", "fdr_bh"] = "holm") -> Floats
 
         values[known] = multipletests(values[known], method=method)[1]
     return values
+
+
+def correlation(x: ArrayLike, y: ArrayLike, kind: Correlation = "spearman", fewest: int = 2) -> float:
+    """Rank or linear correlation over the items known to both; NaN for fewer than `fewest` or constant values."""
+    from scipy.stats import kendalltau, pearsonr, spearmanr
+
+    if kind not in get_args(Correlation):
+        raise unknown("correlation", kind, list(get_args(Correlation)))
+    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    known = ~np.isnan(a + b)
+    a, b = a[known], b[known]
+    if len(a) < max(fewest, 2) or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float({"spearman": spearmanr, "kendall": kendalltau, "pearson": pearsonr}[kind](a, b).statistic)
+
+
+def icc(ratings: ArrayLike, estimated: int = 0) -> dict[str, float]:
+    """Intraclass correlations of a two-way table without replication (McGraw and Wong 1996).
+
+    Args:
+        ratings: `[targets, raters]`, complete.
+        estimated: Cells that were filled in; each takes a degree of freedom from the error.
+
+    Returns:
+        `consistency` (ICC(C,1)), `agreement` (ICC(A,1)), `consistency_k` (ICC(C,k)), and the proportions of the sum of
+        squares of `targets`, `raters` and the `rest`; NaN where nothing varies.
+    """
+    y = np.asarray(ratings, np.float64)
+    n, k = y.shape
+    rows, columns, grand = y.mean(axis=1, keepdims=True), y.mean(axis=0), y.mean()
+    parts = [
+        k * np.sum((rows - grand) ** 2),
+        n * np.sum((columns - grand) ** 2),
+        np.sum((y - rows - columns + grand) ** 2),
+    ]
+    freedom = [n - 1, k - 1, max((n - 1) * (k - 1) - estimated, 1)]
+    between, across, error = (part / df for part, df in zip(parts, freedom))
+    found = {
+        "consistency": (between - error, between + (k - 1) * error),
+        "agreement": (between - error, between + (k - 1) * error + k * (across - error) / n),
+        "consistency_k": (between - error, between),
+        **{name: (part, sum(parts)) for name, part in zip(("targets", "raters", "rest"), parts)},
+    }
+    return {name: float(above / below) if below else float("nan") for name, (above, below) in found.items()}
 
 
 def _holds_0_and_1(values: pd.DataFrame) -> bool:

@@ -1,4 +1,4 @@
-"""Checks of distributions and of arrays on [0, 1]."""
+"""Entropy and distances of distributions, and checks of arrays of probabilities."""
 
 from __future__ import annotations
 
@@ -10,19 +10,54 @@ from numpy.typing import ArrayLike, NDArray
 from workbench.errors import InputError
 
 Floats = NDArray[np.float64]
-
-
 Bools = NDArray[np.bool_]
-
-
 Ints = NDArray[np.int64]
-
-
 SLACK = 1e-6
-
-
+"""By how much probabilities may miss their sum of 1, or leave [0, 1]."""
 DIGITS = 12
 """Decimal digits by which numbers are compared with an edge, a target or each other: 1 - 0.7 is 0.3."""
+
+
+def entropy(p: ArrayLike) -> Floats:
+    """Shannon entropy of distributions over the last axis, in nats, `[...]`; NaN pads shorter ones."""
+    x = np.asarray(p, np.float64)
+    return -np.sum(np.where(x > 0, x * np.log(np.where(x > 0, x, 1.0)), 0.0), axis=-1) + 0.0
+
+
+def tv(p: ArrayLike, q: ArrayLike) -> Floats:
+    """Total variation of distributions over the last axis, 0 to 1, `[...]`."""
+    return np.abs(np.asarray(p, np.float64) - np.asarray(q, np.float64)).sum(axis=-1) / 2
+
+
+def kl(p: ArrayLike, q: ArrayLike) -> Floats:
+    """Kullback-Leibler divergence of q from p over the last axis, in nats, `[...]`; infinite where q alone is 0."""
+    from scipy.special import rel_entr
+
+    return np.asarray(rel_entr(np.asarray(p, np.float64), np.asarray(q, np.float64)).sum(axis=-1), np.float64)
+
+
+def js(p: ArrayLike, q: ArrayLike) -> Floats:
+    """Jensen-Shannon divergence (the square of the distance) over the last axis, in nats, `[...]`.
+
+    scipy's distance is NaN where rounding makes the divergence of near equals negative.
+    """
+    middle = (np.asarray(p, np.float64) + np.asarray(q, np.float64)) / 2
+    return np.maximum((kl(p, middle) + kl(q, middle)) / 2, 0.0)
+
+
+def w1(p: ArrayLike, q: ArrayLike, positions: ArrayLike) -> Floats:
+    """Wasserstein-1 distance over the last axis, in units of the positions, `[...]`.
+
+    Args:
+        p: Distributions, `[..., options]`.
+        q: Others.
+        positions: Where each option lies, `[options]` or `[..., options]`, in any order.
+    """
+    difference = np.asarray(p, np.float64) - np.asarray(q, np.float64)
+    at = np.broadcast_to(np.asarray(positions, np.float64), difference.shape)
+    order = np.argsort(at, axis=-1)
+    moved = np.cumsum(np.take_along_axis(difference, order, axis=-1), axis=-1)[..., :-1]
+    return np.asarray((np.abs(moved) * np.diff(np.take_along_axis(at, order, axis=-1), axis=-1)).sum(axis=-1))
 
 
 def fractions(**arrays: ArrayLike) -> tuple[Floats, ...]:

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit, logsumexp
-from scipy.stats import linregress, spearmanr
+from scipy.stats import linregress
 from scipy.stats import t as student
 
 from workbench import figures
 from workbench.errors import InputError
 from workbench.extraction import generate
 from workbench.models import Model
-from workbench.statistics import Finding, bootstrap, finding, interval, summarise
+from workbench.statistics import Finding, bootstrap, correlation, finding, interval, summarise
 from workbench.statistics.distances import Floats
 from workbench.statistics.findings import Direction
 from workbench.training.algorithms import PAIR, rows_for
@@ -161,7 +161,7 @@ def prediction(joined: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Rank correlation of each score with the change of ln p(preferred), bootstrapped over statements."""
     change, statements = joined["chosen_change"], joined["pair_id"]
     rows = [
-        {"score": name, **bootstrap(_rank, joined[name], change, clusters=statements, draws=300, seed=seed)}
+        {"score": name, **bootstrap(correlation, joined[name], change, clusters=statements, draws=300, seed=seed)}
         for name in SCORES
     ]
     return pd.DataFrame(rows)
@@ -267,7 +267,7 @@ def findings(
     other = joined[joined["run"] != "similar"].groupby("run")["ches"].mean()
     higher, lower = other.sort_values(ascending=False).index
     better = bootstrap(
-        lambda c, e, y: _rank(c, y) - _rank(e, y),
+        lambda c, e, y: correlation(c, y) - correlation(e, y),
         *(joined[name] for name in ("ches", "edit_similarity", "chosen_change")),
         clusters=joined["pair_id"],
         draws=300,
@@ -384,11 +384,6 @@ def _kept(scores: pd.DataFrame, keep_fraction: float) -> Any:
     return np.isin(np.arange(len(scores)), filter_by_ches(scores["ln_ches"], keep_fraction))
 
 
-def _rank(a: ArrayLike, b: ArrayLike) -> float:
-    """Spearman's rank correlation; NaN where one side is constant."""
-    return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else float("nan")
-
-
 def _stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Tables of the user's sets below each other; without any, the reason."""
     found = pd.concat(tables) if tables else pd.DataFrame()
@@ -457,7 +452,7 @@ def slope_over_percentiles(percentiles: ArrayLike, changes: ArrayLike) -> dict[s
         return {**dict.fromkeys(("mean", "low", "high", "spearman"), float("nan")), "n": len(x)}
     line = linregress(x, y)
     reach = float(student.ppf(0.975, len(x) - 2)) * line.stderr if len(x) > 2 else float("nan")
-    rank = _rank(x, y)
+    rank = correlation(x, y)
     return {"mean": line.slope, "low": line.slope - reach, "high": line.slope + reach, "n": len(x), "spearman": rank}
 
 

@@ -14,7 +14,7 @@ from workbench import figures
 from workbench.errors import InputError
 from workbench.models import Model, load_model
 from workbench.statistics import Finding, finding, interval
-from workbench.statistics.distances import SLACK
+from workbench.statistics.distances import SLACK, js, tv
 from workbench.training.algorithms import constant_rate
 from workbench.training.series import train
 from workbench.value_drift.stances import PARTS, prompt_means
@@ -47,13 +47,11 @@ def read(stages: Mapping[str, Model], readout: Callable[[Model], pd.DataFrame]) 
 
 def profile_distance(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     """Total variation and Jensen-Shannon divergence (nats) between two stance profiles."""
-    from scipy.spatial.distance import jensenshannon
-
     one, two = np.asarray(a, np.float64), np.asarray(b, np.float64)
     for p in (one, two):
         if p.shape != (3,) or (p < -SLACK).any() or abs(p.sum() - 1) > SLACK:
             raise InputError(f"A stance profile is three probabilities that add up to 1, not {p.tolist()}.")
-    return {"tv": float(np.abs(one - two).sum() / 2), "js": float(jensenshannon(one, two) ** 2)}
+    return {"tv": float(tv(one, two)), "js": float(js(one, two))}
 
 
 def distances(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from workbench.extraction.ask import ask
 from workbench.models import Model
 from workbench.questions import Option, Question, Questions
 from workbench.statistics import finding, interval, summarise, versus
-from workbench.statistics.distances import SLACK
+from workbench.statistics.distances import SLACK, tv
 from workbench.training.algorithms import Row, checked_rows
 from workbench.training.exchanges import as_messages, as_prompt
 from workbench.value_drift.probes import SIDES
@@ -210,7 +210,7 @@ def value_gap(chosen: ArrayLike, rejected: ArrayLike) -> pd.DataFrame:
         if (np.abs(p.sum(axis=1) - 1) > SLACK).any() or (p < -SLACK).any():
             raise InputError("The stances of a response must be probabilities that add up to 1.")
     gaps = pd.DataFrame(a - b, columns=[f"gap_{stance}" for stance in STANCES])
-    return gaps.assign(tv=np.abs(a - b).sum(axis=1) / 2)
+    return gaps.assign(tv=tv(a, b))
 
 
 JUDGE = (

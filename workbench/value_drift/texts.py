@@ -21,6 +21,7 @@ from workbench.datasets.spelling import check_names
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of, titles
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
+from workbench.statistics.distances import entropy
 
 Stance = Literal["support", "neutral", "oppose"]
 
@@ -412,5 +413,4 @@ def vendi(vectors: ArrayLike) -> float:
         raise InputError(f"Sample {int((lengths == 0).argmax())} has a gradient of zero, which has no direction.")
     g = g / lengths[:, None]
     eigenvalues = np.clip(np.linalg.svd(g, compute_uv=False) ** 2 / len(g), 0, None)
-    kept = eigenvalues[eigenvalues > 1e-15]
-    return float(np.exp(-(kept * np.log(kept)).sum()))
+    return float(np.exp(entropy(np.where(eigenvalues > 1e-15, eigenvalues, 0.0))))
