@@ -100,9 +100,18 @@ def test_judges(weights, lengths):
 def test_oracle_digit_trie():
     n_tokens = {text: len(text) for text in TRIE}
     whole, kept = (levels(table([TRIE], n_tokens), nested=how) for how in ("split", "keep"))
-    assert (whole["mass"][0], expected(whole)["mean"][0]) == (pytest.approx(1), pytest.approx(81.03))
+    exact = dict(zip(whole["value"], whole["prob_low"]))
+    expected_p = {85: 0.42, 80: 0.12, 8: 0.06, 90: 0.15, 95: 0.15, 75: 0.10}
+    assert {s: exact[s] for s in expected_p} == {s: pytest.approx(p) for s, p in expected_p.items()}
+    found = expected(whole).iloc[0]
+    assert (found["mass"], found["mean"]) == (pytest.approx(1), pytest.approx(81.03))
+    assert whole["value"][int(found["mode"])] == 85 and whole["unseen"].sum() == 92
     assert kept["mass"][0] == pytest.approx(1.94)
-    assert whole["unseen"].sum() == 92
+
+
+def test_reading_only_the_first_digit_would_say_something_else():
+    first = {str(s): (s, DIGITS.get(str(s), 0.0)) for s in range(1, 10)}
+    assert expected(levels(table([first])))["mean"][0] == pytest.approx(8.2)
 
 
 def test_hidden_labels_have_ends():

@@ -133,13 +133,6 @@ def test_vsm_with_a_missing_mean_is_nan_in_its_dimension_only():
         cultural_map.vsm13(np.r_[0.0, np.full(23, 3.0)])
 
 
-def test_responses_refuse_options_without_a_place():
-    table = pd.DataFrame({"question_id": "q", "option": [0, 1], "text": ["a", "b"], "role": "none"})
-    table["value"], table["logprob"] = [0.0, np.nan], [-1.0, -1.0]
-    with pytest.raises(InputError, match="has no value"):
-        levels(table)
-
-
 def test_refusals_are_no_answers():
     table = pd.DataFrame(
         {"question_id": "q", "option": [0, 1, 2], "text": list("abc"), "role": ["none"] * 2 + ["abstain"]}
@@ -149,24 +142,6 @@ def test_refusals_are_no_answers():
     assert found["p"].tolist() == pytest.approx([0.25, 0.75])
     assert found["mass"].tolist() == pytest.approx([0.4, 0.4])
     assert found["abstain"].tolist() == pytest.approx([0.5, 0.5])
-
-
-def test_surface_forms_of_one_place_add_up_unless_the_best_is_asked_for():
-    forms = [(0.0, "1", 0.2), (0.0, " 1", 0.2), (1.0, "2", 0.3), (1.0, " 2", 0.0)]
-    table = pd.DataFrame(forms, columns=["value", "text", "p"]).assign(question_id="q", option=range(4), role="none")
-    with np.errstate(divide="ignore"):
-        table["logprob"] = np.log(table.pop("p"))
-    assert levels(table)["p"].tolist() == pytest.approx([4 / 7, 3 / 7])
-    best = levels(table, forms="max")
-    assert best["p"].tolist() == pytest.approx([0.4, 0.6])
-    assert best["mass"].tolist() == pytest.approx([0.7, 0.7])  # what the listed answers hold, whichever form is read
-
-
-def test_a_surface_form_with_the_tokens_of_another_counts_once():
-    table = pd.DataFrame({"question_id": "q", "option": range(3), "text": ["a", "A", "b"], "role": "none"})
-    table["value"], table["logprob"] = [1.0, 1.0, 2.0], np.log(0.3)
-    assert levels(table.assign(duplicate=[False, True, False]))["p"].tolist() == pytest.approx([0.5, 0.5])
-    assert levels(table.assign(duplicate=False))["p"].tolist() == pytest.approx([2 / 3, 1 / 3])
 
 
 def test_shown_order_never_matters_twice():

@@ -3,8 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from workbench.errors import InputError
 from workbench.judges.readings import by_candidate, label_reads, pair_reads
@@ -22,46 +20,6 @@ def table(readings, n_tokens=None, **tags):
     return pd.DataFrame(rows)
 
 
-def trie(reading):
-    """The distribution of the digit trie in the specification, as the prefix probabilities that are read."""
-    return {str(s): (s, reading.get(str(s), 0.0)) for s in range(1, 101)}
-
-
-ROOT = {"8": 0.6, "85": 0.42, "80": 0.12, "9": 0.3, "90": 0.15, "95": 0.15, "7": 0.1, "75": 0.1}
-
-
-def test_oracle_digit_trie():
-    reads = label_reads(table([trie(ROOT)]))
-    p = dict(zip(reads.values, reads.raw[0]))
-    expected = {85: 0.42, 80: 0.12, 8: 0.06, 90: 0.15, 95: 0.15, 75: 0.10}
-    assert {s: pytest.approx(x) for s, x in expected.items()} == {s: p[s] for s in expected}
-    assert reads.mass[0] == pytest.approx(1)
-    assert reads.p[0] @ reads.values == pytest.approx(81.03)
-    assert reads.values[reads.p[0].argmax()] == 85
-
-
-def test_reading_only_the_first_digit_would_say_something_else():
-    first = {str(s): (s, ROOT.get(str(s), 0.0)) for s in range(1, 10)}
-    reads = label_reads(table([first]))
-    assert reads.p[0] @ reads.values == pytest.approx(8.2)
-
-
-def test_numbers_that_are_one_token_each_are_not_told_apart():
-    two_digit = {"8": (8, 0.3), "85": (85, 0.6)}
-    assert label_reads(table([two_digit], n_tokens={"8": 1, "85": 1})).raw[0] == pytest.approx([0.3, 0.6])
-
-
-def test_ten_takes_out_a_hundred_alone():
-    reads = label_reads(table([{"1": (1, 0.5), "10": (10, 0.4), "100": (100, 0.3)}]))
-    assert reads.raw[0] == pytest.approx([0.1, 0.1, 0.3])
-
-
-def test_surface_forms_add_up_and_the_best_is_not_enough():
-    reads = label_reads(table([{"A": (1, 0.2), " A": (1, 0.2), "B": (-1, 0.3)}]))
-    assert reads.values.tolist() == [-1, 1]
-    assert reads.raw[0] == pytest.approx([0.3, 0.4])
-
-
 def test_oracle_key_merging():
     from workbench.judges.readings import score
 
@@ -69,21 +27,6 @@ def test_oracle_key_merging():
     reads = label_reads(table([forms]))
     assert score(reads.raw[0], reads.values, "trustjudge_repo") == pytest.approx(3.9659, abs=1e-4)
     assert score([0.4, 0.3, 0.3], [2, 4, 4], "trustjudge_repo") == pytest.approx(2.3601, abs=1e-4)
-
-
-@given(st.lists(st.floats(0.01, 1), min_size=3, max_size=3), st.permutations([0, 1, 2]))
-def test_merging_is_associative(weights, order):
-    p = np.array(weights) / sum(weights)
-    forms = [("A", p[0]), (" A", p[1]), ("a", p[2])]
-    one = label_reads(table([{t: (1, x * 0.9) for t, x in forms} | {"B": (-1, 0.1)}]))
-    two = label_reads(table([{forms[k][0]: (1, forms[k][1] * 0.9) for k in order} | {"B": (-1, 0.1)}]))
-    assert one.raw == pytest.approx(two.raw)
-    assert one.p.sum() == pytest.approx(1)
-
-
-def test_same_tokens_count_once():
-    rows = table([{"A": (1, 0.4), " A": (1, 0.4), "B": (-1, 0.5)}]).assign(duplicate=[False, True, False])
-    assert label_reads(rows).raw[0] == pytest.approx([0.5, 0.4])
 
 
 def test_samples_are_averaged_as_probabilities():
