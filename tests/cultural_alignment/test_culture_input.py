@@ -13,6 +13,7 @@ from workbench.cultural_alignment import (
     alignment,
     cultural_map,
     extrapolability,
+    instruments,
     national_bias,
     opinion_distributions,
     robustness,
@@ -103,7 +104,7 @@ def test_unbalanced_keys_are_said():
 
     scores = surveys.scores(response_rows(WBC_ROWS, [1, 1, 1, -1], persona="none"))
     with pytest.warns(UserWarning, match="not balanced"):
-        assert cultural_map.dimension_scores(scores, by="persona")["acquiescence_confounded"].all()
+        assert instruments.dimension_scores(scores, by="persona")["acquiescence_confounded"].all()
 
 
 def test_a_dimension_needs_three_quarters_of_its_items():
@@ -111,10 +112,10 @@ def test_a_dimension_needs_three_quarters_of_its_items():
 
     scores = surveys.scores(response_rows(WBC_ROWS, [1, -1, 1, -1], persona="none"))
     scores.loc[[0, 1], "x"] = np.nan
-    found = cultural_map.dimension_scores(scores, by="persona").iloc[0]
+    found = instruments.dimension_scores(scores, by="persona").iloc[0]
     assert np.isnan(found["score"]) and found["n_dropped"] == 2
     scores.loc[1, "x"] = 0.65
-    assert np.isfinite(cultural_map.dimension_scores(scores, by="persona")["score"][0])
+    assert np.isfinite(instruments.dimension_scores(scores, by="persona")["score"][0])
 
 
 def test_a_pair_with_itself_is_refused_and_a_lonely_pair_is_marked():
@@ -127,10 +128,10 @@ def test_a_pair_with_itself_is_refused_and_a_lonely_pair_is_marked():
 def test_vsm_with_a_missing_mean_is_nan_in_its_dimension_only():
     means = np.full(24, 3.0)
     means[6] = np.nan
-    found = cultural_map.vsm13(means)
+    found = instruments.vsm13(means)
     assert np.isnan(found["PDI"]) and found["IDV"] == 0
     with pytest.raises(InputError, match="m01 is 0"):
-        cultural_map.vsm13(np.r_[0.0, np.full(23, 3.0)])
+        instruments.vsm13(np.r_[0.0, np.full(23, 3.0)])
 
 
 def test_refusals_are_no_answers():

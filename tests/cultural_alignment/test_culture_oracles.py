@@ -9,6 +9,7 @@ from workbench.cultural_alignment import (
     alignment,
     cultural_map,
     extrapolability,
+    instruments,
     national_bias,
     opinion_distributions,
     robustness,
@@ -72,7 +73,7 @@ def test_wbc24_scoring_and_acquiescence():
     found = surveys.scores(response_rows(WBC_ROWS, [1, -1, 1, -1], persona="none"))
     assert found["x_raw"].tolist() == pytest.approx([0.525, 0.35, 0.75, 0.5])
     assert found["x"].tolist() == pytest.approx([0.525, 0.65, 0.75, 0.5])
-    scores = cultural_map.dimension_scores(found, by="persona").iloc[0]
+    scores = instruments.dimension_scores(found, by="persona").iloc[0]
     assert (scores["score"], scores["acquiescence"]) == pytest.approx((60.625, 0.53125))
     assert not scores["acquiescence_confounded"]
 
@@ -215,14 +216,14 @@ MEANS = np.array([float(m) for m in VSM.split()])
 
 def test_vsm13_indices():
     expected = {"PDI": 45.5, "IDV": 14.0, "MAS": 10.5, "UAI": -34.5, "LTO": -44.5, "IVR": 84.0}
-    assert cultural_map.vsm13(MEANS) == pytest.approx(expected)
-    assert cultural_map.vsm13(MEANS, mas_weight=25)["MAS"] == pytest.approx(5.5)
+    assert instruments.vsm13(MEANS) == pytest.approx(expected)
+    assert instruments.vsm13(MEANS, mas_weight=25)["MAS"] == pytest.approx(5.5)
 
 
 def test_vsm13_invariances():
-    moved, mirrored = cultural_map.vsm13(MEANS + 0.3), cultural_map.vsm13(6 - MEANS)
-    assert moved == pytest.approx(cultural_map.vsm13(MEANS))
-    assert mirrored == pytest.approx({name: -value for name, value in cultural_map.vsm13(MEANS).items()})
+    moved, mirrored = instruments.vsm13(MEANS + 0.3), instruments.vsm13(6 - MEANS)
+    assert moved == pytest.approx(instruments.vsm13(MEANS))
+    assert mirrored == pytest.approx({name: -value for name, value in instruments.vsm13(MEANS).items()})
 
 
 @pytest.mark.parametrize(

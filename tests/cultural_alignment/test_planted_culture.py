@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from workbench import planted
 from workbench.answers import averaged, levels
-from workbench.cultural_alignment import alignment, cultural_map, national_bias, populations, robustness, surveys
+from workbench.cultural_alignment import (
+    alignment,
+    cultural_map,
+    instruments,
+    national_bias,
+    populations,
+    robustness,
+    surveys,
+)
 from workbench.cultural_alignment.instruments import DEFAULT_PERSONAS, country_scores, load_instrument, personas
 from workbench.cultural_alignment.surveys import NOBODY, Format, formats, survey_questions
 from workbench.statistics import interval
@@ -86,10 +94,10 @@ def test_country_oracle_is_perfectly_aligned(shares):
     assert found.p_top1 < 0.01
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scores = cultural_map.dimension_scores(surveys.scores(table), by="persona").pivot(
+        scores = instruments.dimension_scores(surveys.scores(table), by="persona").pivot(
             index="persona", columns="dimension", values="score"
         )
-    truth = cultural_map.dimension_scores(surveys.scores(shares_as_responses(shares)), by="persona")
+    truth = instruments.dimension_scores(surveys.scores(shares_as_responses(shares)), by="persona")
     for dimension, part in truth.groupby("dimension"):
         ours = scores.loc[part["persona"], dimension]
         assert cultural_map.rank_agreement(ours, part["score"])["tau"] == pytest.approx(1)

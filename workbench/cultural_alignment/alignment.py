@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.answers import LEVELS, Floats
-from workbench.cultural_alignment.surveys import distributions, pair, scale_positions, table
+from workbench.cultural_alignment import extrapolability
+from workbench.cultural_alignment.surveys import (
+    Instrument,
+    distributions,
+    pair,
+    scale_positions,
+    scores,
+    table,
+)
 from workbench.errors import InputError, unknown
-from workbench.statistics import interval
+from workbench.figures import described, matrix
+from workbench.statistics import Finding, bootstrap, finding, interval, unless
 from workbench.statistics.distances import js, kl, tv, w1
+from workbench.statistics.findings import no_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Kind = Literal["js", "wasserstein", "soft", "hard", "tvd"]
 
@@ -116,7 +130,7 @@ def paired_shares(responses: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame
     """Answers beside the answers of every group of people: one row per question, group and level.
 
     Args:
-        responses: Made by `reads.responses`, with a tag `item`.
+        responses: Made by `workbench.levels`, with a tag `item`.
         shares: Columns `item`, `group`, `level`, `share`.
 
     Returns:
@@ -140,7 +154,7 @@ def paired_shares(responses: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame
 
 
 def people_as_responses(shares: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """People's answers in the form of `reads.responses`, with the group as persona: scored by the same code.
+    """People's answers in the form of `workbench.levels`, with the group as persona: scored by the same code.
 
     Args:
         shares: Columns `item`, `group`, `level`, `share`; places are evenly spaced.
@@ -214,7 +228,7 @@ def baselines(
     """What every alignment stands beside, baselines by groups: position only, uniform answers, people with people.
 
     Args:
-        averaged: The model's answers without a persona, made by `reads.averaged`.
+        averaged: The model's answers without a persona, made by `workbench.averaged`.
         blank: Its answers to the same items without content, alike.
         shares: Columns `item`, `group`, `level`, `share`.
         kind: See `similarity`.
@@ -347,3 +361,158 @@ def _top1(a: Floats, target: np.ndarray) -> Floats:
     """Share of personas whose target is nearest, per row of targets; a tie of m counts 1 / m."""
     best = a >= a.max(axis=1, keepdims=True) - 1e-12
     return np.asarray((best[np.arange(len(a)), target] / best.sum(axis=1)).mean(axis=-1))
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Alignment of every persona's answers, and of the baselines, with groups of people."""
+
+    by_item: pd.DataFrame
+    """One row per question and group, made by `alignments`; no rows without people."""
+    shown: pd.DataFrame
+    """`no persona`, the personas and three baselines by groups; no rows without people."""
+    human: float
+    """Mean alignment of people with people."""
+
+    def of(self, names: Sequence[str]) -> pd.DataFrame:
+        """Alignment of these personas with the groups of the same names, `[personas, groups]`."""
+        return self.shown.loc[list(names), list(names)]
+
+
+def of_personas(
+    averaged: pd.DataFrame, blank: pd.DataFrame, shares: pd.DataFrame, names: Sequence[str], groups: Sequence[str]
+) -> Aligned:
+    """Alignment (1 - JS distance, base 2) of answers without a persona and as each persona with each group.
+
+    Args:
+        averaged: Answers made by `workbench.averaged`, without and with personas.
+        blank: Those to the same items without content.
+        shares: Columns item, group, level and share; without rows there is nothing to align, and the reason is kept.
+        names: Personas, the rows.
+        groups: Groups, the columns.
+    """
+    if shares.empty:
+        return Aligned(shares, shares, np.nan)
+    by_item = alignments(paired_shares(averaged, shares))
+    mine = alignment_matrix(by_item).loc[["none", *names], list(groups)]
+    beside = baselines(averaged[averaged["persona"] == "none"], blank, shares)[list(groups)]
+    shown = pd.concat([mine.rename({"none": "no persona"}), beside]).rename_axis("persona")
+    return Aligned(by_item, shown, float(np.nanmean(beside.loc["people with people"].to_numpy())))
+
+
+def draw_personas(aligned: Aligned, n_items: int, synthetic: bool) -> Figure | None:
+    """The table of `of_personas`, coloured around people with people; None without people."""
+    if aligned.shown.empty:
+        return None
+    title = (
+        f"Personas against {'synthetic populations' if synthetic else 'people'} ({n_items} items); white is people "
+        f"with people ({aligned.human:.2f})"
+    )
+    label = "alignment (1 - JS distance, base 2)"
+    figure = matrix(aligned.shown, label, centre=aligned.human, mark_diagonal=True, title=title)
+    return described(
+        figure,
+        "Alignment of each persona's answers with each group's, the own group framed; below it position-only answers, "
+        "uniform answers, and people with people.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """Whether personas steer answers towards their own group."""
+
+    found: Steering | None
+    """Gain, margin and ranks; None without people."""
+    spread: dict[str, Any]
+    """Spread of the personas over that of the people they stand for, with its interval over items."""
+    personas: pd.DataFrame
+    """One row per persona."""
+    summary: pd.DataFrame
+    """One row per measure."""
+
+
+def steering(
+    aligned: Aligned, scores_of_personas: pd.DataFrame, shares: pd.DataFrame, items: Instrument, seed: int = 0
+) -> Steered:
+    """`steer` and `collapse` of personas that are named like the groups of people.
+
+    Args:
+        aligned: Made by `of_personas`.
+        scores_of_personas: Made by `surveys.scores`, in all formats.
+        shares: Columns item, group, level and share.
+        items: What was asked.
+        seed: Of the shuffles and the bootstrap.
+    """
+    if aligned.shown.empty:
+        return Steered(None, {}, aligned.shown, aligned.shown)
+    names = list(aligned.shown.columns)
+    found = steer(aligned.of(names), aligned.shown.loc["no persona", names], names, seed=seed)
+    tags = pd.DataFrame([{"item": i.id, "dimension": i.dimension, "key": i.key} for i in items.items])
+    mine = scores_of_personas.pivot_table(index="persona", columns="item", values="x").loc[names]
+    people = scores(people_as_responses(shares, tags)).pivot(index="persona", columns="item", values="x")
+    theirs = people.loc[names, mine.columns]
+
+    def ratio(a: Floats, b: Floats) -> float:
+        return collapse(a.T, b.T)
+
+    spread = bootstrap(ratio, mine.to_numpy().T, theirs.to_numpy().T, draws=999, seed=seed)
+    summary = {
+        "top-1": found.top1,
+        "top-1 by chance": found.chance,
+        "p (top-1)": found.p_top1,
+        "mean reciprocal rank": found.mrr,
+        "mean gain": found.gain["mean"],
+        "mean margin": found.margin["mean"],
+        "p (margin)": found.p_margin,
+        "erratic proportion": found.erratic,
+        "collapse (spread of personas / of people)": collapse(mine, theirs),
+    }
+    return Steered(found, spread, found.personas, pd.DataFrame({"value": summary}).rename_axis("measure"))
+
+
+def wordings(responses: pd.DataFrame, shares: pd.DataFrame, names: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Mean margin by wording of the persona on either half of the items: chosen on one, tested on the other.
+
+    Args:
+        responses: As personas in one format, with the tag `wording`.
+        shares: Columns item, group, level and share.
+        names: Of the personas.
+        seed: See `steer`.
+    """
+    if shares.empty:
+        return shares
+    odd, rows = sorted(set(responses["item"]))[::2], []
+    for wording, part in responses.groupby("wording"):
+        each = alignments(paired_shares(part, shares))
+        inside = each["item"].isin(odd)
+        for half, kept in (("chosen on", inside), ("tested on", ~inside)):
+            a = alignment_matrix(each[kept]).loc[list(names), list(names)]
+            margin = steer(a, draws=99, seed=seed).margin["mean"]
+            rows.append({"wording": wording, "half": half, "mean margin": margin})
+    return pd.DataFrame(rows).pivot(index="wording", columns="half", values="mean margin")
+
+
+def split_half(aligned: Aligned, names: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """`extrapolability.split_half` of the model's profile over groups, as one row; no rows for fewer than three."""
+    if aligned.by_item.empty:
+        return aligned.by_item
+    if len(names) < 3:
+        return no_rows("A profile over two groups has no ranks to compare.")
+    alone = aligned.by_item[aligned.by_item["persona"] == "none"]
+    profiles = alone.pivot_table(index="item", columns="group", values="similarity")
+    return pd.DataFrame([extrapolability.split_half(profiles[list(names)], seed=seed)])
+
+
+def findings(steered: Steered) -> list[Finding]:
+    """Claims on personas and their own groups; none without people."""
+    found = steered.found
+    if found is None:
+        return []
+    idle = unless(found.margin, "above", 0.0, "personas are no nearer to their own group than to others")
+    own = "this notebook"
+    closer = "Personas lie closer together than the people they stand for (spread ratio below 1)"
+    return [
+        finding("Personas are nearer to their own group than to others", own, found.margin, "above"),
+        finding("A persona brings the model nearer to its group than to the others", own, found.own_gain, "above"),
+        finding(closer, own, steered.spread, "below", 1.0, idle),
+    ]

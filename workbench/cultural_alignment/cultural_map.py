@@ -2,92 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.cultural_alignment.surveys import table
+from workbench.answers import averaged, levels
+from workbench.cultural_alignment.instruments import DIMENSIONS, country_scores, vsm13
+from workbench.cultural_alignment.populations import load_values_survey
+from workbench.cultural_alignment.surveys import ORDERS, scores, table
 from workbench.errors import InputError
-from workbench.figures import GREY, MARKERS, PALETTE, STYLE, WIDTH
+from workbench.figures import GREY, MARKERS, PALETTE, STYLE, WIDTH, described, intervals
+from workbench.statistics import Finding, adjusted, bootstrap, finding, summarise
 from workbench.statistics.distances import Floats
+from workbench.statistics.findings import no_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-DIMENSIONS = ("PDI", "IDV", "MAS", "UAI", "LTO", "IVR")
-
-
-VSM13 = {
-    "PDI": ((35, 7, 2), (25, 20, 23)),
-    "IDV": ((35, 4, 1), (35, 9, 6)),
-    "MAS": ((35, 5, 3), (35, 8, 10)),
-    "UAI": ((40, 18, 15), (25, 21, 24)),
-    "LTO": ((40, 13, 14), (25, 19, 22)),
-    "IVR": ((35, 12, 11), (40, 17, 16)),
-}
-"""Index -> (weight, item added, item taken away), twice; the formulas of the VSM 2013 manual without its constants."""
-
-
-USABLE = 0.75
-"""Share of a dimension's items that must have an answer."""
-
-
-def dimension_scores(scores: pd.DataFrame, by: str | Sequence[str] = ("persona", "format")) -> pd.DataFrame:
-    """Scores of an instrument's dimensions, 0 to 100: the mean oriented answer of their items.
-
-    Args:
-        scores: Made by `reads.scores`, with the tags `item`, `dimension` and `key`.
-        by: Columns that make the groups.
-
-    Returns:
-        One row per group and dimension: `score` (NaN with fewer than three quarters of the items), `n_items`,
-        `n_dropped`, `acquiescence` (mean answer before orientation, 0.5 is none) and `acquiescence_confounded`
-        (the keys are not balanced, so agreeing with everything moves the score).
-    """
-    groups = [by] if isinstance(by, str) else list(by)
-    items = scores.groupby([*groups, "dimension", "item"], sort=False)[["x", "x_raw", "key"]].mean().reset_index()
-    grouped = items.groupby([*groups, "dimension"], sort=False)
-    found = grouped.agg(
-        score=("x", "mean"),
-        acquiescence=("x_raw", "mean"),
-        n_items=("x", "count"),
-        n_all=("x", "size"),
-        key=("key", "sum"),
-    ).reset_index()
-    found["score"] = (100 * found["score"]).where(found["n_items"] >= USABLE * found["n_all"])
-    found["n_dropped"] = found["n_all"] - found["n_items"]
-    found["acquiescence_confounded"] = found["key"] != 0
-    if found["acquiescence_confounded"].any():
-        name = found.loc[found["acquiescence_confounded"], "dimension"].iloc[0]
-        warnings.warn(
-            f"The keys of dimension {name!r} are not balanced: agreeing with everything moves its score.", stacklevel=2
-        )
-    return found.drop(columns=["n_all", "key"])
-
-
-def vsm13(means: ArrayLike, mas_weight: float = 35.0) -> dict[str, float]:
-    """The six VSM 2013 indices from the 24 item means (1 to 5), with every constant C = 0.
-
-    Absolute values mean nothing (C differs by sample), ranks and differences do. A dimension with a missing mean is
-    NaN. The paper on the Cultural Alignment Test (2309.12342) prints 25 for the second weight of MAS, the manual 35.
-    """
-    m = np.asarray(means, np.float64)
-    if m.shape != (24,):
-        raise InputError(f"VSM 2013 has 24 item means, m01 to m24; there are {m.size}.")
-    if (off := (m < 1) | (m > 5)).any():
-        raise InputError(f"m{int(off.argmax()) + 1:02d} is {m[off][0]:g}; item means lie between 1 and 5.")
-    found = {}
-    for name, ((w1, a, b), (w2, c, d)) in VSM13.items():
-        second = mas_weight if name == "MAS" else w2
-        found[name] = float(w1 * (m[a - 1] - m[b - 1]) + second * (m[c - 1] - m[d - 1]))
-    return found
 
 
 def kogut_singh(
@@ -411,8 +347,8 @@ def _oriented(loadings: Floats) -> Floats:
 def country_map(
     countries: pd.DataFrame,
     points: pd.DataFrame | None = None,
-    origin: Sequence[float] | None = None,
-    uniform: Sequence[float] | None = None,
+    origin: Floats | Sequence[float] | None = None,
+    uniform: Floats | Sequence[float] | None = None,
     axes_names: tuple[str, str] = ("first axis", "second axis"),
     title: str = "",
 ) -> Figure:
@@ -449,7 +385,7 @@ def country_map(
     return figure
 
 
-def _draw_personas(axes: Axes, points: pd.DataFrame, origin: Sequence[float] | None, reach: float) -> None:
+def _draw_personas(axes: Axes, points: pd.DataFrame, origin: Floats | Sequence[float] | None, reach: float) -> None:
     """Personas with their spread and an arrow each; their names only where there is room for them."""
     from matplotlib.patches import Ellipse
 
@@ -464,3 +400,252 @@ def _draw_personas(axes: Axes, points: pd.DataFrame, origin: Sequence[float] | N
         if apart:
             axes.annotate(f"as {name}", (row["x"], row["y"]), (4, -9), textcoords="offset points", size=7.5)
     axes.scatter(points["x"], points["y"], s=16, color="black", zorder=4, label=f"its {len(points)} personas")
+
+
+NAMES = list(DIMENSIONS)
+
+
+def format_means(by_format: pd.DataFrame) -> pd.DataFrame:
+    """Score and acquiescence of each dimension without a persona, with intervals over formats.
+
+    Args:
+        by_format: Made by `instruments.dimension_scores`, one row per persona, format and dimension.
+    """
+    own = by_format[by_format["persona"] == "none"]
+    return summarise(own, ["score", "acquiescence"], by="dimension").drop(columns=["method", "n_clusters"])
+
+
+def draw_dimensions(dimensions: pd.DataFrame, countries: list[str], n_items: int) -> Figure:
+    """The model's dimension scores from `format_means`, beside the published scores of some countries."""
+    cited = country_scores()[NAMES]
+    ends = {c: dict.fromkeys(("mean", "low", "high"), cited.loc[c].to_numpy()) for c in countries}
+    published = [pd.DataFrame({"dimension": NAMES, **ends[c], "who": f"{c} (published)"}) for c in countries]
+    mine = dimensions[dimensions["metric"] == "score"].assign(who="the model, no persona")
+    figure = intervals(
+        pd.concat([mine, *published]),
+        "dimension",
+        by="who",
+        baseline=50.0,
+        baseline_name="uniform and position-only answers",
+        xlabel=f"score, 0 to 100 ({n_items} items, 8 formats; the model's and the published ones are different "
+        "instruments)",
+    )
+    return described(
+        figure,
+        "The model's six dimension scores with intervals over formats, beside published scores of three countries and "
+        "the score of uniform answers.",
+    )
+
+
+def ranks(profile: pd.DataFrame, countries: list[str]) -> pd.DataFrame:
+    """Kendall's tau-b between personas and published scores, one row per dimension, with p adjusted by Holm.
+
+    Args:
+        profile: Personas by dimensions, made by `instruments.profiles`.
+        countries: Personas to rank.
+    """
+    cited = country_scores()
+    rows = [{"dimension": d, **rank_agreement(profile.loc[countries, d], cited.loc[countries, d])} for d in NAMES]
+    found = pd.DataFrame(rows)
+    return found.assign(p_holm=adjusted(found["p"]))
+
+
+def mean_tau(profile: pd.DataFrame, countries: list[str], seed: int = 0) -> pd.DataFrame:
+    """`mean_tau_test` of the personas against published scores, as one row with its `verdict` at p < 0.05."""
+    found = mean_tau_test(profile.loc[countries, NAMES], country_scores().loc[countries, NAMES], seed=seed)
+    said = "above shuffled countries" if found["p"] < 0.05 else "cannot be told from shuffled countries"
+    return pd.DataFrame([{**found, "verdict": said}])
+
+
+def tau_by_format(by_format: pd.DataFrame, countries: list[str]) -> pd.DataFrame:
+    """Mean tau-b of the personas against published scores in each format: columns format, mean_tau, n."""
+    cited = country_scores().loc[countries, NAMES]
+    tests = {name: mean_tau_test(each, cited, draws=1) for name, each in _apart(by_format, countries).items()}
+    return pd.DataFrame([{"format": name, "mean_tau": t["mean_tau"], "n": t["n"]} for name, t in tests.items()])
+
+
+def _apart(by_format: pd.DataFrame, countries: list[str]) -> dict[str, pd.DataFrame]:
+    """Format -> scores, personas by dimensions."""
+    some = by_format[by_format["persona"].isin(countries)]
+    wide = some.pivot_table(index=["format", "persona"], columns="dimension", values="score")
+    return {str(f): pd.DataFrame(part.droplevel(0).loc[countries, NAMES]) for f, part in wide.groupby(level="format")}
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Countries, the model and its personas on the map of the countries."""
+
+    axes: CultureMap
+    """The map."""
+    countries: pd.DataFrame
+    """By country: x, y and region."""
+    personas: pd.DataFrame
+    """By persona, first `none`: x, y, and their sd over formats, dx and dy."""
+    by_format: pd.DataFrame
+    """By persona and format: x and y."""
+
+
+def places(complete: pd.DataFrame, profile: pd.DataFrame, by_format: pd.DataFrame, countries: list[str]) -> Places:
+    """Fit the map to published scores alone, and project the personas on it.
+
+    Args:
+        complete: Published scores without gaps, countries by dimensions.
+        profile: Personas by dimensions, formats averaged.
+        by_format: Made by `instruments.dimension_scores`.
+        countries: Personas to show.
+    """
+    axes = culture_map(complete[NAMES].to_numpy())
+
+    def on_map(table: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame(axes.place(table[NAMES].to_numpy()), table.index, ["x", "y"])
+
+    where = on_map(complete)
+    where["region"] = country_scores()["region"].reindex(complete.index).fillna("other")
+    points = on_map(profile.loc[["none", *countries]])
+    each = on_map(by_format.pivot_table(index=["persona", "format"], columns="dimension", values="score"))
+    points[["dx", "dy"]] = each.groupby(level="persona").std().reindex(points.index)
+    return Places(axes, where, points, each)
+
+
+def loadings(axes: CultureMap) -> pd.DataFrame:
+    """Loadings of the dimensions on the two axes."""
+    return pd.DataFrame(axes.loadings.T, NAMES, ["first axis", "second axis"]).rename_axis("dimension")
+
+
+def draw_map(at: Places) -> Figure:
+    """The countries on the map, and an arrow from the model to each persona."""
+    first, second = at.axes.explained[:2]
+    figure = country_map(
+        at.countries,
+        at.personas.drop("none"),
+        at.personas.loc["none", ["x", "y"]].to_numpy(),
+        at.axes.place(np.full(len(NAMES), 50.0))[0],
+        (f"first axis ({first:.0%})", f"second axis ({second:.0%})"),
+        "Countries by published scores; arrows: from the model to its personas",
+    )
+    return described(
+        figure,
+        "Countries on the first two principal axes of published scores, coloured by region; the model as a star with "
+        "an arrow to each persona and an ellipse of one standard deviation over formats.",
+    )
+
+
+def arrows(at: Places) -> pd.DataFrame:
+    """Proportion of personas that move in the direction of their country, seen from the mean of these countries.
+
+    Returns:
+        One row of `summarise`, with `spread` (mean distance between personas over that between their countries) and
+        `format_sd` (mean sd over formats, in units of the map).
+    """
+    from scipy.spatial.distance import pdist
+
+    personas = at.personas.drop("none")
+    theirs = at.countries.loc[personas.index, ["x", "y"]].to_numpy()
+    mine, origin = personas[["x", "y"]].to_numpy(), at.personas.loc["none", ["x", "y"]].to_numpy(float)
+    towards = ((mine - origin) * (theirs - theirs.mean(axis=0))).sum(axis=1)
+    found = summarise(pd.DataFrame({"share": towards > 0}), ["share"], method="wilson").drop(columns="n_clusters")
+    format_sd = float(np.nanmean(personas[["dx", "dy"]].to_numpy()))
+    return found.assign(spread=pdist(mine).mean() / pdist(theirs).mean(), format_sd=format_sd)
+
+
+def distances(profile: pd.DataFrame, complete: pd.DataFrame) -> pd.DataFrame:
+    """Kogut-Singh distance of the model without a persona, and of uniform answers, to every country, nearest first."""
+    variances = complete[NAMES].var(ddof=1).to_numpy()
+    of = {"model": profile.loc["none", NAMES].to_numpy(), "uniform answers": np.full(len(NAMES), 50.0)}
+    rows = complete[NAMES].to_numpy()
+    near = {name: [kogut_singh(mine, row, variances=variances) for row in rows] for name, mine in of.items()}
+    return pd.DataFrame(near, complete.index).sort_values("model")
+
+
+def vsm_indices(answers: pd.DataFrame | None) -> pd.DataFrame:
+    """VSM 2013 indices by persona, from answers to the 24 items averaged over orders; no rows without answers."""
+    if answers is None:
+        return no_rows("No VSM 2013 items were given (vsm=).")
+    said = scores(averaged(levels(answers, nested="keep"), ORDERS))
+    means = said.assign(m=1 + 4 * said["x_raw"]).pivot(index="persona", columns="item", values="m")
+    found = {name: vsm13(row.to_numpy()) for name, row in means.sort_index(axis=1).iterrows()}
+    return pd.DataFrame(found).T.rename_axis("persona")
+
+
+def values_points(microdata: str | Path | None) -> tuple[pd.DataFrame, str]:
+    """Countries on the Inglehart-Welzel map fitted to a user's values survey, and what was used and left out.
+
+    Returns:
+        Columns `self-expression` and `secular` by country, no rows without a file; and a sentence for the caption.
+    """
+    if microdata is None:
+        return no_rows("No values survey was given (microdata=)."), ""
+    data = load_values_survey(microdata, list(RANGES))
+    ten = data[list(RANGES)]
+    fitted = fit_values_map(ten.to_numpy(), data["weight"])
+    known = ten.notna().all(axis=1)
+    spots = country_points(fitted.place(ten[known].to_numpy()), data["country"][known], data["weight"][known])
+    found = pd.DataFrame(spots, index=["self-expression", "secular"]).T.rename_axis("country")
+    note = (
+        f"{fitted.n} respondents used, {fitted.n_dropped} dropped, {int(known.sum())} complete ones averaged; "
+        f"{data.attrs['n_without_country']} without a country, {data.attrs['n_without_weight']} without a weight and "
+        f"{sum(data.attrs['unknown_countries'].values())} with a number of no country left out beforehand; "
+        f"{check_orientation(found, list(found.index))}"
+    )
+    return found, note
+
+
+def findings(
+    tau: pd.DataFrame, by_format: pd.DataFrame, at: Places, towards: pd.DataFrame, seed: int = 0
+) -> list[Finding]:
+    """Claims on the ranking of personas, in all formats and in each, and on their places on the map.
+
+    Args:
+        tau: Made by `mean_tau`.
+        by_format: Made by `instruments.dimension_scores`.
+        at: Made by `places`.
+        towards: Made by `arrows`.
+        seed: Of the shuffles and the bootstrap.
+    """
+    countries = list(at.personas.index.drop("none"))
+    looks = list(_apart(by_format, countries).values())
+    cited = country_scores().loc[countries, NAMES]
+    in_all = mean_tau_test(np.hstack(looks), np.tile(cited, len(looks)), seed=seed)  # one shuffle for every format
+
+    def excess(*axes: Floats) -> float:
+        over = [at.std(axis=1, ddof=1).mean() - at.std(axis=0, ddof=1).mean() for at in axes]
+        return float(np.mean(over))
+
+    wide = [at.by_format[axis].unstack("format").loc[countries] for axis in ("x", "y")]
+    moved = bootstrap(excess, *wide, seed=seed, centred=True)
+    source = "this notebook, after arXiv 2309.12342"
+    return [
+        finding(
+            "Personas are ranked as the countries are (mean tau, less that of shuffled countries)",
+            source,
+            _beyond(tau.iloc[0]),
+            "above",
+        ),
+        finding(
+            "Format by format the ranking agrees with the published one (mean tau over formats, less that of "
+            "shuffled countries)",
+            source,
+            _beyond(in_all),
+            "above",
+        ),
+        finding(
+            "Personas move in the direction of their country on the map",
+            "this notebook",
+            towards.iloc[0],
+            "above",
+            0.5,
+        ),
+        finding(
+            "A change of format moves a persona further on the map than a change of persona in one format (sd, mean "
+            "of the axes)",
+            "this notebook",
+            moved,
+            "above",
+        ),
+    ]
+
+
+def _beyond(found: Mapping[str, Any] | pd.Series) -> dict[str, float]:
+    """Mean tau less the middle 95% of shuffled countries, as a row for `finding`."""
+    mean = found["mean_tau"]
+    return {"mean": mean, "low": mean - found["null_high"], "high": mean - found["null_low"], "n": found["n"]}

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.cultural_alignment.instruments import DIMENSIONS, country_scores
+from workbench.cultural_alignment.instruments import profiles as persona_profiles
 from workbench.errors import InputError
+from workbench.figures import curves, described
+from workbench.statistics import Finding, finding
 from workbench.statistics.distances import Floats
+from workbench.statistics.findings import no_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Ints = NDArray[np.int64]
 
@@ -278,3 +287,97 @@ def _held_out(z: Floats) -> Floats:
     a, b = a - a.mean(axis=2, keepdims=True), b - b.mean(axis=2, keepdims=True)
     size = np.sqrt((a**2).sum(axis=2) * (b**2).sum(axis=2))
     return np.where(size > 0, (a * b).sum(axis=2) / np.where(size > 0, size, 1.0), np.nan)
+
+
+CLUSTERS = 3
+"""Clusters of the notebook, picked beforehand."""
+
+
+MINE, PUBLISHED = "the model's personas", "published country scores"
+
+
+def profiles(scores: pd.DataFrame, names: list[str]) -> dict[str, pd.DataFrame]:
+    """Dimension scores of the personas, and the published ones of the same countries where all have them.
+
+    Args:
+        scores: Of the personas, made by `surveys.scores`.
+        names: Of the personas.
+
+    Returns:
+        Name -> personas by dimensions; nothing with fewer than four dimensions or four complete personas.
+    """
+    mine = persona_profiles(scores)
+    if mine.shape[1] < 4 or len(mine.dropna()) <= CLUSTERS:
+        return {}
+    published = country_scores().reindex(names)[list(DIMENSIONS)].dropna()
+    return {MINE: mine} | ({PUBLISHED: published} if len(published) == len(names) else {})
+
+
+def subset_curves(sets: dict[str, pd.DataFrame], draws: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`against_noise` of every set of profiles, and the impact of each dimension on the model's curve.
+
+    Args:
+        sets: Made by `profiles`.
+        draws: Data sets of noise.
+        seed: Of the noise and of k-means.
+
+    Returns:
+        The curves with a column `profile`, and dimensions by size of the subset; without sets both have no rows.
+    """
+    if not sets:
+        return (none := no_rows("Clusters need four dimensions and four personas with a score on each.")), none
+    mine = sets[MINE]
+    noise = noise_curves(len(mine.dropna()), mine.shape[1], k=CLUSTERS, draws=draws, seed=seed)
+    each = {name: ari_curve(part, k=CLUSTERS, seed=seed) for name, part in sets.items()}
+    against = [against_noise(part, noise).assign(profile=name) for name, part in each.items()]
+    impact = dimension_impact(each[MINE])
+    impact["dimension"] = impact["dimension"].map(dict(enumerate(mine.columns)))
+    wide = impact.pivot(index="dimension", columns="size", values="impact")
+    return pd.concat(against, ignore_index=True), wide
+
+
+def draw_curves(against: pd.DataFrame, n_personas: int) -> Figure | None:
+    """The curves of `subset_curves` and the band of the noise; None without any."""
+    if against.empty:
+        return None
+    draws = against["draws"].iloc[0]
+    band = against[against["profile"] == MINE].assign(profile=f"independent noise (95% of {draws} draws)")
+    alone = against.assign(mean=against["ari"], low=np.nan, high=np.nan)
+    figure = curves(
+        pd.concat([band, alone], ignore_index=True),
+        "size",
+        by="profile",
+        xlabel="dimensions in the subset",
+        ylabel="adjusted Rand index",
+        title=f"{n_personas} personas, k = {CLUSTERS}",
+    )
+    return described(
+        figure,
+        "Agreement of clusterings by subset size for the model's personas, the published scores and independent noise.",
+    )
+
+
+def held_out(sets: dict[str, pd.DataFrame], draws: int = 999, seed: int = 0) -> pd.DataFrame:
+    """Mean rho of `mantel_splits` of every set of profiles, with p and the 97.5 percentile of `mantel_null`."""
+    if not sets or sets[MINE].shape[1] % 2:
+        return no_rows("Halves need four dimensions or more, an even number, and four personas.")
+    found = {}
+    for name, part in sets.items():
+        null, rho = mantel_null(part, draws=draws, seed=seed), mantel_splits(part)["rho"].mean()
+        p = (1 + (null >= rho).sum()) / (1 + len(null))
+        found[name] = {"mean rho": rho, "p": p, "null 97.5%": pd.Series(null).quantile(0.975), "n": len(part)}
+    return pd.DataFrame(found).T.rename_axis("profile")
+
+
+def findings(against: pd.DataFrame, sets: dict[str, pd.DataFrame]) -> list[Finding]:
+    """Whether half of the dimensions foretell the clusters of all better than noise; none without curves."""
+    if against.empty:
+        return []
+    half = sets[MINE].shape[1] // 2
+    row = against[(against["size"] == half) & (against["profile"] == MINE)].iloc[0]
+    claim = (
+        "Half of the dimensions foretell the clusters of all better than independent noise (less the noise's mean and "
+        f"its 95%; p = {row.p:.3f}, {row.draws} draws)"
+    )
+    ends = {"mean": row["excess"], "low": row["excess_low"], "high": row["excess_high"], "n": row["n"]}
+    return [finding(claim, "this notebook", ends, "above")]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 
 from workbench.cultural_alignment.surveys import OWN, SCALES, Instrument, Persona, SurveyItem
 from workbench.datasets.rows import Row, columns_of, read_rows
 from workbench.datasets.spelling import bare, check_names
 from workbench.errors import InputError, unknown
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-from itertools import permutations
-
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
 
 WRITTEN = Path(__file__).parent / "written"
@@ -148,8 +146,6 @@ def country_scores(path: str | Path | None = None) -> pd.DataFrame:
         Indexed by country: `name` (as said in a sentence) and `region` for the 24, and PDI, IDV, MAS, UAI, LTO, IVR;
         NaN where a score is missing, never filled in. Scores are not percentages: some exceed 100.
     """
-    import pandas as pd
-
     if path is None:
         rows = read_rows(WRITTEN / "countries.csv")
         table = pd.DataFrame([dict(row) for row in rows]).set_index("country")
@@ -165,6 +161,81 @@ def country_scores(path: str | Path | None = None) -> pd.DataFrame:
             raise row.wrong(f"the country {name!r} stands a second time; keep one of its rows.")
         found[name] = [upper.number(dimension) for dimension in DIMENSIONS]
     return pd.DataFrame.from_dict(found, "index", dtype=float, columns=DIMENSIONS).rename_axis("country")
+
+
+VSM13 = {
+    "PDI": ((35, 7, 2), (25, 20, 23)),
+    "IDV": ((35, 4, 1), (35, 9, 6)),
+    "MAS": ((35, 5, 3), (35, 8, 10)),
+    "UAI": ((40, 18, 15), (25, 21, 24)),
+    "LTO": ((40, 13, 14), (25, 19, 22)),
+    "IVR": ((35, 12, 11), (40, 17, 16)),
+}
+"""Index -> (weight, item added, item taken away), twice; the formulas of the VSM 2013 manual without its constants."""
+
+
+USABLE = 0.75
+"""Share of a dimension's items that must have an answer."""
+
+
+def dimension_scores(scores: pd.DataFrame, by: str | Sequence[str] = ("persona", "format")) -> pd.DataFrame:
+    """Scores of an instrument's dimensions, 0 to 100: the mean oriented answer of their items.
+
+    Args:
+        scores: Made by `surveys.scores`, with the tags `item`, `dimension` and `key`.
+        by: Columns that make the groups.
+
+    Returns:
+        One row per group and dimension: `score` (NaN with fewer than three quarters of the items), `n_items`,
+        `n_dropped`, `acquiescence` (mean answer before orientation, 0.5 is none) and `acquiescence_confounded`
+        (the keys are not balanced, so agreeing with everything moves the score).
+    """
+    groups = [by] if isinstance(by, str) else list(by)
+    items = scores.groupby([*groups, "dimension", "item"], sort=False)[["x", "x_raw", "key"]].mean().reset_index()
+    grouped = items.groupby([*groups, "dimension"], sort=False)
+    found = grouped.agg(
+        score=("x", "mean"),
+        acquiescence=("x_raw", "mean"),
+        n_items=("x", "count"),
+        n_all=("x", "size"),
+        key=("key", "sum"),
+    ).reset_index()
+    found["score"] = (100 * found["score"]).where(found["n_items"] >= USABLE * found["n_all"])
+    found["n_dropped"] = found["n_all"] - found["n_items"]
+    found["acquiescence_confounded"] = found["key"] != 0
+    if found["acquiescence_confounded"].any():
+        name = found.loc[found["acquiescence_confounded"], "dimension"].iloc[0]
+        warnings.warn(
+            f"The keys of dimension {name!r} are not balanced: agreeing with everything moves its score.", stacklevel=2
+        )
+    return found.drop(columns=["n_all", "key"])
+
+
+def profiles(scores: pd.DataFrame) -> pd.DataFrame:
+    """Dimension scores of every persona, formats averaged: personas by dimensions.
+
+    Args:
+        scores: See `dimension_scores`.
+    """
+    return dimension_scores(scores, by="persona").pivot(index="persona", columns="dimension", values="score")
+
+
+def vsm13(means: ArrayLike, mas_weight: float = 35.0) -> dict[str, float]:
+    """The six VSM 2013 indices from the 24 item means (1 to 5), with every constant C = 0.
+
+    Absolute values mean nothing (C differs by sample), ranks and differences do. A dimension with a missing mean is
+    NaN. The paper on the Cultural Alignment Test (2309.12342) prints 25 for the second weight of MAS, the manual 35.
+    """
+    m = np.asarray(means, np.float64)
+    if m.shape != (24,):
+        raise InputError(f"VSM 2013 has 24 item means, m01 to m24; there are {m.size}.")
+    if (off := (m < 1) | (m > 5)).any():
+        raise InputError(f"m{int(off.argmax()) + 1:02d} is {m[off][0]:g}; item means lie between 1 and 5.")
+    found = {}
+    for name, ((w1, a, b), (w2, c, d)) in VSM13.items():
+        second = mas_weight if name == "MAS" else w2
+        found[name] = float(w1 * (m[a - 1] - m[b - 1]) + second * (m[c - 1] - m[d - 1]))
+    return found
 
 
 def personas(countries: Sequence[str] = DEFAULT_PERSONAS, wording: str = "native") -> list[Persona]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import product
 from string import ascii_uppercase
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -116,6 +116,10 @@ class Instrument:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def facts(self) -> dict[str, Any]:
+        """What a run's record keeps: name, number of items, licence and note, not the texts."""
+        return {"name": self.name, "items": len(self), "licence": self.licence, "note": self.note}
 
     def head(self, n: int | None) -> Instrument:
         """The instrument with its first n items per dimension; all for None."""
@@ -230,8 +234,13 @@ def survey_questions(
     return Questions(asked, Origin(instrument.name, f"{len(instrument)} items", instrument.licence))
 
 
+def prompts(questions: Sequence[Question], chat: bool) -> dict[str, Any]:
+    """What a run's record keeps of its prompts: their number `n`, their digest `sha256`, and `chat`."""
+    return {"n": len(questions), "sha256": prompt_digest(questions), "chat": chat}
+
+
 def prompt_digest(questions: Iterable[Question]) -> str:
-    """SHA-256 of every prompt and option in the order asked: what a run's record keeps beside its numbers."""
+    """SHA-256 of every prompt and option in the order asked."""
     digest = sha256()
     for question in questions:
         parts = [question.prompt_text, *(f"{option.text}\x1f{option.value}" for option in question.options)]

@@ -141,6 +141,13 @@ def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
     return pd.DataFrame([asdict(each) for each in findings], columns=[field.name for field in fields(Finding)])
 
 
+def no_rows(reason: str) -> pd.DataFrame:
+    """A table without rows, of which `run.table` keeps nothing and shows the reason."""
+    table = pd.DataFrame()
+    table.attrs["reason"] = reason
+    return table
+
+
 def _shown(number: float) -> str:
     """Three decimals, none of them without need, and the minus of a typeset table."""
     return f"{round(float(number), 3) + 0.0:g}".replace("-", "−")
