@@ -39,9 +39,7 @@ def dcs(p_correct, p_wrong, p_abstain, lc=1.0, lw=1.0):
         asked = pd.DataFrame(
             {**rows, "text": ["a", "b", "?"] * len(p), "role": DEFAULT * len(p), "logprob": np.log(p).ravel()}
         )
-        return distributional_correctness.distributional_correctness(probabilities(asked), lc=lc, lw=lw)[
-            "dcs"
-        ].to_numpy()
+        return distributional_correctness.scores(probabilities(asked), lc=lc, lw=lw)["dcs"].to_numpy()
 
 
 def uniform_baseline(k, n_correct=1, lc=1.0, lw=1.0, n_abstain=1):

@@ -1,4 +1,4 @@
-"""Attribution of answers to tokens, steering vectors from it, and reliability of ratings."""
+"""Attribution of answers to tokens, steering vectors from it (arXiv 2507.18043), and reliability of ratings."""
 
 from __future__ import annotations
 
@@ -6,20 +6,35 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from workbench import progress
+from workbench import figures, progress, statistics
+from workbench.answers import probabilities
 from workbench.errors import InputError, unknown
 from workbench.extraction.tokens import Encoder, Request
+from workbench.hallucination import distributional_correctness
 from workbench.models import Model
-from workbench.questions import Question
+from workbench.questions import Option, Question
+from workbench.statistics import Finding, calibration
 from workbench.statistics.comparisons import correlation
 from workbench.statistics.distances import Floats, fractions
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Baseline = Literal["half", "mean", "zero"]
+HERE, PAPER = "this notebook", "arXiv 2507.18043"
+JUDGED = ("dcs", "accuracy", "p_correct", "p_wrong", "p_abstain")
+RANGES: dict[str, tuple[float, float]] = dict.fromkeys(JUDGED, (0.0, 1.0)) | {"dcs": (-1.0, 1.0)}
+"""Range of each score that is judged."""
+PLAIN = "none, α = 0"
+"""The setting of the plain model."""
+GRADES = range(1, 10)
+"""What a statement's reliability is graded by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,3 +396,204 @@ def expected_score(p: ArrayLike, values: ArrayLike) -> Floats:
         raise InputError("Give p [items, scores] of numbers at least 0, and one value per score.")
     total = weights.sum(axis=1)
     return np.divide(weights @ scale, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def split(questions: Sequence[Question], n_learn: int, seed: int) -> tuple[list[Question], list[Question]]:
+    """Return the questions to learn from and the others, to test on, both in a random order."""
+    mixed = [questions[int(i)] for i in statistics.generator(seed).permutation(len(questions))]
+    return mixed[:n_learn], mixed[n_learn:]
+
+
+def completeness(attributions: Sequence[Attribution]) -> pd.DataFrame:
+    """Return the preference of each question, that of the baseline, and the gap of its attribution."""
+    rows = [(a.question_id, len(a.ids), a.preference, a.baseline, a.gap) for a in attributions]
+    return pd.DataFrame(rows, columns=["question_id", "tokens", "preference", "baseline", "gap"])
+
+
+def strongest_tokens(attributions: Sequence[Attribution]) -> pd.DataFrame:
+    """Return the four tokens that move each preference most, one row per question and side."""
+    rows = [
+        {
+            "question": a.question_id,
+            "side": side,
+            "tokens": " · ".join(a.tokens[i].strip() or "␣" for i in a.top(4, sign)) or f"none: no token pulls {side}",
+        }
+        for a in attributions
+        for side, sign in _SIDES
+    ]
+    return pd.DataFrame(rows)
+
+
+_SIDES: tuple[tuple[str, Literal[1, -1]], ...] = (("towards right", 1), ("towards wrong", -1))
+
+
+def setting(direction: str, alpha: float) -> str:
+    """Return the name of a setting, such as "steered, α = 2"."""
+    return f"{direction}, α = {alpha:g}"
+
+
+def settings(
+    vectors: Mapping[int, Floats], alphas: Sequence[float], seed: int
+) -> dict[str, tuple[Mapping[int, Floats], float]]:
+    """Return what is compared, setting -> (vectors, alpha): the plain model, each alpha, and a random push.
+
+    The random push has the length of the vector of each layer and the largest alpha.
+    """
+    draw = statistics.generator(seed)
+    random = {layer: _random(vector, draw) for layer, vector in vectors.items()}
+    steered = {setting("steered", alpha): (vectors, alpha) for alpha in alphas}
+    return {PLAIN: (vectors, 0.0), **steered, setting("random", max(alphas)): (random, max(alphas))}
+
+
+def _random(vector: Floats, draw: np.random.Generator) -> Floats:
+    noise = draw.normal(size=len(vector))
+    pushed: Floats = noise * np.linalg.norm(vector) / np.linalg.norm(noise)
+    return pushed
+
+
+def read(answers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the scores of `distributional_correctness.scores`, one row per setting and question.
+
+    Args:
+        answers: Setting -> answers to the tested questions, the plain model first.
+    """
+    tables = {name: distributional_correctness.scores(probabilities(table)) for name, table in answers.items()}
+    return pd.concat([table.assign(setting=name) for name, table in tables.items()], ignore_index=True)
+
+
+def items(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows to compare runs by: the DCS of a question under each setting."""
+    return scores.pivot(index="question_id", columns="setting", values="dcs").add_prefix("DCS, ")
+
+
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of every judged score by setting; accuracy with a Wilson interval."""
+    rates = statistics.summarise(scores, ["accuracy"], by="setting", method="wilson")
+    others = [metric for metric in JUDGED if metric != "accuracy"]
+    means = statistics.summarise(scores, others, by="setting", bounds=RANGES)
+    return pd.concat([rates, means], ignore_index=True)[["setting", "metric", "mean", "low", "high", "n"]]
+
+
+def effects(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return every setting minus the plain model, paired by question; `p_adjusted` by Holm over all rows."""
+    plain = scores[scores["setting"] == PLAIN]
+    found = pd.concat(
+        [
+            statistics.paired(part, plain, list(JUDGED), bounds=RANGES).assign(setting=name)
+            for name, part in scores.groupby("setting", sort=False)
+            if name != PLAIN
+        ]
+    )
+    found["p_adjusted"] = statistics.adjusted(found["p_permutation"])
+    return found[["setting", "metric", "mean", "low", "high", "n", "p_permutation", "p_adjusted"]]
+
+
+def perplexity(texts: Mapping[str, pd.DataFrame], seed: int) -> pd.DataFrame:
+    """Return the perplexity per token under each setting, with a bootstrap interval over texts.
+
+    Args:
+        texts: Setting -> what `score_texts` says of the tested questions' own texts.
+        seed: Of the bootstrap.
+    """
+    rows = []
+    for name, table in texts.items():
+        found = statistics.bootstrap(_per_token, table["logprob"], table["n_tokens"], draws=200, seed=seed)
+        rows.append({"setting": name, **found})
+    return pd.DataFrame(rows)[["setting", "mean", "low", "high", "n", "note"]]
+
+
+def _per_token(logprob: Floats, tokens: Floats) -> float:
+    return float(np.exp(-logprob.sum() / tokens.sum()))
+
+
+def statements(questions: Sequence[Question]) -> list[Question]:
+    """Return each question with its first right and with its first wrong answer, to be graded from 1 to 9.
+
+    Tags: `level`, 1 for the right answer and 0 for the wrong one, and `pair`, the id of the question.
+    """
+    grades = tuple(Option(f" {grade}", "none", (grade - 1) / 8) for grade in GRADES)
+    made = []
+    for question in questions:
+        stem = question.prompt_text.removeprefix("Question: ").removesuffix("\nAnswer:")
+        for role, level in (("correct", 1.0), ("wrong", 0.0)):
+            text = next(option.text.strip() for option in question.options if option.role == role)
+            prompt = f"Statement: {stem} {text}\nHow reliable is this statement, from 1 (false) to 9 (true)? Score:"
+            made.append(Question(prompt, grades, {"level": level, "pair": question.id}))
+    return made
+
+
+def graded(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return the level and the expected score (`predicted`, 0 to 1) of each statement, see `statements`."""
+    each, n = answers.iloc[:: len(GRADES)], len(GRADES)
+    predicted = expected_score(np.exp(answers["logprob"].to_numpy().reshape(-1, n)), answers["value"].to_numpy()[:n])
+    return each[["pair", "level"]].assign(predicted=predicted).reset_index(drop=True)
+
+
+def grading_errors(graded: pd.DataFrame) -> pd.DataFrame:
+    """Return the errors of the expected score, see `reliability_regression`."""
+    return pd.DataFrame([reliability_regression(graded["level"], graded["predicted"])])
+
+
+def grading_bins(graded: pd.DataFrame) -> pd.DataFrame:
+    """Return the proportion of right statements by expected score."""
+    return calibration.calibration_report(graded["predicted"], graded["level"]).bins.dropna()
+
+
+def told_apart(graded: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return the AUROC of the expected score, and in words whether it tells right from wrong statements.
+
+    The interval is a bootstrap over pairs of statements.
+    """
+    clusters = graded["pair"].to_numpy()
+    found = statistics.bootstrap(
+        calibration.auroc, graded["predicted"], graded["level"], clusters=clusters, draws=200, seed=seed
+    )
+    return pd.DataFrame([{"score": "expected", **found, "verdict": statistics.versus(found, 0.5)}])
+
+
+def findings(scores: pd.DataFrame, effects: pd.DataFrame, told: pd.DataFrame, alpha: float) -> list[Finding]:
+    """Return the claims of the notebook, tested on this run.
+
+    Args:
+        scores: See `read`.
+        effects: See the function of that name.
+        told: See `told_apart`.
+        alpha: The strength that is judged, that of the random push.
+    """
+    steered, random = (scores[scores["setting"] == setting(name, alpha)] for name in ("steered", "random"))
+    change = statistics.rows_by(effects[effects["setting"] == setting("steered", alpha)], "metric")
+    against = statistics.rows_by(statistics.paired(steered, random, ["accuracy", "dcs"], bounds=RANGES), "metric")
+    reason = "a random push cannot be told from it"
+    blind = {metric: statistics.unless(row, "above", 0.0, reason) for metric, row in against.items()}
+    paper = (
+        "Steering raises accuracy on questions with common misconceptions (+13.22 % on TruthfulQA with Llama-3.1-8B)"
+    )
+    more = "Steering does more for the {} than a random push of the same length"
+    claims: list[tuple[str, str, Any, float, str]] = [
+        (paper, PAPER, change["accuracy"], 0.0, blind["accuracy"]),
+        ("Steering raises the DCS", f"{HERE}, after {PAPER}", change["dcs"], 0.0, blind["dcs"]),
+        (more.format("accuracy"), HERE, against["accuracy"], 0.0, ""),
+        (more.format("DCS"), HERE, against["dcs"], 0.0, ""),
+        ("A reliability score tells right from wrong statements (AUROC)", "arXiv 2506.12072", told.iloc[0], 0.5, ""),
+    ]
+    return [
+        statistics.finding(claim, source, row, "above", baseline, undecided)
+        for claim, source, row, baseline, undecided in claims
+    ]
+
+
+def draw_effects(effects: pd.DataFrame) -> Figure:
+    """Draw the change of DCS, accuracy and probability of abstaining under each setting."""
+    figure = figures.intervals(
+        effects[effects["metric"].isin(["dcs", "accuracy", "p_abstain"])],
+        "setting",
+        by="metric",
+        baseline=0.0,
+        baseline_name="no change",
+        xlabel="change against the plain model, paired by question",
+    )
+    return figures.described(
+        figure,
+        "Change of DCS, accuracy and probability of abstaining for each steering strength and for a random direction, "
+        "with 95% intervals.",
+    )
