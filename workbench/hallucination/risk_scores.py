@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench import answers as core
+from workbench import figures, statistics
 from workbench.answers import expected, levels, wide
 from workbench.errors import InputError, unknown
-from workbench.statistics import bootstrap, wilson
-from workbench.statistics.calibration import adaptive_ece, auroc, bin_table, brier, ece
+from workbench.hallucination.tables import Table, load_table, split_examples
+from workbench.questions import Questions
+from workbench.statistics import Finding, bootstrap, wilson
+from workbench.statistics.calibration import adaptive_ece, auroc, bin_table, brier, calibration_report, ece
 from workbench.statistics.distances import Floats, fractions, mask, settled
+from workbench.statistics.findings import no_rows
 from workbench.statistics.intervals import SHARE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Reading = Literal["expectation", "midpoint", "argmax"]
 
 
 READINGS = ("expectation", "midpoint", "argmax")
+
+
+LETTERS, NUMBER = "letters, both orders", "number"
+HERE, PAPER = "this notebook", "arXiv 2407.14614"
+SUPERVISED = {
+    "base rate": "base_rate",
+    "logistic regression": "logistic_regression",
+    "gradient boosting": "gradient_boosting",
+}
+"""Baseline -> its column of `supervised_scores`."""
+
+
+BRIEF = (
+    *("task", "score", "group", "n", "threshold", "base_rate", "mean_score"),
+    *("positive_rate", "positive_rate_low", "positive_rate_high"),
+)
+"""Columns of the rates by group that are shown first."""
 
 
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
@@ -319,3 +343,255 @@ def supervised_scores(features: pd.DataFrame, labels: ArrayLike, folds: int = 5,
 
 def _rate(said: np.ndarray, base: np.ndarray) -> float:
     return float(said[base].mean()) if base.any() else float("nan")
+
+
+def loaded(sources: Mapping[str, str | None], n: int | None, shots: int, seed: int) -> list[tuple[Table, Table]]:
+    """Return the worked examples and the other rows of each table.
+
+    Args:
+        sources: Name or CSV file -> column dictionary, see `load_table`.
+        n: Rows of each table beside the examples; None for all.
+        shots: Worked examples of each table.
+        seed: Chooses both.
+    """
+    wanted = None if n is None else n + shots
+    return [
+        split_examples(load_table(name, words, n=wanted, seed=seed), shots, seed) for name, words in sources.items()
+    ]
+
+
+def read(asked: pd.DataFrame) -> pd.DataFrame:
+    """Return every score of the model, one row per row of a table, with `order_gap` and the masses.
+
+    Args:
+        asked: Answers in both styles, with and without worked examples.
+
+    Returns:
+        `score_letters` (mean of both orders), `score_one_order`, `score_examples` and `score_number`, NaN where a row
+        was not asked so, `mass_...` likewise, and the tags of the rows.
+    """
+    choices = asked[asked["style"] == "choices"]
+    numbers, letters, both = (
+        numeric_scores(asked[asked["style"] == "numeric"]),
+        choice_scores(choices),
+        averaged(choices),
+    )
+    one_order = letters[(letters["order"] == "0-1") & (letters["shots"] == 0)]
+    scores = both[both["shots"] == 0].rename(columns={"score": "score_letters", "mass": "mass_letters"})
+    for name, part in (("number", numbers), ("one_order", one_order), ("examples", both[both["shots"] > 0])):
+        renamed = part[["task", "row", "score", "mass"]].rename(
+            columns={"score": f"score_{name}", "mass": f"mass_{name}"}
+        )
+        scores = scores.merge(renamed, on=["task", "row"], how="left")
+    return scores
+
+
+def baselines(tables: Sequence[Table], folds: int, seed: int) -> pd.DataFrame:
+    """Return `supervised_scores` of the rows of all tables, by `task` and `row`."""
+    return pd.concat(
+        supervised_scores(table.features(), table.labels, folds, seed).assign(
+            task=table.task.name, row=range(len(table.rows))
+        )
+        for table in tables
+    )
+
+
+def missing_numbers(tables: Sequence[Table]) -> str:
+    """Return in words how many numbers of each table the supervised baselines get as 0."""
+    filled = {table.task.name: int(table.features().filter(regex=" is missing$").to_numpy().sum()) for table in tables}
+    each = ", ".join(f"{n} of {task}" for task, n in filled.items())
+    return f"Missing numbers that the supervised baselines get as 0, each marked in a column of its own: {each}."
+
+
+def columns_of(scores: pd.DataFrame, shots: int) -> dict[str, str]:
+    """Return the readings that gave any score, name -> column."""
+    all_of_them = {
+        LETTERS: "score_letters",
+        "letters, one order": "score_one_order",
+        f"letters, {shots} examples": "score_examples",
+        NUMBER: "score_number",
+    }
+    return {name: column for name, column in (all_of_them | SUPERVISED).items() if scores[column].notna().any()}
+
+
+def every_score(scores: pd.DataFrame, readings: Mapping[str, str]) -> pd.DataFrame:
+    """Return the scores of the readings, one row per row of a table, with its outcome and group."""
+    about = [name for name in ("task", "question_id", "row", "label", "group") if name in scores]
+    return scores[[*about, *readings.values()]]
+
+
+def items(scores: pd.DataFrame, readings: Mapping[str, str], questions: Iterable[Questions]) -> pd.DataFrame:
+    """Return the rows to compare runs by: the Brier score of each of the model's readings, and `order_gap`."""
+    texts = {(asked.tags["task"], asked.tags["row"]): asked.prompt_text for part in questions for asked in part}
+    own = {name: column for name, column in readings.items() if name not in SUPERVISED}
+    worth = {f"Brier score of the {name}": (scores[column] - scores["label"]) ** 2 for name, column in own.items()}
+    said = pd.Series(zip(scores["task"], scores["row"])).map(texts)
+    return pd.DataFrame(
+        {"row": scores["row"], "question": said, "benchmark": scores["task"], **worth, "order_gap": scores["order_gap"]}
+    )
+
+
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return mean scores and masses, the effect of the order of choices, and the base rate (Wilson) by task."""
+    columns = ["order_gap", "mass_letters", "mass_number", "score_letters", "score_number"]
+    means = statistics.summarise(scores, columns, by="task", bounds=(0, 1))
+    rates = statistics.summarise(scores, ["label"], by="task", method="wilson")
+    return pd.concat([means, rates], ignore_index=True)[["task", "metric", "mean", "low", "high", "n"]]
+
+
+def reports(scores: pd.DataFrame, readings: Mapping[str, str], draws: int, seed: int) -> pd.DataFrame:
+    """Return `risk_report` of each reading of each table; `n_unread` rows had no score and are left out."""
+    tables = []
+    for task, part in scores.groupby("task", sort=False):
+        for name, column in readings.items():
+            if len(scored := part.dropna(subset=[column])):
+                found = risk_report(scored[column], scored["label"], draws=draws, seed=seed)
+                tables.append(found.assign(task=task, score=name, n_unread=len(part) - len(scored)))
+    columns = ["task", "score", "metric", "mean", "low", "high", "baseline", "n", "n_unread", "note"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def worth(report: pd.DataFrame) -> pd.DataFrame:
+    """Return the metrics side by side, in words, one row per reading of a table; see `reports`."""
+    said = report.assign(shown=[statistics.estimate(row) for _, row in report.iterrows()])
+    index = ["task", "score", "n", "n_unread"]
+    table = said.pivot(index=index, columns="metric", values="shown").reset_index()
+    return table[["task", "score", "auroc", "brier", "ece", "risk_bias", "score_bias", "n", "n_unread"]]
+
+
+def rankings(report: pd.DataFrame) -> pd.DataFrame:
+    """Return the AUROC of the letters and of the number on each table, with a `verdict` in words."""
+    rows = report[(report["metric"] == "auroc") & report["score"].isin([LETTERS, NUMBER])]
+    return rows.assign(verdict=[statistics.versus(row, 0.5) for _, row in rows.iterrows()])
+
+
+def by_group(scores: pd.DataFrame, draws: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rates of each group, and the largest differences between groups beside those of shuffled groups.
+
+    The threshold is fitted on a third of the rows, the rates are counted on the rest. `shuffled` is the mean of 100
+    shuffles, `shuffled_high` their 97.5th percentile. Both tables are empty where no task names a group.
+    """
+    rates, gaps = [], []
+    for task, part in scores.groupby("task", sort=False):
+        if "group" not in part or part["group"].isna().any():
+            continue
+        fit = np.random.default_rng(seed).permutation(len(part)) < len(part) / 3
+        rest = part[~fit]
+        for name, column in (("letters", "score_letters"), ("logistic regression", "logistic_regression")):
+            about = {"task": task, "score": name}
+            at = fitted_threshold(part[column], part["label"], fit)
+            found = group_report(rest[column], rest["label"], rest["group"], at)
+            rates.append(found.assign(**about, threshold=at))
+            gap = group_gaps(rest[column], rest["label"], rest["group"], at, draws, seed)
+            none = _shuffled_gaps(rest, column, at, seed)
+            high = np.quantile(none, 0.975, axis=0)
+            shown = gap[["metric", "mean", "low", "high", "n", "note"]]
+            gaps.append(shown.assign(**about, shuffled=none.mean(axis=0), shuffled_high=high))
+    nothing = no_rows("no task names a group")
+    return (pd.concat(rates), pd.concat(gaps)) if rates else (nothing, nothing)
+
+
+def _shuffled_gaps(rows: pd.DataFrame, column: str, threshold: float, seed: int) -> Floats:
+    """The means of `group_gaps` under 100 shuffles of the groups, `[100, metrics]`."""
+    shuffles = [rows["group"].sample(frac=1, random_state=seed + i).to_numpy() for i in range(100)]
+    found = [group_gaps(rows[column], rows["label"], groups, threshold, 2, seed)["mean"] for groups in shuffles]
+    return np.array(found)
+
+
+def difference(part: pd.DataFrame, one: str, two: str, metric: str, draws: int, seed: int) -> dict[str, Any]:
+    """Return a metric of one column of scores minus that of another, on rows that have both, with its interval."""
+    of, both = METRICS[metric], part.dropna(subset=[one, two])
+    if both.empty:
+        return {"mean": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+    return bootstrap(
+        lambda a, b, y: of(a, y) - of(b, y),
+        *(both[column] for column in (one, two, "label")),
+        draws=draws,
+        seed=seed,
+        centred=metric == "ece",
+        bounds=(-1, 1),
+    )
+
+
+def findings(
+    scores: pd.DataFrame, report: pd.DataFrame, summary: pd.DataFrame, shots: int, draws: int, seed: int
+) -> list[Finding]:
+    """Return the claims of the notebook, tested on each table of this run.
+
+    Args:
+        scores: See `read`, with the columns of `baselines`.
+        report: See `reports`.
+        summary: See the function of that name.
+        shots: Worked examples; with none nothing is claimed about them.
+        draws: Bootstrap samples.
+        seed: Of them.
+    """
+    claims: list[Finding] = []
+    for task, part in scores.groupby("task", sort=False):
+        letters = statistics.rows_by(report[(report["task"] == task) & (report["score"] == LETTERS)], "metric")
+        gap = statistics.rows_by(summary[summary["task"] == task], "metric")["order_gap"]
+        half = abs(part["label"].mean() - 0.5)
+        blind = statistics.unless(letters["auroc"], "above", 0.5, "the letters cannot be told from chance")
+        rows: list[tuple[Any, ...]] = [
+            ("the letters rank people better than chance (AUROC)", HERE, letters["auroc"], "above", 0.5)
+        ]
+        for claim, one, two, metric in _COMPARED:
+            rows.append((claim, PAPER, difference(part, one, two, metric, draws, seed), "below", 0.0, blind))
+        extreme = "the letters are overconfident (R_bias, above what scores of one half can have)"
+        rows.append((extreme, PAPER, letters["risk_bias"], "above", half))
+        rows.append(("the order of the choices moves the score (gap above 0.05)", HERE, gap, "above", 0.05))
+        if shots:
+            found = difference(part, "score_examples", "score_letters", "auroc", draws, seed)
+            rows.append(("worked examples improve the ranking (AUROC)", HERE, found, "above"))
+        claims += [statistics.finding(f"{task}: {claim}", *rest) for claim, *rest in rows]
+    return claims
+
+
+_COMPARED = (
+    (
+        "the letters' score ranks people worse than gradient boosting",
+        "score_letters",
+        "gradient_boosting",
+        "auroc",
+    ),
+    ("the number is better calibrated than the letters (ECE)", "score_number", "score_letters", "ece"),
+    ("the number ranks worse than the letters (AUROC)", "score_number", "score_letters", "auroc"),
+)
+"""Claim, two columns and the metric that the first has less of."""
+
+
+def draw_auroc(report: pd.DataFrame) -> Figure:
+    """Draw the AUROC of each reading on each table, where it has one."""
+    rows = report[(report["metric"] == "auroc") & report["mean"].notna()]
+    figure = figures.intervals(rows, ["task", "score"], baseline=0.5, xlabel="AUROC (0.5: chance)")
+    return figures.described(figure, "AUROC of each score on each table with 95% bootstrap intervals, and chance.")
+
+
+def draw_ece(report: pd.DataFrame) -> Figure:
+    """Draw the calibration error of each reading on each table beside that of a calibrated score."""
+    figure = figures.intervals(
+        report[report["metric"] == "ece"],
+        ["task", "score"],
+        baseline="baseline",
+        baseline_name="a calibrated score of the same spread",
+        xlabel="expected calibration error, ten bins",
+    )
+    return figures.described(
+        figure,
+        "Expected calibration error of each score on each table with 95% bootstrap intervals, and what a calibrated "
+        "score of the same spread would show.",
+    )
+
+
+def draw_reliability(scores: pd.DataFrame, readings: Mapping[str, str]) -> Figure:
+    """Draw the reliability of the letters, the number and logistic regression on the first table."""
+    part = scores[scores["task"] == scores["task"].iloc[0]]
+    diagrams = {
+        name: calibration_report(part[column].dropna(), part["label"][part[column].notna()])
+        for name, column in readings.items()
+        if name in (LETTERS, NUMBER, "logistic regression") and part[column].notna().any()
+    }
+    return figures.described(
+        figures.reliability(diagrams),
+        "Outcome rate against score for the letters, the number and logistic regression, with 95% intervals.",
+    )
