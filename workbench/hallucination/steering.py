@@ -35,6 +35,7 @@ PLAIN = "none, α = 0"
 """The setting of the plain model."""
 GRADES = range(1, 10)
 """What a statement's reliability is graded by."""
+_SIDES: tuple[tuple[str, Literal[1, -1]], ...] = (("towards right", 1), ("towards wrong", -1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,9 +423,6 @@ def strongest_tokens(attributions: Sequence[Attribution]) -> pd.DataFrame:
         for side, sign in _SIDES
     ]
     return pd.DataFrame(rows)
-
-
-_SIDES: tuple[tuple[str, Literal[1, -1]], ...] = (("towards right", 1), ("towards wrong", -1))
 
 
 def setting(direction: str, alpha: float) -> str:
