@@ -26,8 +26,6 @@ CONDA_NAMES = {
 BY_PIP = {"choix", "krippendorff", "latex2mathml", "relplot"}
 """Pure Python packages that conda leaves to `pip install -e .`."""
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
-UNFINISHED = set(tomllib.loads((ROOT / "notebooks/ruff.toml").read_text())["lint"].get("per-file-ignores", {}))
-"""Notebooks whose logic has not moved into the package yet; each takes its line off, none is added."""
 MOST_FILES = 136
 """Python files of the package; lower it with every file that goes. Aim: 100."""
 MOST_LINES = 40_800
@@ -75,8 +73,6 @@ def test_notebooks_are_stored_clean(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_short_and_hold_no_function(path: Path) -> None:
-    if path.relative_to(ROOT / "notebooks").as_posix() in UNFINISHED:
-        pytest.skip("its logic has not moved into the package yet")
     sources = ["".join(cell["source"]) for cell in code_cells(path) if not is_parameters(cell)]
     lines = [len(source.splitlines()) for source in sources]
     assert max(lines) <= 15 and sum(lines) <= 120

@@ -1,0 +1,177 @@
+"""What the notebook on selective answering computes, on respondents whose knowledge is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.answers import probabilities
+from workbench.hallucination import conformal, weak_supervision
+from workbench.hallucination import selective_answering as selective
+from workbench.planted import planted_answers
+from workbench.questions import Option, Question
+from workbench.statistics import bootstrap
+
+N, SPLITS = 120, 20
+RIGHT = np.arange(N) % 4 > 0
+BEST = np.where(RIGHT, 0.7, 0.4) + 0.001 * (np.arange(N) % 7)
+"""Probability of the best option: those of right and of wrong answers do not overlap."""
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Enough for what is planted here."""
+    monkeypatch.setattr(
+        selective.statistics, "bootstrap", lambda *samples, draws, **how: bootstrap(*samples, draws=39, **how)
+    )
+
+
+def answers(best=BEST, right=RIGHT) -> pd.DataFrame:
+    """Questions with four options; the best is the right one where `right` says so, else the second best is."""
+    texts = (" a", " b", " c", " d")
+    questions = [
+        Question(
+            f"Question {i}?",
+            tuple(Option(text, "correct" if k == (i + (not good)) % 4 else "wrong") for k, text in enumerate(texts)),
+            {"benchmark": "made up"},
+            id=str(i),
+        )
+        for i, good in enumerate(right)
+    ]
+    shape = np.array([0.0, 0.5, 0.3, 0.2])
+    p = {str(i): np.roll(np.where(shape, shape * (1 - b), b), i) for i, b in enumerate(best)}
+    return planted_answers(questions, lambda question: p[question.id])
+
+
+@pytest.fixture(scope="module")
+def readings() -> dict[str, pd.DataFrame]:
+    return selective.readings([answers()])
+
+
+@pytest.fixture(scope="module")
+def items(readings) -> pd.DataFrame:
+    return selective.items(readings)
+
+
+def test_items_hold_confidence_certainty_and_their_benchmark(items):
+    assert items["correct"].tolist() == RIGHT.tolist()
+    assert items["question_id"].tolist()[:2] == ["made up 0", "made up 1"]
+    for name in selective.NORMALISATIONS:  # all options are equally long
+        assert items[f"confidence ({name})"].to_numpy()[:2] == pytest.approx(BEST[:2]) or name == "chars"
+    p = np.array([0.4, 0.3, 0.18, 0.12])
+    assert items["certainty"].iloc[0] == pytest.approx((p * np.log(p)).sum())
+
+
+def test_a_score_that_ranks_releases_the_right_answers_and_keeps_the_bound(items):
+    levels = [0.2, 0.5]
+    runs = selective.releases(items, levels, SPLITS, seed=0)
+    assert len(runs) == len(levels) * len(selective.CHOICES) * SPLITS
+    released = selective.released(runs)
+    table = released.set_index(["q", "choice", "metric"])["mean"]
+    assert table[0.2, "optimised", "power"] > 0.9
+    assert (table.xs("false_share", level="metric") <= [0.2] * 3 + [0.5] * 3).all()
+    assert selective.mistakes_at(released, 0.5)["mean"] == table[0.5, "optimised", "false_share"]
+    kept = selective.release_table(released, items)
+    assert (kept["splits"] == SPLITS).all() and (kept["items"] == N).all()
+    words = selective.release_summary(released, items)
+    assert len(words) == 6 and words["mistakes among released"].str.contains("[", regex=False).any()
+    found = selective.release_findings(runs, released, 0.2)
+    assert [finding.estimate for finding in found[:3]] == table[0.2].xs("false_share", level="metric").loc[
+        list(selective.CHOICES)
+    ].tolist()
+    assert not any(finding.verdict == "does not hold" for finding in found)
+    assert "q = 0.2;" in found[3].claim and found[3].estimate == pytest.approx(
+        table[0.2, "optimised", "power"] - table[0.2, "split", "power"]
+    )
+    assert "below the diagonal" in selective.draw_mistakes(released, "splits").get_label()
+    assert selective.draw_power(released).get_label().startswith("Share of right answers")
+
+
+def test_one_split_says_why_nothing_is_released(items):
+    parted = items.assign(part=conformal.split_parts(N, seed=0))
+    table = selective.one_split(parted, [0.001, 0.3]).set_index(["q", "choice"])
+    assert (table.loc[0.001, "released"] == 0).all() and table.loc[0.001, "note"].str.contains("no p-value").all()
+    assert (table.loc[0.3, "released"] > 0).all() and (table["answers"] == 48).all()
+
+
+def test_batch_bounds_and_label_sets_hold_as_promised(readings):
+    batches = selective.batch_bounds(readings["none"], 3, 0.2, SPLITS, seed=0)
+    assert batches["of the batch"].tolist() == ["median", "worst"] and (batches["items"] == N).all()
+    assert batches["bound"].is_monotonic_increasing and (batches["held"] >= 0.5).all()
+    sets = selective.label_sets(readings["tokens"], 0.2, SPLITS, seed=0)
+    by = sets.set_index("metric")["mean"]
+    assert by["covered"] >= 0.5 and by["share_of_all"] == pytest.approx(by["sets"] / 16)
+    found = selective.guarantee_findings(batches, sets, 0.2)
+    assert [finding.estimate for finding in found] == [*batches["held"], by["covered"]]
+    assert all(finding.n == SPLITS and "−" not in finding.rule for finding in found)
+
+
+def test_questions_with_more_options_are_left_out_of_the_label_sets():
+    def respond(question):
+        return np.full(len(question.options), 1 / len(question.options))
+
+    roles = ["correct", "wrong"]
+    made = [
+        Question("?", tuple(Option(f" {k}", roles[k % 2]) for k in range(size)), {}, id=str(i))
+        for i, size in enumerate([4] * 10 + [9])
+    ]
+    reading = probabilities(planted_answers(made, respond))
+    assert (selective.label_sets(reading, 0.5, 3, seed=0)["items"] == 10).all()
+
+
+def test_four_options_come_in_order_of_probability(readings):
+    found = selective.four_options(readings["none"])
+    assert found.p[0] == pytest.approx([0.4, 0.3, 0.18, 0.12])
+    assert (found.right[:, 0] == RIGHT).all() and (found.right[:, 1] == ~RIGHT).all()
+    assert found.features.shape == (N, 12) and (found.features[:, 4:8] == 1).all()
+
+
+def test_entropy_finds_errors_where_confidence_separates_them(readings):
+    table, more = selective.consistency(selective.four_options(readings["none"]), seed=0)
+    by = table.set_index("uncertainty")
+    assert by.loc["entropy", "mean"] == 1 and by.loc["learnt residual", "mean"] > 0.9
+    assert more["mean"] == pytest.approx(by.loc["discrepancy (SDS)", "mean"] - 1)
+    beside = pd.DataFrame({"mean": [0.9, 0.5, 0.5, 0.4, 0.3], "low": [0.8, 0.4, 0.4, 0.2, -0.1], "high": 1.0, "n": 50})
+    found = selective.error_findings(beside, table, more)
+    assert [finding.estimate for finding in found] == [0.3, by["mean"].iloc[0], more["mean"]]
+    assert found[0].verdict == "cannot tell"
+
+
+def test_a_verifier_that_knows_makes_every_attempt_worth_it():
+    right = np.tile([[True, False, True, False]], (6, 1))
+    knows, blind = selective.Sampled(right, right), selective.Sampled(~right, right)
+    assert selective.verifier(knows).iloc[0].tolist() == [1, 1, 0.5, 1]
+    best, curves = selective.attempts(knows, [0.0, -4.0])
+    assert best["attempts"].tolist() == [3, 3] and best["value"].tolist() == [1, 1] and (best["n"] == 3).all()
+    first = curves[curves["V"] == "V = -4"].set_index("k")["mean"]
+    assert first.tolist() == pytest.approx([0, 0.5, 5 / 6, 1, 1])
+    best, curves = selective.attempts(blind, [-1.0])
+    assert best["attempts"].tolist() == [0] and curves["mean"].min() == -1
+    assert selective.draw_attempts(curves).get_label().startswith("Value per question")
+
+
+def test_samples_follow_the_model_and_the_verifier_its_reading_by_token(readings):
+    found = selective.sampled(readings, 50, seed=0)
+    assert found.right.shape == (N, 50)
+    assert found.right.mean() == pytest.approx(np.where(RIGHT, BEST, (1 - BEST) / 2).mean(), abs=0.03)
+    certain = RIGHT & (BEST > 0.6)  # only the best option has more than a quarter
+    assert (found.accepted[certain] == found.right[certain]).all()
+
+
+def test_voters_rules_and_what_the_model_said():
+    people = pd.DataFrame({"PID": [0.0, 3.0, 6.0], "selfLR": [4.0, 7.0, 1.0], "income": [12.0, 11.0, 21.0]})
+    silent = weak_supervision.ABSTAINS
+    assert weak_supervision.voter_rules(people).tolist() == [[0, silent, silent], [silent, 1, 0], [1, 0, 1]]
+    assert weak_supervision.spoken(pd.Series([0.49, 0.5 - 1e-14, 0.5, 0.7])).tolist() == [0, 1, 1, 1]
+
+
+def test_polar_tells_each_scalariser_apart_by_the_wrong_answers_it_finds():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(150, 2))
+    truth = (x[:, 0] > 0).astype(int)
+    said = np.where(draw.random(150) < 0.7, truth, 1 - truth)
+    table = weak_supervision.polar(x, said, truth[:, None], truth)
+    assert table["scalariser"].tolist() == list(weak_supervision.SCALARISERS)
+    assert (table["error_rate"] == (said != truth).mean()).all() and (table["says 1"] == said.mean()).all()
+    assert (table.loc[table["scalariser"] != "chebyshev", "auroc"] > 0.8).all()
