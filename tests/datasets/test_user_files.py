@@ -131,7 +131,6 @@ def test_files_that_cannot_be_read(write, tmp_path):
         ),
         ('{"question": "\\ud800", "correct": "c", "wrong": "d"}\n', "a.jsonl", "lone surrogate"),
         ("[" * 100_000, "a.jsonl", "not JSON"),
-        ("question,correct,wrong,dcs\nQ,a,b,1\n", "a.csv", "column 'dcs'"),
         ("question,correct,wrong,cluster\nQ,a,b,1\n", "a.csv", "column 'cluster'"),
     ],
 )

@@ -206,7 +206,7 @@ wb.ask(wb.load_model({source!r}), [wb.Question(f"Question {{i}}:", options) for 
     assert answered < 60
     asked = [wb.Question(f"Question {i}:", (wb.Option(" A"), wb.Option(" B"))) for i in range(60)]
     resumed = wb.ask(wb.load_model(source), asked)
-    assert resumed.attrs["requests_stored"] >= 2 * (answered - 6)
+    assert resumed.attrs["requests_stored"] >= 2 * (answered - 12)  # those held until the server is confirmed are lost
     assert resumed["logprob"].notna().all()
 
 

@@ -288,3 +288,9 @@ def test_a_question_without_a_correct_option_is_refused(roles):
 def test_unknown_mode_is_refused():
     with pytest.raises(InputError, match="Unknown mode"):
         distributional_correctness.scores(probabilities(table(WORKED["O_12"][0])), mode="papers")
+
+
+def test_a_tag_with_the_name_of_a_score_is_refused_not_overwritten():
+    asked = probabilities(table([1 / len(ROLES)] * len(ROLES))).assign(dcs=1.0)
+    with pytest.raises(InputError, match="has a column 'dcs' already"):
+        distributional_correctness.scores(asked)

@@ -52,8 +52,10 @@ def test_the_notebook_runs_and_leaves_a_report(notebook, tmp_path):
     assert run.status == "ok", run.failure
     assert_comparable(run)
     assert (run.folder / "report.html").stat().st_size < 2_000_000
-    assert set(run.frame("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
-    assert (run.headline is None) == (notebook == "released_checkpoints")
+    assert (run.headline is None) == (notebook == "released_checkpoints")  # one stage alone does not drift
+    if run.headline:
+        verdicts = set(run.frame("what_holds")["verdict"].str.split(":").str[0])
+        assert verdicts <= {"holds", "does not hold", "cannot tell"}
     if notebook == "likelihood_displacement":
         by_percentile = run.frame("own_percentiles").query("metric == 'ches'").set_index("percentile")["mean"]
         assert by_percentile["0 %"] < by_percentile["100 %"] and run.frame("own_scores")["kept"].sum() == 4

@@ -9,7 +9,7 @@ import pytest
 
 from workbench.errors import InputError
 from workbench.value_drift import texts
-from workbench.value_drift.likelihood_displacement import edit_similarity
+from workbench.value_drift.probes import edit_similarity
 
 
 def test_eleven_topics_of_ten_prompts_with_a_reason_on_either_side():
