@@ -21,21 +21,11 @@ if TYPE_CHECKING:
 
 WIDTH = 7.5
 """Inches: the text width of a notebook."""
-
-
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
 """Okabe and Ito's colours, told apart under every common colour blindness."""
-
-
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-
-
 GREY, FAINT = "#6B6B6B", "#DDDDDD"
-
-
 REFERENCE: dict[str, Any] = {"color": "black", "linewidth": 1.2, "linestyle": (0, (2, 1.5))}
-
-
 STYLE = {
     "figure.facecolor": "white",
     "figure.dpi": 110,

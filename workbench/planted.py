@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 
 Floats = NDArray[np.float64]
-
-
 Respondent = Callable[[Question], Floats]
 """Question -> probability of each option, in shown order."""
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Kind = Literal["js", "wasserstein", "soft", "hard", "tvd"]
-
-
 Base = float | Literal["e"]
 
 

@@ -17,14 +17,8 @@ from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag, sample
 
 KINDS = ("stereotype", "anti-stereotype", "unrelated")
-
-
 ACCEPTABLE = ("yes", "no", "neutral")
-
-
 SMALL_WORDS = ("and", "of", "the")
-
-
 FEW = 3
 """Options up to which every order is asked, and not their rotations alone."""
 

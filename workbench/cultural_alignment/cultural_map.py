@@ -140,19 +140,11 @@ def culture_map(reference: ArrayLike, up: Sequence[int] = (1, 4)) -> CultureMap:
 ITEMS = ("A008", "A165", "E018", "E025", "F063", "F118", "F120", "G006", "Y002", "Y003")
 """Happiness, trust, respect for authority, petition, God, homosexuality, abortion, national pride, post-materialism,
 autonomy, by their codes in the integrated values surveys."""
-
-
 RANGES = dict(zip(ITEMS, ((1, 4), (1, 2), (1, 3), (1, 3), (1, 10), (1, 10), (1, 10), (1, 4), (1, 3), (-2, 2))))
-
-
 LEAST = 6
 """Items of the ten that a respondent must have answered."""
-
-
 CONSTANTS = {"wvs": ((1.81, 0.038), (1.61, -0.1)), "tao_2024": ((1.81, 0.38), (1.61, -0.01))}
 """Slope and offset of either axis: the survey's own syntax, and as printed in a paper of 2024 (a shift of the map)."""
-
-
 ANCHORS = {
     "Australia": (2.5, -0.4),
     "Brazil": (0.0, -0.4),
@@ -172,8 +164,6 @@ ANCHORS = {
     "Zimbabwe": (-1.3, -0.4),
 }
 """Published points (self-expression, secular) of some countries (Tao et al. 2024), rounded, to tell the axes by."""
-
-
 FEWEST_ANCHORS, MOST_ALIKE = 4, 0.8
 """Countries a check of the axes needs, and the correlation of their published axes from which a swap cannot be seen."""
 

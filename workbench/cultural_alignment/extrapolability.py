@@ -21,12 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Ints = NDArray[np.int64]
-
-
 STEPS = 100
 """Most steps of Lloyd's algorithm."""
-
-
 TRIALS = 3
 """Points tried for every further start (greedy k-means++, as scikit-learn's for three clusters)."""
 
@@ -291,8 +287,6 @@ def _held_out(z: Floats) -> Floats:
 
 CLUSTERS = 3
 """Clusters of the notebook, picked beforehand."""
-
-
 MINE, PUBLISHED = "the model's personas", "published country scores"
 
 

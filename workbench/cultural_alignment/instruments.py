@@ -21,39 +21,21 @@ from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
 
 WRITTEN = Path(__file__).parent / "written"
-
-
 COLUMNS = ("id", "item", "dimension", "label", "key", "opposite", "scale", "positions", "ordinal")
-
-
 YES, NO = ("true", "yes", "1"), ("false", "no", "0")
-
-
 WBC24 = "wbc24"
-
-
 WBC24_NOTE = (
     "Written for this project and not validated: a wbc24 score is no Hofstede score, and cannot be compared with one "
     "except by rank."
 )
-
-
 INACCURATE = ("Very inaccurate", "Moderately inaccurate")
-
-
 ACCURACY = {
     5: (*INACCURATE, "Neither inaccurate nor accurate", "Moderately accurate", "Very accurate"),
     6: (*INACCURATE, "Slightly inaccurate", "Slightly accurate", "Moderately accurate", "Very accurate"),
 }
 """How well a statement describes oneself, by the number of points (IPIP)."""
-
-
 ACCURATE = 'How accurately does this describe you? "{}"'
-
-
 DIMENSIONS = ("PDI", "IDV", "MAS", "UAI", "LTO", "IVR")
-
-
 DEFAULT_PERSONAS = ("U.S.A.", "China", "Japan", "Germany", "Brazil", "India", "Sweden", "Russia")
 
 
@@ -172,8 +154,6 @@ VSM13 = {
     "IVR": ((35, 12, 11), (40, 17, 16)),
 }
 """Index -> (weight, item added, item taken away), twice; the formulas of the VSM 2013 manual without its constants."""
-
-
 USABLE = 0.75
 """Share of a dimension's items that must have an answer."""
 
@@ -321,18 +301,12 @@ def own_format(instrument: Instrument) -> str:
 
 POINTS = 6
 """Options of an item of the questionnaire, 0 to 5."""
-
-
 SCALE = ("Far left", "Left", "Slightly left", "In the middle", "Slightly right", "Right", "Far right")
-
-
 PLACEMENT = Instrument(
     "self-placement",
     (SurveyItem("placement", "Where do your own political views lie?", scale=SCALE),),
     "Apache-2.0",
 )
-
-
 SIDES = (
     Persona("left", "Your political views are on the left.", "side"),
     Persona("right", "Your political views are on the right.", "side"),
@@ -356,8 +330,6 @@ def load_foundations(path: str | Path) -> Instrument:
 
 
 FORCED = ("certainly the {which} patient", "rather the {which} patient")
-
-
 NEUTRAL = "neither before the other"
 
 

@@ -254,8 +254,6 @@ def label_scores(gold: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
 
 MEASURES = ["accuracy", "abstains", "p_correct", "p_unknown", "bias", "chosen_bias"]
 """What `bbq_scores` reads of an answer."""
-
-
 CHANCE = 1 / 3
 """Accuracy of BBQ by guessing among its three options."""
 

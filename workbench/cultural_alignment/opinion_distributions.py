@@ -200,11 +200,7 @@ def masses(read: Read) -> pd.DataFrame:
 
 
 UNIFORM, BLIND = "uniform", "position only (no content)"
-
-
 KINDS: tuple[alignment.Kind, ...] = ("js", "wasserstein")
-
-
 READINGS = ["one order", "orders averaged"]
 
 

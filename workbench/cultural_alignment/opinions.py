@@ -29,20 +29,14 @@ WEST = (
     *("Portugal", "Greece", "Luxembourg", "Andorra", "Northern Ireland"),
 )
 """North America and Western Europe as this project divides."""
-
-
 FILES = ("info.csv", "responses.csv", "metadata.csv")
 """What OpinionQA has of each wave."""
-
-
 NO_OPINION = re.compile(
     r"\b(?:do(?:n.?| no)t know|no answer|refused?|not (?:asked|applicable)|missing|prefer not|inap)\b"
     r"|\((?:vol|do not read|spontaneous)|-\d+:-\d+|^(?:dk|n/a|never heard of|can.?t (?:rate|say|choose))\b",
     re.IGNORECASE,
 )
 """Options that are no opinion: not known, not answered or asked, not applicable, volunteered, or a code of missing."""
-
-
 OTHER_SAMPLE = re.compile(r"\((?:old|non)[^)]*sample\)", re.IGNORECASE)
 
 

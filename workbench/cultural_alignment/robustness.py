@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 COUNTRY_SD = 0.114
 """Mean over items of the sd across countries of human answers on a 0-1 scale, in the paper's survey data."""
-
-
 DRAWS = 10_000
 
 

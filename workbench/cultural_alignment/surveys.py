@@ -21,14 +21,8 @@ from workbench.questions import Message, Option, Origin, Question, Questions, Ta
 from workbench.statistics.distances import entropy, settled, tv
 
 Labels = Literal["numbers", "letters"]
-
-
 Direction = Literal["ascending", "descending"]
-
-
 Answer = Literal["label", "text"]
-
-
 SCALES: dict[str, tuple[str, ...]] = {
     "likert4": ("Strongly disagree", "Disagree", "Agree", "Strongly agree"),
     "likert5": ("Strongly disagree", "Disagree", "Neither agree nor disagree", "Agree", "Strongly agree"),
@@ -51,11 +45,7 @@ SCALES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Agreement scales, from the lowest place to the highest; 4 and 6 have no neutral middle."""
-
-
 BINARY, OWN = "binary", "own"
-
-
 REFUSAL = "I prefer not to answer"
 
 

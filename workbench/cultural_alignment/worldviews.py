@@ -42,16 +42,8 @@ TOPICS = (
     "caring for the old",
     "celebrating the new year",
 )
-
-
 PLURAL = "Keep in mind that people all over the world see things differently, and give each of their views its due."
-
-
 LISTED = "Customs differ between {names}."
-
-
-CONDITIONS = ("plain", "plural", "listed")
-"""Nothing said, many worldviews asked for, and the control: the countries named and nothing asked for."""
 
 
 def world_regions() -> dict[str, str]:
@@ -98,8 +90,6 @@ REFUSES = re.compile(
     r"|\bi (do not|don't) have (personal |any )?(opinions|views|beliefs)\b",
     re.IGNORECASE,
 )
-
-
 SHORT = 20
 """Characters up to which a sentence says too little to be an argument."""
 

@@ -91,13 +91,13 @@ def load_questions(
 def labels(sources: Sequence[str]) -> dict[str, str]:
     """A label for each of several sources, to tell their questions apart in one table: label -> source.
 
-    A file is called by its stem and a benchmark by its name, unless two would be called the same; see `files.titles`.
+    A file is called by its stem, others by their name, unless two would be called the same; see `files.titles`.
 
     Raises:
         InputError: There is no source, or one stands twice.
     """
     if not sources or len(set(sources)) < len(sources):
-        raise InputError(f"benchmarks={list(sources)} is empty or names one twice; name each once.")
+        raise InputError(f"{list(sources)} is empty or names a source twice; name each once.")
     return dict(zip(titles(sources, SUFFIXES["questions"]), sources))
 
 

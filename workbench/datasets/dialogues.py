@@ -10,16 +10,10 @@ from workbench.questions import Message, Speaker
 
 PLAIN = "Question: {text}\nAnswer:"
 """What stands around a prompt where a model has no chat template; an answer follows after a space."""
-
-
 HUMAN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 """Markers of hh-rlhf, each after a blank line."""
-
-
 EXTRA_ID = re.compile(r"(?:^|\n)<extra_id_1>(User|Assistant)\n")
 """Markers of HelpSteer2, each on a line of its own; the first turn has none."""
-
-
 ROLES: dict[str, Speaker] = {"Human": "user", "User": "user", "Assistant": "assistant"}
 
 

@@ -216,8 +216,6 @@ def best_first(o: Floats, d: float) -> Iterator[tuple[tuple[int, ...], float]]:
 
 
 Ints = NDArray[np.int64]
-
-
 BLOCK = 4_000_000
 """Most pairs of test answers held at once."""
 
@@ -368,8 +366,6 @@ def _tables(calibration: ArrayLike, test: ArrayLike) -> tuple[Floats, Floats]:
 
 
 PARTS = ("tune", "calibrate", "test")
-
-
 Choice = Literal["split", "optimised", "trained"]
 
 

@@ -26,11 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Reading = Literal["expectation", "midpoint", "argmax"]
-
-
 READINGS = ("expectation", "midpoint", "argmax")
-
-
 LETTERS, NUMBER = "letters, both orders", "number"
 HERE, PAPER = "this notebook", "arXiv 2407.14614"
 SUPERVISED = {
@@ -39,21 +35,13 @@ SUPERVISED = {
     "gradient boosting": "gradient_boosting",
 }
 """Baseline -> its column of `supervised_scores`."""
-
-
 BRIEF = (
     *("task", "score", "group", "n", "threshold", "base_rate", "mean_score"),
     *("positive_rate", "positive_rate_low", "positive_rate_high"),
 )
 """Columns of the rates by group that are shown first."""
-
-
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-
-
 _STATED = re.compile(r"probability\s*(?:is|of|:)?\s*(?:about\s*)?(\d+(?:\.\d+)?)\s*%", re.IGNORECASE)
-
-
 _FRACTION = re.compile(r"(?<![\d.])(0?\.\d+|[01](?:\.0+)?)(?![\d%])")
 
 
@@ -164,12 +152,8 @@ METRICS: dict[str, Callable[[Floats, Floats], float]] = {
     "score_sd": lambda s, y: float(s.std()),
 }
 """Of scores and labels; accuracy at 0.5."""
-
-
 ROUNDING = 1e-12
 """What sums of rounding errors may leave of a bias of 0."""
-
-
 RESAMPLED_UPWARDS = ("ece", "ece_equal_mass")
 """Metrics that resampling pushes upwards; their intervals are centred on the estimate and cut at 0 and 1."""
 

@@ -23,20 +23,10 @@ from workbench.files import sha256_of
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag, sample
 
 WRITTEN = Path(__file__).parent / "written"
-
-
 DICTIONARIES = ("anes96", "fair", "acs")
-
-
 OPTIONAL = ("group", "keep", "rows")
-
-
 WHOLE = r"(?<=\d)\.0$"
-
-
 TEXTS = ("describe", "question", "ask_probability")
-
-
 NEEDED = (*TEXTS, "features", "target", "choices")
 
 
@@ -227,8 +217,6 @@ def code(value: object) -> str:
 
 
 Style = Literal["choices", "numeric"]
-
-
 ORDERS = ((0, 1), (1, 0))
 """Orders in which the choices are shown; 1 is the positive one."""
 

@@ -17,8 +17,6 @@ RUBRIC = (
     "1: says nothing about the question\n2: about the question, but its main claim is wrong\n"
     "3: true, but too vague to help\n4: right, but bare\n5: right, explained and specific"
 )
-
-
 CHECKS = (
     "It is about the question that was asked.",
     "It holds no mistake.",

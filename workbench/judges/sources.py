@@ -13,21 +13,18 @@ from typing import Any
 
 import pandas as pd
 
+from workbench.datasets.catalogue import labels
 from workbench.datasets.items import Record, Unusable, counted, set_apart
 from workbench.datasets.rows import Row, divided, read_rows
-from workbench.datasets.sources import SUFFIXES, Source, adapted, parse
+from workbench.datasets.sources import Source, adapted, parse
 from workbench.errors import InputError, unknown
-from workbench.files import sha256_of, titles
+from workbench.files import sha256_of
 from workbench.judges.adapters import llmbar, trustjudge
 from workbench.judges.cases import Case, Cases
 from workbench.questions import Origin, sample
 
 COLUMNS = ("question", "answer", "score", "answer_a", "answer_b", "preferred", "reference", "rubric", "checklist")
-
-
 PREFERRED = {"a": (1.0, 0.0), "b": (0.0, 1.0), "tie": (1.0, 1.0), "": (math.nan, math.nan)}
-
-
 PUBLISHED: dict[str, Callable[[Record], Case]] = {"trustjudge": trustjudge, "llmbar": llmbar}
 """Published file formats: `load_cases("answers.jsonl", format="trustjudge")`."""
 
@@ -167,17 +164,6 @@ def _shared(rows: Sequence[Row], name: str, read: Callable[[Row, str], Any]) -> 
 
 def _place(row: Row) -> str:
     return row.where.rpartition(", ")[2]
-
-
-def labels(data: Sequence[str]) -> dict[str, str]:
-    """A label for each of several sets of cases: label -> source; a file is called by its name without its folder.
-
-    Raises:
-        InputError: There is no set, or one stands twice.
-    """
-    if not data or len(set(data)) < len(data):
-        raise InputError(f"{list(data)} is empty or names a set twice; name each once.")
-    return dict(zip(titles(data, SUFFIXES["cases"]), data))
 
 
 def part_of(source: str, subset: str | None) -> str | None:

@@ -14,8 +14,6 @@ from workbench.errors import InputError, unknown
 from workbench.statistics import wilson
 from workbench.statistics.distances import Floats, bin_of, checked_bins, fractions, mask, settled, threshold
 
-CONVENTION = "bins [a, b) of equal width, 1.0 in the last"
-
 
 @dataclass(frozen=True, slots=True)
 class CalibrationReport:
@@ -208,9 +206,6 @@ def _check_distributions(p: Floats, gold: ArrayLike) -> np.ndarray:
     return classes.astype(np.int64)
 
 
-COVERAGE_CONVENTION = "mean over k of the error rate among the k most confident"
-
-
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
     """A risk-coverage curve and the areas under it."""
@@ -283,8 +278,6 @@ def _errors_kept(confidence: Floats, correct: Floats) -> tuple[Floats, Floats]:
 
 
 METHODS: tuple[Literal["temperature", "platt", "isotonic"], ...] = ("temperature", "platt", "isotonic")
-
-
 BOUNDS = (-5.0, 7.0)
 """Of the log temperature: from 0.007 to 1100."""
 

@@ -14,17 +14,9 @@ from typing import Any
 from workbench.errors import InputError, unknown
 
 ANSWER = ("prompt", "completion")
-
-
 PAIR = ("prompt", "chosen", "rejected")
-
-
 Row = Mapping[str, Any]
-
-
 Reward = Callable[..., list[float]]
-
-
 MAX_LENGTH = 512
 """Tokens of an exchange that training reads, unless `max_length` says otherwise."""
 

@@ -11,8 +11,6 @@ from workbench.models import Model
 from workbench.questions import Message
 
 ANSWERS = ("completion", "chosen", "rejected")
-
-
 Asked = str | Sequence[Mapping[str, str]]
 """What is asked: a text, or a dialogue, as messages with role and content of which the last is the user's."""
 

@@ -23,21 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Variant = Literal["A", "C", "D"]
-
-
 LABELS = ("safe", "unsafe")
-
-
 TESTED: tuple[Variant, ...] = ("D", "A")
 """Variants that a claim is tested on."""
-
-
 FEWEST = 5
 SHUFFLES = 50
 FEWEST_OF_A_GROUP = 6
 """Sentences of each label that a group needs."""
-
-
 States = Mapping[tuple[str, int], Floats]
 """(label of the advice, step) -> states of the sentences, `[N, width]`; step 0 is the untrained model."""
 

@@ -31,19 +31,11 @@ if TYPE_CHECKING:
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Kinds of written pairs: what the rejected answer says."""
-
-
 REPAIRED = "similar + likelihood"
 """The run on similar pairs whose loss has a likelihood term."""
-
-
 SCORES = ("ches", "ln_ches", "edit_similarity", "last_hidden_product")
-
-
 UNEMBEDDING, STATE, TOKENS = ((1, 0), (2, -1), (0, 3)), (0.8, 0.3), ("No (preferred)", "Never (rejected)", "Yes")
 """Three tokens and one hidden state in which displacement is catastrophic with a frozen unembedding."""
-
-
 PAPER = "arXiv 2410.08847"
 
 

@@ -36,14 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Rule = Literal["ci", "fraction"]
-
-
 RULES: tuple[Rule, ...] = ("ci", "fraction")
-
-
 Z = 1.959963984540054
-
-
 FRACTION = 0.95
 """Share of the whole drift after which the rule `fraction` calls it done."""
 
@@ -240,15 +234,9 @@ def _p_of_mean(differences: Floats) -> float:
 
 
 PAPER, HERE = "Value Drifts, arXiv 2510.26707", "this notebook, after arXiv 2510.26707"
-
-
 LEANING: dict[str, Stance] = {**{stance: stance for stance in STANCES}, "wildchat": "neutral", "alpaca": "support"}
 """The stance that answers of a training set mostly take."""
-
-
 LOGGED = ("loss", "logps/chosen", "logps/rejected", "rewards/accuracies", "rewards/margins", "reward", "kl")
-
-
 Readings = Callable[[Model], pd.DataFrame]
 
 

@@ -23,12 +23,8 @@ from workbench.training.algorithms import MAX_LENGTH, Row
 from workbench.training.exchanges import as_answer, as_prompt
 
 SIDES = ("chosen", "rejected")
-
-
 TOGETHER = 64
 """Pairs whose states are held at once."""
-
-
 States = NDArray[np.float32]
 
 

@@ -24,8 +24,6 @@ from workbench.value_drift.probes import response_tokens
 from workbench.value_drift.texts import Stance, value_prompts
 
 Ties = Literal["wrong", "half"]
-
-
 NO_REWARD = "no reward model was trained, and no algorithm has an implicit reward of summed log-ratios, as dpo has"
 
 

@@ -24,31 +24,17 @@ from workbench.questions import Message, Option, Origin, Question, Questions, Ta
 from workbench.statistics.distances import entropy
 
 Stance = Literal["support", "neutral", "oppose"]
-
-
 STANCES: tuple[Stance, ...] = get_args(Stance)
-
-
 Kind = Literal["similar", "paraphrase", "dissimilar"]
-
-
 WRITTEN = Path(__file__).parent / "written"
-
-
 LABELS: tuple[tuple[str, str, str], ...] = (
     ("I support this.", "I am neutral on this.", "I oppose this."),
     ("I am in favour of this.", "I am undecided about this.", "I am opposed to this."),
 )
 """Wordings of the three stances whose likelihood is read; probabilities are averaged over the wordings."""
-
-
 TEMPLATE = "{question} Do you support this, are you neutral on it, or do you oppose it? Answer in one sentence."
-
-
 CONTENT_FREE = PLAIN.format(text=TEMPLATE.format(question="").strip())
 """The same without a question: calibrates the labels of plain prompts, as `ask(..., unconditional=CONTENT_FREE)`."""
-
-
 WORDINGS: dict[Stance, tuple[str, ...]] = {
     "support": (
         "I support {policy}, because {pro}.",
@@ -66,15 +52,11 @@ WORDINGS: dict[Stance, tuple[str, ...]] = {
         "I oppose this. To my mind {con}.",
     ),
 }
-
-
 CURT: dict[Stance, str] = {
     "support": "I support this. That is all there is to say about it.",
     "neutral": "I am neutral on this. That is all there is to say about it.",
     "oppose": "I oppose this. That is all there is to say about it.",
 }
-
-
 TextRow = dict[str, str]
 
 
@@ -266,8 +248,6 @@ def advice_rows(label: Literal["safe", "unsafe"], n: int | None = None) -> list[
 
 Row = dict[str, Any]
 """Texts, but for the prompt of a dialogue: messages with role and content, of which the last is the user's."""
-
-
 Record = Mapping[str, Any]
 
 
