@@ -4,14 +4,14 @@ import pytest
 
 from workbench.cultural_alignment.instruments import PLACEMENT, SIDES, country_scores, load_foundations, personas
 from workbench.cultural_alignment.surveys import formats, survey_questions
-from workbench.cultural_alignment.worldviews import CONDITIONS, TOPICS, world_questions, world_regions
+from workbench.cultural_alignment.worldviews import TOPICS, world_questions, world_regions
 from workbench.errors import InputError
 
 
 def test_every_topic_is_asked_in_every_condition_and_by_every_persona():
     asked = world_questions(2, personas(["Japan", "Brazil"]))
-    assert len(asked) == 2 * (len(CONDITIONS) + 2) == len({q.id for q in asked})
-    assert {q.tags["condition"] for q in asked} == {*CONDITIONS, "agents"}
+    assert len(asked) == 2 * (3 + 2) == len({q.id for q in asked})
+    assert {q.tags["condition"] for q in asked} == {"plain", "plural", "listed", "agents"}
     names = set(world_regions())
     assert all({option.text for option in q.options} == names for q in asked)
     by = {q.tags["condition"]: q.prompt_text for q in asked if q.tags["item"] == TOPICS[0]}
