@@ -56,14 +56,14 @@ def holds_opinion(x: Callable[[Question], float]) -> Respondent:
     return answer
 
 
-def takes_slot(slot: int = 0) -> Respondent:
-    """Always answers with the option shown in this slot, whatever it says."""
+def takes_position(position: int = 0) -> Respondent:
+    """Return a respondent that always chooses the option shown at this position."""
 
     def answer(question: Question) -> Floats:
         values, place = _places(question)
         shown = list(dict.fromkeys(int(p) for p in place if p >= 0))
         weights = np.zeros(len(values))
-        weights[shown[slot]] = 1
+        weights[shown[position]] = 1
         return _spread(weights, place)
 
     return answer

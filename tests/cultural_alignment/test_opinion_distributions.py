@@ -145,7 +145,7 @@ def test_emotions_are_compared_with_the_list_without_an_emoji():
 def test_one_right_answer_must_survive_the_order(people):
     shares, _ = people
     surest = planted.planted_answers(asked([]), lambda q: planted._spread(np.eye(5)[3], planted._places(q)[1]))
-    slot = planted.planted_answers(asked([]), planted.takes_slot(0))
+    slot = planted.planted_answers(asked([]), planted.takes_position(0))
     peaks = {}
     for name, told in (("content", surest), ("slot", slot)):
         found = opinion_distributions.peaked(opinion_distributions.read(told, BLANK), shares, 0.99)
@@ -164,7 +164,7 @@ def test_one_right_answer_must_survive_the_order(people):
 def test_personas_that_answer_as_their_groups_are_as_diverse(people, read):
     found = opinion_distributions.diversity(read, people[0]).iloc[0]
     assert found["mean"] == pytest.approx(1) and found["n"] == 12
-    alone = opinion_distributions.read(planted.planted_answers(asked([]), planted.takes_slot(0)), BLANK)
+    alone = opinion_distributions.read(planted.planted_answers(asked([]), planted.takes_position(0)), BLANK)
     assert opinion_distributions.diversity(alone, people[0]).attrs["reason"]
 
 
@@ -230,7 +230,7 @@ def test_a_base_model_is_compared_item_by_item(people, read):
     assert opinion_distributions.twin_means(none).attrs["reason"]
     plain = surveys.survey_questions(ITEMS, FORMATS, chat=False)
     told = {"before": planted.planted_answers(plain, like(shares, "Japan"))}
-    told["after"] = planted.planted_answers(plain, planted.takes_slot(0))
+    told["after"] = planted.planted_answers(plain, planted.takes_position(0))
     found = opinion_distributions.twins(told, read, shares, True)
     names = [f"{when}, {how}" for when in ("before", "after") for how in opinion_distributions.READINGS]
     assert list(found) == [*names, *(f"after, chat template, {how}" for how in opinion_distributions.READINGS)]

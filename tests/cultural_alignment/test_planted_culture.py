@@ -55,7 +55,7 @@ def test_stable_respondent_is_stable_across_scales():
 
 def test_slot_answerer_is_found_out():
     how = formats("binary", ["numbers"], answer=["label"])
-    table = answered(planted.takes_slot(0), how)
+    table = answered(planted.takes_position(0), how)
     found = robustness.stability(table, ["direction"]).iloc[0]
     assert (found["flip_rate"], found["mean_abs"]) == (1, 1)
     assert found["ratio"] > 5

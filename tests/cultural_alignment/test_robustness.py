@@ -108,7 +108,7 @@ def test_contrasts_are_joined_by_respondent(study, stability):
 
 def test_a_respondent_that_follows_the_slot_is_moved_by_the_direction(study):
     asked = robustness.questions(study, more_scales=False)
-    read = robustness.read(study, planted.planted_answers(asked, planted.takes_slot(0)))
+    read = robustness.read(study, planted.planted_answers(asked, planted.takes_position(0)))
     own = robustness.stability(read.main, robustness.FACTORS)
     assert robustness.other_contrasts(read)["factor"].tolist() == ["wording"]
     table = robustness.joined(own, robustness.other_contrasts(read), {"planted: holds opinions": own})
@@ -124,7 +124,7 @@ def test_a_respondent_that_follows_the_slot_is_moved_by_the_direction(study):
 def test_models_are_compared_factor_by_factor(study, read):
     none = robustness.model_effects("one", read, {})
     assert none.attrs["reason"] and robustness.same_signs(none) is none and robustness.model_findings(none, 1) == []
-    told = {"two": planted.planted_answers(robustness.eight_formats(study), planted.takes_slot(0))}
+    told = {"two": planted.planted_answers(robustness.eight_formats(study), planted.takes_position(0))}
     effects = robustness.model_effects("one", read, told)
     assert effects["model"].tolist() == ["one"] * 3 + ["two"] * 3
     slot = effects[(effects.model == "two") & (effects.factor == "direction")].iloc[0]

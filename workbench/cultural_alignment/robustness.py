@@ -398,7 +398,7 @@ def planted_stability(study: Study, chat: bool = True, seed: int = 0) -> dict[st
     opinion = {item.id: 0.2 + 0.6 * i / max(n - 1, 1) for i, item in enumerate(study.items.items)}
     respondents = {
         "planted: holds opinions": planted.holds_opinion(planted.by_item(opinion)),
-        "planted: first slot": planted.takes_slot(0),
+        "planted: first slot": planted.takes_position(0),
     }
     asked = eight_formats(study, chat)
     told = {name: planted.planted_answers(asked, each) for name, each in respondents.items()}
