@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import html
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar, get_args, overload
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args, overload
 
 from workbench.errors import InputError, unknown
 
@@ -137,8 +138,75 @@ class Origin:
     """Licence or terms as far as known."""
 
 
-class Questions(Sequence[Question]):
-    """An immutable list of questions that remembers its origin and what was dropped on the way."""
+class Named(Protocol):
+    """Anything with an id."""
+
+    @property
+    def id(self) -> str:
+        """Stable name."""
+        ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+class Items(Sequence[N]):
+    """An immutable sequence of items with ids, its origin, and the number of records left out, by reason."""
+
+    def __init__(
+        self, items: Iterable[N], origin: Origin | None = None, dropped: Mapping[str, int] | None = None
+    ) -> None:
+        """Store the items.
+
+        Args:
+            items: The items.
+            origin: Where they came from.
+            dropped: Reason -> number of records left out.
+        """
+        self._items = tuple(items)
+        self.origin = origin or Origin("in memory")
+        self.dropped = dict(dropped or {})
+
+    def _with(self, items: Iterable[N]) -> Self:
+        """Return other items with the same origin and counts."""
+        other = copy.copy(self)
+        other._items = tuple(items)
+        return other
+
+    @overload
+    def __getitem__(self, index: int) -> N: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> N | Self:
+        """Return one item, or a slice with the same origin."""
+        return self._with(self._items[index]) if isinstance(index, slice) else self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[N]:
+        return iter(self._items)
+
+    @property
+    def ids(self) -> list[str]:
+        """The id of every item, in order."""
+        return [item.id for item in self]
+
+    def sample(self, n: int | None, seed: int = 0) -> Self:
+        """Return n items drawn by `sample`; all for None."""
+        return self._with(sample(self._items, n, seed, lambda item: item.id))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a run's record states: origin, number of items, records left out; not the texts."""
+        return {**asdict(self.origin), "n": len(self), "dropped": self.dropped}
+
+    def __repr__(self) -> str:
+        dropped = "".join(f"; {n} dropped: {reason}" for reason, n in self.dropped.items())
+        return f"<{type(self).__name__}: {len(self)} from {self.origin.name}{dropped}>"
+
+
+class Questions(Items[Question]):
+    """Questions with their origin, the records left out, and notes on those that were changed."""
 
     def __init__(
         self,
@@ -147,49 +215,33 @@ class Questions(Sequence[Question]):
         dropped: Mapping[str, int] | None = None,
         noted: Mapping[str, int] | None = None,
     ) -> None:
-        """Keep the questions.
+        """Store the questions.
 
         Args:
             items: The questions.
             origin: Where they came from.
-            dropped: Reason -> number of items left out for it.
-            noted: What was done otherwise than asked -> number of items it was done to.
+            dropped: Reason -> number of records left out.
+            noted: Deviation from what was requested -> number of questions with it.
         """
-        self._items = tuple(items)
-        self.origin = origin or Origin("in memory")
-        self.dropped = dict(dropped or {})
+        super().__init__(items, origin, dropped)
         self.noted = dict(noted or {})
 
-    @overload
-    def __getitem__(self, index: int) -> Question: ...
-    @overload
-    def __getitem__(self, index: slice) -> Questions: ...
-    def __getitem__(self, index: int | slice) -> Question | Questions:
-        """One question, or a slice that keeps the origin."""
-        if isinstance(index, slice):
-            return Questions(self._items[index], self.origin, self.dropped, self.noted)
-        return self._items[index]
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[Question]:
-        return iter(self._items)
-
     def tagged(self, **tags: Tag) -> Questions:
-        """The same questions with these tags added to each."""
-        return Questions((q.tagged(**tags) for q in self), self.origin, self.dropped, self.noted)
+        """Return the same questions with these tags added to each."""
+        return self._with(q.tagged(**tags) for q in self)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of `Items`, and `noted` if there is any."""
+        return super().facts() | ({"noted": self.noted} if self.noted else {})
 
     def __repr__(self) -> str:
-        dropped = "".join(f"; {n} dropped: {reason}" for reason, n in self.dropped.items())
-        noted = "".join(f"; {n} {what}" for what, n in self.noted.items())
-        return f"<Questions: {len(self)} from {self.origin.name}{dropped}{noted}>"
+        return super().__repr__()[:-1] + "".join(f"; {n} {what}" for what, n in self.noted.items()) + ">"
 
     def _repr_html_(self) -> str:
         shown = "".join(
             f"<tr><td><code>{html.escape(q.id)}</code></td><td>{html.escape(q.prompt_text[-160:])}</td>"
             f"<td>{html.escape(' | '.join(o.text for o in q.options)[:160])}</td></tr>"
-            for q in self._items[:5]
+            for q in self[:5]
         )
         more = f"<p>and {len(self) - 5} more</p>" if len(self) > 5 else ""
         return (

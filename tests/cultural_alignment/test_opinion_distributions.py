@@ -54,7 +54,7 @@ def aligned(people, read):
 
 def test_people_of_a_file_keep_the_personas_that_are_groups(tmp_path, people):
     assert [persona.name for persona in people[1]] == COUNTRIES and set(people[0]["group"]) == set(COUNTRIES)
-    rows = [(item.id, group, k, 0.2) for item in ITEMS.items for group in ("Japan", "Women") for k in range(1, 6)]
+    rows = [(item.id, group, k, 0.2) for item in ITEMS for group in ("Japan", "Women") for k in range(1, 6)]
     pd.DataFrame(rows, columns=["item", "group", "option", "share"]).to_csv(tmp_path / "s.csv", index=False)
     shares, who = opinion_distributions.people(ITEMS, tmp_path / "s.csv", COUNTRIES, None)
     assert [persona.name for persona in who] == ["Japan"] and set(shares["group"]) == {"Japan", "Women"}
@@ -121,7 +121,7 @@ def test_emotions_are_compared_with_the_list_without_an_emoji():
         ]
     )
     bank = opinion_distributions.with_blank(Instrument("emotions", items))
-    assert [item.id for item in bank.items] == [*(item.id for item in items), "content-free"]
+    assert [item.id for item in bank] == [*(item.id for item in items), "content-free"]
 
     def reads(question):
         _, place = planted._places(question)
@@ -282,7 +282,7 @@ def test_open_answers_are_held_against_their_own_statement(read):
     assert none.attrs["reason"] and worldviews.open_means(none).empty and worldviews.arguments(none)[1] == ""
     assert worldviews.open_finding(none, none) is None
     statements = worldviews.statements(ITEMS, 6)
-    assert len(statements) == 6 and list(statements)[1] == ITEMS.items[2].id
+    assert len(statements) == 6 and list(statements)[1] == ITEMS[2].id
     prompts = worldviews.open_prompts(statements)
     assert prompts[0][0].content.endswith(next(iter(statements.values())))
     texts = ["I am sorry, I cannot say what I think of this at all."] + ["This makes a good life for all people."] * 5

@@ -26,7 +26,7 @@ from workbench.statistics import interval
 INSTRUMENT = load_instrument()
 FACTORS = ["labels", "direction", "answer"]
 RNG = np.random.default_rng(3)
-OPINIONS = {item.id: float(RNG.uniform(0.2, 0.75)) for item in INSTRUMENT.items}
+OPINIONS = {item.id: float(RNG.uniform(0.2, 0.75)) for item in INSTRUMENT}
 
 
 def answered(respondent, how=None, who=(NOBODY,)):
@@ -161,9 +161,7 @@ def shares_as_responses(shares):
     return alignment.people_as_responses(shares, INSTRUMENT_TAGS)
 
 
-INSTRUMENT_TAGS = pd.DataFrame(
-    [{"item": item.id, "dimension": item.dimension, "key": item.key} for item in INSTRUMENT.items]
-)
+INSTRUMENT_TAGS = pd.DataFrame([{"item": item.id, "dimension": item.dimension, "key": item.key} for item in INSTRUMENT])
 
 
 def test_answers_in_any_order_belong_to_their_question():

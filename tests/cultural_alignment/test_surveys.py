@@ -42,9 +42,9 @@ def write(path, text):
 
 def test_the_written_instrument_is_balanced():
     assert len(INSTRUMENT) == 24
-    keys = Counter((item.dimension, item.key) for item in INSTRUMENT.items)
+    keys = Counter((item.dimension, item.key) for item in INSTRUMENT)
     assert set(keys.values()) == {2} and len(keys) == 12
-    texts = [text for item in INSTRUMENT.items for text in (item.text, item.opposite)]
+    texts = [text for item in INSTRUMENT for text in (item.text, item.opposite)]
     assert len(set(texts)) == 48 and max(map(len, texts)) < 90
 
 
@@ -57,7 +57,7 @@ def test_the_small_run_has_1728_prompts():
 @pytest.mark.parametrize("form", [*formats(["binary", *surveys.SCALES]), Format(refusal=True)], ids=lambda f: f.id)
 def test_values_follow_the_scale_whatever_is_shown(form):
     question = survey_questions(INSTRUMENT, form)[2]
-    item = INSTRUMENT.items[2]
+    item = INSTRUMENT[2]
     base = surveys.SCALES.get(form.scale, (item.opposite, item.text))
     listed = [line.split(". ", 1) for line in question.prompt_text.splitlines() if line[1:3] == ". "]
     by_label = {label: text for label, text in listed}
@@ -303,9 +303,9 @@ def test_vsm_items_must_be_the_24_of_the_manual(tmp_path):
 
 def test_ipip_items_are_asked_on_the_accuracy_scale(tmp_path):
     table = write(tmp_path / "ipip.csv", "item,text,key,label\nA1,Like my own items.,-1,Agreeableness\n")
-    (item,) = load_ipip(table).items
+    (item,) = load_ipip(table)
     assert (item.id, item.key, item.dimension, len(item.scale)) == ("A1", -1, "Agreeableness", 6)
-    assert item.text.endswith('"Like my own items."') and len(load_ipip(table, 5).items[0].scale) == 5
+    assert item.text.endswith('"Like my own items."') and len(load_ipip(table, 5)[0].scale) == 5
     assert survey_questions(load_ipip(table), Format("own"))[0].options[-1].value == 5
     with pytest.raises(InputError, match="number of points"):
         load_ipip(table, 7)
@@ -314,9 +314,9 @@ def test_ipip_items_are_asked_on_the_accuracy_scale(tmp_path):
 def test_ipip_items_that_no_scale_is_scored_by_are_left_out_and_counted(tmp_path):
     rows = "instrument,alpha,key,text,label\nVIA,.7,1,Am a brave person.,Bravery\nVIA,.7,0,Know my strengths.,Bravery\n"
     found = load_ipip(write(tmp_path / "ipip.csv", rows + 'NEO,.7,-1,"Often say ""no.""",Grit\n'))
-    assert [(item.id, item.key) for item in found.items] == [("item1", 1), ("item3", -1)]
+    assert [(item.id, item.key) for item in found] == [("item1", 1), ("item3", -1)]
     assert found.note == "1 items with key 0, which no scale is scored by, are left out."
-    assert found.items[1].text.endswith('"Often say ‘no.’"')
+    assert found[1].text.endswith('"Often say ‘no.’"')
     with pytest.raises(InputError, match=r"ipip.csv: .*no items"):
         load_ipip(write(tmp_path / "ipip.csv", "text,key\nAm calm.,0\n"))
     with pytest.raises(InputError, match=r"ipip.csv, line 2: key is '0'"):

@@ -21,7 +21,7 @@ def write(tmp_path):
 
 def test_none_is_an_answer_with_its_share(write):
     items = load_instrument(write("id,text,scale\nq,How many?,None|One|NA\n"))
-    assert items.items[0].scale == ("None", "One", "NA")
+    assert items[0].scale == ("None", "One", "NA")
     shares = load_shares(write("item,group,option,share\nq,NA,None,.5\nq,NA,One,.3\nq,NA,NA,.2\n"), items)
     assert shares["share"].tolist() == [0.5, 0.3, 0.2] and set(shares["group"]) == {"NA"}
     data = write("COUNTRY,q\nNA,None\nNA,None\nNA,One\nNA,NA\nNA,\n,One\nnull,nan\nnull,One\n")

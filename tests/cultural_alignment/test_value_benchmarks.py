@@ -222,7 +222,7 @@ def test_global_opinions_are_parsed_without_dont_knows():
     found = load_global_opinions(records=GLOBAL)
     assert found.shares["group"].unique().tolist() == ["Atlantis"]
     assert found.shares["share"].tolist() == pytest.approx([0.625, 0.375])
-    assert found.instrument.items[0].scale == ("Yes", "No") and not found.instrument.items[0].ordinal
+    assert found.instrument[0].scale == ("Yes", "No") and not found.instrument[0].ordinal
     assert found.dropped == {"shares do not fit the options": 1, "fewer than two opinions, or one twice": 1}
 
 
@@ -249,7 +249,7 @@ def test_options_that_are_no_opinion_and_countries_of_two_names():
         {"question": "And now?", "options": ["Up", "Down"], "selections": second},
     ]
     found = load_global_opinions(records=records)
-    assert found.instrument.items[0].scale == ("Good", "Bad", "Hard to say", "Have not heard of it")
+    assert found.instrument[0].scale == ("Good", "Bad", "Hard to say", "Have not heard of it")
     shares = found.shares.pivot(index="group", columns=["item", "level"], values="share")
     assert sorted(shares.index) == ["China", "Great Britain", "India", "South Korea", "U.S.A."]
     assert shares.loc["Great Britain", ("q0", 0)] == pytest.approx(0.4 / 0.6)
@@ -290,13 +290,13 @@ PANEL = [
 
 def test_subpop_stands_in_the_order_of_its_ordinals():
     found = load_subpop("PARTY", records=PANEL)
-    (item,) = found.instrument.items
+    (item,) = found.instrument
     assert item.scale == ("Not safe", "Rather safe", "Very safe") and item.positions == (1.0, 2.5, 3.0)
     assert found.shares[found.shares.group == "A"]["share"].tolist() == pytest.approx([0.2, 0.3, 0.5])
     with pytest.raises(InputError, match="Unknown attribute 'AGE' of subpop"):
         load_subpop("AGE", records=PANEL)
     tied = load_subpop("PARTY", records=[{**each, "ordinal": [1, 1, 2]} for each in PANEL])
-    assert not tied.instrument.items[0].ordinal and tied.instrument.items[0].positions == ()
+    assert not tied.instrument[0].ordinal and tied.instrument[0].positions == ()
 
 
 def test_opinion_qa_weighs_and_splits_refusals_off(tmp_path):
@@ -311,7 +311,7 @@ def test_opinion_qa_weighs_and_splits_refusals_off(tmp_path):
         "QKEY,SAFE_W26,POLPARTY,WEIGHT_W26\n1,Very safe,A,3\n2,Not safe,A,1\n3,Refused,A,5\n4,,B,1\n5,Not safe,B,1\n"
     )
     found = load_opinion_qa(tmp_path, "POLPARTY")
-    assert found.instrument.items[0].scale == ("Not safe", "Very safe")
+    assert found.instrument[0].scale == ("Not safe", "Very safe")
     assert found.dropped == {"not asked, or fewer than two options": 1}
     a = found.shares[found.shares.group == "A"]
     assert a["share"].tolist() == [0.25, 0.75] and a[["n_used", "n_dropped"]].iloc[0].tolist() == [2, 1]
@@ -346,7 +346,7 @@ def test_a_key_of_info_that_stands_again_is_counted(tmp_path):
     again = [("IMP_W43", f"{question[:-1]} or {colour}?", *rest) for colour in ("blue", "green")]
     folder = panel(tmp_path, [(key, *row) for key, row in INFO.items()] + again)
     found = load_opinion_qa(folder)
-    assert [item.text for item in found.instrument.items] == [row[0] for row in INFO.values()]
+    assert [item.text for item in found.instrument] == [row[0] for row in INFO.values()]
     assert found.dropped["a key of info.csv again"] == 2
 
 

@@ -43,7 +43,7 @@ def test_moral_items_need_six_options_and_a_foundation(tmp_path):
 
 
 def test_the_sides_of_a_placement_are_balanced():
-    (item,) = PLACEMENT.items
+    (item,) = PLACEMENT
     assert (
         len(item.scale) % 2
         and [text.split()[-1].lower() for text in item.scale] == ["left"] * 3 + ["middle"] + ["right"] * 3

@@ -77,7 +77,7 @@ def shares(path):
     load_shares(path, INSTRUMENT, renormalise=True)
 
 
-ITEM = INSTRUMENT.items[0].id
+ITEM = INSTRUMENT[0].id
 SHARES = "item,group,option,share\n" + "".join(f"{ITEM},{who},{i},.2\n" for who in ("N", "NA") for i in range(1, 6))
 READERS = {
     "questions.csv": (load_questions, QUESTIONS),

@@ -78,7 +78,7 @@ def test_a_column_that_turns_items_round_is_read_or_refused(write, name):
     with pytest.raises(InputError, match=f"a.csv has a column '{name}', which is not read; name it key"):
         load_instrument(write(ITEMS.replace("key", name)))
     keyed = load_instrument(write(ITEMS.replace("scale", "scale,alpha").replace("yes", "yes,")))
-    assert [item.key for item in keyed.items] == [1, -1]
+    assert [item.key for item in keyed] == [1, -1]
 
 
 def test_a_header_that_stands_again_is_no_row(write):

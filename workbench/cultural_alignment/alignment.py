@@ -445,7 +445,7 @@ def steering(
         return Steered(None, {}, aligned.shown, aligned.shown)
     names = list(aligned.shown.columns)
     found = steer(aligned.of(names), aligned.shown.loc["no persona", names], names, seed=seed)
-    tags = pd.DataFrame([{"item": i.id, "dimension": i.dimension, "key": i.key} for i in items.items])
+    tags = pd.DataFrame([{"item": i.id, "dimension": i.dimension, "key": i.key} for i in items])
     mine = scores_of_personas.pivot_table(index="persona", columns="item", values="x").loc[names]
     people = scores(people_as_responses(shares, tags)).pivot(index="persona", columns="item", values="x")
     theirs = people.loc[names, mine.columns]

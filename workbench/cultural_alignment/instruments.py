@@ -72,7 +72,7 @@ def _item_rows(path: Path) -> list[Row]:
 
 def check_dimensions(instrument: Instrument) -> None:
     """Refuse an instrument whose dimensions are not the six with published country scores, which a map needs."""
-    mine = list(dict.fromkeys(item.dimension for item in instrument.items))
+    mine = list(dict.fromkeys(item.dimension for item in instrument))
     if set(mine) != set(DIMENSIONS):
         raise InputError(
             f"{instrument.name!r} has the dimensions {', '.join(mine[:8])}; the map needs items on "
@@ -87,9 +87,9 @@ def load_vsm(path: str | Path) -> Instrument:
     """
     found = load_instrument(path, "Hofstede and Minkov; not to be passed on")
     wanted = [f"m{i:02d}" for i in range(1, 25)]
-    if [item.id for item in found.items] != wanted:
+    if [item.id for item in found] != wanted:
         raise InputError(f"{Path(path).name} must list the 24 items with the ids m01 to m24, in that order.")
-    if any(len(item.scale) != 5 for item in found.items):
+    if any(len(item.scale) != 5 for item in found):
         raise InputError(f"Every VSM item in {Path(path).name} has five options; write them in `scale`, divided by |.")
     return found
 
@@ -293,7 +293,7 @@ def _sentence(text: str) -> str:
 
 def own_format(instrument: Instrument) -> str:
     """The scale to ask an instrument on: its own, or the five-point agreement scale for bare statements."""
-    has = {bool(item.scale) for item in instrument.items}
+    has = {bool(item.scale) for item in instrument}
     if len(has) > 1:
         raise InputError(f"Instrument {instrument.name!r} mixes items with and without a scale; ask them apart.")
     return OWN if has == {True} else "likert5"
@@ -320,7 +320,7 @@ def load_foundations(path: str | Path) -> Instrument:
         path: A CSV as for `load_instrument`, with the foundation as `dimension` and six options in `scale`.
     """
     found = load_instrument(path, "its authors' terms; not to be passed on")
-    for item in found.items:
+    for item in found:
         if len(item.scale) != POINTS or item.dimension == "all":
             raise InputError(
                 f"Item {item.id!r} of {Path(path).name} needs its foundation as `dimension` and six options in "

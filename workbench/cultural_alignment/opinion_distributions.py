@@ -293,8 +293,8 @@ def draw_answers(read: Read, shares: pd.DataFrame, n_items: int) -> Figure | Non
 
 def with_blank(emotions: Instrument) -> Instrument:
     """The emotions with one more item without an emoji, whose answers are the position-only baseline."""
-    text, scale = "Which emotion does this express most?", emotions.items[0].scale
-    return Instrument("emotions", (*emotions.items, SurveyItem("content-free", text, scale=scale, ordinal=False)))
+    text, scale = "Which emotion does this express most?", emotions[0].scale
+    return Instrument("emotions", (*emotions, SurveyItem("content-free", text, scale=scale, ordinal=False)))
 
 
 def emotion_alignment(responses: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:

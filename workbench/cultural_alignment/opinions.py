@@ -48,8 +48,11 @@ class Opinions:
     """What was asked."""
     shares: pd.DataFrame
     """Columns item, group, level, share."""
-    dropped: dict[str, int]
-    """Reason -> items, or items times groups, left out for it."""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason -> items, or items times groups, left out."""
+        return self.instrument.dropped
 
 
 def load_opinions(source: str, n: int | None = None, seed: int = 0) -> Opinions:
@@ -294,7 +297,7 @@ def _drawn(
         raise InputError(f"No item of {name!r} is left: check the names of the groups, or take all.")
     kept = {item.id for item in chosen}
     table = check_shares(pd.DataFrame([row for row in rows if row["item"] in kept]), renormalise=True)
-    return Opinions(Instrument(name, tuple(chosen), licence), table, dict(+dropped))
+    return Opinions(Instrument(name, chosen, licence, dropped=+dropped), table)
 
 
 def _panel_item(key: str, text: str, options: Sequence[str], places: Sequence[float]) -> SurveyItem | None:

@@ -89,7 +89,7 @@ def load_shares(
     file_path = Path(path).expanduser()
     if scale not in SCALES:
         raise unknown("scale", scale, list(SCALES))
-    options = {item.id: item.scale or SCALES[scale] for item in instrument.items}
+    options = {item.id: item.scale or SCALES[scale] for item in instrument}
     rows = []
     for row in read_rows(file_path, ["item", "group", "option", "share"], (), what="shares"):
         if (name := row.needed("item")) not in options:
@@ -304,7 +304,7 @@ def synthetic_shares(
 
     rng, grid = np.random.default_rng(seed), np.linspace(0, 1, k)
     rows = []
-    for item in instrument.items:
+    for item in instrument:
         if item.dimension not in scores.columns:
             raise InputError(
                 f"There are no country scores for dimension {item.dimension!r} of item {item.id!r} to make people "

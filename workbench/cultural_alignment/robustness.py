@@ -276,7 +276,7 @@ def study(
     names = [persona.name for persona in people]
     if shares:
         population = populations.load_shares(shares, items)
-    elif {item.dimension for item in items.items} <= set(instruments.DIMENSIONS) and not own:
+    elif {item.dimension for item in items} <= set(instruments.DIMENSIONS) and not own:
         population = populations.synthetic_shares(items, instruments.country_scores().loc[names], seed=seed)
     else:
         population = no_rows("Steering needs people: give shares=, a CSV with item, group, option and share.")
@@ -304,7 +304,7 @@ def questions(study: Study, more_scales: bool, chat: bool = True) -> list[Questi
     asked += surveys.survey_questions(study.blank, how, chat=chat)
     if study.typical:
         asked += surveys.survey_questions(study.items, study.base, study.typical, chat)
-    if more_scales and study.scale != OWN and all(item.opposite for item in study.items.items):
+    if more_scales and study.scale != OWN and all(item.opposite for item in study.items):
         scales = ["binary", "likert4", "likert6", "likert7"]
         others = surveys.formats(scales, ["numbers"], answer=["label"])
         asked += surveys.survey_questions(study.items, others, chat=chat)
@@ -395,7 +395,7 @@ def other_contrasts(read: Read, seed: int = 0) -> pd.DataFrame:
 def planted_stability(study: Study, chat: bool = True, seed: int = 0) -> dict[str, pd.DataFrame]:
     """`stability` of two planted respondents: one that holds opinions, one that takes the first slot."""
     n = len(study.items)
-    opinion = {item.id: 0.2 + 0.6 * i / max(n - 1, 1) for i, item in enumerate(study.items.items)}
+    opinion = {item.id: 0.2 + 0.6 * i / max(n - 1, 1) for i, item in enumerate(study.items)}
     respondents = {
         "planted: holds opinions": planted.holds_opinion(planted.by_item(opinion)),
         "planted: first slot": planted.takes_position(0),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import product
@@ -17,7 +18,7 @@ from workbench.answers import Bools, Floats, added, expected
 from workbench.datasets.referring import referring
 from workbench.datasets.row_formats import number
 from workbench.errors import InputError, unknown
-from workbench.questions import Message, Option, Origin, Question, Questions, Tag
+from workbench.questions import Items, Message, Option, Origin, Question, Questions, Tag
 from workbench.statistics.distances import entropy, settled, tv
 
 Labels = Literal["numbers", "letters"]
@@ -84,49 +85,59 @@ class SurveyItem:
             raise InputError(f"Item {self.id!r} needs one position per option, rising from the lowest to the highest.")
 
 
-@dataclass(frozen=True, slots=True)
-class Instrument:
-    """A set of items."""
+class Instrument(Items[SurveyItem]):
+    """The items of a questionnaire, with its licence and a note on its scores."""
 
-    name: str
-    """Its name."""
-    items: tuple[SurveyItem, ...]
-    """What is asked."""
-    licence: str = "the user's own"
-    """Licence or terms as far as known."""
-    note: str = ""
-    """What to print beside its scores."""
+    def __init__(
+        self,
+        name: str,
+        items: Iterable[SurveyItem],
+        licence: str = "the user's own",
+        note: str = "",
+        dropped: Mapping[str, int] | None = None,
+    ) -> None:
+        """Store the items.
 
-    def __post_init__(self) -> None:
-        ids = [item.id for item in self.items]
-        if twice := [name for name in ids if ids.count(name) > 1]:
+        Args:
+            name: Name of the instrument.
+            items: The items.
+            licence: Licence or terms as far as known.
+            note: What to print beside its scores.
+            dropped: Reason -> number of records left out.
+
+        Raises:
+            InputError: There is no item, or an id occurs twice.
+        """
+        super().__init__(items, Origin(name, licence=licence), dropped)
+        self.note = note
+        if twice := [name for name, n in Counter(self.ids).items() if n > 1]:
             raise InputError(f"Instrument {self.name!r} has an id twice, {twice[0]!r}; give each item its own id.")
-        if not ids:
+        if not self:
             raise InputError(f"Instrument {self.name!r} has no items; give it one.")
 
-    def __len__(self) -> int:
-        return len(self.items)
+    @property
+    def name(self) -> str:
+        """Name of the instrument."""
+        return self.origin.name
 
     def facts(self) -> dict[str, Any]:
-        """What a run's record keeps: name, number of items, licence and note, not the texts."""
-        return {"name": self.name, "items": len(self), "licence": self.licence, "note": self.note}
+        """Return the facts of `Items`, and the note."""
+        return super().facts() | {"note": self.note}
 
     def head(self, n: int | None) -> Instrument:
-        """The instrument with its first n items per dimension; all for None."""
-        if n is None:
-            return self
-        seen: dict[str, int] = {}
+        """Return the first n items of each dimension; all for None."""
+        place = Counter[str]()
         kept = []
-        for item in self.items:
-            seen[item.dimension] = seen.get(item.dimension, 0) + 1
-            kept += [item] if seen[item.dimension] <= n else []
-        return replace(self, items=tuple(kept))
+        for item in self:
+            place[item.dimension] += 1
+            kept += [item] if n is None or place[item.dimension] <= n else []
+        return self._with(kept)
 
 
 def content_free(instrument: Instrument) -> Instrument:
-    """The same items without content: what is answered then is the prior of positions and words alone."""
-    items = tuple(replace(item, text="N/A", opposite="N/A") for item in instrument.items)
-    return replace(instrument, name=f"{instrument.name}-blank", items=items)
+    """Return the items without content: their responses show the prior of positions and words alone."""
+    items = (replace(item, text="N/A", opposite="N/A") for item in instrument)
+    return Instrument(f"{instrument.name}-blank", items, instrument.origin.licence, instrument.note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +230,9 @@ def survey_questions(
         _question(item, form, persona, instrument.name, chat)
         for persona in personas
         for form in variants
-        for item in instrument.items
+        for item in instrument
     ]
-    return Questions(asked, Origin(instrument.name, f"{len(instrument)} items", instrument.licence))
+    return Questions(asked, Origin(instrument.name, f"{len(instrument)} items", instrument.origin.licence))
 
 
 def prompts(questions: Sequence[Question], chat: bool) -> dict[str, Any]:

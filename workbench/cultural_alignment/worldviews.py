@@ -283,7 +283,7 @@ def draw_worlds(means: pd.DataFrame, n_topics: int) -> Figure:
 
 def statements(items: Instrument, n: int) -> dict[str, str]:
     """Texts of n items spread over the instrument, by id; none for 0."""
-    return {i.id: i.text for i in items.items[:: max(1, len(items) // n)][:n]} if n else {}
+    return {i.id: i.text for i in items[:: max(1, len(items) // n)][:n]} if n else {}
 
 
 def open_prompts(statements: Mapping[str, str]) -> list[tuple[Message, ...]]:

@@ -14,7 +14,7 @@ from workbench.datasets.sources import SUFFIXES, Source, adapted, parse
 from workbench.datasets.user_files import read_items
 from workbench.errors import InputError
 from workbench.files import sha256_of, titles
-from workbench.questions import Origin, Question, Questions, ranked, sample
+from workbench.questions import Origin, Question, Questions, ranked
 
 
 def load_questions(
@@ -85,7 +85,7 @@ def load_questions(
     if not questions:
         why = "; ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise InputError(f"No question of {origin.name} is left in style={style!r} ({why}); try another style.")
-    return Questions(sample(questions, n, seed, lambda each: each.id), origin, dropped, {KEPT: kept} if kept else {})
+    return Questions(questions, origin, dropped, {KEPT: kept} if kept else {}).sample(n, seed)
 
 
 def labels(sources: Sequence[str]) -> dict[str, str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
-from workbench.questions import Message, Origin, Tag, content_id
+from workbench.questions import Items, Message, Origin, Tag, content_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,8 @@ class Case:
         return replace(self, answers=tuple(answers), scores=tuple(scores), ratings=ratings)
 
 
-class Cases(Sequence[Case]):
-    """An immutable list of cases that remembers its origin and what was dropped on the way."""
+class Cases(Items[Case]):
+    """Cases with their origin, the records left out, and the source of their scores."""
 
     def __init__(
         self,
@@ -80,39 +79,16 @@ class Cases(Sequence[Case]):
         dropped: Mapping[str, int] | None = None,
         marks: str = "the marks given",
     ):
-        """Keep the cases.
+        """Store the cases.
 
         Args:
             items: The cases.
             origin: Where they came from.
-            dropped: Reason -> number of records left out for it.
-            marks: Whose the scores are, in words that follow "agreement with": "people's marks", "GPT-4's votes".
+            dropped: Reason -> number of records left out.
+            marks: Source of the scores, as it follows "agreement with": "people's marks", "GPT-4's votes".
         """
-        self._items = tuple(items)
-        self.origin = origin or Origin("in memory")
-        self.dropped = dict(dropped or {})
+        super().__init__(items, origin, dropped)
         self.marks = marks
-
-    def __getitem__(self, index: Any) -> Any:
-        """One case, or a slice that keeps the origin."""
-        found = self._items[index]
-        return Cases(found, self.origin, self.dropped, self.marks) if isinstance(index, slice) else found
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[Case]:
-        return iter(self._items)
-
-    def __repr__(self) -> str:
-        answers = sum(len(case.answers) for case in self)
-        dropped = "".join(f"; {n} dropped: {reason}" for reason, n in self.dropped.items())
-        return f"<Cases: {len(self)} with {answers} answers from {self.origin.name}{dropped}>"
-
-    @property
-    def ids(self) -> list[str]:
-        """The names of the cases, the order of every matrix about them."""
-        return [case.id for case in self]
 
     @property
     def scores(self) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.judges.adapters import llmbar, trustjudge
 from workbench.judges.cases import Case, Cases
-from workbench.questions import Origin, sample
+from workbench.questions import Origin
 
 COLUMNS = ("question", "answer", "score", "answer_a", "answer_b", "preferred", "reference", "rubric", "checklist")
 PREFERRED = {"a": (1.0, 0.0), "b": (0.0, 1.0), "tie": (1.0, 1.0), "": (math.nan, math.nan)}
@@ -247,9 +247,7 @@ def load_cases(
             dropped[f"longer than {max_chars} characters"] += 1
         else:
             kept.append(case)
-    return Cases(
-        [_shuffled(case, seed) for case in sample(kept, n, seed, lambda case: case.id)], origin, +dropped, marks
-    )
+    return Cases((_shuffled(case, seed) for case in kept), origin, +dropped, marks).sample(n, seed)
 
 
 def _source_cases(source: Source, subset: str, commit: str, dropped: Counter[str]) -> tuple[list[Case], Origin, str]:

@@ -242,9 +242,6 @@ def _plain(value: Any, name: str) -> Any:
         return [_plain(item, name) for item in value]
     if callable(facts := getattr(value, "facts", None)):
         return _plain(facts(), name)
-    if hasattr(value, "origin") and hasattr(value, "dropped"):
-        noted = {"noted": value.noted} if getattr(value, "noted", None) else {}
-        return _plain({**asdict(value.origin), "n": len(value), "dropped": value.dropped} | noted, name)
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value), name)
     if hasattr(value, "tolist"):
