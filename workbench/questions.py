@@ -1,4 +1,4 @@
-"""The nouns of a reading: `Option`, `Message`, `Question`, and `Questions`, a set of them with its origin."""
+"""The nouns of an evaluation: `Option`, `Message`, `Question`, and `Items`, a sequence with its origin."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One continuation whose probability is read."""
+    """One continuation whose probability is scored."""
 
     text: str
-    """What is scored after the prompt, exactly: a leading space belongs here when one is needed."""
+    """Text scored after the prompt, exactly, including a leading space where needed."""
     role: Role = "none"
-    """What choosing it means: correct, wrong, abstain, or none of these."""
+    """Meaning of this choice: correct, wrong, abstain, or none of these."""
     value: float | None = None
-    """The ordinal or score it stands for, if any."""
+    """Ordinal value or score, if any."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
@@ -42,29 +42,29 @@ class Message:
     """One turn of a chat prompt."""
 
     role: Speaker
-    """Who speaks."""
+    """Speaker."""
     content: str
-    """What is said; control tokens inside are scored as plain text."""
+    """Text; control tokens inside are scored as plain text."""
 
     def __post_init__(self) -> None:
         if self.role not in get_args(Speaker):
             raise unknown("speaker", self.role, list(get_args(Speaker)))
         if not isinstance(self.content, str):
-            raise InputError(f"What a message says must be a string, not {self.content!r}.")
+            raise InputError(f"The content of a message must be a string, not {self.content!r}.")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A prompt and the options whose distribution is read after it."""
+    """A prompt and the options whose distribution is read."""
 
     prompt: str | tuple[Message, ...]
-    """Plain text, or chat messages that the model's own template renders."""
+    """Plain text, or chat messages rendered by the model's template."""
     options: tuple[Option, ...]
-    """The options, in the order shown or scored."""
+    """Options, in the order shown or scored."""
     tags: Mapping[str, Tag] = field(default_factory=dict)
-    """Columns that travel with every answer: benchmark, subject, country, persona, order ..."""
+    """Columns of the answers table: benchmark, subject, country, persona, order ..."""
     id: str = ""
-    """Stable name; made from prompt and options by `content_id` when left empty."""
+    """Stable name; by default made from prompt and options by `content_id`."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) and isinstance(self.prompt, Iterable):
@@ -87,13 +87,13 @@ class Question:
 
     @property
     def prompt_text(self) -> str:
-        """The prompt as plain text; chat messages are joined by blank lines."""
+        """Prompt as plain text, chat messages joined by blank lines."""
         if isinstance(self.prompt, str):
             return self.prompt
         return "\n\n".join(message.content for message in self.prompt)
 
     def tagged(self, **tags: Tag) -> Question:
-        """The same question with these tags added or replaced."""
+        """Return the question with these tags added or replaced."""
         return replace(self, tags={**self.tags, **tags})
 
     def _repr_html_(self) -> str:
@@ -110,7 +110,7 @@ class Question:
 
 
 def _check_parts(question: Question) -> None:
-    """Refuse a prompt or options that are not what they should be, or no text at all."""
+    """Refuse prompts and options of another type, and text that is not valid Unicode."""
     prompt = question.prompt
     if not isinstance(prompt, str) and not (prompt and all(isinstance(turn, Message) for turn in prompt)):
         raise InputError("A prompt must be text, or Message objects such as Message('user', 'Hello').")
@@ -121,19 +121,19 @@ def _check_parts(question: Question) -> None:
         "".join([question.prompt_text, *(option.text for option in question.options)]).encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"Question {question.prompt_text[:60]!r} holds a character that is none ({error.object[error.start]!r}); "
-            "mend the file it was read from."
+            f"Question {question.prompt_text[:60]!r} contains an invalid character ({error.object[error.start]!r}); "
+            "correct the file it was read from."
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where questions came from."""
+    """Source of items."""
 
     name: str
     """Name of the data set or file."""
     revision: str = ""
-    """Version, commit or SHA-256 that pins the content."""
+    """Version, commit or SHA-256 of the content."""
     licence: str = ""
     """Licence or terms as far as known."""
 
@@ -251,41 +251,41 @@ class Questions(Items[Question]):
 
 
 def ranked(items: Iterable[T], seed: int, key: Callable[[T], str]) -> list[T]:
-    """Items in an order that depends on the seed and their ids alone."""
+    """Return items in an order that depends only on the seed and their ids."""
     return sorted(items, key=lambda item: hashlib.sha256(f"{seed}:{key(item)}".encode()).digest())
 
 
 def sample(items: Sequence[T], n: int | None, seed: int, key: Callable[[T], str]) -> list[T]:
-    """Draw items: those whose ids come first in the seed's permutation, in the order in which they were given.
+    """Draw the n items that come first in the seed's permutation of ids, in their given order.
 
-    The first 50 of a seed are among its first 100, whatever else is added to a file or taken out of it.
+    The first 50 of a seed are among its first 100, also after items are added or removed.
 
     Args:
-        items: What is drawn from.
-        n: How many; None, or more than there are, takes all.
+        items: The population.
+        n: Sample size; None, or more than there are, takes all.
         seed: Of the permutation.
-        key: The id of an item.
+        key: Function from an item to its id.
 
     Raises:
-        InputError: n is no whole number above 0.
+        InputError: n is not a whole number above 0.
     """
     if n is None:
         return list(items)
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise InputError(f"n={n!r} is not a number of items; give a whole number above 0, or None for all.")
+        raise InputError(f"n must be a whole number above 0, or None for all, not {n!r}.")
     chosen = set(map(key, ranked(items, seed, key)[:n]))
     return [item for item in items if key(item) in chosen]
 
 
 def normalised(text: str) -> str:
-    """Text as it enters an id: Unicode NFKC, case folded, white space collapsed."""
+    """Return text normalised for an id: Unicode NFKC, case folded, white space collapsed."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def content_id(stem: str, options: Iterable[str]) -> str:
-    """A stable id `<stem>-<options>` from the normalised content, whatever the order of the options.
+    """Return a stable id `<stem>-<options>` from the normalised content, independent of the order of options.
 
-    The part before the dash hashes the stem alone, so one question from two sources shares it and overlap shows.
+    The part before the dash hashes the stem alone, so that the same question in two sources can be detected.
     """
     parts = (normalised(stem), "\x1f".join(sorted(normalised(option) for option in options)))
     return "-".join(hashlib.sha256(part.encode()).hexdigest()[:10] for part in parts)

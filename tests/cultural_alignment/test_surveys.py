@@ -136,7 +136,7 @@ def test_a_users_survey_runs_through_every_step(tmp_path):
     [
         ("id,scale\na,x|y\n", "lacks the column 'text'"),
         ("text,key\nWe agree.,2\n", "line 2: key is '2'"),
-        ("text,key\nWe agree.,yes\n", "line 2: 'yes' in column 'key' is no number"),
+        ("text,key\nWe agree.,yes\n", "line 2: 'yes' in column 'key' is not a number"),
         ("text,scale\nHow?,once\n", "one option only"),
         ("text,scale\nHow?,a|b|a\n", "option twice"),
         ("text,scale,positions\nHow?,a|b|c,1|2\n", "one position per option"),
@@ -159,7 +159,7 @@ def test_a_wrong_survey_is_refused(tmp_path, text, says):
         ("a,N,1,-0.5\na,N,2,0.5\na,N,3,1\n", "negative"),
         ("z,N,1,1\n", "Unknown item"),
         ("a,N,Often,1\n", "no option of item 'a'"),
-        ("a,N,1,half\n", "'half' in column 'share' is no number"),
+        ("a,N,1,half\n", "'half' in column 'share' is not a number"),
     ],
 )
 def test_wrong_shares_are_refused(tmp_path, rows, says):
@@ -292,7 +292,7 @@ def test_a_weight_that_is_none_is_refused_by_its_value(tmp_path, weight, says):
 
 def test_a_matrix_with_a_word_for_a_score_is_refused(tmp_path):
     text = "ctr;country;pdi;idv;mas;uai;ltowvs;ivr\nSWE;Sweden;low;71;5;29;53;78\n"
-    with pytest.raises(InputError, match="'low' in column 'PDI' is no number"):
+    with pytest.raises(InputError, match="'low' in column 'PDI' is not a number"):
         country_scores(write(tmp_path / "matrix.csv", text))
 
 

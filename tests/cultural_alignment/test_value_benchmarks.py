@@ -136,7 +136,7 @@ def test_constant_letter_is_printed_beside_a_benchmark():
 
 
 def test_what_is_missing_is_said():
-    with pytest.raises(InputError, match="bring your own file"):
+    with pytest.raises(InputError, match="needs your own file"):
         load_choices("pacifaist")
     with pytest.raises(InputError, match="normad"):
         load_choices("norm_ad")
@@ -145,7 +145,7 @@ def test_what_is_missing_is_said():
 
 
 def test_a_set_whose_commit_was_not_checked_asks_for_one_and_the_others_are_pinned(monkeypatch):
-    with pytest.raises(InputError, match="nurvalues@<its full commit>"):
+    with pytest.raises(InputError, match="nurvalues@<full commit>"):
         load_choices("nurvalues")
     monkeypatch.setattr(
         Source, "_of_hub", lambda source, part, commit: ([RECORDS[source.name]], f"@{commit or source.commit}")
@@ -373,7 +373,7 @@ def test_answers_and_groups_in_other_letters_are_matched_or_refused(tmp_path):
 def test_a_users_file_without_a_column_is_told_which(tmp_path):
     (tmp_path / "mine.csv").write_text("Country,Background\nx,y\n")
     with pytest.raises(
-        InputError, match=r"mine.csv, line 2: there is no column 'Gold Label', which 'normad' needs; add it"
+        InputError, match=r"mine.csv, line 2: there is no column 'Gold Label', which 'normad' needs; add the column"
     ):
         load_choices(f"normad={tmp_path / 'mine.csv'}")
 

@@ -124,8 +124,8 @@ def test_lettered_options_are_split_and_the_key_is_checked():
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ({"options": "C. x\nD. y", "answer": "D. y"}, "cannot be told apart"),
-        ({"options": "nothing", "answer": "A. x"}, "cannot be told apart"),
+        ({"options": "C. x\nD. y", "answer": "D. y"}, "cannot be separated"),
+        ({"options": "nothing", "answer": "A. x"}, "cannot be separated"),
         ({"options": "A. x\nB. y?", "answer": "B. y"}, "letter and text disagree"),
         ({"options": "A. x\nB. y", "answer": "E. z"}, "letter and text disagree"),
     ],
@@ -149,9 +149,9 @@ def test_marked_answers_are_right_or_wrong_once_each():
         "Z\u00e9": "wrong",
         "Bea": "wrong",
     }
-    with pytest.raises(Unusable, match="both right and wrong"):
+    with pytest.raises(Unusable, match="both correct and wrong"):
         adapters.nq_human(record | {"def_incorrect_predictions": ["A LEE"]})
-    with pytest.raises(Unusable, match="no answer people marked wrong"):
+    with pytest.raises(Unusable, match="no answer rated wrong"):
         adapters.nq_human({"question": "q", "answer": ["a"]})
 
 
@@ -205,12 +205,12 @@ def test_real_records_left_out_are_counted():
     letters = load_questions("mmlu", style="letters")
     assert letters.dropped == {"the same again": 8, "the same option twice": 2}
     assert load_questions("nq_human").dropped == {
-        "no answer people marked wrong": 2199,
-        "an answer marked both right and wrong": 9,
+        "no answer rated wrong": 2199,
+        "an answer rated both correct and wrong": 9,
     }
     assert load_questions("commonsense_qa").dropped == {
         "the same option twice": 24,
-        "options that cannot be told apart": 1,
+        "options that cannot be separated": 1,
         "the answer's letter and text disagree": 3,
     }
     assert load_questions("bbq_lite", subset="Disability_status").dropped == {"the same again": 12}

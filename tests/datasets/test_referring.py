@@ -120,9 +120,11 @@ def test_a_users_items_are_left_out_of_cloze_counted_and_ordered(tmp_path):
 def test_a_users_item_that_names_letters_or_leaves_nothing_to_ask_is_an_error(tmp_path):
     path = tmp_path / "own.jsonl"
     path.write_text(json.dumps({"question": "Which floats?", "correct": "Both A and B", "wrong": ["Cork", "Tin"]}))
-    with pytest.raises(InputError, match=r"own.jsonl: 'Which floats\?' cannot be asked: options that speak of others"):
+    with pytest.raises(
+        InputError, match=r"own.jsonl: 'Which floats\?' cannot become a question \(options that refer to others"
+    ):
         load_questions(path, style="letters")
-    with pytest.raises(InputError, match=r"No question of own.jsonl is left in style='cloze' \(1 options that speak"):
+    with pytest.raises(InputError, match=r"own.jsonl has no question in style='cloze' \(1 options that refer"):
         load_questions(path)
 
 

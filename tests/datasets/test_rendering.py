@@ -129,7 +129,7 @@ def test_more_options_than_letters_are_unusable_in_letters_alone():
         (("close", False, None, None, True, 0), "Unknown style 'close'. Did you mean 'cloze'?"),
         (("cloze", False, "  ", None, True, 0), "empty or repeated phrase"),
         (("cloze", False, ["a", "a "], None, True, 0), "empty or repeated phrase"),
-        (("cloze", False, None, True, True, 0), "speaks of abstaining"),
+        (("cloze", False, None, True, True, 0), "contains {phrase}"),
     ],
 )
 def test_mistakes_are_named(arguments, sentence):

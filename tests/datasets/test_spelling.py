@@ -7,7 +7,7 @@ import pytest
 from workbench.cultural_alignment.instruments import load_instrument, load_ipip, load_personas
 from workbench.cultural_alignment.populations import load_microdata, load_shares
 from workbench.datasets import load_questions
-from workbench.datasets.spelling import bare, check_names, seen
+from workbench.datasets.rows import bare, check_names, seen
 from workbench.errors import InputError
 from workbench.hallucination.tables import load_table
 from workbench.judges.prompts import load_template
@@ -63,13 +63,13 @@ def test_names_are_compared_as_a_reader_sees_them():
     ],
 )
 def test_a_column_in_other_letters_is_not_left_out(write, read, text, column):
-    with pytest.raises(InputError, match=f"a.csv has a column '(?i:{column})' where '{column}' would be read; rename"):
+    with pytest.raises(InputError, match=f"a.csv has a column '(?i:{column})' instead of '{column}'; rename"):
         read(write(text))
 
 
 def test_a_key_in_other_letters_is_not_left_out_of_json(write):
     row = {"question": "Q", "answer": "a", "Rubric": "r"}
-    with pytest.raises(InputError, match=r"a.jsonl, line 1 has a column 'Rubric' where 'rubric' would be read"):
+    with pytest.raises(InputError, match=r"a.jsonl, line 1 has a column 'Rubric' instead of 'rubric'"):
         load_cases(write(json.dumps(row), "a.jsonl"))
 
 
@@ -83,7 +83,7 @@ def test_a_column_that_turns_items_round_is_read_or_refused(write, name):
 
 def test_a_header_that_stands_again_is_no_row(write):
     text = "question,correct,wrong\nWho?,Ann,Bob\n"
-    with pytest.raises(InputError, match=r"a.csv, line 3 is the header again; delete it"):
+    with pytest.raises(InputError, match=r"a.csv, line 3 repeats the header; delete it"):
         load_questions(write(text * 2))
     with pytest.raises(InputError, match="begins with a line 'sep=' for a spreadsheet; delete it"):
         load_questions(write("sep=,\n" + text))

@@ -66,21 +66,21 @@ HEADER = "question,correct,wrong,abstain\n"
         ("question,correct\na,b\n", "lacks the column 'wrong'; it has question, correct"),
         ("question;correct;wrong\na;b;c\n", "is divided by semicolons"),
         ("", "is empty; write a header with the columns question, correct, wrong"),
-        (HEADER, "holds no rows; write one, with the columns question, correct, wrong"),
+        (HEADER, "has no rows; write one, with the columns question, correct, wrong"),
         (HEADER + "a,b,c,\nd,,e,\n", "line 3: correct is empty"),
         (HEADER + " ,b,c,\n", "line 2: question is empty"),
         (HEADER + "a,b,,\n", "line 2: wrong is empty"),
-        (HEADER + "a,b||c,d,\n", "line 2: correct holds an empty text"),
+        (HEADER + "a,b||c,d,\n", "line 2: correct contains an empty text"),
         (HEADER + "a,b,c,b\n", "line 2: 'b' is listed both as correct and as abstain"),
         (HEADER + "a,b,b,\n", "line 2: 'b' is listed both as correct and as wrong"),
         (HEADER + "a,b,c|c,\n", "line 2: wrong lists the same text twice"),
         (HEADER + "a,b,c,\na,b,c,\n", "line 3: the same question and options as line 2"),
         (HEADER + "a,b,c\n", "line 2 has 3 cells where the header has 4"),
         (HEADER + 'a,"b"x,c,\n', "not a well-formed CSV row"),
-        (HEADER + f"a,b,{'c' * 131_073},\n", "line 2 holds a cell of more than 131,072 characters.*JSON lines"),
-        (HEADER + 'a,"b,c,\n' + "d,e,f,\n" * 30_000, "a cell of more than 131,072 characters; close its double"),
-        ("question,correct,wrong,p\na,b,c,1\n", "column 'p' has a name that the answers table uses"),
-        ("question,correct,wrong,style\na,b,c,1\n", "column 'style'"),
+        (HEADER + f"a,b,{'c' * 131_073},\n", "line 2: a cell has more than 131,072 characters.*JSON lines"),
+        (HEADER + 'a,"b,c,\n' + "d,e,f,\n" * 30_000, "a cell has more than 131,072 characters; close its double"),
+        ("question,correct,wrong,p\na,b,c,1\n", "column name 'p' is reserved"),
+        ("question,correct,wrong,style\na,b,c,1\n", "column name 'style'"),
         ("question,correct,wrong,wrong\na,b,c,d\n", "'wrong' twice"),
     ],
 )
@@ -97,13 +97,13 @@ def test_a_wrong_csv_is_one_sentence_with_its_row(write, text, sentence):
         ("[1]", "line 1 is a JSON array; write one object a line"),
         ("1", "line 1 is not a JSON object"),
         ('\n{"question": "a", "correct": "b"}', "line 2 lacks the column 'wrong'"),
-        ('{"question": "a", "correct": [""], "wrong": "c"}', "correct holds an empty text"),
-        ('{"question": "a", "correct": true, "wrong": "c"}', "line 1: correct is true, where one text is needed"),
-        ('{"question": "a", "correct": [["x"]], "wrong": "c"}', r'correct is \["x"\], where one text'),
-        ('{"question": "a", "correct": [null], "wrong": "c"}', "correct holds an empty text"),
+        ('{"question": "a", "correct": [""], "wrong": "c"}', "correct contains an empty text"),
+        ('{"question": "a", "correct": true, "wrong": "c"}', "line 1: correct is true, not a text"),
+        ('{"question": "a", "correct": [["x"]], "wrong": "c"}', r'correct is \["x"\], not a text'),
+        ('{"question": "a", "correct": [null], "wrong": "c"}', "correct contains an empty text"),
         ('{"question": "a", "correct": "b", "wrong": []}', "wrong is empty"),
         ('{"question": null, "correct": "b", "wrong": "c"}', "question is empty"),
-        ('{"question": "a", "correct": "b", "wrong": "c", "x": {"y": 1}}', "x holds dict; a tag is one text"),
+        ('{"question": "a", "correct": "b", "wrong": "c", "x": {"y": 1}}', "x is a dict; write one text"),
     ],
 )
 def test_wrong_json_lines_are_one_sentence_with_their_line(write, text, sentence):
@@ -114,24 +114,24 @@ def test_wrong_json_lines_are_one_sentence_with_their_line(write, text, sentence
 def test_files_that_cannot_be_read(write, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         load_questions(tmp_path / "absent.csv")
-    with pytest.raises(InputError, match="line 2, holds the byte 0xE9"):
+    with pytest.raises(InputError, match="line 2, contains the byte 0xE9"):
         load_questions(write("question,correct,wrong\né,b,c\n", encoding="latin-1"))
-    with pytest.raises(InputError, match="go with benchmarks"):
+    with pytest.raises(InputError, match="apply to benchmarks"):
         load_questions(write(HEADER + "a,b,c,\n"), subset="x")
 
 
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ("question,correct,wrong\nWhat is it?,I don't know.,No\n", "a.csv", "'What is it\\?' cannot be asked"),
+        ("question,correct,wrong\nWhat is it?,I don't know.,No\n", "a.csv", "'What is it\\?' cannot become a question"),
         (
             '{"question": ["a", "b"], "correct": "c", "wrong": "d"}\n',
             "a.jsonl",
-            "question is .* where one text is needed",
+            "question is .* not a text",
         ),
         ('{"question": "\\ud800", "correct": "c", "wrong": "d"}\n', "a.jsonl", "lone surrogate"),
         ("[" * 100_000, "a.jsonl", "not JSON"),
-        ("question,correct,wrong,cluster\nQ,a,b,1\n", "a.csv", "column 'cluster'"),
+        ("question,correct,wrong,cluster\nQ,a,b,1\n", "a.csv", "column name 'cluster'"),
     ],
 )
 def test_what_would_break_later_is_named_at_once(write, text, name, message):

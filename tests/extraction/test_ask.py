@@ -255,8 +255,8 @@ def open_files() -> list[str]:
         (lambda: [Question((Message("user", None),), (Option("A"),))], "must be a string"),
         (lambda: [Question(("What?",), (Option("A"),))], "Message objects"),
         (lambda: [Question(None, (Option("A"),))], "Message objects"),
-        (lambda: [Question("caf\ud83d", (Option("A"),))], "character that is none"),
-        (lambda: [Question((Message("user", "Hi"),), (Option("\udc00"),))], "character that is none"),
+        (lambda: [Question("caf\ud83d", (Option("A"),))], "contains an invalid character"),
+        (lambda: [Question((Message("user", "Hi"),), (Option("\udc00"),))], "contains an invalid character"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_computed(model, monkeypatch, asked, message):

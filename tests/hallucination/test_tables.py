@@ -267,7 +267,7 @@ def test_none_is_an_outcome_and_rows_left_out_are_counted(files):
     table = tables.load_table(*files(csv, target={"column": "hours", "positive": "None"}, keep={"years": [18, 60]}))
     assert table.labels.tolist() == [1, 0] and tables.row_questions(table).dropped == table.dropped
     assert table.dropped == {"no value in 'years', which the task limits": 1, "'years' outside the task's limits": 1}
-    with pytest.raises(InputError, match=r"rows.csv, line 3: 'old' in column 'years' is no number"):
+    with pytest.raises(InputError, match=r"rows.csv, line 3: 'old' in column 'years' is not a number"):
         tables.load_table(*files(csv.replace("41", "old"), keep={"years": [18, 60]}))
     with pytest.raises(InputError, match=r"rows.csv, line 2 has 4 cells where the header has 3"):
         tables.load_table(*files(csv.replace("30,", "30,5,")))

@@ -160,7 +160,7 @@ def test_wrong_cases_say_what_is_wrong():
         (lambda: pointwise([CASE], load_template("pair")), "is pairwise, not pointwise"),
         (lambda: pointwise([Case("Q", ("a",))], load_template("reference")), "needs a reference"),
         (lambda: load_cases("graded_answer"), "Did you mean 'graded_answers'"),
-        (lambda: load_cases("graded_answers", n=0), "n=0"),
+        (lambda: load_cases("graded_answers", n=0), "not 0"),
         (lambda: load_cases("graded_answers", scale=(5, 1)), "no length"),
     ):
         with pytest.raises(InputError, match=message):
@@ -186,10 +186,10 @@ def test_marks_of_several_people_stand_between_bars(tmp_path):
     assert by_answer["b"][0] == 1.5 and np.isnan(by_answer["b"][1][2])
     assert np.isnan(cases.scores[1]).all() and cases.ends == (1.5, 4.0)
     file.write_text("question,answer,score\nQ1,a,4|x\n")
-    with pytest.raises(InputError, match="line 2: 'x' in column 'score' is no number"):
+    with pytest.raises(InputError, match="line 2: 'x' in column 'score' is not a number"):
         load_cases(file)
     file.write_text("question,answer,score\nQ1,a,inf\n")
-    with pytest.raises(InputError, match="'inf' in column 'score' is no number"):
+    with pytest.raises(InputError, match="'inf' in column 'score' is not a number"):
         load_cases(file)
 
 

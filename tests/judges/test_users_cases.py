@@ -89,7 +89,7 @@ def test_scores_are_numbers_or_nothing(tmp_path):
     cases = load_cases(lines(tmp_path, *rows))
     assert [case.ratings[0] for case in cases] == [(4,), (4.5,), (4, 5), (), ()]
     for wrong in ("nan", "None", "4|5", True):
-        with pytest.raises(InputError, match=r"line 1: .* in column .score. is no number"):
+        with pytest.raises(InputError, match=r"line 1: .* in column .score. is not a number"):
             load_cases(lines(tmp_path, {"question": "Q", "answer": "a", "score": wrong}))
 
 
@@ -132,10 +132,10 @@ def test_labels_of_a_template_are_words(tmp_path):
     body = "\n---\n{question} {answer}\n---\nSo:"
     (tmp_path / "t.txt").write_text("kind: pointwise\nlabels: {Yes: 1, No: 0, 010: 0.5}" + body)
     assert load_template(tmp_path / "t.txt").labels == {"Yes": 1, "No": 0, "010": 0.5}
-    for labels, says in (("{a: 1, a: 0}", "the key 'a' stands twice"), ("{a: 1, b: x}", "with a number each")):
+    for labels, says in (("{a: 1, a: 0}", "the key 'a' occurs twice"), ("{a: 1, b: x}", "with a number each")):
         (tmp_path / "t.txt").write_text(f"kind: pointwise\nlabels: {labels}" + body)
         with pytest.raises(InputError, match=says):
             load_template(tmp_path / "t.txt")
     (tmp_path / "t.txt").write_bytes(b"kind: caf\xe9\n---\n---\n")
-    with pytest.raises(InputError, match=r"t.txt, line 1, holds the byte 0xE9"):
+    with pytest.raises(InputError, match=r"t.txt, line 1, contains the byte 0xE9"):
         load_template(tmp_path / "t.txt")

@@ -370,7 +370,7 @@ def opened(tmp_path: Path) -> Iterator[set[str]]:
 
 def test_what_is_listed_is_what_is_read(tmp_path: Path, opened: set[str]) -> None:
     """The readers themselves, on files of every kind: what they open is what the key is made of."""
-    from workbench.datasets.catalogue import load_questions
+    from workbench.datasets.benchmarks import load_questions
 
     files = {
         "q.csv": "question,correct,wrong\nWhat is 1 + 1?,2,3\n",

@@ -104,10 +104,10 @@ def test_a_users_lines(tmp_path):
     path.write_text('{"prompt": 42, "completion": "None"}\n')
     assert texts.training_rows(str(path), columns=algorithms.ANSWER) == [{"prompt": "42", "completion": "None"}]
     path.write_text('{"prompt": "a", "completion": ["b"]}\n')
-    with pytest.raises(InputError, match=r'mine.jsonl, line 1: completion is \["b"\], where one text is needed'):
+    with pytest.raises(InputError, match=r'mine.jsonl, line 1: completion is \["b"\], not a text'):
         texts.training_rows(str(path), columns=algorithms.ANSWER)
     path.write_text("\n")
-    with pytest.raises(InputError, match=r"mine.jsonl holds no rows"):
+    with pytest.raises(InputError, match=r"mine.jsonl has no rows"):
         texts.training_rows(str(path))
     path.write_text("oops\n")
     with pytest.raises(InputError, match="line 1 is not JSON"):

@@ -15,8 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.cultural_alignment.surveys import OWN, SCALES, Instrument, Persona, SurveyItem
-from workbench.datasets.rows import Row, columns_of, read_rows
-from workbench.datasets.spelling import bare, check_names
+from workbench.datasets.rows import Row, bare, check_names, columns_of, read_rows
 from workbench.errors import InputError, unknown
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from workbench.cultural_alignment.populations import check_shares, country_name, load_microdata
 from workbench.cultural_alignment.surveys import Instrument, SurveyItem
 from workbench.datasets.items import Record
-from workbench.datasets.rows import Row, columns_of, read_rows
+from workbench.datasets.rows import Row, check_names, columns_of, read_rows
 from workbench.datasets.sources import find, parse
-from workbench.datasets.spelling import check_names
 from workbench.errors import InputError, unknown
 from workbench.questions import sample
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cultural_alignment.instruments import named
 from workbench.cultural_alignment.surveys import SCALES, Instrument
-from workbench.datasets.row_formats import number
-from workbench.datasets.rows import Row, as_text, numbers, read_columns, read_rows
-from workbench.datasets.spelling import check_names, folded
+from workbench.datasets.formats import number
+from workbench.datasets.rows import Row, as_text, check_names, folded, numbers, read_columns, read_rows
 from workbench.errors import InputError, unknown
 
 if TYPE_CHECKING:

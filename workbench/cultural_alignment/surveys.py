@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.answers import Bools, Floats, added, expected
+from workbench.datasets.formats import number
 from workbench.datasets.referring import referring
-from workbench.datasets.row_formats import number
 from workbench.errors import InputError, unknown
 from workbench.questions import Items, Message, Option, Origin, Question, Questions, Tag
 from workbench.statistics.distances import entropy, settled, tv

@@ -1,6 +1,6 @@
-"""Where questions come from: sources by name, packaged or on the hub, and files a user writes."""
+"""Sources of questions: registered benchmarks, packaged or on the hub, and users' files."""
 
-from workbench.datasets.catalogue import labels, load_questions
+from workbench.datasets.benchmarks import labels, load_questions
 from workbench.datasets.sources import names
 
 __all__ = ["labels", "load_questions", "names"]

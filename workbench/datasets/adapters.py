@@ -1,4 +1,4 @@
-"""Adapters: a record of a benchmark as an item, one function a schema; `sources.yaml` says which source takes which."""
+"""Adapters from the records of benchmarks to items, one function per schema; `sources.yaml` assigns them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from workbench.datasets.formats import number
 from workbench.datasets.items import Item, Record, Unusable, choices, keyed, references
-from workbench.datasets.row_formats import number
 from workbench.datasets.sources import read_records
 from workbench.questions import Option, Role, Tag
 
 
 def read_pairs(path: Path) -> list[Record]:
-    """Records that stand two by two: each gets the number of its pair."""
+    """Return records that come in pairs, with the number of the pair as template."""
     return [{**record, "template": f"known_unknowns-{i // 2}"} for i, record in enumerate(read_records(path))]
 
 
 def read_with_categories(path: Path) -> list[Record]:
-    """The multiple-choice form of TruthfulQA, with the category its question has in the open form."""
+    """Return the multiple-choice form of TruthfulQA, with the categories of its open form."""
     categories = {r["Question"]: r["Category"] for r in read_records(path.with_name("questions.json"))}
     return [{**record, "Category": categories.get(record["input"])} for record in read_records(path)]
 
@@ -36,18 +36,18 @@ def truthful_qa_mc(record: Record) -> Item:
 
 
 def big_bench(record: Record) -> Item:
-    """A multiple-choice task; how its file says options should be shown is left aside, the style decides."""
+    """A multiple-choice task; the file's own display format is ignored."""
     return Item(record["input"], scored(record))
 
 
 def known_unknowns(record: Record) -> Item:
-    """A question nobody can answer, where "Unknown" is right, or its answerable twin, where it abstains."""
+    """An unanswerable question, where "Unknown" is correct, or its answerable twin, where "Unknown" abstains."""
     options = abstaining(scored(record), {"Unknown"})
     return Item(record["input"], options, tags={"answerable": _answerable(record), "template": record["template"]})
 
 
 def disambiguation_qa(record: Record) -> Item:
-    """Whom a pronoun refers to; three wordings of one sentence share a template."""
+    """Pronoun resolution; three wordings of one sentence share a template."""
     family, _, number = record["_id"].split("_")
     tags: dict[str, Tag] = {"answerable": _answerable(record), "template": f"disambiguation_qa-{family}-{number}"}
     options = abstaining(scored(record), {"Ambiguous"})
@@ -55,9 +55,9 @@ def disambiguation_qa(record: Record) -> Item:
 
 
 def bbq(record: Record) -> Item:
-    """A question about two people: in the ambiguous context "unknown" is right, in the other one it abstains.
+    """A question about two people: "unknown" is correct in the ambiguous context and abstains in the other.
 
-    The tag `target` is the option that names the stereotyped group, `region` where that group lives.
+    The tag `target` is the option that names the stereotyped group, `region` the region of that group.
     """
     ambiguous = record["context_condition"] == "ambig"
     groups = set(record["additional_metadata"]["stereotyped_groups"])
@@ -82,7 +82,7 @@ def bbq(record: Record) -> Item:
 
 
 def scored(record: Record) -> tuple[Option, ...]:
-    """Options of a `target_scores` table: 1 is correct (there may be several), 0 is wrong."""
+    """Return the options of `target_scores`: 1 is correct (possibly several), 0 is wrong."""
     scores = record["target_scores"]
     if not set(scores.values()) <= {0, 1}:
         raise Unusable("graded scores")
@@ -90,7 +90,7 @@ def scored(record: Record) -> tuple[Option, ...]:
 
 
 def abstaining(options: Iterable[Option], texts: set[str]) -> tuple[Option, ...]:
-    """The options, where these texts abstain unless they are the correct answer."""
+    """Return the options with the role abstain for these texts, unless they are correct."""
     return tuple(Option(o.text, "abstain") if o.text in texts and o.role == "wrong" else o for o in options)
 
 
@@ -99,7 +99,7 @@ def _answerable(record: Record) -> bool:
 
 
 def lettered(record: Record) -> Item:
-    """A question with its options in one text, "A. ...", and the answer as "B. ..."."""
+    """A question with all options in one text, "A. ...", and the answer as "B. ..."."""
     letters, texts = split_letters(record["options"])
     letter, _, answer = record["answer"].partition(". ")
     if letter not in letters or texts[letters.index(letter)] != answer.strip():
@@ -108,42 +108,42 @@ def lettered(record: Record) -> Item:
 
 
 def lettered_continuation(record: Record) -> Item:
-    """The same where the options go on with the text."""
+    """As `lettered`, with options that continue the text."""
     item = lettered(record)
     return Item(item.stem, item.options, form="continuation")
 
 
 def nq_human(record: Record) -> Item:
-    """A search question with reference answers and with model answers that people marked right or wrong."""
+    """A search query with reference answers, and model answers rated correct or wrong by people."""
     if not record.get("def_incorrect_predictions"):
-        raise Unusable("no answer people marked wrong")
+        raise Unusable("no answer rated wrong")
     correct = _distinct([*record["answer"], *record.get("def_correct_predictions", [])])
     wrong = _distinct(record["def_incorrect_predictions"])
     if correct.keys() & wrong.keys():
-        raise Unusable("an answer marked both right and wrong")
+        raise Unusable("an answer rated both correct and wrong")
     return Item(record["question"], choices(correct.values(), wrong.values()), ordered=False)
 
 
 def split_letters(text: str) -> tuple[list[str], list[str]]:
-    """Letters and texts of options listed one a line as "A. ..."; anything but A, B, C ... in turn is unusable."""
+    """Split options listed as "A. ...", one per line, into letters and texts; the letters must be A, B, C ..."""
     parts = re.split(r"(?:^|\n)([A-Z])\. ", text)
     letters, texts = parts[1::2], [part.strip() for part in parts[2::2]]
     if not letters or letters != [chr(ord("A") + i) for i in range(len(letters))]:
-        raise Unusable("options that cannot be told apart")
+        raise Unusable("options that cannot be separated")
     return letters, texts
 
 
 def _distinct(texts: Iterable[str]) -> dict[str, str]:
-    """Key without case and punctuation -> first text with it; escapes left as text become their characters."""
-    found: dict[str, str] = {}
+    """Return key without case and punctuation -> first text; literal Unicode escapes become characters."""
+    distinct: dict[str, str] = {}
     for raw in texts:
         text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), raw)
-        found.setdefault(re.sub(r"[\W_]+", "", text.casefold()) or text, text)
-    return found
+        distinct.setdefault(re.sub(r"[\W_]+", "", text.casefold()) or text, text)
+    return distinct
 
 
 def truthful_qa(record: Record) -> Item:
-    """All true and all false reference answers of a question; a list that ends in ";" has an empty one."""
+    """All true and all false reference answers of a question; a list ending in ";" has an empty answer."""
     tags = {"subject": record["category"], "category": record["category"]}
     options = references(record, "correct_answers", "incorrect_answers")
     return Item(record["question"], options, tags=tags, ordered=False)
@@ -168,12 +168,12 @@ def labelled(record: Record) -> Item:
 
 
 def openbookqa(record: Record) -> Item:
-    """A sentence to finish, without the fact that helps."""
+    """A sentence to complete, without the supporting fact."""
     return Item(record["question_stem"], _by_label(record), form="continuation")
 
 
 def hellaswag(record: Record) -> Item:
-    """A scene to go on with; marks of the how-to source in square brackets are taken out."""
+    """A scene to continue; markup of the source in square brackets is removed."""
     scene = f"{record['activity_label']}: {record['ctx_a']} {record['ctx_b'].capitalize()}"
     options = keyed([_without_marks(ending) for ending in record["endings"]], index(record["label"]))
     tags = {"subject": record["activity_label"]}
@@ -181,19 +181,19 @@ def hellaswag(record: Record) -> Item:
 
 
 def piqa(record: Record) -> Item:
-    """Two ways to reach a goal."""
+    """Two procedures for a goal."""
     return Item(record["goal"], keyed([record["sol1"], record["sol2"]], index(record["label"])))
 
 
 def winogrande(record: Record) -> Item:
-    """A sentence with a gap: each option is what fills it and the rest of the sentence."""
+    """A sentence with a gap: each option is a filler and the rest of the sentence."""
     before, _, after = record["sentence"].partition("_")
     texts = [record[key] + after for key in ("option1", "option2")]
     return Item(before.strip(), keyed(texts, index(record["answer"]) - 1), form="continuation")
 
 
 def sciq(record: Record) -> Item:
-    """A science question, asked without the passage that holds the answer."""
+    """A science question without its supporting passage."""
     wrong = [record[f"distractor{i}"] for i in (1, 2, 3)]
     return Item(record["question"], choices([record["correct_answer"]], wrong), ordered=False)
 
@@ -207,14 +207,14 @@ def copa(record: Record) -> Item:
 
 
 def gpqa(record: Record) -> Item:
-    """A question experts wrote to withstand a web search."""
+    """An expert question designed to resist web search."""
     wrong = [record[f"Incorrect Answer {i}"] for i in (1, 2, 3)]
     options = choices([record["Correct Answer"]], wrong)
     return Item(record["Question"], options, tags={"subject": record["High-level domain"]}, ordered=False)
 
 
 def winogender(record: Record) -> Item:
-    """Whom a pronoun refers to: the occupation or the other participant; the pronoun's gender should not matter."""
+    """Pronoun resolution to an occupation or another participant, for three genders of the pronoun."""
     pronoun = record["pronoun"].capitalize()
     texts = [who if who == "someone" else f"the {who}" for who in (record["occupation"], record["participant"])]
     tags = {"subject": record["gender"], "occupation": record["occupation"], "gender": record["gender"]}
@@ -229,13 +229,13 @@ def _by_label(record: Record) -> tuple[Option, ...]:
 
 
 def index(label: object) -> int:
-    """A label as a whole number (1, "1", "1.0"); -1, as in hidden test splits, where it is empty or none."""
-    found = number(str(label))
-    return int(found) if found is not None and found.is_integer() else -1
+    """Return a label as integer (1, "1", "1.0"); -1 if empty or not a number, as in hidden test splits."""
+    value = number(str(label))
+    return int(value) if value is not None and value.is_integer() else -1
 
 
 def _continued(sentence: str) -> str:
-    """A sentence as it goes on after another word: its first letter is small, unless it is the word I."""
+    """Return a sentence as a continuation: first letter lower case, except for the word I."""
     return sentence if re.match(r"I\b", sentence) else sentence[:1].lower() + sentence[1:]
 
 

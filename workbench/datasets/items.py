@@ -1,102 +1,107 @@
-"""What a record of any source becomes before it is a question: the `Item`, and the id that sets it apart."""
+"""Items: the questions of a source before a prompt is written, their ids, and the reader of a user's questions."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from workbench.datasets.rows import Row, check_names, read_rows, seen
 from workbench.questions import Option, Tag, content_id
 
 Record = Mapping[str, Any]
+NEEDED = ("question", "correct", "wrong")
+LISTS = ("correct", "wrong", "abstain")
+KNOWN = (*NEEDED, "abstain", "subject", "context")
 
 
 class Unusable(Exception):
-    """A record no question can be made of; the message is the reason counted in `Questions.dropped`."""
+    """A record that cannot become a question; the message is the reason counted in `Questions.dropped`."""
 
 
 class Unlisted(Unusable):
-    """An item that makes a question where its options are listed, and none where they are not."""
+    """An item that can only be a question whose prompt lists the options."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question of a source, before any prompt is written around it."""
+    """One question of a source, before a prompt is written."""
 
     stem: str
     """The question, or the text to be continued."""
     options: tuple[Option, ...]
-    """The candidate answers as the source gives them, without leading space, in the source's order."""
+    """Candidate answers without leading space, in the order of the source."""
     context: str = ""
-    """A passage to read first."""
+    """Passage shown before the question."""
     form: Literal["question", "continuation"] = "question"
-    """Whether an option answers the stem or goes on with it."""
+    """Whether an option answers the stem or continues it."""
     tags: Mapping[str, Tag] = field(default_factory=dict)
-    """Columns that travel with the answers: subject, and what the source knows besides."""
+    """Columns of the answers table: subject and further fields of the source."""
     abstain: tuple[str, ...] = ()
-    """Abstentions to score beside the options; never shown in a list of letters, and no part of the id."""
+    """Abstentions scored beside the options; not listed with letters and not part of the id."""
     apart: str = ""
-    """End of the id that sets the item apart from another with the same normalised content (see `set_apart`)."""
+    """Suffix of the id, for items with the same normalised content (see `set_apart`)."""
     ordered: bool = True
-    """Whether the options stand as the source lists them; False if it gives them by role, right and wrong apart."""
+    """Whether the source lists the options in one order; False if it gives correct and wrong ones separately."""
 
     @property
     def id(self) -> str:
-        """The stable id: it depends on context, stem and own options, not on order, style or added abstentions."""
+        """Stable id from context, stem and options; independent of order, style and added abstentions."""
         content = content_id(f"{self.context}\n{self.stem}".strip(), [option.text for option in self.options])
         return f"{content}-{self.apart}" if self.apart else content
 
     @property
     def exact(self) -> str:
-        """All its texts, exactly, in one, whatever the order of its options."""
+        """All texts, not normalised, with the options sorted."""
         return repr((self.context, self.stem, sorted(option.text for option in self.options)))
 
 
 class Apart(Protocol):
-    """What has an id of its own by its content: an item, or a case to judge."""
+    """Anything with an id from its content: an item, or a case to judge."""
 
     @property
     def id(self) -> str:
-        """The id, which folds case and compatibility forms."""
+        """Id, which folds case and compatibility forms."""
         ...
 
     @property
     def exact(self) -> str:
-        """All its texts, exactly, in one."""
+        """All texts, not normalised."""
         ...
 
     @property
     def tags(self) -> Mapping[str, Tag]:
-        """Its tags."""
+        """Tags."""
         ...
 
 
 Named = TypeVar("Named", bound=Apart)
 
 
-def set_apart(item: Named, seen: dict[str, str], where: str = "", by: str = "") -> Named | None:
-    """The item or case under an id of its own, or None where the same texts, compared exactly, were seen before.
+def set_apart(item: Named, known: dict[str, str], where: str = "", by: str = "") -> Named | None:
+    """Return the item or case with a unique id, or None if its exact texts occurred before.
 
-    Ids fold case and compatibility forms (2³ and 23), so the second of two items that differ in these alone gets an id
-    that ends in a hash of its exact texts. The same texts under another value of the tag `by` are kept too, so that
-    results by subject or country leave nothing out: there the id ends in that value.
+    Ids fold case and compatibility forms (2³ and 23), so the second of two items that differ only in these gets an id
+    that ends in a hash of its exact texts. The same texts with another value of the tag `by` are kept, so that results
+    by subject or country are complete; their id ends in that value.
 
     Args:
-        item: The next one of a source.
-        seen: What was seen so far: exact texts and ids -> where; begins empty.
-        where: Where it stands, for errors.
-        by: The tag by which results are grouped.
+        item: The next item of a source.
+        known: Exact texts and ids so far -> location; initially empty, extended here.
+        where: Location, for errors.
+        by: Tag by which results are grouped.
     """
     texts, group = item.exact, str(item.tags.get(by) or "")
     both = repr((group, texts))
-    if both in seen:
+    if both in known:
         return None
-    if item.id in seen:
-        item = _ending(item, group if group and texts in seen else hashlib.sha256(texts.encode()).hexdigest()[:6])
-    if item.id in seen:
+    if item.id in known:
+        item = _ending(item, group if group and texts in known else hashlib.sha256(texts.encode()).hexdigest()[:6])
+    if item.id in known:
         item = _ending(item, hashlib.sha256(both.encode()).hexdigest()[:6])
-    seen |= {both: where, texts: where, item.id: where}
+    known |= {both: where, texts: where, item.id: where}
     return item
 
 
@@ -106,10 +111,10 @@ def _ending(item: Named, apart: str) -> Named:
 
 
 def references(record: Record, correct: str, wrong: str) -> tuple[Option, ...]:
-    """Options from two fields of reference answers: empty ones skipped, repeats within a field merged.
+    """Return options from two fields of reference answers; empty texts and repeats within a field are skipped.
 
     Raises:
-        Unusable: A text is a reference of both kinds.
+        Unusable: A text occurs in both fields.
     """
     right, not_right = (
         dict.fromkeys(text.strip() for text in record[name] if text.strip()) for name in (correct, wrong)
@@ -120,28 +125,28 @@ def references(record: Record, correct: str, wrong: str) -> tuple[Option, ...]:
 
 
 def choices(correct: Iterable[str], wrong: Iterable[str], abstain: Iterable[str] = ()) -> tuple[Option, ...]:
-    """Options from texts by role."""
+    """Return options from texts by role."""
     by_role = (("correct", correct), ("wrong", wrong), ("abstain", abstain))
     return tuple(Option(text.strip(), role) for role, texts in by_role for text in texts)  # type: ignore[arg-type]
 
 
 def keyed(texts: Sequence[str], gold: int) -> tuple[Option, ...]:
-    """Options from texts in the source's order, one of them correct."""
+    """Return options in the order of the source, of which number `gold` is correct."""
     if not 0 <= gold < len(texts):
         raise Unusable("no answer key")
     return tuple(Option(text.strip(), "correct" if i == gold else "wrong") for i, text in enumerate(texts))
 
 
 def counted(dropped: Mapping[str, int]) -> str:
-    """What was left out, for a sentence."""
+    """Return counts of dropped records as a phrase."""
     return ", ".join(f"{n} times {reason}" for reason, n in dropped.items()) or "there is none"
 
 
 def check(item: Item) -> Item:
-    """The item itself, if a question can be made of it.
+    """Return the item if it can become a question.
 
     Raises:
-        Unusable: It has no stem, fewer than two options, no correct one, an empty one, or the same one twice.
+        Unusable: No stem, fewer than two options, no correct option, an empty option, or a repeated one.
     """
     texts = [option.text for option in item.options]
     if not item.stem.strip():
@@ -155,3 +160,62 @@ def check(item: Item) -> Item:
     if not any(option.role == "correct" for option in item.options):
         raise Unusable("no correct option")
     return item
+
+
+def read_items(path: Path) -> list[Item]:
+    r"""Return the items of a user's file; columns without a meaning of their own become tags.
+
+    Args:
+        path: CSV (`|` separates several texts in a cell, `\|` is a bar) or JSON lines (several texts are a list).
+
+    Raises:
+        InputError: The first problem, with its line.
+    """
+    items: list[Item] = []
+    earlier: dict[str, str] = {}
+    for row in read_rows(path, NEEDED, what="questions", known=KNOWN):
+        _check_columns(row)
+        made = _item(row)
+        if (item := set_apart(made, earlier, row.where)) is None:
+            raise row.wrong(
+                f"the same question and options as {earlier[made.exact].rpartition(', ')[2]}; delete one of them."
+            )
+        items.append(item)
+    check_names((str(item.tags["subject"]) for item in items if item.tags.get("subject")), f"{path.name}: a subject")
+    return items
+
+
+def _check_columns(row: Row) -> None:
+    from workbench.answers import RESERVED
+
+    for name in row:
+        if not name.strip():
+            raise row.wrong("a column has no name; give it one.")
+        if name in {*RESERVED, "benchmark", "order", "style", "instruction"}:
+            raise row.wrong(f"the column name {name!r} is reserved for the answers table; rename the column.")
+
+
+def _item(row: Row) -> Item:
+    question = row.needed("question")
+    texts = {name: row.texts(name) for name in LISTS}
+    roles: dict[str, str] = {}
+    for name, values in texts.items():
+        if not values and name in NEEDED:
+            raise row.wrong(f"{name} is empty; fill it in or delete the row.")
+        for text in values:
+            if roles.setdefault(seen(text), name) != name:
+                raise row.wrong(f"{text!r} is listed both as {roles[seen(text)]} and as {name}; keep one of them.")
+        if len(set(map(seen, values))) < len(values):
+            raise row.wrong(f"{name} lists the same text twice; keep one of them.")
+    return Item(
+        question,
+        choices(texts["correct"], texts["wrong"]),
+        context=row.text("context").strip(),
+        tags={
+            name: row.tag(name) if name != "subject" else row.text(name).strip() or None
+            for name in row
+            if name not in KNOWN or name == "subject"
+        },
+        abstain=tuple(texts["abstain"]),
+        ordered=False,
+    )

@@ -1,8 +1,8 @@
-"""Options that speak of other options: "All of the above", "Both A and B", "None of these".
+"""Options that refer to other options: "All of the above", "Both A and B", "None of these".
 
-Such an option is true of one order of the options, and of a list in view. Wherever options are put in an order, the
-order goes through `arranged`. English is recognised word by word: an option refers to others if it holds nothing but
-the words of such references. In other languages the usual phrases are known.
+These options are valid for one order of the options and need the list in the prompt, so every order of options goes
+through `arranged`. In English, an option refers to others if it consists only of the vocabulary of such references; in
+other languages, if it matches a usual phrase.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from string import ascii_uppercase
 from typing import Literal
 
 Reference = Literal["", "group", "place"]
-NO_ORDER = "options that speak of others by letter or place, which the source gives in no order"
-UNLISTED = "options that speak of other options, asked without a list of them"
-KEPT = "with options that speak of others, in an order that keeps them true"
+NO_ORDER = "options that refer to others by letter or place, in a source without an order"
+UNLISTED = "options that refer to other options, in a prompt without a list of options"
+KEPT = "with options that refer to others, shown in an order that keeps them valid"
 
 
 def _set(words: str) -> frozenset[str]:
@@ -51,19 +51,19 @@ PHRASES = tuple(
         r"^(以上(?!海)|上述|上記)",
     )
 )
-"""Forms that hold other words too, and those of other languages."""
+"""Forms with further words, and forms of other languages."""
 
 
 def referring(texts: Sequence[str], ordered: bool = True) -> tuple[Reference, ...]:
-    """What each option of a question speaks of: nothing else, the options as a `group`, or some by letter or `place`.
+    """Return the reference of each option: none (""), the options as a `group`, or some by letter or `place`.
 
-    Letters are places only within the list, and only where no option names its own letter: blood groups and vitamins
-    are called A and B too. Numbers ("1 and 2 only", "I and III") are those of statements in the question, unless they
-    are called options.
+    Letters count as places only if they are within the list and no option names its own letter (blood groups and
+    vitamins are also called A and B). Numbers ("1 and 2 only", "I and III") refer to statements in the question, unless
+    the option calls them options.
 
     Args:
         texts: The options in the source's order.
-        ordered: Whether the source has one; otherwise no option has a letter of its own.
+        ordered: Whether the source has an order; without one, no option has a letter.
     """
     named = [_named(text, len(texts)) for text in texts]
     own = ordered and any(i in places for i, places in enumerate(named))
@@ -71,16 +71,16 @@ def referring(texts: Sequence[str], ordered: bool = True) -> tuple[Reference, ..
 
 
 def arranged(texts: Sequence[str], order: Sequence[int], ordered: bool = True) -> list[int] | None:
-    """The order in which options are shown, so that those that speak of others stay true.
+    """Return an order of options in which references to other options stay valid.
 
     Args:
         texts: The options as the source gives them.
-        order: The order wanted, which is the one returned where no option speaks of others.
-        ordered: Whether the source gives the options in an order of its own, which is kept then; otherwise options that
-            speak of all others are put last.
+        order: Requested order, returned if no option refers to others.
+        ordered: Whether the source has an order, which is then kept if an option refers to others; without one, options
+            that refer to all others come last.
 
     Returns:
-        Indices of `texts`; None where options speak of letters or places and the source gives no order.
+        Indices of `texts`; None if options refer to letters or places and the source has no order.
     """
     kinds = referring(texts, ordered)
     if not any(kinds):
@@ -97,7 +97,7 @@ def _words(text: str) -> list[str]:
 
 
 def _named(text: str, n: int) -> set[int]:
-    """Places of the options that a text names by letter, or by number if it calls them options."""
+    """Return the places that a text names by letter, or by number if it calls them options."""
     words, marks = _words(LETTER.sub(r" \g<0> ", text)), LETTER.findall(text)
     large = [mark for mark in marks if mark.isupper()]
     marks = large if len(large) > 1 else marks
@@ -114,17 +114,17 @@ def _named(text: str, n: int) -> set[int]:
 
 
 def _spoken(text: str, n: int) -> Reference:
-    """What a text that names no letters speaks of; "Both" and "All" alone do so beside two options at least."""
-    words = _words(text)
-    held, plain = set(words), " ".join(words)
+    """Return the reference of a text without letters; "Both" or "All" alone count among three options or more."""
+    words = set(_words(text))
+    plain = " ".join(_words(text))
     if any(phrase.search(plain) for phrase in PHRASES) or plain in ("the above", "as above"):
         return "group"
-    if not held <= WORDS or plain == "all right":
+    if not words <= WORDS or plain == "all right":
         return ""
-    if held & PLACES and held & (WHOLE | COUNTS | NOUNS):
+    if words & PLACES and words & (WHOLE | COUNTS | NOUNS):
         return "place"
-    of_shown = held & SHOWN and held & (WHOLE | COUNTS | NOUNS | {"one"})
-    of_nouns = held & NOUNS and (held & (WHOLE | COUNTS) or (held & TRUE and "no" in held))
-    judged = held & IS and held & TRUE and held & (WHOLE | COUNTS | {"one"})
-    bare = n > 2 and held & PAIRS and held <= WHOLE | COUNTS | LINKS | TRUE
+    of_shown = words & SHOWN and words & (WHOLE | COUNTS | NOUNS | {"one"})
+    of_nouns = words & NOUNS and (words & (WHOLE | COUNTS) or (words & TRUE and "no" in words))
+    judged = words & IS and words & TRUE and words & (WHOLE | COUNTS | {"one"})
+    bare = n > 2 and words & PAIRS and words <= WHOLE | COUNTS | LINKS | TRUE
     return "group" if of_shown or of_nouns or judged or bare else ""

@@ -1,21 +1,22 @@
-"""The one reader of users' files: CSV, JSON lines, a JSON array, Parquet or an Excel sheet, row by row.
+"""Rows of users' files: CSV, JSON lines, JSON array, Parquet or an Excel sheet.
 
-Text stays as the file has it ("02138", "1e5", "None", "NA"); a number is read where a number is wanted, by `number`.
-A row ends at a line feed, a carriage return or both, and at no other character. A row of empty cells is no row.
+Text is kept exactly ("02138", "1e5", "None", "NA"); `number` parses a number only where one is expected. Rows whose
+cells are all empty are skipped.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
-from workbench.datasets.row_formats import (
+from workbench.datasets.formats import (
     SEPARATORS,
     csv_cells,
     json_array,
@@ -24,7 +25,6 @@ from workbench.datasets.row_formats import (
     number,
     parquet_values,
 )
-from workbench.datasets.spelling import bare
 from workbench.errors import InputError, unknown
 from workbench.questions import Tag
 
@@ -32,22 +32,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TYPED = (".parquet", ".xlsx", ".jsonl", ".json")
-"""Ends of the names of files that are no CSV."""
+"""Suffixes of files that are not CSV."""
+UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff]")
+"""Invisible characters: soft hyphen, zero-width space, word joiner, zero-width no-break space."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row(Mapping[str, Any]):
-    """One row: its values by column (text in a CSV, JSON's own types else), and where it stands.
+    """One row: column -> value, text in a CSV and JSON's own types otherwise, with its location.
 
-    A column that is not there is absent (`"x" not in row`), a JSON null is None, and an empty cell is "".
+    A missing column is absent (`"x" not in row`), a JSON null is None, an empty cell is "".
     """
 
     cells: Mapping[str, Any]
     """Column -> value."""
     where: str
-    """File and line, as errors name them."""
+    """File and line, for errors."""
     bars: bool = False
-    """Whether several texts in one cell are divided by bars, as in a CSV; in JSON they are a list."""
+    """Whether a cell separates several texts by bars (CSV); JSON uses a list."""
 
     def __getitem__(self, column: str) -> Any:
         return self.cells[column]
@@ -59,36 +61,35 @@ class Row(Mapping[str, Any]):
         return len(self.cells)
 
     def wrong(self, what: str) -> InputError:
-        """An error about this row."""
+        """Return an error that begins with the location of the row."""
         return InputError(f"{self.where}: {what}")
 
     def text(self, column: str) -> str:
-        """The text of a column exactly as the file has it, "" where it is absent or null.
+        """Return a column's text, unchanged; "" if absent or null.
 
         Raises:
-            InputError: It is a list, an object, or true or false, which have no one text.
+            InputError: The value is a list, an object or a Boolean.
         """
         value = self.cells.get(column)
         if value is None or isinstance(value, str):
             return value or ""
         if isinstance(value, bool | list | dict):
-            raise self.wrong(f"{column} is {json.dumps(value)[:60]}, where one text is needed; put it in quotes.")
+            raise self.wrong(f"{column} is {json.dumps(value)[:60]}, not a text; put it in quotes.")
         return str(value)
 
     def needed(self, column: str) -> str:
-        """The text of a column that must not be blank, without white space at its ends."""
+        """Return a column's text, stripped; refuse a blank one."""
         if not (text := self.text(column).strip()):
             raise self.wrong(f"{column} is empty; fill it in or delete the row.")
         return text
 
     def texts(self, column: str) -> list[str]:
-        r"""The texts of a column, each without white space at its ends: a list in JSON, divided by bars in a CSV.
+        r"""Return the texts of a column, stripped: a JSON list, or a CSV cell divided by bars.
 
-        In a CSV `\|` is a bar within a text, and `\\|` a backslash at the end of one; other backslashes are as they
-        stand.
+        In a CSV, `\|` is a bar inside a text and `\\|` a backslash at its end; other backslashes are literal.
 
         Raises:
-            InputError: One of them is empty or no text.
+            InputError: A text is empty, or not a text.
         """
         value = self.cells.get(column)
         if value is None or value == "" or value == []:
@@ -99,27 +100,27 @@ class Row(Mapping[str, Any]):
             given = value if isinstance(value, list) else [value]
             parts = [Row({column: each}, self.where).text(column) for each in given]
         if not all(part.strip() for part in parts):
-            raise self.wrong(f"{column} holds an empty text; delete it, or the bar or comma beside it.")
+            raise self.wrong(f"{column} contains an empty text; delete it, or the bar or comma beside it.")
         return [part.strip() for part in parts]
 
     def number(self, column: str) -> float | None:
-        """The number in a column; None where there is none (absent, null or blank).
+        """Return a column's number; None if absent, null or blank.
 
         Raises:
-            InputError: The column holds something else.
+            InputError: The value is not a number.
         """
         value = self.cells.get(column)
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
-        if (found := number(value)) is None:
-            raise self.wrong(f"{value!r} in column {column!r} is no number; write one as in 2.5, or leave it empty.")
-        return found
+        if (parsed := number(value)) is None:
+            raise self.wrong(f"{value!r} in column {column!r} is not a number; write one like 2.5, or leave it empty.")
+        return parsed
 
     def tag(self, column: str) -> Tag:
-        """A value that travels with every answer: a text, a number, true or false, or None where there is none.
+        """Return a column's value as a tag of a question: text, number, Boolean or None.
 
         Raises:
-            InputError: It is a list or an object.
+            InputError: The value is a list or an object.
         """
         value = self.cells.get(column)
         if isinstance(value, str):
@@ -128,11 +129,40 @@ class Row(Mapping[str, Any]):
             return value
         if isinstance(value, float):
             return float(value)
-        raise self.wrong(f"{column} holds {type(value).__name__}; a tag is one text or number.")
+        raise self.wrong(f"{column} is a {type(value).__name__}; write one text or number.")
+
+
+def seen(text: str) -> str:
+    """Return the text as displayed: composed letters, one kind of space, no invisible characters."""
+    return re.sub(r"\s", " ", UNSEEN.sub("", unicodedata.normalize("NFC", text))).strip()
+
+
+def bare(name: str) -> str:
+    """Return letters and digits of a name, case folded: "Answer A" and "answer_a" are equal."""
+    return re.sub(r"[\W_]", "", seen(name)).casefold()
+
+
+def folded(text: str) -> str:
+    """Return the text with case folded and spaces collapsed."""
+    return " ".join(seen(text).casefold().split())
+
+
+def check_names(names: Iterable[str], what: str) -> None:
+    """Refuse names that differ only in case, spaces or number format (1, 1.0), since each would become a group.
+
+    Raises:
+        InputError: A name is spelled in two ways.
+    """
+    known: dict[object, str] = {}
+    for name in names:
+        value = number(name)
+        key = folded(name) if value is None else value
+        if (other := known.setdefault(key, name)) != name:
+            raise InputError(f"{what} is spelled in two ways, {other!r} and {name!r}; use one spelling.")
 
 
 def as_text(value: object) -> str:
-    """A value that has a type, such as those of Parquet, as text: "" where it is missing, "752" for 752.0."""
+    """Return a typed value, such as one of Parquet, as text: "" if missing, "752" for 752.0."""
     if value is None or value != value:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -141,7 +171,7 @@ def as_text(value: object) -> str:
 
 
 def divided(cell: str) -> list[str]:
-    r"""The texts of a cell that are divided by bars: `a|b` are two, `a\|b` is one, `a\\|b` are `a\` and `b`."""
+    r"""Split a cell at bars: `a|b` is two texts, `a\|b` one, `a\\|b` is `a\` and `b`."""
     parts = [""]
     for piece in re.split(r"(\\*\|)", cell):
         if not piece.endswith("|"):
@@ -163,53 +193,53 @@ def read_rows(
     header: Sequence[str] | None = None,
     known: Collection[str] = (),
 ) -> list[Row]:
-    """The rows of a file; see `iterate`.
+    """Return the rows of a file; arguments as in `iterate`.
 
     Raises:
-        InputError: As there, or the file holds no row.
+        InputError: As in `iterate`, or the file has no rows.
     """
     how: dict[str, Any] = {"what": what, "separator": separator, "comments": comments, "header": header, "known": known}
-    found = list(iterate(path, needed, optional, **how))
-    if not found:
+    rows = list(iterate(path, needed, optional, **how))
+    if not rows:
         columns = f", with the columns {', '.join(needed)}" if needed else ""
-        raise InputError(f"{path.name} holds no rows; write one{columns} for each{f' of the {what}' if what else ''}.")
-    return found
+        raise InputError(f"{path.name} has no rows; write one{columns} for each{f' of the {what}' if what else ''}.")
+    return rows
 
 
 def read_columns(path: Path, columns: Sequence[str], what: str = "", separator: str = ",") -> pd.DataFrame:
-    """Columns of a file as texts ("" is missing), indexed by line (Parquet: row); for files of many rows.
+    """Return columns of a large file as texts ("" if missing), indexed by line (Parquet: row).
 
     Raises:
-        InputError: As for `read_rows`, or a column is not there.
+        InputError: As in `read_rows`, or a column is missing.
     """
     import pandas as pd
 
     lines: list[int] = []
     mark = "line"
-    found: dict[str, list[str]] = {name: [] for name in columns}
+    texts: dict[str, list[str]] = {name: [] for name in columns}
     for row in iterate(path, columns, (), what=what, separator=separator):
         *_, mark, count = row.where.split(" ")
         lines.append(int(count))
-        for name, cells in found.items():
+        for name, cells in texts.items():
             cells.append(row.text(name))
     if not lines:
-        raise InputError(f"{path.name} holds no rows.")
-    return pd.DataFrame(found, index=pd.Index(lines, name=mark), dtype=object)
+        raise InputError(f"{path.name} has no rows.")
+    return pd.DataFrame(texts, index=pd.Index(lines, name=mark), dtype=object)
 
 
 def numbers(column: pd.Series, name: str) -> pd.Series:
-    """A column of `read_columns` as numbers, NaN where it is blank; `name` is that of the file.
+    """Return a column of `read_columns` as numbers, NaN where blank; `name` is the file's.
 
     Raises:
-        InputError: Another text is no number, with its line.
+        InputError: A text is not a number; with its line.
     """
     known = {text: number(text) for text in column.unique()}
-    found = column.map(known).astype(float)
-    if (bad := found.isna() & column.str.strip().ne("")).any():
+    values = column.map(known).astype(float)
+    if (bad := values.isna() & column.str.strip().ne("")).any():
         line, text = next(column[bad].items())
         where = f"{name}, {column.index.name} {line}"
-        raise InputError(f"{where}: {text!r} in column {column.name!r} is no number; mend it, or leave it empty.")
-    return found
+        raise InputError(f"{where}: {text!r} in column {column.name!r} is not a number; correct it, or leave it empty.")
+    return values
 
 
 def iterate(
@@ -223,20 +253,20 @@ def iterate(
     header: Sequence[str] | None = None,
     known: Collection[str] = (),
 ) -> Iterator[Row]:
-    """The rows of a file, one by one.
+    """Yield the rows of a file.
 
     Args:
-        path: JSON lines (.jsonl), a JSON array (.json), .parquet, .xlsx (the first sheet), or else a CSV in UTF-8.
-        needed: Columns that must be there, in JSON in every object.
-        optional: Other columns to take; None takes all, and then each must have a name of its own.
-        what: What the file should hold, for errors.
-        separator: Between the cells of a CSV.
+        path: JSON lines (.jsonl), a JSON array (.json), .parquet, .xlsx (first sheet), or otherwise a CSV in UTF-8.
+        needed: Required columns; in JSON, of every object.
+        optional: Other columns to read; None reads all, whose names must then be unique.
+        what: Content of the file, for errors.
+        separator: Of the cells of a CSV.
         comments: Whether lines of a CSV that begin with # are skipped.
-        header: Names of the columns of a CSV that has no header.
-        known: Columns that have a meaning, of those that are taken with None.
+        header: Column names of a CSV without a header.
+        known: With `optional=None`, further columns that have a meaning; other spellings of them are refused.
 
     Raises:
-        InputError: The file cannot be read, is no UTF-8, or a row is not well formed or has more or fewer cells than
+        InputError: The file cannot be read or is not UTF-8, or a row does not parse or has more or fewer cells than
             the header; with file and line.
     """
     kind = path.suffix.lower()
@@ -254,7 +284,7 @@ def iterate(
 
 
 def columns_of(path: Path) -> list[str]:
-    """The names of a file's columns, of JSON those of the first object.
+    """Return the column names of a file; of JSON, those of the first object.
 
     Raises:
         InputError: The file cannot be read.
@@ -268,7 +298,7 @@ def columns_of(path: Path) -> list[str]:
 
 @contextmanager
 def _readable(path: Path, what: str = "") -> Iterator[None]:
-    """Says in a sentence that a file cannot be read."""
+    """Turn errors of opening and decoding into an `InputError`."""
     try:
         yield
     except FileNotFoundError:
@@ -296,13 +326,13 @@ def _csv(
     taken = [(i, name) for i, name in enumerate(header) if wanted is None or name in wanted]
     for line, cells in rows:
         if len(cells) != len(header):
-            counted = f"{len(cells)} cell{'s' * (len(cells) > 1)} where the header has {len(header)}"
+            counts = f"{len(cells)} cell{'s' * (len(cells) > 1)} where the header has {len(header)}"
             raise InputError(
-                f"{path.name}, line {line} has {counted}; put text with {SEPARATORS[separator]} in double quotes, and "
-                "write an empty cell for what is missing."
+                f"{path.name}, line {line} has {counts}; put text with {SEPARATORS[separator]} in double quotes, and "
+                "leave a cell empty for a missing value."
             )
         if named and len(header) > 1 and [cell.strip() for cell in cells] == header:
-            raise InputError(f"{path.name}, line {line} is the header again; delete it.")
+            raise InputError(f"{path.name}, line {line} repeats the header; delete it.")
         yield Row({name: cells[i] for i, name in taken}, f"{path.name}, line {line}", bars=True)
 
 
@@ -321,10 +351,10 @@ def _check_header(
             f"{name} begins with a line {header[0]!r} for a spreadsheet; delete it, and save the file with "
             f"{SEPARATORS[separator]} between the cells."
         )
-    for other, said in SEPARATORS.items():
+    for other, marks in SEPARATORS.items():
         if len(header) == 1 and other != separator and other in header[0]:
             raise InputError(
-                f"{name} is divided by {said}: its header is {header[0][:80]!r}; save it with {SEPARATORS[separator]} "
+                f"{name} is divided by {marks}: its header is {header[0][:80]!r}; save it with {SEPARATORS[separator]} "
                 "between the cells."
             )
     _check_needed(name, header, needed, meant)
@@ -339,17 +369,16 @@ def _check_needed(where: str, columns: Sequence[str], needed: Sequence[str], mea
     if missing := [repr(name) for name in needed if name not in columns]:
         if len(columns) > 40:
             raise unknown("column", next(name for name in needed if name not in columns), list(columns), f" of {where}")
-        held = ", ".join(name if name.isprintable() else repr(name) for name in columns) or "none"
-        raise InputError(f"{where} lacks the column {' and '.join(missing)}; it has {held}.")
+        present = ", ".join(name if name.isprintable() else repr(name) for name in columns) or "none"
+        raise InputError(f"{where} lacks the column {' and '.join(missing)}; it has {present}.")
     absent = {bare(name): name for name in meant if name not in columns}
     for column in columns:
         if (name := absent.get(bare(column))) is not None:
-            raise InputError(f"{where} has a column {column!r} where {name!r} would be read; rename it.")
+            raise InputError(f"{where} has a column {column!r} instead of {name!r}; rename it.")
 
 
 def _objects(path: Path, needed: Sequence[str], meant: Collection[str], array: bool) -> Iterator[Row]:
-    found = json_array(path) if array else json_lines(path)
-    for line, value in found:
+    for line, value in json_array(path) if array else json_lines(path):
         where = f"{path.name}, line {line}"
         if isinstance(value, list):
             raise InputError(f"{where} is a JSON array; write one object a line, without its brackets and commas.")
@@ -362,7 +391,7 @@ def _objects(path: Path, needed: Sequence[str], meant: Collection[str], array: b
 def _parquet(
     path: Path, needed: Sequence[str], wanted: Collection[str] | None, meant: Collection[str]
 ) -> Iterator[Row]:
-    """Rows of a Parquet file, numbered from 1, as texts."""
+    """Yield the rows of a Parquet file as texts, numbered from 1."""
     from pyarrow import ArrowException, parquet
 
     try:
@@ -379,13 +408,15 @@ def _parquet(
 
 
 def _sheet(path: Path, needed: Sequence[str], meant: Collection[str]) -> Iterator[Row]:
-    """Rows of the first sheet of a workbook, as texts."""
+    """Yield the rows of the first sheet of a workbook as texts."""
     import pandas as pd
 
     try:
         table = pd.read_excel(path, dtype=str, keep_default_na=False, na_filter=False)
     except ImportError:
-        raise InputError(f"{path.name} needs openpyxl to be read: install it, or save the sheet as CSV.") from None
+        raise InputError(
+            f"Reading {path.name} needs the package openpyxl; install it, or save the sheet as CSV."
+        ) from None
     except (ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"{path.name} cannot be read ({error}); save the sheet as CSV.") from None
     table.columns = table.columns.map(str).str.strip()

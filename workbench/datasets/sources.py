@@ -1,8 +1,8 @@
-"""Where data come from: one registry for all studies, read from `sources.yaml` of each room, and one grammar of names.
+"""The registry of data sources, read from the `sources.yaml` files of the package, and the grammar of their names.
 
-An entry names a data set of the hub (pinned to a commit), a file of a fetched package, or a file written for the
-project, and the adapter that turns one of its records into an item. Users name a source in one way everywhere:
-`[hub:]name[:part][@commit]`, `name=path`, or `path[:part]`.
+An entry gives a data set on the hub (pinned to a commit), a file of a fetched package or a file of the project, and the
+adapter from one record to one item. The grammar is the same everywhere: `[hub:]name[:part][@commit]`, `name=path`, or
+`path[:part]`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from workbench.datasets.formats import user_settings, user_text
 from workbench.datasets.items import Named, Record, Unusable, set_apart
 from workbench.datasets.rows import Row, read_rows
-from workbench.datasets.settings import user_settings, user_text
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.packages import SOURCE, Package, require
@@ -33,9 +33,9 @@ SUFFIXES: dict[str, tuple[str, ...]] = dict.fromkeys(get_args(Kind), (".csv", ".
     "opinions": (),
     "choices": (),
 }
-"""Kind -> endings of a user's own files that are named by their path alone."""
+"""Kind -> suffixes of user files that may be given by their path alone."""
 FOLDERS = ("opinions",)
-"""Kinds that are read from a user's folder, followed by `:part`."""
+"""Kinds that may be read from a user's folder, given as `folder:part`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,89 +43,89 @@ class Source:
     """One entry of a `sources.yaml`."""
 
     name: str
-    """Its name."""
+    """Name."""
     kind: Kind
-    """What its records become."""
+    """What the records become."""
     title: str
-    """What it holds, in a few words."""
+    """Content, in a few words."""
     licence: str
     """Licence or terms as far as known."""
     item: str = ""
-    """Adapter of one record, `module:function` below `workbench`; it raises `Unusable` for a record it leaves out."""
+    """Adapter of one record, `module:function` below `workbench`; raises `Unusable` for records to leave out."""
     hub: str = ""
     """Id of the data set on the hub."""
     commit: str = ""
-    """The commit of the hub that is read; empty where none was checked, so that the user names one."""
+    """Pinned commit on the hub; if empty, the user gives one."""
     split: str = ""
-    """Split on the hub; may hold `{part}`, as may `config` and `file`."""
+    """Split on the hub; may contain `{part}`, as may `config` and `file`."""
     config: str = ""
     """Configuration on the hub."""
     package: str = ""
     """Name of a fetched package."""
     file: str = ""
-    """File of the package, of the data set on the hub (a CSV without a header), or of the room's folder `written`."""
+    """File of the package, of the data set on the hub (a CSV without header), or of `written/` beside the YAML."""
     columns: tuple[str, ...] = ()
-    """Columns of a hub's file, each read as text."""
+    """Columns of a file on the hub, read as text."""
     reader: str = ""
-    """Function of a package's file that gives its records, where `read_records` does not."""
+    """Function from a file of the package to records; `read_records` by default."""
     group: str = ""
-    """Function of all records that joins those of one item."""
+    """Function from all records to records joined by item."""
     parts: tuple[str, ...] = ("",)
-    """Parts that are loaded by name; the first is the default."""
+    """Parts; the first is the default."""
     conditions: tuple[str, ...] = ()
-    """Ways in which every record is asked."""
+    """Conditions in which every record is presented."""
     labels: tuple[str, ...] = ()
-    """Labels that an answer can give, in the order of their values."""
+    """Labels of an answer, in the order of their values."""
     marks: str | dict[str, str] = ""
-    """Whose the scores of cases are, in all parts or part by part."""
+    """Source of the scores of cases, for all parts or by part."""
     n: int | None = None
-    """Items the loader gives (of the first part)."""
+    """Number of items (of the first part)."""
     home: Path = field(default=ROOMS, repr=False)
-    """Folder of the room."""
+    """Folder of the `sources.yaml`."""
 
     @property
     def place(self) -> str:
-        """Where it is: `hub:ID`, `package:NAME`, `written`, or `yours`, for a file that the user brings."""
+        """Location: `hub:ID`, `package:NAME`, `written`, or `yours` for a file the user provides."""
         if self.hub:
             return f"hub:{self.hub}"
         return f"package:{self.package}" if self.package else "written" if self.file else "yours"
 
     @property
     def adapter(self) -> Callable[..., Any]:
-        """The function that turns a record into an item."""
+        """Function from a record to an item."""
         return _function(self.item)
 
     def part(self, wanted: str | None) -> str:
-        """The part of this name, or the first.
+        """Return the part of this name, by default the first.
 
         Raises:
-            InputError: There is no such part.
+            InputError: Unknown part.
         """
         if (part := wanted or self.parts[0]) not in self.parts:
             raise unknown("subset", part, [each or "None" for each in self.parts], f" of {self.name!r}")
         return part
 
     def read(self, part: str = "", commit: str | None = None) -> tuple[Iterable[Record], str]:
-        """The records, joined where the source has several of one item, and what pins them.
+        """Return the records, joined by item where needed, and the revision that pins them.
 
         Args:
             part: One of `parts`.
-            commit: Another commit of the hub than the pinned one.
+            commit: A commit on the hub other than the pinned one.
 
         Raises:
-            InputError: The package is not fetched or was changed, no commit is known, or the hub gives no data set.
+            InputError: The package is not fetched or was modified, no commit is known, or the hub cannot be read.
         """
         if self.hub:
             records, digest = self._of_hub(part, commit or self.commit)
         elif commit:
-            raise InputError(f"{self.name!r} is not read from the hub ({self.place}); leave the commit out.")
+            raise InputError(f"{self.name!r} is not on the hub ({self.place}); leave out the commit.")
         elif self.package:
             records, digest = self._of_package(part)
         elif self.file:
             path = self.home / "written" / self.file
             records, digest = read_rows(path), f"sha256:{sha256_of(path)}"
         else:
-            raise InputError(f"{self.name!r} is not on the hub; bring your own file: {self.name}=PATH.")
+            raise InputError(f"{self.name!r} needs your own file; give {self.name}=PATH.")
         return (_function(self.group)(records) if self.group else records), digest
 
     def _of_package(self, part: str) -> tuple[Iterable[Record], str]:
@@ -138,7 +138,7 @@ class Source:
 
     def _of_hub(self, part: str, commit: str) -> tuple[Iterable[Record], str]:
         if not commit:
-            raise InputError(f"No commit of {self.hub} was checked; name one: {self.name}@<its full commit>.")
+            raise InputError(f"{self.hub} has no pinned commit; give one as {self.name}@<full commit>.")
         try:
             if self.file:
                 from huggingface_hub import hf_hub_download
@@ -156,31 +156,31 @@ class Source:
 
     def _why(self, commit: str, error: Exception) -> str:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        way_out = "check the network and the commit, or take a packaged source (`datasets.names()`)"
+        way_out = "check the network and the commit, or use a packaged source (`datasets.names()`)"
         if "gated" in str(error).lower():
-            way_out = "accept its terms on the hub, then log in with `hf auth login`"
+            way_out = "accept the terms on the hub, then log in with `hf auth login`"
         return f"{self.name!r} could not be read from the hub ({self.hub}@{commit[:12]}: {first}); {way_out}."
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a user's text names, taken apart; nothing is fetched or opened."""
+    """The parsed name of a source; nothing is fetched or opened."""
 
     source: Source | None
-    """The registered source; None for a file or folder alone."""
+    """Registered source; None for a file or folder."""
     path: Path | None = None
-    """The user's file or folder."""
+    """User's file or folder."""
     part: str = ""
-    """What follows the colon."""
+    """Text after the colon."""
     commit: str = ""
-    """What follows the @."""
+    """Text after the @."""
 
 
 def parse(text: str, kind: Kind) -> Reference:
-    """Take the name of a source apart: `[hub:]name[:part][@commit]`, `name=path`, or `path[:part]`.
+    """Parse the name of a source: `[hub:]name[:part][@commit]`, `name=path`, or `path[:part]`.
 
     Raises:
-        InputError: No source of this kind has that name, and it is no path of a file of this kind.
+        InputError: The text is neither the name of a source of this kind nor a path for this kind.
     """
     name, equals, path = text.partition("=")
     if equals and (source := _named(name, kind)):
@@ -202,13 +202,13 @@ def parse(text: str, kind: Kind) -> Reference:
 
 
 def find(name: str, kind: Kind) -> Source:
-    """The source of a name: a packaged or written one before one of the hub, unless the name begins with `hub:`.
+    """Return the source of a name: packaged or written before the hub, unless the name begins with `hub:`.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no source of this name and kind.
     """
     if (reference := parse(name, kind)).source is None:
-        raise InputError(f"{name!r} is a path, where the name of a source of {kind} is wanted.")
+        raise InputError(f"{name!r} is a path; give the name of a source of {kind}.")
     return reference.source
 
 
@@ -220,22 +220,22 @@ def adapted(
     by: Sequence[str],
     seen: dict[str, str] | None = None,
 ) -> Iterator[tuple[Named, Record]]:
-    """The items of a source, each under an id of its own, with its record.
+    """Yield the items of a source, with unique ids, and their records.
 
     Args:
         source: The source.
-        make: Turns a record into an item, or raises `Unusable`.
-        given: Its records and what pins them.
-        dropped: Counts the reasons for which records are left out.
-        by: Tags by which results are grouped, the first that an item has counts; see `set_apart`.
-        seen: What other parts of the source hold; see `set_apart`.
+        make: Function from a record to an item; raises `Unusable`.
+        given: Records and the revision that pins them.
+        dropped: Counter of reasons for records left out; extended here.
+        by: Tags by which results are grouped; the first one an item has is used, see `set_apart`.
+        seen: Texts and ids of other parts of the source; see `set_apart`.
 
     Raises:
         InputError: A record lacks a field or has another shape than the adapter expects.
     """
-    found, digest = given
+    records, digest = given
     seen = {} if seen is None else seen
-    for record in found:
+    for record in records:
         where = getattr(record, "where", f"A record of {source.name!r} ({digest})")
         try:
             made = make(record)
@@ -245,10 +245,10 @@ def adapted(
             continue
         except KeyError as name:
             if isinstance(record, Row):
-                raise record.wrong(f"there is no column {name}, which {source.name!r} needs; add it.") from None
-            raise InputError(f"{where} has no field {name}; take the pinned commit.") from None
+                raise record.wrong(f"there is no column {name}, which {source.name!r} needs; add the column.") from None
+            raise InputError(f"{where} has no field {name}; use the pinned commit.") from None
         except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise InputError(f"{where} has another shape than expected ({error}); take the pinned commit.") from None
+            raise InputError(f"{where} has an unexpected shape ({error}); use the pinned commit.") from None
         if item is None:
             dropped["the same again"] += 1
         else:
@@ -256,11 +256,11 @@ def adapted(
 
 
 def names(kind: Kind | None = None) -> pd.DataFrame:
-    """What can be asked or trained on: one row a source.
+    """Return all sources, one row each.
 
     Returns:
-        Columns `name` (as loaders take it), `kind`, `title`, `n` (items that are given, where known), `source`
-        (`embedded`; `hub`: needs a network the first time; `yours`: bring the file), `parts` and `licence`.
+        Columns `name` (for the loaders), `kind`, `title`, `n` (items, where known), `source` (`embedded`; `hub`: needs
+        a network the first time; `yours`: needs your file), `parts` and `licence`.
     """
     import pandas as pd
 
@@ -282,18 +282,18 @@ def names(kind: Kind | None = None) -> pd.DataFrame:
 
 @cache
 def registry() -> tuple[Source, ...]:
-    """All sources, in the order of their files."""
-    found = []
+    """Return all sources, those of `datasets` first."""
+    sources = []
     for path in sorted(ROOMS.glob("*/sources.yaml"), key=lambda path: (path.parent.name != "datasets", path)):
         for entry in user_settings(user_text(path), path.name)["sources"]:
             lists = {f.name: tuple(entry[f.name]) for f in fields(Source) if isinstance(entry.get(f.name), list)}
-            found.append(Source(**{**entry, **lists, "home": path.parent}))
-    return tuple(found)
+            sources.append(Source(**{**entry, **lists, "home": path.parent}))
+    return tuple(sources)
 
 
 @cache
 def packages() -> dict[str, Packaged]:
-    """Packages whose files are sources, by name: what `workbench fetch` brings."""
+    """Return the packages that `workbench fetch` downloads, by name."""
     path = ROOMS / "datasets/sources.yaml"
     listed = user_settings(user_text(path), path.name)["packages"]
     return {name: Packaged.of(name, **settings) for name, settings in listed.items()}
@@ -301,19 +301,19 @@ def packages() -> dict[str, Packaged]:
 
 @dataclass(frozen=True, slots=True)
 class Packaged(Package):
-    """A package with the folder in which its data lie."""
+    """A package and the folder of its data."""
 
     root: str = ""
-    """Beginning of every path in it that is read."""
+    """Prefix of every path that is read."""
 
     @classmethod
     def of(cls, name: str, members: list[str], root: str, **settings: Any) -> Packaged:
-        """A package from its entry."""
+        """Return the package of a YAML entry."""
         return cls(name=name, members=tuple(root + member for member in members), root=root, **settings)
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a task file (`examples`) or of JSON lines, among which comment lines may stand."""
+    """Return the records of a task file (`examples`) or of JSON lines with `#` comments."""
     if path.suffix == ".json" and not path.read_text("utf-8").startswith("#"):
         examples: list[Record] = json.loads(path.read_text("utf-8"))["examples"]
         return examples
@@ -323,16 +323,15 @@ def read_records(path: Path) -> list[Record]:
 
 def _named(name: str, kind: Kind) -> Source | None:
     bare = name.removeprefix("hub:")
-    found = [each for each in registry() if (each.name, each.kind) == (bare, kind) and (each.hub or bare == name)]
-    return min(found, key=lambda source: bool(source.hub), default=None)
+    sources = [each for each in registry() if (each.name, each.kind) == (bare, kind) and (each.hub or bare == name)]
+    return min(sources, key=lambda source: bool(source.hub), default=None)
 
 
 def _shown(source: Source) -> str:
-    """The name as it is listed: with `hub:` where it is a benchmark's that the network brings."""
+    """Return the listed name: with `hub:` for benchmarks on the hub."""
     return f"hub:{source.name}" if source.kind == "questions" and source.hub else source.name
 
 
 def _function(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
-    found: Callable[..., Any] = getattr(import_module(f"workbench.{module}"), function)
-    return found
+    return getattr(import_module(f"workbench.{module}"), function)  # type: ignore[no-any-return]

@@ -13,11 +13,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from workbench.datasets.formats import number, user_settings, user_text
 from workbench.datasets.referring import referring
-from workbench.datasets.row_formats import number
-from workbench.datasets.rows import TYPED, as_text, numbers, read_columns
-from workbench.datasets.settings import user_settings, user_text
-from workbench.datasets.spelling import check_names, seen
+from workbench.datasets.rows import TYPED, as_text, check_names, numbers, read_columns, seen
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag, sample

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from workbench.datasets.adapters import nq_human as nq_item
-from workbench.datasets.dialogues import EXTRA_ID, transcript, turns
 from workbench.datasets.items import Record, Unusable
+from workbench.datasets.rendering import EXTRA_ID, transcript, turns
 from workbench.judges.cases import Case
 from workbench.questions import Message
 

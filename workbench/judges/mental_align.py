@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbench.datasets.row_formats import number
+from workbench.datasets.formats import number
 from workbench.datasets.rows import columns_of, read_rows
 from workbench.errors import InputError
 

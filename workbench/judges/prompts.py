@@ -9,9 +9,8 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from workbench.datasets.dialogues import plain
-from workbench.datasets.row_formats import number
-from workbench.datasets.settings import user_settings, user_text
+from workbench.datasets.formats import number, user_settings, user_text
+from workbench.datasets.rendering import plain
 from workbench.errors import InputError, unknown
 from workbench.judges.cases import Case
 from workbench.questions import Message, Option, Question, Tag

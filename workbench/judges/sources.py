@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.datasets.catalogue import labels
+from workbench.datasets.benchmarks import labels
 from workbench.datasets.items import Record, Unusable, counted, set_apart
 from workbench.datasets.rows import Row, divided, read_rows
 from workbench.datasets.sources import Source, adapted, parse

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from workbench.datasets.dialogues import plain
+from workbench.datasets.rendering import plain
 from workbench.models import Model
 from workbench.questions import Message
 

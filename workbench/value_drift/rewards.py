@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit, softmax
 
-from workbench.datasets.dialogues import PLAIN
+from workbench.datasets.rendering import PLAIN
 from workbench.errors import InputError
 from workbench.statistics import interval
 from workbench.statistics.distances import Floats, bin_of

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.answers import levels, wide
-from workbench.datasets.dialogues import transcript
+from workbench.datasets.rendering import transcript
 from workbench.errors import InputError, unknown
 from workbench.extraction import generate
 from workbench.extraction.ask import ask

@@ -12,12 +12,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from workbench.datasets.dialogues import HUMAN, PLAIN, turns
 from workbench.datasets.items import Unusable
+from workbench.datasets.rendering import HUMAN, PLAIN, turns
 from workbench.datasets.rows import Row as FileRow
-from workbench.datasets.rows import read_rows
+from workbench.datasets.rows import check_names, read_rows
 from workbench.datasets.sources import SUFFIXES, parse
-from workbench.datasets.spelling import check_names
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of, titles
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag

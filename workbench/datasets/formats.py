@@ -1,6 +1,6 @@
-"""Rows out of the text of a file: the cells of a CSV, the values of JSON lines or of a JSON array, with their lines.
+"""Text formats of users' files: CSV cells, JSON lines, JSON arrays and YAML settings, with line numbers.
 
-Lines are counted as an editor does: they end at a line feed, a carriage return or both, and at no other character.
+A line ends at a line feed, a carriage return or both, as in an editor, and at no other character.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from workbench.errors import InputError
 
@@ -27,14 +29,14 @@ SIGNATURES = {
     b"\x1f\x8b": "compressed; unpack it",
     b"PAR1": "a Parquet file; end its name in .parquet",
 }
-"""First bytes of files that are no text -> what they are and the way out."""
+"""First bytes of a file that is not text -> its format and the way out."""
 
 
 class Written(float):
-    """A number with a fraction or an exponent, and the text the file writes it as."""
+    """A float that keeps the spelling of the file."""
 
     def __new__(cls, text: str) -> Written:
-        """Read the text of a JSON number."""
+        """Parse a JSON number."""
         made = super().__new__(cls, text)
         if math.isinf(made):
             raise ValueError(f"{text} is too large for a number; put it in quotes")
@@ -48,20 +50,20 @@ class Written(float):
 
 
 def number(value: object) -> float | None:
-    """The finite number that a value is or that a text writes in digits, and None for anything else ("nan", "1_0")."""
+    """Return a finite number, parsed from text if need be; None for anything else ("nan", "1_0", True)."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
-        found = float(value) if NUMBER.fullmatch(value := value.strip()) else math.nan
+        parsed = float(value) if NUMBER.fullmatch(value := value.strip()) else math.nan
     elif isinstance(value, int | float):
-        found = float(value)
+        parsed = float(value)
     else:
         return None
-    return found if math.isfinite(found) else None
+    return parsed if math.isfinite(parsed) else None
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    """The lines of a file with their ends."""
+    """Yield the lines of a UTF-8 file, line ends included."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         for line in file:
             if "\0" in line:
@@ -70,13 +72,13 @@ def text_lines(path: Path) -> Iterator[str]:
 
 
 def not_utf8(path: Path) -> InputError:
-    """The sentence about a file that is no UTF-8 text: what it is, or the line and the byte that show it."""
+    """Return the error for a file that is not UTF-8: its format, or the line and byte that break the encoding."""
     with path.open("rb") as file:
         start = file.read(4)
         file.seek(0)
-        for signature, said in SIGNATURES.items():
+        for signature, format in SIGNATURES.items():
             if start.startswith(signature):
-                return InputError(f"{path.name} is {said}.")
+                return InputError(f"{path.name} is {format}.")
         count = 0
         for line in file:
             try:
@@ -87,14 +89,14 @@ def not_utf8(path: Path) -> InputError:
             count += len(re.findall(rb"\r(?!\n)", line[: bad if bad >= 0 else None])) + 1
             if bad >= 0:
                 return InputError(
-                    f"{path.name}, line {count}, holds the byte 0x{line[bad]:02X} where UTF-8 text has none; save the "
+                    f"{path.name}, line {count}, contains the byte 0x{line[bad]:02X}, which is not UTF-8; save the "
                     "file as UTF-8 (in a spreadsheet: CSV UTF-8)."
                 )
     return InputError(f"{path.name} is not UTF-8 text; save it as UTF-8.")
 
 
 def csv_cells(path: Path, separator: str, comments: bool) -> Iterator[tuple[int, list[str]]]:
-    """Pairs (line on which a row begins, its cells); rows in which every cell is blank are left out."""
+    """Yield (line on which the row begins, cells) for each row that has a cell that is not blank."""
     count, first, raw = 0, 0, ""
 
     def feed() -> Iterator[str]:
@@ -118,33 +120,31 @@ def csv_cells(path: Path, separator: str, comments: bool) -> Iterator[tuple[int,
         spaced = '"' in raw and SPACED_QUOTE.search(raw)
         if spaced and any(cell[:1].isspace() and cell.lstrip()[:1] == '"' for cell in cells):
             raise InputError(
-                f"{path.name}, line {first} has a space before a double quote that opens a cell, so that the quote is "
-                "text; delete the space."
+                f"{path.name}, line {first} has a space before the opening double quote of a cell, which makes the "
+                "quote part of the text; delete the space."
             )
         if any(cell.strip() for cell in cells):
             yield first, cells
 
 
 def _ill_formed(name: str, first: int, last: int, error: str) -> str:
-    """What is wrong with the quotes of a CSV."""
-    lines, are, hold = f"lines {first} to {last}", "are", "hold"
-    if first == last:
-        lines, are, hold = f"line {first}", "is", "holds"
+    """Return the message for a CSV row that does not parse."""
+    where = f"{name}, line {first}" if first == last else f"{name}, lines {first} to {last}"
     if "field limit" in error:
         return (
-            f"{name}, {lines} {hold} a cell of more than {csv.field_size_limit():,} characters; close its double "
-            "quotes, or write texts that are so long as JSON lines (.jsonl)."
+            f"{where}: a cell has more than {csv.field_size_limit():,} characters; close its double quotes, or save "
+            "long texts as JSON lines (.jsonl)."
         )
     if "end of data" in error:
         return f"{name}: a double quote is not closed in the row that begins on line {first}; close it."
     return (
-        f"{name}, {lines} {are} not a well-formed CSV row ({error}); put the whole cell in double quotes, and double "
-        "those within it."
+        f"{where}: not a well-formed CSV row ({error}); put the whole cell in double quotes, and double the quotes "
+        "inside."
     )
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Pairs (line, value)."""
+    """Yield (line, value) of JSON lines."""
     for count, line in enumerate(text_lines(path), start=1):
         if line := line.strip(" \t\r\n"):
             value, end = _parsed(f"{path.name}, line {count}", line, 0)
@@ -154,7 +154,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def json_array(path: Path) -> Iterator[tuple[int, Any]]:
-    """Pairs (line, element) of an array."""
+    """Yield (line, element) of a JSON array."""
     text = "".join(text_lines(path))
     ends = [match.end() for match in re.finditer(r"\r\n?|\n", text)]
 
@@ -162,7 +162,7 @@ def json_array(path: Path) -> Iterator[tuple[int, Any]]:
         return f"{path.name}, line {bisect_right(ends, at) + 1}"
 
     def after(at: int, marks: str) -> tuple[str, int]:
-        """The next character that is not blank, which must be one of the marks, and the position behind it."""
+        """Return the next character that is not blank, one of `marks`, and the position after it."""
         at = BLANK.match(text, at).end()  # type: ignore[union-attr]
         if not (mark := text[at : at + 1]) or mark not in marks:
             raise _no_json(where(at), f"{repr(mark) if mark else 'the end'} where {' or '.join(marks)} is needed")
@@ -181,20 +181,17 @@ def json_array(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def parquet_values(file: str, name: str, column: Any) -> list[Any]:
-    """The values of a Parquet column; a number of single precision by the shortest text that means it.
+    """Return the values of a Parquet column; float16 and float32 as their shortest decimal.
 
     Raises:
-        InputError: The cells are lists, structures or bytes.
+        InputError: The cells are lists, structs or bytes.
     """
     import numpy as np
     from pyarrow import types
 
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     if types.is_nested(kind) or "binary" in str(kind):
-        raise InputError(
-            f"{file}: the column {name!r} holds {kind}, where texts or numbers are needed; save it as text, or "
-            "leave it out."
-        )
+        raise InputError(f"{file}: column {name!r} has type {kind}; save the column as text or numbers, or remove it.")
     if types.is_float16(kind) or types.is_float32(kind):
         exact = np.float16 if types.is_float16(kind) else np.float32
         return [None if value is None else float(str(exact(value))) for value in column.to_pylist()]
@@ -202,13 +199,13 @@ def parquet_values(file: str, name: str, column: Any) -> list[Any]:
 
 
 def _parsed(where: str, text: str, at: int) -> tuple[Any, int]:
-    """The JSON value at a position of a text, and the position behind it."""
+    """Return the JSON value at a position of a text, and the position after it."""
     try:
         value, end = DECODER.raw_decode(text, at)
         if "\\u" in text[at:end]:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise InputError(f"{where} holds half a character (a lone surrogate); write the character itself.") from None
+        raise InputError(f"{where} contains half a character (a lone surrogate); write the character itself.") from None
     except json.JSONDecodeError as error:
         raise _no_json(where, f"{error.msg} at column {error.colno}") from None
     except (ValueError, RecursionError) as error:
@@ -221,11 +218,10 @@ def _no_json(where: str, why: str) -> InputError:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
         raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)!r} twice")
-    return found
+    return dict(pairs)
 
 
 def _integer(text: str) -> int:
@@ -235,7 +231,54 @@ def _integer(text: str) -> int:
 
 
 def _constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON; write null where there is no number")
+    raise ValueError(f"{text} is not JSON; write null where there is no number")
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=Written, parse_int=_integer, parse_constant=_constant)
+
+
+class _Words(yaml.SafeLoader):
+    """Safe YAML in which only null and plain decimal numbers have types; yes, no, 010, 12:30 and dates stay text."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping; refuse repeated keys."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} occurs twice", node.value[i][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_Words.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|)$"), ["~", "n", "N", ""])
+for _name, _pattern in (("int", r"-?(0|[1-9][0-9]*)$"), ("float", r"-?[0-9]+\.[0-9]+$")):
+    _Words.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list("-0123456789"))
+
+
+def user_text(path: Path) -> str:
+    """Return the text of a user's file.
+
+    Raises:
+        InputError: The file cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise not_utf8(path) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path.") from None
+
+
+def user_settings(text: str, name: str) -> Any:
+    """Parse YAML; `name` is the file's, for errors.
+
+    Raises:
+        InputError: The text is not YAML, or a key occurs twice.
+    """
+    try:
+        return yaml.load(text, Loader=_Words)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{name} is not well-formed YAML: {' '.join(str(error).split())[:300]}") from None
