@@ -334,4 +334,4 @@ def _shown(source: Source) -> str:
 
 def _function(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
-    return getattr(import_module(f"workbench.{module}"), function)  # type: ignore[no-any-return]
+    return getattr(import_module(f"workbench.{module}"), function)
