@@ -1,7 +1,7 @@
-"""The answers table: its probabilities under a named normalisation, and what they add up to per question.
+"""The answers table: option probabilities under a named normalisation, and their sums by role or label.
 
-A table holds one row per (question, option). The rows of a question stand together, its options numbered 0, 1, 2 ...,
-so a new block starts wherever `option` is 0; the same question may stand several times, under other tags.
+One row per (question, option). Rows of one question are contiguous and numbered from 0 in `option`. A question can
+occur more than once, with different tags.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ OUTCOMES = (
 )
 SHOWN = ("CWA", "forced", "chance", "cluster")
 RESERVED = frozenset((*EXTRACTED, *ADDED, *OUTCOMES, *SHOWN))
-"""Names that no tag may have; whatever else is added to a table is added by `added`, which refuses a tag's name."""
+"""Names that no tag may have. Columns added later go through `added`, which refuses the name of a tag."""
 LEVELS = ("level", "value", "position", "p", "mass", "abstain", "prob_low", "prob_high", "unseen")
-"""What `levels` writes; all other columns of its table are tags."""
+"""Columns written by `levels`; all other columns of its table are tags."""
 LOW_MASS = 0.1
-"""Mass below which the softmax over the options is flagged as unreliable, whatever other questions hold."""
+"""Mass below which the softmax over the options is flagged as unreliable."""
 FAINT = 0.25
-"""Part of the usual mass below which a question, or a benchmark, is flagged beside the others of its style."""
+"""Fraction of the usual mass below which a question or a benchmark is flagged, compared with others of its style."""
 TIE = 1e-12
-"""Relative distance below which two probabilities count as equal."""
+"""Relative difference below which two probabilities are equal."""
 
 
 def probabilities(
@@ -59,32 +59,29 @@ def probabilities(
     temperature: float = 1.0,
     residual: Residual = "renormalise",
 ) -> pd.DataFrame:
-    """The answers with each option's probability `p`, and how it was read.
+    """Return the answers with the probability `p` of each option.
 
     With scores s = logprob (none), logprob / length (tokens, chars, bytes) or logprob - logprob_unconditional (pmi),
     `p` is the softmax of s / temperature over the options of a question. The other residual policies keep
-    p = exp(logprob) and give what is left, 1 - mass, to a role (`rest`, `rest_role`).
+    p = exp(logprob) and assign the remaining mass, 1 - mass, to a role (`rest`, `rest_role`).
 
     Args:
-        answers: The answers table, `[rows]`, log-probabilities in nats.
-        normalisation: What a log-probability is divided by or compared with; it can change the sign of a score.
-        temperature: Divides the scores; 1 is the model's own.
-        residual: What becomes of probability outside the options: shared out (`renormalise`), counted as wrong or
-            as abstention, or left without a role (`drop`).
+        answers: The answers table, log-probabilities in nats.
+        normalisation: Length normalisation or PMI correction. Can change the sign of a metric.
+        temperature: Divides the scores.
+        residual: Treatment of the mass outside the options: renormalise, count as wrong, count as abstention, or drop.
 
     Returns:
-        A copy with `p`, `mass` (sum of exp(logprob) of the question, whatever the normalisation), `rest` and
-        `rest_role`, and `normalisation`, which names the whole reading ("chars", "none, T=2", "none, as_wrong").
+        A copy with `p`, `mass` (sum of exp(logprob) over the question, whatever the normalisation), `rest` and
+        `rest_role`, and `normalisation`, which names all settings ("chars", "none, T=2", "none, as_wrong").
         `p` and `rest` of a question add up to 1.
 
     Raises:
-        InputError: A column is missing, the blocks are broken, a log-probability is NaN, only bounded or above 0, or
-            a question has no option the model can give.
+        InputError: A column is missing, the rows of a question are not contiguous, a log-probability is NaN, bounded or
+            above 0, or all options of a question have probability 0.
     """
-    if normalisation not in get_args(Normalisation):
-        raise unknown("normalisation", normalisation, list(get_args(Normalisation)))
-    if residual not in get_args(Residual):
-        raise unknown("residual policy", residual, list(get_args(Residual)))
+    _check_name("normalisation", normalisation, Normalisation)
+    _check_name("residual policy", residual, Residual)
     if not (np.isfinite(temperature) and temperature > 0):
         raise InputError(f"temperature must be a positive number, not {temperature!r}.")
     starts = block_starts(answers)
@@ -109,25 +106,25 @@ def probabilities(
 
 
 def outcomes(p: pd.DataFrame) -> pd.DataFrame:
-    """What the probabilities add up to, one row per question.
+    """Return the probabilities summed by role, and the most probable outcome, one row per question.
 
-    Abstention is one outcome: all its phrasings add up, for the sums and for the choice alike. The choice is the
-    most probable outcome; at ties it is split equally, so the `chosen_*` shares of a question add up to 1.
+    Abstention is one outcome: its phrasings are summed, for the probabilities and for the choice. The choice is the
+    most probable outcome. Ties are split equally, so the `chosen_*` columns of a question add up to 1.
 
     Args:
-        p: A table made by `probabilities`, `[rows]`.
+        p: A table returned by `probabilities`.
 
     Returns:
         question_id, tags, and `n_options`, `n_correct` (abstentions not counted), `n_abstain`; `p_correct`, `p_wrong`,
-        `p_abstain`, `p_none`, which add up to 1; `mass`, `normalisation`, `low_mass` (below `LOW_MASS`, or faint beside
-        the questions of its model and style, see `faint`; a warning names benchmarks that are), `no_abstain`; the
+        `p_abstain`, `p_none`, which add up to 1; `mass`, `normalisation`, `low_mass` (below `LOW_MASS`, or `faint`
+        among the questions of its model and style; a warning names benchmarks that are faint as a whole), `no_abstain`;
         `choice` (first option at ties) with `choice_role`, `choice_p`, `tie`, `chosen_correct`, `chosen_wrong`,
-        `chosen_abstain`; and of the answer forced without abstention (NaN where all probability lies on it)
-        `answer_correct` (share at ties), `answer_confidence` (its probability among the answers) and
-        `joint_confidence` (abstention kept).
+        `chosen_abstain`; and, with abstention excluded (NaN if it has all the mass), `answer_correct` (a fraction at
+        ties), `answer_confidence` (probability among the answers) and `joint_confidence` (probability among all
+        options).
 
     Raises:
-        InputError: `probabilities` was not applied, or one abstention phrase begins with another.
+        InputError: `probabilities` was not applied, or an abstention phrase is a prefix of another.
     """
     missing = [name for name in ("p", "rest", "rest_role", *READING) if name not in p.columns]
     if missing:
@@ -162,81 +159,76 @@ def levels(
     nested: Nested = "refuse",
     hidden: Hidden = "refuse",
 ) -> pd.DataFrame:
-    """One distribution over the labels of each reading: the surface forms of a label added up.
+    """Return the distribution over labels of each question, with the surface forms of a label combined.
 
-    Options of equal `by` are forms of one label. Forms with the tokens of an earlier one (`duplicate`) count once.
-    Options of role `abstain` are no label.
+    Options with equal `by` are surface forms of one label. Forms with the tokens of an earlier form (`duplicate`) count
+    once. Options with role `abstain` are not labels.
 
     Args:
-        answers: The answers table, `[rows]`, log-probabilities in nats.
-        by: Column that holds the label; labels are sorted by it.
-        forms: `sum` adds the forms of a label up; `max` takes its most probable form (OpinionQA); `best` takes the one
-            way of writing (what stands before the text, such as a space) that holds most over all labels (folktexts).
-        normalisation: Of each form's log-probability before the softmax, as for `probabilities`.
-        nested: Labels that begin with another label hold a part of its probability: `refuse` them, `keep` them as they
-            are, or `split`, which makes numbers in digits exact events: "8" without what "80" ... "89" hold wherever
-            those have one token more. Other nested labels are refused.
-        hidden: Options a server did not show are refused, or count with their least probability (`bounds`).
+        answers: The answers table, log-probabilities in nats.
+        by: Column with the label; labels are sorted by it.
+        forms: `sum` adds the forms of a label; `max` takes its most probable form (OpinionQA); `best` takes the
+            spelling (the white space before the text) with the most mass over all labels (folktexts).
+        normalisation: Applied to the log-probability of each form before the softmax, as in `probabilities`.
+        nested: The probability of a label contains that of every label it is a prefix of. `refuse` raises an error,
+            `keep` ignores it, and `split` makes numbers in digits exclusive: "8" minus "80" ... "89", if those have
+            one token more. `split` refuses other nested labels.
+        hidden: Options not shown by a server are refused, or count with their lower bound (`bounds`).
 
     Returns:
-        question_id, tags and `LEVELS`, a row per reading and label: `level` (0 for the lowest value), `value`,
-        `position` (option that showed it first), `p` (adds up to 1 per reading, NaN without any mass), `mass` (the
-        probability of all labels), `abstain` (proportion of the abstentions in all mass), `prob_low` and `prob_high`
-        (the label's own probability, least and most where forms were hidden), and `unseen` (forms of the label without
-        any probability).
+        question_id, tags and `LEVELS`, one row per question and label: `level` (0 for the lowest value), `value`,
+        `position` (its first option), `p` (adds up to 1 per question, NaN if no label has mass), `mass` (probability
+        of all labels), `abstain` (abstentions as a proportion of all mass), `prob_low` and `prob_high` (bounds of the
+        label's own probability, different if forms were hidden), and `unseen` (number of forms with probability 0).
 
     Raises:
-        InputError: An option has no label, a question has fewer than two, a log-probability is no such number, labels
-            are nested, or options hidden.
+        InputError: An option has no label, a question has fewer than two labels, a log-probability is invalid, labels
+            are nested, or options are hidden.
     """
-    for what, given, kind in (
-        ("way of joining forms", forms, Forms),
-        ("normalisation", normalisation, Normalisation),
-        ("rule for nested labels", nested, Nested),
-        ("rule for hidden options", hidden, Hidden),
-    ):
-        if given not in get_args(kind):
-            raise unknown(what, given, list(get_args(kind)))
+    _check_name("way of joining forms", forms, Forms)
+    _check_name("normalisation", normalisation, Normalisation)
+    _check_name("rule for nested labels", nested, Nested)
+    _check_name("rule for hidden options", hidden, Hidden)
     starts = block_starts(answers)
     if hidden == "refuse":
         require_shown(answers)
     low, high = _ends(answers)
     block = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(answers)))
-    listed = (answers["role"] != "abstain").to_numpy()
-    if (bad := listed & answers[by].isna().to_numpy()).any():
+    is_label = (answers["role"] != "abstain").to_numpy()
+    if (bad := is_label & answers[by].isna().to_numpy()).any():
         row = answers.iloc[int(bad.argmax())]
         raise InputError(f"Option {row['text']!r} of question {row['question_id']!r} has no {by}; give each label one.")
     codes, values = pd.factorize(answers[by], sort=True)
-    least, most = _told_apart(answers, starts, np.exp(low), np.exp(high), nested)
+    least, most = _exclusive(answers, starts, np.exp(low), np.exp(high), nested)
     weight = least if nested == "split" else _weights(answers, low, normalisation, block, starts)
     if "duplicate" in answers:
         once = ~answers["duplicate"].to_numpy(bool)
         least, most, weight = least * once, most * once, weight * once
-    refused = np.bincount(block[~listed], least[~listed], len(starts))
+    abstained = np.bincount(block[~is_label], least[~is_label], len(starts))
     if forms == "best":
-        listed = listed & _best_way(answers, block, np.where(listed, least, 0.0))
-    rows = np.flatnonzero(listed)
+        is_label = is_label & _in_best_spelling(answers, block, np.where(is_label, least, 0.0))
+    rows = np.flatnonzero(is_label)
     keys, first, label = np.unique(block[rows] * len(values) + codes[rows], return_index=True, return_inverse=True)
-    reading, code = np.divmod(keys, len(values))
-    sizes = np.bincount(reading, minlength=len(starts))
+    question, code = np.divmod(keys, len(values))
+    sizes = np.bincount(question, minlength=len(starts))
     if (sizes < 2).any():
         name = answers["question_id"].iloc[int(starts[(sizes < 2).argmax()])]
-        raise InputError(f"Question {name!r} needs at least two labels, but its options have one {by} only.")
+        raise InputError(f"Question {name!r} needs at least two labels, but all its options have the same {by}.")
     weights = np.zeros(len(keys))
     (np.maximum if forms == "max" else np.add).at(weights, label, weight[rows])
     prob_low, prob_high = (np.bincount(label, ends[rows]) for ends in (least, most))
-    mass, total = (np.bincount(reading, part) for part in (prob_low, weights))
+    mass, total = (np.bincount(question, part) for part in (prob_low, weights))
     with np.errstate(invalid="ignore"):
-        p, abstain = weights / total[reading], refused / (refused + mass)
+        p, abstain = weights / total[question], abstained / (abstained + mass)
     tags = [name for name in tag_columns(answers) if name != by]
     return added(
-        answers[["question_id", *tags]].iloc[starts[reading]].reset_index(drop=True),
-        level=np.arange(len(keys)) - (np.cumsum(sizes) - sizes)[reading],
+        answers[["question_id", *tags]].iloc[starts[question]].reset_index(drop=True),
+        level=np.arange(len(keys)) - (np.cumsum(sizes) - sizes)[question],
         value=np.asarray(values)[code],
         position=answers["option"].to_numpy()[rows[first]],
         p=p,
-        mass=mass[reading],
-        abstain=abstain[reading],
+        mass=mass[question],
+        abstain=abstain[question],
         prob_low=prob_low,
         prob_high=prob_high,
         unseen=np.bincount(label, low[rows] == -np.inf).astype(np.int64),
@@ -244,19 +236,19 @@ def levels(
 
 
 def averaged(levels: pd.DataFrame, over: Sequence[str], weigh: Weigh = "p") -> pd.DataFrame:
-    """Distributions averaged over some tags (orders, formats, samples), one per combination of the other tags.
+    """Return distributions averaged over some tags (orders, formats, samples), per combination of the other tags.
 
     Args:
-        levels: Made by `levels`.
-        over: Tags that are averaged out; each combination of the others is one reading, named by its first question.
+        levels: Returned by `levels`.
+        over: Tags to average over. The `question_id` of an average is that of its first question.
         weigh: Average the distributions with equal weight (`p`), or weighted by the mass of each (`mass`).
 
     Returns:
-        As `levels`, without `over`: means (`p` NaN where one of them is), `unseen` added up, and `position` NaN where
-        it differed.
+        As `levels`, without `over`: means (`p` NaN if one of them is), the sum of `unseen`, and `position` NaN if it
+        differed.
 
     Raises:
-        InputError: A tag is not there, or a reading has another number of labels than those it is averaged with.
+        InputError: A tag is missing, or distributions with different numbers of labels would be averaged.
     """
     if missing := [name for name in over if name not in levels]:
         raise unknown("tag", missing[0], [str(name) for name in levels.columns if name not in LEVELS])
@@ -270,7 +262,7 @@ def averaged(levels: pd.DataFrame, over: Sequence[str], weigh: Weigh = "p") -> p
     starts = np.flatnonzero(table["level"].to_numpy() == 0)
     sizes = np.diff(starts, append=len(table))
     if (bad := n != np.repeat(n[starts], sizes)).any():
-        name = table["question_id"].iloc[int(bad.argmax())]
+        name = _first_question(table, bad)
         raise InputError(f"Question {name!r} was read on scales of different size; average over one scale.")
     if weigh == "mass":
         mass = np.repeat(np.add.reduceat(table["prob_low"].to_numpy(), starts), sizes)
@@ -279,35 +271,34 @@ def averaged(levels: pd.DataFrame, over: Sequence[str], weigh: Weigh = "p") -> p
 
 
 def wide(levels: pd.DataFrame, column: str = "p") -> tuple[pd.DataFrame, NDArray[Any], Floats]:
-    """The question_id and tags of each reading, the labels' values `[labels]`, and a column `[readings, labels]`.
+    """Return question_id and tags of each question, the label values `[labels]`, and a column `[questions, labels]`.
 
     Raises:
-        InputError: The readings have different labels.
+        InputError: The questions have different labels.
     """
     keys = levels[levels["level"] == 0].drop(columns=list(LEVELS)).reset_index(drop=True)
     size = len(levels) // max(len(keys), 1)
     values = levels["value"].to_numpy()
     if len(levels) != size * len(keys) or (values.reshape(-1, size) != values[:size]).any():
-        raise InputError("The readings have different labels; read one scale at a time.")
+        raise InputError("The questions have different labels; pass one scale at a time.")
     return keys, values[:size], np.array(levels[column], np.float64).reshape(-1, size)
 
 
 def expected(levels: pd.DataFrame) -> pd.DataFrame:
-    """What each distribution over numbers says, one row per reading.
+    """Return the summary statistics of each distribution over numeric labels, one row per question.
 
     Returns:
         question_id, tags, `mean` (of the value), `entropy` (nats), `mode` (level; the first at ties), `tie`, `p_max`,
         `n_levels`, `mass` and `abstain`.
     """
-    starts = np.flatnonzero(levels["level"].to_numpy() == 0)
+    level, p = levels["level"].to_numpy(), levels["p"].to_numpy(np.float64)
+    starts = np.flatnonzero(level == 0)
     sizes = np.diff(starts, append=len(levels))
-    p = levels["p"].to_numpy(np.float64)
     top = np.maximum.reduceat(p, starts)
     best = p >= np.repeat(top, sizes) * (1 - TIE)
-    level = levels["level"].to_numpy()
-    kept = [name for name in levels.columns if name not in LEVELS or name in ("mass", "abstain")]
+    columns = [name for name in levels.columns if name not in LEVELS or name in ("mass", "abstain")]
     return added(
-        levels[kept].iloc[starts].reset_index(drop=True),
+        levels[columns].iloc[starts].reset_index(drop=True),
         mean=np.add.reduceat(p * levels["value"].to_numpy(np.float64), starts),
         entropy=np.add.reduceat(-p * np.log(np.where(p > 0, p, 1.0)), starts),
         mode=np.where(np.isnan(top), np.nan, np.minimum.reduceat(np.where(best, level, len(p)), starts)),
@@ -318,10 +309,10 @@ def expected(levels: pd.DataFrame) -> pd.DataFrame:
 
 
 def added(table: pd.DataFrame, **columns: Any) -> pd.DataFrame:
-    """The table with these columns, none of which it may have: a user's tag is never overwritten.
+    """Return the table with new columns.
 
     Raises:
-        InputError: A column is there already.
+        InputError: The table has a column of that name, such as a user's tag.
     """
     if taken := [name for name in columns if name in table.columns]:
         raise InputError(f"The table has a column {taken[0]!r} already, which this step writes; rename that tag.")
@@ -329,15 +320,15 @@ def added(table: pd.DataFrame, **columns: Any) -> pd.DataFrame:
 
 
 def faint(mass: ArrayLike, benchmark: ArrayLike | None = None) -> Bools:
-    """Whether the options hold much less of the model's probability than is usual, which points to the prompt.
+    """Flag questions whose options have much less mass than usual, which points to the prompt.
 
     Args:
         mass: Mass of each question, `[questions]`, of one model in one style.
         benchmark: Benchmark of each question, `[questions]`, if there are several.
 
     Returns:
-        `[questions]`: True where a question's mass is under a quarter of the median, or where the median of its
-        benchmark is under a quarter of the median of the other benchmarks' medians.
+        `[questions]`: True if the mass of a question is below a quarter of the median, or the median of its benchmark
+        is below a quarter of the median of the other benchmarks' medians.
     """
     masses = np.asarray(mass, np.float64)
     low = np.asarray(masses < FAINT * np.median(masses) if len(masses) else np.zeros(0), bool)
@@ -348,51 +339,47 @@ def faint(mass: ArrayLike, benchmark: ArrayLike | None = None) -> Bools:
 
 
 def _faint_benchmarks(mass: Floats, benchmark: NDArray[Any]) -> dict[Any, tuple[float, float]]:
-    """Benchmark -> its median mass and that of the others, of those that are under a quarter of them."""
+    """Faint benchmark -> its median mass, and the median of the other benchmarks' medians."""
     medians = pd.Series(mass).groupby(benchmark).median()
     both = {name: (float(medians[name]), float(medians.drop(name).median())) for name in medians.index}
-    return {name: (own, others) for name, (own, others) in both.items() if own < FAINT * others}
+    return {name: (median, others) for name, (median, others) in both.items() if median < FAINT * others}
 
 
 def _faint_in_style(table: pd.DataFrame) -> Bools:
-    """`faint` within each model and style of a table of outcomes; warns of whole benchmarks."""
+    """`faint` within each model and style of a table of outcomes; warns of faint benchmarks."""
     low = np.zeros(len(table), bool)
-    apart = [name for name in ("model", "style") if name in table.columns]
-    parts = table.groupby(apart, dropna=False, sort=False).indices.values() if apart else [np.arange(len(table))]
+    groups = [name for name in ("model", "style") if name in table.columns]
+    parts = table.groupby(groups, dropna=False, sort=False).indices.values() if groups else [np.arange(len(table))]
     for rows in parts:
         mass = table["mass"].to_numpy(np.float64)[rows]
         names = table["benchmark"].to_numpy(object)[rows] if "benchmark" in table.columns else None
         low[rows] = faint(mass, names)
-        for name, (own, others) in (_faint_benchmarks(mass, names) if names is not None else {}).items():
+        for name, (median, others) in (_faint_benchmarks(mass, names) if names is not None else {}).items():
             if others >= LOW_MASS:
                 warnings.warn(
-                    f"The options of {name!r} hold a median of {own:.2g} of the probability, those of the other "
-                    f"benchmarks {others:.2g}; its prompts may not ask for what is scored, so read one of them.",
+                    f"The options of {name!r} have a median mass of {median:.2g}, those of the other benchmarks "
+                    f"{others:.2g}; check that its prompts ask for what is scored.",
                     stacklevel=3,
                 )
     return low
 
 
 def tag_columns(table: pd.DataFrame) -> list[str]:
-    """The columns that are tags: all that neither extraction nor `probabilities` writes."""
+    """Return the columns that are tags: all that neither extraction nor `probabilities` writes."""
     return [str(name) for name in table.columns if name not in {*EXTRACTED, *ADDED}]
 
 
 def bounded(answers: pd.DataFrame) -> Bools:
-    """Which options a server did not show, so that their log-probability is an interval, `[rows]`."""
+    """Flag the options that a server did not show, so that their log-probability is an interval, `[rows]`."""
     flags = answers["bounded"].eq(True) if "bounded" in answers.columns else np.zeros(len(answers), bool)
     return np.asarray(flags, bool)
 
 
 def require_shown(answers: pd.DataFrame) -> None:
-    """Refuse answers of which some are known as intervals only, where a number is needed of each.
-
-    Raises:
-        InputError: An option is flagged `bounded`.
-    """
+    """Raise InputError if an option is flagged `bounded`."""
     hidden = bounded(answers)
     if hidden.any():
-        name = answers["question_id"].iloc[int(hidden.argmax())]
+        name = _first_question(answers, hidden)
         raise InputError(
             f"{hidden.sum()} options, the first of question {name!r}, were not shown by the server and are known as "
             "intervals only; use answers.probability_bounds(answers), or leave those questions out."
@@ -400,7 +387,7 @@ def require_shown(answers: pd.DataFrame) -> None:
 
 
 def logprob_ends(answers: pd.DataFrame) -> tuple[Floats, Floats]:
-    """The least and the most each log-probability can be, `[rows]` each, in nats; the same where it was shown."""
+    """Return lower and upper bounds of each log-probability, `[rows]` each, in nats; equal where it was shown."""
     logprob = answers["logprob"].to_numpy(np.float64)
     hidden = bounded(answers)
     if not hidden.any():
@@ -410,10 +397,10 @@ def logprob_ends(answers: pd.DataFrame) -> tuple[Floats, Floats]:
 
 
 def block_starts(answers: pd.DataFrame) -> Ints:
-    """Row positions where the questions begin, `[questions]`.
+    """Return the row number of the first option of each question, `[questions]`.
 
     Raises:
-        InputError: The table is empty, lacks a column, or the rows of a question do not stand together.
+        InputError: The table is empty, lacks a column, or the rows of a question are not contiguous.
     """
     missing = [name for name in NEEDED if name not in answers.columns]
     if missing:
@@ -428,7 +415,7 @@ def block_starts(answers: pd.DataFrame) -> Ints:
     torn = option != np.arange(len(option)) - starts[block] if len(starts) else np.ones(len(option), bool)
     torn |= np.concatenate([[False], (ids[1:] != ids[:-1]) & ~first[1:]])
     if torn.any():
-        name = answers["question_id"].iloc[int(torn.argmax())]
+        name = _first_question(answers, torn)
         raise InputError(
             f"The options of question {name!r} are not numbered 0, 1, 2 ... in adjacent rows; restore them."
         )
@@ -436,79 +423,89 @@ def block_starts(answers: pd.DataFrame) -> Ints:
 
 
 def probability_bounds(answers: pd.DataFrame) -> pd.DataFrame:
-    """The interval of each option's probability among the options of its question.
+    """Return the interval of each option's probability among the options of its question.
 
-    With the option's own probability in [l, h] and those of the others adding up to [L, H], its share is in
-    [l / (l + H), h / (h + L)]. Both ends can be reached as far as the bounds of the options hold independently.
+    If the probability of the option is in [l, h] and the sum of the others in [L, H], its proportion is in
+    [l / (l + H), h / (h + L)]. Both ends are attained if the bounds of the options are independent.
 
     Args:
         answers: The answers table; rows that are not flagged `bounded` are exact.
 
     Returns:
-        A copy with `p_low` and `p_high`, and `mass_low` and `mass_high`, the interval of what all options hold.
+        A copy with `p_low` and `p_high`, and `mass_low` and `mass_high`, the bounds of the mass of all options.
 
     Raises:
-        InputError: If a log-probability is neither known nor bounded.
+        InputError: A log-probability is NaN and not bounded, or above 0.
     """
     starts = block_starts(answers)
     low, high = (np.exp(ends) for ends in _ends(answers))
     sizes = np.diff(starts, append=len(answers))
     low_sum, high_sum = (np.repeat(np.add.reduceat(x, starts), sizes) for x in (low, high))
     return answers.assign(
-        p_low=_share(low, high_sum - high), p_high=_share(high, low_sum - low), mass_low=low_sum, mass_high=high_sum
+        p_low=_proportion(low, high_sum - high),
+        p_high=_proportion(high, low_sum - low),
+        mass_low=low_sum,
+        mass_high=high_sum,
     )
 
 
 def outcome_bounds(answers: pd.DataFrame) -> pd.DataFrame:
-    """The intervals of what a question's options add up to by role, and whether the most probable one is certain.
+    """Return the intervals of the probabilities summed by role, and the most probable option if it is certain.
 
     Args:
         answers: The answers table, as for `probability_bounds`.
 
     Returns:
-        One row a question: `question_id`, tags, `n_bounded`, `p_correct_low`, `p_correct_high`, and so for `wrong`,
-        `abstain` and `none`; `mass_low` and `mass_high`; `choice`, the option that is most probable whatever the hidden
-        ones are, NaN where that cannot be said.
+        One row per question: `question_id`, tags, `n_bounded`, `p_correct_low`, `p_correct_high`, and likewise for
+        `wrong`, `abstain` and `none`; `mass_low` and `mass_high`; `choice`, the option that is most probable for every
+        value within the bounds, or NaN.
     """
-    bounds = probability_bounds(answers)
     starts = block_starts(answers)
-    sizes = np.diff(starts, append=len(answers))
     low, high = (np.exp(ends) for ends in _ends(answers))
-    first = bounds.iloc[starts]
-    table = first[["question_id", *tag_columns(answers)]].reset_index(drop=True)
+    table = answers[["question_id", *tag_columns(answers)]].iloc[starts].reset_index(drop=True)
     table["n_bounded"] = np.add.reduceat(bounded(answers).astype(np.int64), starts)
     role = answers["role"].to_numpy()
     low_sum, high_sum = (np.add.reduceat(x, starts) for x in (low, high))
     for name in ROLES:
-        own_low, own_high = (np.add.reduceat(np.where(role == name, x, 0.0), starts) for x in (low, high))
-        table[f"p_{name}_low"] = _share(own_low, high_sum - own_high)
-        table[f"p_{name}_high"] = _share(own_high, low_sum - own_low)
+        role_low, role_high = (np.add.reduceat(np.where(role == name, x, 0.0), starts) for x in (low, high))
+        table[f"p_{name}_low"] = _proportion(role_low, high_sum - role_high)
+        table[f"p_{name}_high"] = _proportion(role_high, low_sum - role_low)
     table["mass_low"], table["mass_high"] = low_sum, high_sum
-    table["choice"] = [
-        _certain(low[start : start + size], high[start : start + size]) for start, size in zip(starts, sizes)
-    ]
+    ends = pairwise([*starts, len(answers)])
+    table["choice"] = [_certain_choice(low[start:end], high[start:end]) for start, end in ends]
     return table
 
 
 def _ends(answers: pd.DataFrame) -> tuple[Floats, Floats]:
-    """`logprob_ends`, refused where a number is neither known nor bounded."""
+    """`logprob_ends`, checked."""
     low, high = logprob_ends(answers)
     if (bad := np.isnan(low) | np.isnan(high) | (high > 1e-6)).any():
-        name = answers["question_id"].iloc[int(bad.argmax())]
+        name = _first_question(answers, bad)
         raise InputError(f"A log-probability of question {name!r} is NaN and not bounded, or above 0; ask it again.")
     return low, high
 
 
-def _share(own: Floats, others: Floats) -> Floats:
-    """The share of `own` in `own + others`, NaN where both are 0."""
-    whole = own + np.maximum(others, 0.0)
-    return np.divide(own, whole, out=np.full_like(own, np.nan), where=whole > 0)
+def _proportion(part: Floats, others: Floats) -> Floats:
+    """`part` / (`part` + `others`), NaN where both are 0."""
+    whole = part + np.maximum(others, 0.0)
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
 
-def _certain(low: Floats, high: Floats) -> float:
-    """The option whose least is above what every other can be at most; NaN if there is none."""
+def _certain_choice(low: Floats, high: Floats) -> float:
+    """The option whose lower bound is above the upper bounds of all others; NaN if there is none."""
     best = int(low.argmax())
     return float(best) if low[best] > np.delete(high, best).max(initial=0.0) else np.nan
+
+
+def _check_name(what: str, name: str, kind: Any) -> None:
+    """Refuse a name that is not one of a `Literal`'s."""
+    if name not in get_args(kind):
+        raise unknown(what, name, list(get_args(kind)))
+
+
+def _first_question(answers: pd.DataFrame, rows: NDArray[np.bool_]) -> Any:
+    """The id of the first question with a marked row."""
+    return answers["question_id"].iloc[int(rows.argmax())]
 
 
 def _role_codes(answers: pd.DataFrame) -> NDArray[np.intp]:
@@ -519,30 +516,26 @@ def _role_codes(answers: pd.DataFrame) -> NDArray[np.intp]:
 
 
 def _check_values(answers: pd.DataFrame, starts: Ints) -> None:
-    """Refuse what no log-probability or length can be, and one text under two roles."""
-    ids, logprob = answers["question_id"], answers["logprob"].to_numpy(np.float64)
+    """Refuse invalid log-probabilities and lengths, and a text with two roles."""
+    logprob = answers["logprob"].to_numpy(np.float64)
     require_shown(answers)
     for wrong, what in ((np.isnan(logprob), "is NaN"), (logprob > 1e-6, "is above 0")):
         if wrong.any():
-            raise InputError(f"A log-probability of question {ids.iloc[int(wrong.argmax())]!r} {what}; ask it again.")
+            name = _first_question(answers, wrong)
+            raise InputError(f"A log-probability of question {name!r} {what}; ask it again.")
     dead = np.maximum.reduceat(logprob, starts) == -np.inf
     if dead.any():
-        name = ids.iloc[int(starts[dead.argmax()])]
+        name = answers["question_id"].iloc[int(starts[dead.argmax()])]
         raise InputError(f"Question {name!r} cannot be scored: every option has log-probability -inf; leave it out.")
     for length in LENGTHS:
         if length in answers.columns and (short := answers[length].to_numpy(np.float64) < 1).any():
-            name = ids.iloc[int(short.argmax())]
+            name = _first_question(answers, short)
             raise InputError(f"{length} of an option of question {name!r} is below 1; every option has a length.")
-    _check_one_role_per_text(answers, starts)
-
-
-def _check_one_role_per_text(answers: pd.DataFrame, starts: Ints) -> None:
     texts, names = pd.factorize(answers["text"])
     key = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(answers))) * (len(names) + 1) + texts
     order = np.argsort(key, kind="stable")
-    same = key[order][1:] == key[order][:-1]
     roles = _role_codes(answers)[order]
-    clash = same & (roles[1:] != roles[:-1])
+    clash = (key[order][1:] == key[order][:-1]) & (roles[1:] != roles[:-1])
     if clash.any():
         row = answers.iloc[int(order[1:][clash.argmax()])]
         raise InputError(
@@ -557,15 +550,13 @@ def _scores(answers: pd.DataFrame, logprob: Floats, normalisation: Normalisation
     column = "logprob_unconditional" if normalisation == "pmi" else f"n_{normalisation}"
     other = answers[column].to_numpy(np.float64) if column in answers.columns else np.full(len(logprob), np.nan)
     if not np.isfinite(other).all():
-        how = "ask with the unconditional log-probabilities" if normalisation == "pmi" else "choose another one"
-        raise InputError(f"Normalisation {normalisation!r} needs a number in every row of {column!r}; {how}.")
+        remedy = "pass ask(unconditional=...)" if normalisation == "pmi" else "choose another one"
+        raise InputError(f"Normalisation {normalisation!r} needs a number in every row of {column!r}; {remedy}.")
     return logprob - other if normalisation == "pmi" else logprob / other
 
 
-def _told_apart(
-    answers: pd.DataFrame, starts: Ints, low: Floats, high: Floats, nested: Nested
-) -> tuple[Floats, Floats]:
-    """The ends of each option's own probability, `[rows]`: numbers in digits less the longer numbers they begin."""
+def _exclusive(answers: pd.DataFrame, starts: Ints, low: Floats, high: Floats, nested: Nested) -> tuple[Floats, Floats]:
+    """Bounds of each option's probability, `[rows]`, minus the longer numbers that it is a prefix of."""
     if nested == "keep":
         return low, high
     ends = np.append(starts, len(answers))
@@ -582,7 +573,9 @@ def _told_apart(
             if not long.startswith(short) or (nested == "split" and long == short):
                 continue
             if nested == "refuse" or not (short.strip().isdecimal() and long.strip().isdecimal()):
-                raise InputError(f"Label {long!r} begins with {short!r}: saying one says the other; rename one.")
+                raise InputError(
+                    f"Label {long!r} begins with {short!r}, so their probabilities overlap; rename one of them."
+                )
             lengths = answers["n_tokens"].to_numpy(np.int64)
             if len(long) == len(short) + 1 and lengths[at + j].max() > lengths[at + i].max():
                 least[at + i] -= high[at + j]
@@ -591,18 +584,19 @@ def _told_apart(
 
 
 def _weights(answers: pd.DataFrame, low: Floats, normalisation: Normalisation, block: Ints, starts: Ints) -> Floats:
-    """Each option's probability up to a factor of its question, `[rows]`; 0 where no option has any."""
+    """Each option's probability up to a factor of its question, `[rows]`; 0 if no option has any."""
     score = _scores(answers, low, normalisation)
     best = np.maximum.reduceat(score, starts)
     return np.exp(score - np.where(np.isfinite(best), best, 0.0)[block])
 
 
-def _best_way(answers: pd.DataFrame, block: Ints, prob: Floats) -> Bools:
-    """Which options are written in the way, by what stands before the text, that holds most of their question."""
+def _in_best_spelling(answers: pd.DataFrame, block: Ints, prob: Floats) -> Bools:
+    """Flag the options whose leading white space is the one with the most mass in their question."""
     text = answers["text"].astype(str)
-    way, ways = pd.factorize(np.array([t[: len(t) - len(t.lstrip())] for t in text], object), sort=True)
-    held = np.bincount(block * len(ways) + way, prob, (block[-1] + 1) * len(ways)).reshape(-1, len(ways))
-    return np.asarray(way == held.argmax(axis=1)[block], bool)
+    code, spellings = pd.factorize(np.array([t[: len(t) - len(t.lstrip())] for t in text], object), sort=True)
+    n = len(spellings)
+    mass = np.bincount(block * n + code, prob, (block[-1] + 1) * n).reshape(-1, n)
+    return np.asarray(code == mass.argmax(axis=1)[block], bool)
 
 
 def _softmax(scores: Floats, starts: Ints) -> Floats:
@@ -612,23 +606,23 @@ def _softmax(scores: Floats, starts: Ints) -> Floats:
 
 
 def _rest(answers: pd.DataFrame, starts: Ints, mass: Floats, residual: Residual, plain: bool) -> Floats:
-    """What the options leave of the model's probability, `[questions]`."""
+    """The probability outside the options, `[questions]`."""
     if not plain:
         raise InputError(
-            f"residual={residual!r} needs normalisation='none' and temperature=1: only plain probabilities have a "
-            "rest, any other score is known up to a factor only."
+            f"residual={residual!r} needs normalisation='none' and temperature=1, because other scores are known up to "
+            "a factor only."
         )
     if (mass > 1 + 1e-6).any():
         name = answers["question_id"].iloc[int(starts[mass.argmax()])]
         raise InputError(
-            f"The options of question {name!r} hold {mass.max():.6g} of probability, so some overlap; "
-            "remove duplicates and options that begin with another, or use residual='renormalise'."
+            f"The options of question {name!r} have a probability of {mass.max():.6g} in all, so some overlap; remove "
+            "duplicates and options that begin with another, or use residual='renormalise'."
         )
     return np.maximum(1 - mass, 0.0)
 
 
 def _check_abstain_phrases(p: pd.DataFrame, starts: Ints, codes: NDArray[np.intp]) -> None:
-    """Refuse nested abstention phrases: their probabilities do not add up."""
+    """Refuse an abstention phrase that is a prefix of another, since their probabilities overlap."""
     is_abstain = codes == ROLES.index("abstain")
     several = np.add.reduceat(is_abstain.astype(np.int64), starts) > 1
     rows = np.flatnonzero(is_abstain & np.repeat(several, np.diff(starts, append=len(p))))
@@ -640,13 +634,13 @@ def _check_abstain_phrases(p: pd.DataFrame, starts: Ints, codes: NDArray[np.intp
         for short, long in pairwise(phrases):
             if long.startswith(short):
                 raise InputError(
-                    f"Abstention phrase {long!r} begins with {short!r}: saying one says the other, so their "
-                    "probabilities do not add up; keep one of them."
+                    f"Abstention phrase {long!r} begins with {short!r}, so their probabilities overlap; keep one of "
+                    "them."
                 )
 
 
 def _choice(prob: Floats, role: dict[str, Bools], starts: Ints, sizes: Ints) -> dict[str, Any]:
-    """The most probable outcome, and the most probable answer when abstaining is not allowed."""
+    """The most probable outcome, and the most probable answer with abstention excluded."""
     best = np.maximum.reduceat(np.where(role["abstain"], -1.0, prob), starts)
     abstain = np.add.reduceat(np.where(role["abstain"], prob, 0.0), starts)
     has_abstain = np.logical_or.reduceat(role["abstain"], starts)

@@ -14,7 +14,7 @@ import torch
 
 import workbench as wb
 from workbench.errors import InputError
-from workbench.extraction import engine, tally
+from workbench.extraction import engine
 from workbench.extraction.store import store_of
 from workbench.questions import Message, Option, Question
 from workbench.runs.execution import counts_in
@@ -183,9 +183,9 @@ def test_a_path_is_not_taken_for_a_store(model, tmp_path):
 def test_what_is_flagged_is_counted(model):
     options = tuple(map(Option, (" Par", " Paris", " Par", "is")))
     asked = [Question("The capital of France is Par", options), Question("word " * 600, options, id="long")]
-    found = tally([wb.ask(model, asked, truncate="middle")])
-    assert (found["prefix_options"], found["duplicate_options"], found["truncated_options"]) == (4, 2, 4)
-    assert found["merged_options"] == 2 and found["engine_step"] == "trie"
+    counts = wb.ask(model, asked, truncate="middle").attrs
+    assert (counts["prefix_options"], counts["duplicate_options"], counts["truncated_options"]) == (4, 2, 4)
+    assert counts["merged_options"] == 2 and counts["engine_step"] == "trie"
 
 
 def test_unconditional_scores_follow_the_bare_prompt(model):

@@ -289,7 +289,7 @@ def test_a_device_without_memory_for_a_few_tokens_is_named(monkeypatch):
         yield
 
     monkeypatch.setattr(packed, "score", none_left)
-    with pytest.raises(InputError, match="has not the memory"):
+    with pytest.raises(InputError, match="has too little memory"):
         scored(asked, branching_requests(2))
 
 

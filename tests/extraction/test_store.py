@@ -187,7 +187,7 @@ def test_a_merge_is_a_union_that_keeps_what_is_there(tmp_path: Path) -> None:
     there = kept(tmp_path / "there.sqlite", {KEYS[1]: -2.5, KEYS[2]: -3.0, KEYS[5]: -1e5})
     merged = merge(there, here)
     assert (merged.new, merged.present, merged.largest_difference) == (1, 2, 0.5)
-    assert str(merged) == "here.sqlite: 1 new answers, 2 there before, which differ by up to 5.0e-01 nat"
+    assert str(merged) == "here.sqlite: 1 new answers, 2 already present, which differ by up to 5.0e-01 nat"
     with AnswerStore(here) as found:
         assert found.get(KEYS) == {KEYS[0]: -1.0, KEYS[1]: -2.0, KEYS[2]: -3.0, KEYS[5]: -1e5}
         assert found.get_readings(KEYS)[KEYS[2]] == Reading(KEYS[2], 3, True, False)
@@ -210,7 +210,7 @@ def test_damaged_rows_are_left_out_counted_and_replaced(tmp_path: Path) -> None:
         database.commit()
     merged = merge(there, here)
     assert (merged.new, merged.present, merged.damaged) == (2, 0, 4)
-    assert str(merged) == "here.sqlite: 2 new answers, 0 there before; 4 damaged rows left out"
+    assert str(merged) == "here.sqlite: 2 new answers, 0 already present; 4 damaged rows left out"
     with AnswerStore(here) as found:
         assert found.get(KEYS) == {KEYS[0]: -3.0, KEYS[1]: -2.0, KEYS[4]: -3.0}
         assert set(found.get_readings(KEYS)) == set(KEYS[:4])
@@ -250,7 +250,7 @@ def test_answers_travel_by_a_folder_or_a_url(
     assert platform.node() not in ("one", "two")
     monkeypatch.setenv("WORKBENCH_CACHE", str(cache))
     assert call("store", "merge", target) == 0
-    assert capsys.readouterr().out == "abc.sqlite: 1 new answers, 0 there before\n" * 2
+    assert capsys.readouterr().out == "abc.sqlite: 1 new answers, 0 already present\n" * 2
     with AnswerStore(cache / "answers/abc.sqlite") as found:
         assert len(found) == 2
 

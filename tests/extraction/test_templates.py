@@ -256,8 +256,8 @@ def test_the_date_is_fixed_however_a_template_asks_for_it(date):
     [
         ({"tool_use": tiny.TEMPLATE, "rag": tiny.TEMPLATE}, r"several templates \(tool_use, rag\), none of them"),
         ([{"name": "rag", "template": tiny.TEMPLATE}], r"several templates \(a list\)"),
-        ("{% for m in messages %}", "no valid template"),
-        ("{{ m.content", "no valid template"),
+        ("{% for m in messages %}", "is not valid"),
+        ("{{ m.content", "is not valid"),
         ("{{ raise_exception('no') }}", "refuses question 'capital'"),
         ("{{ 1 / 0 }}", "refuses question 'capital'"),
     ],

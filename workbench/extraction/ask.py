@@ -1,4 +1,4 @@
-"""`ask`: questions in, the answers table out."""
+"""`ask`: from questions to the answers table."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from workbench import progress
-from workbench.answers import FLAGS, LENGTHS, RESERVED
+from workbench.answers import BOUNDS, FLAGS, LENGTHS, RESERVED
 from workbench.errors import InputError
-from workbench.extraction.backend import Backend, Number, TokenBackend
+from workbench.extraction.backend import Backend, Facts, Number, TokenBackend
 from workbench.extraction.engine import Local
 from workbench.extraction.served import Completions, ExactCompletions
 from workbench.extraction.store import AnswerStore, Reading, bound_key, store_of
@@ -34,135 +34,105 @@ def ask(
     store: AnswerStore | bool = True,
     show_progress: bool = True,
 ) -> pd.DataFrame:
-    """The log-likelihood of every option of every question.
+    """Return the log-likelihood of every option of every question.
 
-    Every prefix that requests share is computed once, across options and across questions. Finished packs are kept in
-    the answer store, so a call that was interrupted computes only what is missing, and a call that was answered
-    before loads neither tokenizer nor network.
+    Prefixes shared by options or questions are computed once. Finished batches are saved in the answer store: an
+    interrupted call computes only what is missing, and a repeated call loads neither tokenizer nor network. Counts of
+    the call are added to the record of the current run.
 
     Args:
-        model: Whom to ask.
-        questions: What to ask. Ids must differ; ask the same items under another condition in a second call, with
+        model: A local or served model.
+        questions: Questions with different ids. Ask the same items under another condition in a second call, with
             another tag, and concatenate the tables.
         unconditional: A prompt such as `"Answer:"` after which each option is scored again without its question, for
-            pointwise mutual information; None leaves the column undefined.
+            PMI normalisation. None leaves that column NaN.
         truncate: `"error"`, or `"middle"` to cut the middle out of contexts that are too long and flag them.
-        store: The model's own store in the cache folder, another one, or False for none.
-        show_progress: Whether a bar in tokens is shown when someone watches.
+        store: True for the model's store in the cache folder, another store, or False for none.
+        show_progress: Whether to show a progress bar in interactive sessions.
 
     Returns:
-        One row per (question, option), in order: `question_id`, `option`, `text`, `role`, `value`, a column per tag,
-        `logprob` (natural log, summed over the option's tokens, float64), `n_tokens`, `n_chars` and `n_bytes` (of the
-        text without its leading white space), `logprob_unconditional`, and the flags `boundary_merged`, `truncated`,
-        `duplicate` (same tokens as an earlier option) and `prefix` (another option begins with this one, so its
-        probability contains the other's). From a server that shows its most probable tokens only, an option it did
-        not show has a `logprob` of NaN, is flagged `bounded`, and lies between `logprob_low` and `logprob_high`.
-        `attrs` holds counts of this call: `requests_computed`, `requests_stored`, `tokens_computed`, and how they were
-        computed: `engine_step`, `engine_gap_nats`, `engine_passed_over`, in half precision
-        `engine_half_precision_gap_nats`; of a server also `engine_contract` and what was spent, `server_calls`,
-        `server_prompt_tokens`, `server_cost` ...
+        One row per (question, option), in order: `question_id`, `option`, `text`, `role`, `value`, one column per tag,
+        `logprob` (nats, summed over the option's tokens, float64), `n_tokens`, `n_chars` and `n_bytes` (of the text
+        without leading white space), `logprob_unconditional`, and the flags `boundary_merged` (option and prompt were
+        tokenised separately), `truncated`, `duplicate` (same tokens as an earlier option) and `prefix` (another option
+        begins with this one, so its probability contains the other's). If a server shows its most probable tokens
+        only, an option it does not show has `logprob` NaN, is flagged `bounded`, and lies between `logprob_low` and
+        `logprob_high`. `attrs` has counts of this call: `requests_computed`, `requests_stored`, `tokens_computed` and
+        the number of options with each flag (`prefix_options` ...); the scoring method (`engine_step`,
+        `engine_gap_nats`, `engine_passed_over`, in half precision `engine_half_precision_gap_nats`); and for a server
+        `engine_contract`, `server_calls`, `server_prompt_tokens`, `server_cost` ...
 
     Raises:
-        InputError: If there are no questions, ids repeat, a prompt is too long, an option has no tokens, the network
-            gives a number that is not finite, or a server fails or breaks its contract.
+        InputError: There are no questions, ids repeat, a prompt is too long, an option has no tokens, the network
+            returns a number that is not finite, or a server fails or breaks its contract.
     """
-    asked = _checked(questions, unconditional)
+    questions = _checked(questions, unconditional)
     if not isinstance(store, (bool, AnswerStore)):
-        raise InputError(f"store={store!r} has to be True, False, or AnswerStore(Path({str(store)!r})).")
+        raise InputError(f"store must be True, False or AnswerStore(Path({str(store)!r})), not {store!r}.")
     model.check_unchanged() if store is not False else model.check_evaluating()
-    everything = list(asked)
+    scored = list(questions)
     if unconditional is not None:
-        everything += [replace(question, prompt=unconditional) for question in asked]
-    own = store_of(model.fingerprint) if store is True else nullcontext()
-    with own as opened:
-        session = _Session(model, store if isinstance(store, AnswerStore) else opened, truncate, show_progress)
+        scored += [replace(question, prompt=unconditional) for question in questions]
+    given = store if isinstance(store, AnswerStore) else None
+    with store_of(model.fingerprint) if store is True else nullcontext(given) as opened:
+        session = _Session(model, opened, truncate, show_progress)
         try:
-            readings = session.read(everything)
+            readings = session.read(scored)
+            numbers = [session.known[reading.key] for reading in readings]
+            table = _table(questions, readings, np.array([number.logprob for number in numbers]))
+            if session.backend.bounded:
+                table = table.assign(**_bounds(table["logprob"], [number.high for number in numbers[: len(table)]]))
+            session.counts |= _flag_counts(table)
         finally:
             session.counts |= session.backend.facts()
-            _noted(session.counts)
-    numbers = [session.known[reading.key] for reading in readings]
-    table = _table(asked, readings, np.array([number.logprob for number in numbers]))
-    if session.backend.bounded:
-        table = table.assign(**_bounds(table["logprob"], [number.high for number in numbers[: len(table)]]))
+            _record(session.counts)
     table.attrs.update(session.counts)
     return table
 
 
 def backend_of(model: Model) -> Backend:
-    """What reads a model, made anew for each call."""
+    """Return a new backend that reads a model."""
     if model.server is None:
         return Local(model)
     return (ExactCompletions if model.server.address.exact else Completions)(model, Local)
 
 
 def tokens_of(model: Model, what: str) -> TokenBackend:
-    """What reads a model token by token.
+    """Return a backend that reads a model token by token.
 
     Args:
         model: The model.
-        what: What is to be read, for the message, as "Generated text".
+        what: What is to be read, for the message, such as "Generated text".
 
     Raises:
-        InputError: If it gives numbers of whole answers only.
+        InputError: The model gives numbers of whole answers only.
     """
     backend = backend_of(model)
     if not isinstance(backend, TokenBackend):
         raise InputError(
             f"{what} cannot be read from {model.name!r}, which does not give the log-probability of every token; use a "
-            "vLLM server (vllm://...) or a model on this machine."
+            "vLLM server (vllm://...) or a local model."
         )
     return backend
 
 
-def _noted(counts: dict[str, str | int | float]) -> None:
-    """Tells the run under way, if there is one, what a call took, also one that failed on the way."""
+def _record(counts: Facts) -> None:
+    """Add the counts of a call to the record of the current run, if there is one."""
     if folder := os.environ.get(RUN_FOLDER):
-        with suppress(OSError):  # a full disk: the answers are kept
-            note_down(Path(folder), "asked", counts)
-
-
-def tally(tables: Iterable[pd.DataFrame]) -> dict[str, str | int | float]:
-    """What several calls of `ask` did, for the record of a run.
-
-    Args:
-        tables: Answers as `ask` returned them, each with its `attrs`.
-
-    Returns:
-        `requests_computed`, `requests_stored` and `tokens_computed` in all; how many options another one begins with
-        (`prefix_options`), have the tokens of an earlier one (`duplicate_options`), were encoded apart from a prompt
-        they merge with (`merged_options`) or follow one whose middle was cut out (`truncated_options`); and the
-        engine's step, gap on its probes (nats) and faster steps passed over, where it computed; of a server also what
-        was spent, and the number of options it did not show (`bounded_options`).
-    """
-    given = list(tables)
-    found: dict[str, str | int | float] = {
-        name: sum(int(table.attrs.get(name, 0)) for table in given)
-        for name in ("requests_computed", "requests_stored", "tokens_computed")
-    }
-    for flag in ("prefix", "duplicate", "boundary_merged", "truncated"):
-        found[f"{flag.removeprefix('boundary_')}_options"] = sum(int(table[flag].sum()) for table in given)
-    if any("bounded" in table for table in given):
-        found["bounded_options"] = sum(int(table["bounded"].sum()) for table in given if "bounded" in table)
-    for name in dict.fromkeys(str(name) for table in given for name in table.attrs if str(name).startswith("server_")):
-        found[name] = sum(table.attrs.get(name, 0) for table in given)
-    for table in given:
-        found |= {str(name): value for name, value in table.attrs.items() if str(name).startswith("engine_")}
-    return found
+        with suppress(OSError):  # a full disk: the answers are in the store
+            note_down(Path(folder), "ask", counts)
 
 
 def _checked(questions: Iterable[Question], unconditional: str | None) -> list[Question]:
-    """The questions as a list, refused before anything is computed when they cannot be asked together."""
-    asked = list(questions) if isinstance(questions, Iterable) else []
-    if not asked or not all(isinstance(question, Question) for question in asked):
-        raise InputError(
-            "There are no questions to ask; give a list of Question objects, or what load_questions returns."
-        )
+    """The questions as a list, checked before anything is computed."""
+    questions = list(questions) if isinstance(questions, Iterable) else []
+    if not questions or not all(isinstance(question, Question) for question in questions):
+        raise InputError("There are no questions; pass a list of Question objects, or the result of load_questions.")
     seen: set[str] = set()
-    for question in asked:
+    for question in questions:
         if question.id in seen:
             raise InputError(
-                f"Question id {question.id!r} stands twice in one call; ask each condition in a call of its own."
+                f"Question id {question.id!r} occurs twice in one call; ask each condition in a separate call."
             )
         seen.add(question.id)
         if unconditional is not None and not isinstance(question.prompt, str):
@@ -170,16 +140,15 @@ def _checked(questions: Iterable[Question], unconditional: str | None) -> list[Q
                 f"Question {question.id!r} is a chat, whose options begin without a space; unconditional scores need "
                 "plain-text prompts (chat=False)."
             )
-        for name in question.tags:
-            if name in RESERVED:
-                raise InputError(
-                    f"Question {question.id!r} has a tag {name!r}, which is a column of answers; rename it."
-                )
-    return asked
+        if reserved := [name for name in question.tags if name in RESERVED]:
+            raise InputError(
+                f"Question {question.id!r} has a tag {reserved[0]!r}, which is a column of answers; rename it."
+            )
+    return questions
 
 
 class _Session:
-    """One call of `ask`: what is known already, what has to be encoded, what has to be computed."""
+    """One call of `ask`: looks up, encodes and computes."""
 
     def __init__(self, model: Model, store: AnswerStore | None, truncate: Truncate, show_progress: bool) -> None:
         self.backend = backend_of(model)
@@ -187,10 +156,10 @@ class _Session:
         self.truncate: Truncate = truncate
         self.show_progress = show_progress
         self.known: dict[bytes, Number] = {}
-        self.counts: dict[str, str | int | float] = {"requests_computed": 0, "tokens_computed": 0}
+        self.counts: Facts = {"requests_computed": 0, "tokens_computed": 0}
 
     def read(self, questions: Sequence[Question]) -> list[Reading]:
-        """One reading per option of every question; afterwards `known` has a number for each."""
+        """Return one reading per option of every question, and fill `known` with their numbers."""
         texts = [self.backend.keys(question, self.truncate) for question in questions]
         flat = list(dict.fromkeys(key for keys in texts for key in keys))
         readings = self.store.get_readings(flat) if self.store is not None else {}
@@ -207,25 +176,25 @@ class _Session:
         return result
 
     def _prepare_and_compute(self, new: Sequence[tuple[Question, list[bytes]]]) -> dict[bytes, Reading]:
-        """Prepare these questions, compute the numbers that are missing, and keep both as they come."""
+        """Encode these questions, compute the missing numbers, and store both batch by batch."""
         prepared = self.backend.prepare([question for question, _ in new], self.truncate)
-        readings = {key: made for (_, keys), options in zip(new, prepared) for key, made in zip(keys, options)}
-        wanted = dict.fromkeys(made.key for options in prepared for made in options)
-        self._look_up(wanted)
+        readings = {key: reading for (_, keys), options in zip(new, prepared) for key, reading in zip(keys, options)}
+        needed = dict.fromkeys(reading.key for options in prepared for reading in options)
+        self._look_up(needed)
         if self.store is not None:
             self.store.put_readings(readings)
-        if missing := [key for key in wanted if key not in self.known]:
-            total, found = self.backend.run(missing)
+        if missing := [key for key in needed if key not in self.known]:
+            total, batches = self.backend.run(missing)
             with progress.bar(total, self.backend.label, self.show_progress) as advance:
-                for tokens, numbers in found:
-                    self._keep(numbers)
+                for tokens, numbers in batches:
+                    self._add(numbers)
                     advance(tokens)
                     for name, more in (("requests_computed", len(numbers)), ("tokens_computed", tokens)):
                         self.counts[name] = int(self.counts[name]) + more
         return readings
 
     def _look_up(self, keys: Iterable[bytes]) -> None:
-        """Take what the store has of these numbers, or the most they can be."""
+        """Read these numbers, or their upper bounds, from the store."""
         if self.store is None:
             return
         keys = list(keys)
@@ -235,8 +204,8 @@ class _Session:
             bounds = self.store.get(list(by_bound))
             self.known |= {by_bound[bound]: Number(np.nan, high) for bound, high in bounds.items()}
 
-    def _keep(self, numbers: Mapping[bytes, Number]) -> None:
-        """Take these numbers, and put them or their bounds into the store."""
+    def _add(self, numbers: Mapping[bytes, Number]) -> None:
+        """Add these numbers, and write them or their bounds to the store."""
         self.known |= numbers
         if self.store is not None and numbers:
             self.backend.check_unchanged()
@@ -245,32 +214,37 @@ class _Session:
 
 
 def _bounds(logprob: pd.Series, high: Sequence[float]) -> dict[str, np.ndarray]:
-    """The columns of answers that may be known as an interval only."""
+    """The columns of answers that can be intervals."""
     bounded = logprob.isna().to_numpy()
-    low = np.where(bounded, -np.inf, logprob)
-    return {"logprob_low": low, "logprob_high": np.where(bounded, high, logprob), "bounded": bounded}
+    columns = np.where(bounded, -np.inf, logprob), np.where(bounded, high, logprob), bounded
+    return dict(zip(BOUNDS, columns))
+
+
+def _flag_counts(answers: pd.DataFrame) -> dict[str, int]:
+    """The number of options with each flag."""
+    flags = [name for name in (*FLAGS, "bounded") if name in answers]
+    return {f"{name.removeprefix('boundary_')}_options": int(answers[name].sum()) for name in flags}
 
 
 def _table(questions: Sequence[Question], readings: Sequence[Reading], values: np.ndarray) -> pd.DataFrame:
-    """The answers table from values `[options]` or, with the unconditional ones behind, `[2 * options]`."""
+    """The answers table from values `[options]`, or `[2 * options]` with the unconditional ones at the end."""
     tags = list(dict.fromkeys(name for question in questions for name in question.tags))
     n = sum(len(question.options) for question in questions)
-    bare = values[n:] if len(values) > n else np.full(n, np.nan)
+    unconditional = values[n:] if len(values) > n else np.full(n, np.nan)
     rows: list[tuple[Tag, ...]] = []
     for question in questions:
         tagged = [question.tags.get(name) for name in tags]
         ordered = sorted({option.text for option in question.options})
-        begun = {text for text, behind in pairwise(ordered) if behind.startswith(text)}
+        prefixes = {text for text, following in pairwise(ordered) if following.startswith(text)}
         seen: set[bytes] = set()
         for i, option in enumerate(question.options):
             at, reading, text = len(rows), readings[len(rows)], option.text
             value = np.nan if option.value is None else option.value
             visible = text.lstrip()
             n_tokens = np.nan if reading.n_tokens is None else reading.n_tokens
-            lengths = (n_tokens, len(visible), len(visible.encode()))
-            flags = (reading.boundary_merged, reading.truncated, reading.key in seen, text in begun)
-            rows.append((question.id, i, text, option.role, value, *tagged, values[at], *lengths, bare[at], *flags))
+            numbers = (values[at], n_tokens, len(visible), len(visible.encode()), unconditional[at])
+            flags = (reading.boundary_merged, reading.truncated, reading.key in seen, text in prefixes)
+            rows.append((question.id, i, text, option.role, value, *tagged, *numbers, *flags))
             seen.add(reading.key)
-    asked = ["question_id", "option", "text", "role", "value", *tags]
-    found = ["logprob", *LENGTHS, "logprob_unconditional", *FLAGS]
-    return pd.DataFrame.from_records(rows, columns=[*asked, *found])
+    columns = ["question_id", "option", "text", "role", "value", *tags]
+    return pd.DataFrame.from_records(rows, columns=[*columns, "logprob", *LENGTHS, "logprob_unconditional", *FLAGS])

@@ -1,7 +1,7 @@
-"""`Backend`: how questions are put to what reads a model, and their numbers come back.
+"""The interface between `ask` and what reads a model.
 
-The unit is the question, since not everything that answers one has tokens. The engine on this machine and completions
-servers do; they share the encoding here, and what whole texts need (`TokenBackend`).
+Its unit is the question, since decision endpoints have no tokens. The local engine and completions servers have; they
+share the encoding here (`TokenReader`) and can score whole texts (`TokenBackend`).
 """
 
 from __future__ import annotations
@@ -17,98 +17,84 @@ from workbench.models import Model
 from workbench.questions import Question
 
 Ids = tuple[int, ...]
+Facts = dict[str, str | int | float]
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """What is known of the log-likelihood of one option."""
+    """The log-likelihood of one option, or its upper bound."""
 
     logprob: float
-    """Nats; NaN where only a bound is known."""
+    """Nats; NaN if only a bound is known."""
     high: float = nan
-    """The most it can be, where that is all that is known."""
+    """Upper bound, if only that is known."""
 
 
 Numbers = Iterator[tuple[int, Mapping[bytes, Number]]]
-"""Tokens computed or sent, and the numbers they gave, by key; a part at a time."""
+"""Batches of (tokens computed or sent, numbers by key)."""
 
 
 class Backend(Protocol):
-    """All that `ask` knows of what reads a model. One is made for every call."""
+    """Reads one model for one call of `ask`."""
 
     label: str
-    """What a progress bar says while it is at work."""
+    """Label of the progress bar."""
     bounded: bool
-    """Whether some of its numbers are known as an interval only."""
+    """Whether some numbers can be bounds only."""
 
     def keys(self, question: Question, truncate: Truncate) -> list[bytes]:
-        """A key for each option, of everything that decides its number; reads no weights and no tokenizer."""
+        """Return a key for each option, of all that decides its number, without loading weights or tokenizer."""
 
     def prepare(self, questions: Sequence[Question], truncate: Truncate) -> list[list[Reading]]:
-        """Get questions ready; nothing is computed or sent.
-
-        Returns:
-            For each option of each question the key of its number, and what is known of its tokens.
+        """Encode questions; return the key of each option's number, with its token counts and flags.
 
         Raises:
-            InputError: If one cannot be asked.
+            InputError: A question cannot be encoded.
         """
 
     def run(self, keys: Sequence[bytes]) -> tuple[int, Numbers]:
-        """Tokens to compute or send for these keys of what was prepared, and the numbers as they come."""
+        """Return how many tokens prepared keys need, and an iterator that computes their numbers."""
 
     def check_unchanged(self) -> None:
-        """Refuse numbers just given if the model was changed while they were computed.
+        """Raise InputError if the model changed while the last numbers were computed."""
 
-        Raises:
-            InputError: If it was.
-        """
-
-    def facts(self) -> dict[str, str | int | float]:
-        """How its numbers were computed and what they took; empty as long as none were."""
+    def facts(self) -> Facts:
+        """Return how the numbers were computed and what they cost; empty if none were computed."""
 
 
 @runtime_checkable
 class TokenBackend(Backend, Protocol):
-    """A backend that reads tokens: whole texts can be scored, and continuations sampled."""
+    """A backend that can score whole texts and sample continuations."""
 
     def check_vocabulary(self, texts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
-        """Refuse token ids that the model does not know.
-
-        Args:
-            texts: Token ids of each text.
-            names: What each is called in messages.
-
-        Raises:
-            InputError: If there is one.
-        """
+        """Raise InputError if a text has a token id unknown to the model; `names` are for the message."""
 
     def score(self, requests: Sequence[Request]) -> tuple[int, Iterator[Batch]]:
-        """Tokens to compute or send for these requests, and their log-probabilities (nats) as they come."""
+        """Return how many tokens these requests need, and an iterator over their log-probabilities (nats)."""
 
     def sample(self, contexts: Sequence[Ids], settings: Mapping[str, Any], seed: int) -> list[tuple[list[int], bool]]:
-        """Sampled continuations of some prompts.
+        """Sample one continuation of each prompt.
 
         Args:
             contexts: Token ids of each prompt.
-            settings: As `transformers` names them: `do_sample`, `max_new_tokens`, and `temperature`, `top_p` and
-                `top_k` unless it is greedy.
-            seed: Of the sampling.
+            settings: As in `transformers`: `do_sample`, `max_new_tokens`, and `temperature`, `top_p` and `top_k` unless
+                decoding is greedy.
+            seed: Seed of the sampling.
 
         Returns:
-            Ids of each continuation up to and with the first end token, and whether there was one.
+            The ids of each continuation up to and including the first end token, and whether there was one.
         """
 
 
 class TokenReader:
-    """What backends that read tokens have in common."""
+    """Encoding and keys shared by backends that read tokens."""
 
     def __init__(self, model: Model, tier: str) -> None:
-        """Take a model to read.
+        """Load nothing yet.
 
         Args:
-            model: Whose numbers.
-            tier: What decides a number beside the model's fingerprint and the token ids: a part of every key.
+            model: The model to read.
+            tier: Part of every key: what decides a number beside the model's fingerprint and the token ids.
         """
         self.model, self.tier = model, tier
         self._requests: dict[bytes, tuple[Request, str]] = {}
@@ -120,8 +106,8 @@ class TokenReader:
     def prepare(self, questions: Sequence[Question], truncate: Truncate) -> list[list[Reading]]:
         """See `Backend`."""
         encoder = Encoder(self.model.tokenizer, self.model.context_length, truncate)
-        made = [encoder.encode(question) for question in questions]
-        return [[self._reading(each, q.id) for each in requests] for q, requests in zip(questions, made)]
+        encoded = [encoder.encode(question) for question in questions]
+        return [[self._reading(each, q.id) for each in requests] for q, requests in zip(questions, encoded)]
 
     def _reading(self, request: Request, name: str) -> Reading:
         key = request_key(self.model.fingerprint, self.tier, request)
@@ -131,16 +117,11 @@ class TokenReader:
     def run(self, keys: Sequence[bytes]) -> tuple[int, Numbers]:
         """See `Backend`."""
         requests, names = zip(*(self._requests[key] for key in keys))
-        total, found = self.numbers(requests, names)
-        return total, ((tokens, {keys[i]: number for i, number in part.items()}) for tokens, part in found)
+        total, batches = self.numbers(requests, names)
+        return total, ((tokens, {keys[i]: number for i, number in part.items()}) for tokens, part in batches)
 
     def numbers(
         self, requests: Sequence[Request], names: Sequence[str]
     ) -> tuple[int, Iterator[tuple[int, dict[int, Number]]]]:
-        """Tokens to compute or send for these requests, and the numbers of each by its place, as they come.
-
-        Args:
-            requests: What to score.
-            names: The question of each, for messages.
-        """
+        """As `run`, for requests; numbers are by index of the request, `names` are questions, for messages."""
         raise NotImplementedError

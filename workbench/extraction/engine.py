@@ -1,7 +1,7 @@
-"""Choosing how to score: the fastest step of the ladder that agrees with the plain forward on this very network.
+"""Select the fastest scoring method that reproduces the plain forward pass on this network.
 
-The steps are `trie` (all requests of a run packed, nothing computed twice), `tree` (a prompt and its options in one
-row), `rows` (length-sorted rows) and `alone` (one unpadded row at a time, which is the plain way itself).
+The methods are `trie` (all requests packed, nothing computed twice), `tree` (one prompt and its options per row),
+`rows` (length-sorted rows) and `alone` (one unpadded row at a time: the plain forward pass).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from workbench.errors import InputError
 from workbench.extraction import packed
 from workbench.extraction import trie as tries
-from workbench.extraction.backend import Ids, Number, TokenReader
+from workbench.extraction.backend import Facts, Ids, Number, TokenReader
 from workbench.extraction.tokens import Batch, Request, Unsupported
 from workbench.models import Model, proof, state
 from workbench.models.model import positions_before
@@ -28,71 +28,71 @@ from workbench.models.model import positions_before
 Step = Literal["trie", "tree", "rows", "alone"]
 STEPS: tuple[Step, ...] = ("trie", "tree", "rows", "alone")
 VERSION = "2"
-"""Part of every key of the answer store; changes when the numbers may."""
+"""Part of every key of the answer store; increased when numbers may change."""
 HALF = ("bfloat16", "float16")
 TOLERANCE = {"float64": 1e-4, "float32": 1e-4}
 HALF_TOLERANCE = 0.5
-"""Nats; half precision differs this much between two correct ways to batch."""
+"""Nats; in half precision two correct ways to batch differ by this much."""
 FUTURE = 1e-2
-"""Nats that a sequence alone and the same sequence with a token behind it may differ by in a causal network."""
+"""Causality tolerance in nats: how far the score of a prefix may move when a token is appended."""
 BUDGET = {"cpu": 1024, "mps": 4096}
 ACCELERATOR_BUDGET = 16384
-SHARE = 0.25
-"""Of an accelerator's free memory that a forward may take."""
+MEMORY_FRACTION = 0.25
+"""Fraction of an accelerator's free memory that one forward pass may take."""
 ROUNDED = 1e-3
-"""Nats above 0 to which rounding may lift the log-probability of a token that is all but certain."""
+"""Nats above 0 to which rounding may lift a log-probability."""
 PROBE_BUDGET = 64
-"""Tokens in a forward while probing: less than the probes have, so that they cross from one pack to the next."""
+"""Tokens per forward pass while probing: fewer than the probes have, so that they cross pack boundaries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The step taken for a network, and why."""
+    """The scoring method selected for a network."""
 
     step: Step
-    """The step that agrees with the plain forward."""
+    """The method."""
     gap: float
-    """Largest difference from the plain forward on the probes, in nats."""
+    """Largest difference from the plain forward pass on the probes, in nats."""
     passed_over: str
-    """Faster steps that were not taken, each with its reason; empty if none."""
+    """Faster methods that were rejected, each with the reason; empty if none."""
     half_gap: float | None = None
-    """Largest difference of half precision from float32 on the probes, in nats, the weights the same; NaN where it
-    cannot be measured, None in float32."""
+    """Largest difference of half precision from float32 on the probes with the same weights, in nats; NaN if it cannot
+    be measured, None in float32."""
 
 
 _choices: WeakKeyDictionary[Any, list[tuple[state.State, Choice]]] = WeakKeyDictionary()
 
 
 def choose(model: Model) -> Choice:
-    """The fastest step that agrees with the plain forward on a few probes; found once for each structure of a network.
+    """Return the fastest method that reproduces the plain forward pass; probed once per structure of a network.
 
     Raises:
-        InputError: If the network is in training mode, or is not causal.
+        InputError: The network is in training mode, or is not causal.
     """
     network = model.network
     model.check_evaluating()
     with state.computing:
-        now, found = state.structure(network), _choices.setdefault(network, [])
-        choice = next((each for structure, each in found if structure == now), None)
+        now, choices = state.structure(network), _choices.setdefault(network, [])
+        choice = next((each for structure, each in choices if structure == now), None)
         if choice is None:
             before = state.of_network(network)
             choice = _probe(network, model.dtype, model.context_length)
             state.learn(network, before)
-            found += [(structure, choice) for structure in (now, state.structure(network))]
+            choices += [(structure, choice) for structure in (now, state.structure(network))]
             if choice.passed_over:
                 warnings.warn(f"{model.name} is read by {choice.step!r} ({choice.passed_over})", stacklevel=2)
             if choice.half_gap is not None:
-                gap = f"sums of a few probes are {choice.half_gap:.2g} nat from float32 at most"
-                gap = "how far from float32 cannot be measured" if np.isnan(choice.half_gap) else gap
+                gap = f"sums of a few probes are up to {choice.half_gap:.2g} nat from float32"
+                gap = "its difference from float32 cannot be measured" if np.isnan(choice.half_gap) else gap
                 warnings.warn(f"{model.name} is read in {model.dtype}: {gap}", stacklevel=2)
     return choice
 
 
 def tier(model: Model) -> str:
-    """What decides a number beside the model's fingerprint and the token ids: a part of every key of the store.
+    """Return the part of every store key that is neither the model's fingerprint nor token ids.
 
-    In float32 every device and step gives the same to 1e-4 nat. In half precision they differ by tenths, and so may
-    two versions of torch or transformers, from which, with the fingerprint, the step follows.
+    In float32 all devices and methods agree to 1e-4 nat. In half precision they differ by tenths, and so may two
+    versions of torch or transformers, which together with the fingerprint decide the method.
     """
     parts = [VERSION]
     if model.dtype in HALF:
@@ -110,40 +110,40 @@ def tier(model: Model) -> str:
 
 
 def work(model: Model, requests: Sequence[Request], trie: tries.Trie) -> int:
-    """Tokens to compute for these requests, as `score` counts them."""
+    """Return how many tokens `score` computes for these requests."""
     step = choose(model).step
     if step == "trie":
         return len(trie.tokens)
     if step == "tree":
-        return sum(len(tries.build([requests[i] for i in some]).tokens) for some in by_context(requests).values())
+        groups = by_context(requests).values()
+        return sum(len(tries.build([requests[i] for i in group]).tokens) for group in groups)
     return sum(map(len, {request.context + request.continuation[:-1] for request in requests}))
 
 
 def score(
     model: Model, requests: Sequence[Request], budget: int | None = None, trie: tries.Trie | None = None
 ) -> Iterator[Batch]:
-    """Log-likelihoods of requests by the chosen step.
+    """Score requests by the selected method.
 
     Args:
-        model: Whose numbers.
+        model: A local model.
         requests: What to score.
-        budget: Most tokens in one forward; by default what suits the device and its free memory. When the device runs
-            out of memory it is halved and the rest goes on.
-        trie: The requests' trie, where the caller has built it.
+        budget: Maximum number of tokens per forward pass; by default chosen for the device and its free memory. It is
+            halved whenever the device runs out of memory.
+        trie: The requests' trie, if it is built already.
 
     Yields:
-        Tokens computed, indices of requests now finished, and the log-probabilities of each one's tokens (nats), a pack
-        at a time.
+        Tokens computed, indices of completed requests, and the log-probabilities of their tokens (nats).
 
     Raises:
-        InputError: If the device has not the memory for a few tokens.
+        InputError: The device has too little memory for a few tokens.
     """
     import torch
 
     step = choose(model).step
     budget = budget or token_budget(model)
     left = list(range(len(requests)))
-    while len(left):
+    while left:
         done: set[int] = set()
         try:
             whole = trie if len(left) == len(requests) else None
@@ -153,22 +153,22 @@ def score(
         except torch.OutOfMemoryError as error:
             if budget <= tries.TILE:
                 raise InputError(
-                    f"Device {model.device!r} has not the memory to read {budget} tokens with {model.name!r}; use "
-                    "dtype='bfloat16', device='auto' or a smaller model (what was finished is kept)."
+                    f"Device {model.device!r} has too little memory to read {budget} tokens with {model.name!r}; use "
+                    "dtype='bfloat16', device='auto' or a smaller model (finished answers are kept)."
                 ) from error
             budget //= 2
-        left = [i for place, i in enumerate(left) if place not in done]
-        if left:  # out of memory, and only now is what the failed forward held free to go
+        left = [i for position, i in enumerate(left) if position not in done]
+        if left:  # out of memory; the tensors of the failed forward pass can be freed only here
             torch.cuda.empty_cache()
 
 
 class Local(TokenReader):
-    """The engine on this machine, as a backend."""
+    """Backend for a model on this machine."""
 
     label, bounded = "reading answers", False
 
     def __init__(self, model: Model) -> None:
-        """Take a model on this machine; nothing is loaded yet."""
+        """Load nothing yet."""
         super().__init__(model, tier(model))
         self._choice: Choice | None = None
 
@@ -176,9 +176,8 @@ class Local(TokenReader):
         self, requests: Sequence[Request], names: Sequence[str]
     ) -> tuple[int, Iterator[tuple[int, dict[int, Number]]]]:
         """See `TokenReader`."""
-        self.check_vocabulary(
-            [each.context + each.continuation for each in requests], [f"Question {n!r}" for n in names]
-        )
+        texts = [request.context + request.continuation for request in requests]
+        self.check_vocabulary(texts, [f"Question {name!r}" for name in names])
         self._choice = choose(self.model)
         total, batches = self.score(requests)
         return total, ((tokens, _summed(indices, terms, names)) for tokens, indices, terms in batches)
@@ -187,16 +186,14 @@ class Local(TokenReader):
         """See `Backend`."""
         self.model.check_unchanged()
 
-    def facts(self) -> dict[str, str | int | float]:
+    def facts(self) -> Facts:
         """See `Backend`."""
         if (choice := self._choice) is None:
             return {}
+        facts: Facts = {"engine_step": choice.step, "engine_gap_nats": choice.gap}
+        facts["engine_passed_over"] = choice.passed_over
         half = {} if choice.half_gap is None else {"engine_half_precision_gap_nats": choice.half_gap}
-        return {
-            "engine_step": choice.step,
-            "engine_gap_nats": choice.gap,
-            "engine_passed_over": choice.passed_over,
-        } | half
+        return facts | half
 
     def check_vocabulary(self, texts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
         """See `TokenBackend`."""
@@ -204,7 +201,7 @@ class Local(TokenReader):
         for ids, name in zip(texts, names):
             if max(ids) >= size:
                 raise InputError(
-                    f"{name} has a token the network of {self.model.name!r} does not know (it knows {size} tokens); "
+                    f"{name} has a token id of {max(ids)}, but the network of {self.model.name!r} knows {size} tokens; "
                     "its tokenizer belongs to another model."
                 )
 
@@ -244,25 +241,25 @@ class Local(TokenReader):
 
 
 def _summed(indices: Sequence[int], terms: Sequence[np.ndarray], names: Sequence[str]) -> dict[int, Number]:
-    """The log-likelihoods of some requests, refused where their terms cannot be log-probabilities of tokens."""
+    """The log-likelihoods of some requests; terms that cannot be log-probabilities are refused."""
     for i, part in zip(indices, terms):
         if not (np.isfinite(part) & (part <= ROUNDED)).all():
             raise InputError(
-                f"The network gives a log-likelihood of {part.sum()} on question {names[i]!r}; its weights or its "
-                "dtype are at fault (try dtype='float32')."
+                f"The network gives a log-likelihood of {part.sum()} on question {names[i]!r}; check its weights and "
+                "dtype (try dtype='float32')."
             )
     return {i: Number(float(np.minimum(part, 0.0).sum())) for i, part in zip(indices, terms)}
 
 
 def token_budget(model: Model) -> int:
-    """Most tokens in one forward: what suits the device, less where a share of its free memory holds less."""
+    """Return the maximum number of tokens per forward pass, from the kind of device and its free memory."""
     most = BUDGET.get(model.device.partition(":")[0], ACCELERATOR_BUDGET)
-    fit = SHARE * _free_memory(model) / packed.bytes_per_token(model.network)
+    fit = MEMORY_FRACTION * _free_memory(model) / packed.bytes_per_token(model.network)
     return max(tries.TILE, int(min(most, fit)))
 
 
 def _free_memory(model: Model) -> float:
-    """Bytes free on the fullest accelerator the network lies on; infinite on a CPU, whose budget is small."""
+    """Bytes free on the fullest of the network's accelerators; infinite on a CPU, whose budget is small."""
     import torch
 
     devices = {parameter.device for parameter in model.network.parameters() if parameter.device.type == "cuda"}
@@ -272,17 +269,17 @@ def _free_memory(model: Model) -> float:
 def _by(
     step: Step, network: Any, requests: Sequence[Request], budget: int, trie: tries.Trie | None = None
 ) -> Iterator[Batch]:
-    """Scores by one step of the ladder."""
+    """Scores by one method."""
     if step == "trie":
-        yield from _by_trie(network, requests, budget, trie or tries.build(requests))
+        yield from _score_trie(network, requests, budget, trie or tries.build(requests))
     elif step == "tree":
         yield from score_trees(network, requests)
     else:
         yield from score_rows(network, requests, budget if step == "rows" else 1)
 
 
-def _by_trie(network: Any, requests: Sequence[Request], budget: int, trie: tries.Trie) -> Iterator[Batch]:
-    """Collects the terms of the packed forward; a request is done with its last term."""
+def _score_trie(network: Any, requests: Sequence[Request], budget: int, trie: tries.Trie) -> Iterator[Batch]:
+    """Collect the terms of the packed forward pass; a request is complete with its last term."""
     missing = np.array([len(request.continuation) for request in requests])
     values = np.full(len(trie.term_node), np.nan)
     for tokens, terms in packed.score(network, trie, budget):
@@ -295,23 +292,24 @@ def _by_trie(network: Any, requests: Sequence[Request], budget: int, trie: tries
 
 
 def _probe(network: Any, dtype: str, context_length: int) -> Choice:
-    """Try the steps in turn against the plain forward."""
+    """Try the methods in turn against the plain forward pass."""
     import torch
 
     pairs = proof.probes(network.config.get_text_config().vocab_size, context_length)
     probes = [Request(*pair) for pair in pairs]
     expected = proof.plain(network, pairs)
     half_gap = _half_gap(network, expected, pairs) if dtype in HALF else None
+    tolerance = TOLERANCE.get(dtype, HALF_TOLERANCE)
     refused: list[str] = []
     for step in STEPS:
         try:
-            if step != "alone" and _positions_depend_on_company(network):
+            if step != "alone" and _has_length_dependent_rope(network):
                 raise Unsupported("its rotary embedding depends on the longest text in a forward")
             if step in ("trie", "tree") and positions_before(network):
                 raise Unsupported("it counts positions from the padding id on")
             values = np.full(len(probes), np.nan)
-            for _, indices, found in _by(step, network, probes, PROBE_BUDGET):
-                values[indices] = [terms.sum() for terms in found]
+            for _, indices, terms in _by(step, network, probes, PROBE_BUDGET):
+                values[indices] = [part.sum() for part in terms]
             gap = float(np.abs(values - expected).max())
         except Unsupported as error:
             refused.append(f"{step}: {error}")
@@ -321,52 +319,53 @@ def _probe(network: Any, dtype: str, context_length: int) -> Choice:
         except proof.FAILURES as error:
             refused.append(f"{step}: {str(error).partition(chr(10))[0] or type(error).__name__}")
             continue
-        if step == "alone" and gap > max(FUTURE, TOLERANCE.get(dtype, HALF_TOLERANCE)):
+        if step == "alone" and gap > max(FUTURE, tolerance):
             raise InputError(
-                f"This network gives a token another probability when others follow it ({gap:.2g} nat), so it is no "
+                f"The probability of a token changes by {gap:.2g} nat when others follow it, so this network is no "
                 "causal language model; use one that is."
             )
-        if gap <= TOLERANCE.get(dtype, HALF_TOLERANCE) or step == "alone":
+        if gap <= tolerance or step == "alone":
             return Choice(step, gap, "; ".join(refused), half_gap)
         refused.append(f"{step}: differs by {gap:.2g} nat")
     raise InputError(
-        f"A {type(network).__name__} cannot be read in any way ({'; '.join(refused)}); give a causal language model."
+        f"A {type(network).__name__} cannot be scored by any method ({'; '.join(refused)}); give a causal language "
+        "model."
     )
 
 
-def _positions_depend_on_company(network: Any) -> bool:
-    """Whether rotary factors are chosen by the largest position in a forward, as in long RoPE and dynamic scaling."""
+def _has_length_dependent_rope(network: Any) -> bool:
+    """Whether rotary factors depend on the largest position in a forward pass, as in long RoPE and dynamic scaling."""
     config = network.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]
     return any(kind.get("rope_type", kind.get("type")) in ("longrope", "dynamic") for kind in kinds)
 
 
-def _half_gap(network: Any, found: np.ndarray, probes: list[proof.Probe]) -> float:
-    """Largest difference of these sums from those of a float32 forward, in nats.
+def _half_gap(network: Any, sums: np.ndarray, probes: list[proof.Probe]) -> float:
+    """Largest difference of these sums from those of a float32 forward pass with the same weights, in nats.
 
-    The weights are the same; a merged adapter counts as base plus adapter, so that the rounding of the merge is seen.
+    A merged adapter counts as base plus adapter, so that rounding by the merge is included.
     """
     if network in proof.exact_sums:
-        return float(np.abs(proof.exact_sums[network] - found).max())
+        return float(np.abs(proof.exact_sums[network] - sums).max())
     try:
         with proof.computing_in_float32(network):
-            return float(np.abs(proof.plain(network, probes) - found).max())
+            return float(np.abs(proof.plain(network, probes) - sums).max())
     except (*proof.FAILURES, InputError):
         return float("nan")
 
 
 def score_trees(network: Any, requests: Sequence[Request]) -> Iterator[Batch]:
-    """One prompt and the trie of its options in a row, under a dense mask.
+    """Score one prompt and the trie of its options per row, under a dense mask.
 
-    For networks whose attention does not go through the registry but takes a mask of four dimensions.
+    For networks whose attention bypasses transformers' registry but takes a four-dimensional mask.
 
     Args:
         network: A transformers causal model.
         requests: What to score.
 
     Yields:
-        Tokens computed, request indices and the log-probabilities of each one's tokens (nats), a prompt at a time.
+        As `score`, one prompt at a time.
     """
     import torch
 
@@ -387,11 +386,11 @@ def score_trees(network: Any, requests: Sequence[Request]) -> Iterator[Batch]:
 
 
 def by_context(requests: Sequence[Request]) -> dict[tuple[int, ...], list[int]]:
-    """Indices of requests that have a context in common."""
-    found: dict[tuple[int, ...], list[int]] = {}
+    """Return context -> indices of the requests that have it."""
+    groups: dict[tuple[int, ...], list[int]] = {}
     for i, request in enumerate(requests):
-        found.setdefault(request.context, []).append(i)
-    return found
+        groups.setdefault(request.context, []).append(i)
+    return groups
 
 
 def _tree_logits(network: Any, trie: tries.Trie, rows: Any) -> Any:
@@ -413,7 +412,7 @@ def _tree_logits(network: Any, trie: tries.Trie, rows: Any) -> Any:
 
 
 def _tree_masks(network: Any, trie: tries.Trie, device: Any) -> Any:
-    """The additive tree mask `[1, 1, nodes, nodes]`, or one per kind of layer where the network mixes them."""
+    """The additive tree mask `[1, 1, nodes, nodes]`, or one per kind of layer if the network mixes them."""
     import torch
 
     config = network.config.get_text_config()
@@ -432,74 +431,57 @@ def _tree_masks(network: Any, trie: tries.Trie, device: Any) -> Any:
 
 
 def score_rows(network: Any, requests: Sequence[Request], batch_tokens: int) -> Iterator[Batch]:
-    """The plain way: length-sorted, right-padded rows, and the head only where a number is needed.
+    """Score length-sorted, right-padded rows, with the head only where a number is needed.
 
-    It is the reference of the other steps, and, one row at a time, the last of them.
+    The reference of the other methods and, one row at a time, the last of them.
 
     Args:
         network: A transformers causal model.
-        requests: What to score; equal sequences share one forward.
-        batch_tokens: Most padded tokens in one forward.
+        requests: What to score; equal sequences share one row.
+        batch_tokens: Maximum number of padded tokens per forward pass.
 
     Yields:
-        Tokens computed, padding left out, request indices, and the log-probabilities of each one's tokens (nats), a
-        batch at a time.
+        As `score`, one forward pass at a time; padding does not count as tokens.
     """
     rows: dict[tuple[int, ...], list[int]] = {}
     for i, request in enumerate(requests):
         rows.setdefault(request.context + request.continuation[:-1], []).append(i)
-    for batch in _row_batches(sorted(rows, key=len, reverse=True), batch_tokens):
-        owners = [rows[sequence] for sequence in batch]
-        yield from _score_rows_batch(network, batch, owners, requests)
-
-
-def _row_batches(sequences: list[tuple[int, ...]], batch_tokens: int) -> Iterator[list[tuple[int, ...]]]:
-    start = 0
+    sequences, start = sorted(rows, key=len, reverse=True), 0
     while start < len(sequences):
-        size = max(1, batch_tokens // len(sequences[start]))
-        yield sequences[start : start + size]
-        start += size
+        batch = sequences[start : start + max(1, batch_tokens // len(sequences[start]))]
+        yield _score_batch(network, batch, [rows[sequence] for sequence in batch], requests)
+        start += len(batch)
 
 
-def _score_rows_batch(
+def _score_batch(
     network: Any, batch: list[tuple[int, ...]], owners: list[list[int]], requests: Sequence[Request]
-) -> Iterator[Batch]:
+) -> Batch:
+    """The scores of one forward pass; `owners` are the requests of each row."""
     import torch
 
-    width = len(batch[0])
-    ids = torch.zeros(len(batch), width, dtype=torch.long)
-    mask = torch.zeros(len(batch), width, dtype=torch.long)
-    keep = torch.zeros(len(batch), width, dtype=torch.bool)
+    ids, mask = padded(batch)
+    keep = torch.zeros(ids.shape, dtype=torch.bool)
     for row, sequence in enumerate(batch):
-        ids[row, : len(sequence)] = torch.tensor(sequence)
-        mask[row, : len(sequence)] = 1
         for i in owners[row]:
             keep[row, len(requests[i].context) - 1 : len(sequence)] = True
     logits = needed_logits(network, ids, mask, keep).float()
     normaliser = torch.logsumexp(logits, dim=-1)
-    start_of_row = np.concatenate([[0], np.cumsum(keep.sum(dim=1).numpy())])
-    indices: list[int] = []
-    targets: list[int] = []
-    kept: list[int] = []
-    sizes: list[int] = []
-    for row, owned in enumerate(owners):
-        for i in owned:
-            n = len(requests[i].continuation)
-            last = start_of_row[row + 1]
-            indices.append(i)
-            targets.extend(requests[i].continuation)
-            kept.extend(range(last - n, last))
-            sizes.append(n)
-    at = torch.tensor(kept, device=logits.device)
-    terms = logits[at, torch.tensor(targets, device=logits.device)] - normaliser[at]
-    yield sum(map(len, batch)), indices, np.split(terms.double().cpu().numpy(), np.cumsum(sizes[:-1]))
+    row_ends = np.cumsum(keep.sum(dim=1).numpy())
+    indices = [i for row in owners for i in row]
+    sizes = [len(requests[i].continuation) for i in indices]
+    ends = [end for end, row in zip(row_ends, owners) for _ in row]
+    at = torch.tensor([position for end, n in zip(ends, sizes) for position in range(end - n, end)])
+    targets = torch.tensor([token for i in indices for token in requests[i].continuation])
+    at, targets = at.to(logits.device), targets.to(logits.device)
+    terms = (logits[at, targets] - normaliser[at]).double().cpu().numpy()
+    return sum(map(len, batch)), indices, np.split(terms, np.cumsum(sizes[:-1]))
 
 
 def needed_logits(network: Any, ids: Any, mask: Any, keep: Any) -> Any:
-    """Logits `[kept, vocabulary]` of the kept positions of right-padded rows, in row order.
+    """Return logits `[kept, vocabulary]` at the kept positions of right-padded rows, in row order.
 
-    Positions are passed explicitly where the network takes them and counts from 0. Networks that cannot restrict their
-    head return all positions, which are then picked from.
+    Positions are passed if the network takes them and counts from 0. Networks that cannot restrict their head return
+    all positions, from which the kept ones are selected.
     """
     import torch
 
@@ -518,7 +500,7 @@ def needed_logits(network: Any, ids: Any, mask: Any, keep: Any) -> Any:
 
 
 def padded(sequences: Sequence[Sequence[int]], left: bool = False) -> tuple[Any, Any]:
-    """Ids and mask `[rows, longest]`, padded on one side; padding is masked, whatever its id."""
+    """Return ids and mask `[rows, longest]`, padded on the right, or on the left."""
     import torch
 
     width = max(map(len, sequences))

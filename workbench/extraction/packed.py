@@ -1,8 +1,8 @@
-"""The packed forward: a trie computed pack by pack on an unmodified transformers network.
+"""The packed forward pass: a trie computed pack by pack on an unmodified transformers network.
 
-Each pack is one unpadded row. The linear layers see it as it is; attention goes through transformers' own registry to
-`_attend`, which lets every node see its path: keys carried from earlier packs and keys of this one, gathered tile by
-tile. The language-model head runs only at nodes whose logits are needed, in chunks.
+Each pack is one unpadded row for the linear layers. Attention goes through transformers' registry to `_attend`, in
+which every node attends to its path: keys carried from earlier packs and keys of this one, gathered tile by tile. The
+language-model head runs only at nodes whose logits are needed, in chunks.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from workbench.models.state import computing
 
 NAME = "workbench_trie"
 HEAD_ROWS = 256
-"""Rows of logits that exist at once."""
+"""Rows of logits computed at once."""
 GATHER_BYTES = 64 << 20
-"""Most memory for the gathered keys of one group of tiles."""
+"""Maximum memory for the gathered keys of one group of tiles."""
 LONG = 256
-"""Path length from which an unbranched stretch reads its keys in place."""
+"""Path length from which an unbranched segment reads its keys in place."""
 
 
 @dataclass
@@ -35,30 +35,30 @@ class _Group:
     queries: Any
     """Query rows `[tiles * TILE]`, padded by repetition."""
     keys: Any
-    """Key rows `[tiles * length]`, or a slice where they lie together."""
+    """Key rows `[tiles * length]`, or a slice if they are contiguous."""
     mask: Any
-    """Who may attend to whom `[tiles, 1, TILE, length]`."""
+    """Attention mask `[tiles, 1, TILE, length]`."""
     distance: Any
     """Query position minus key position, for windows, in the same shape."""
     out: Any
-    """Where the padded query rows go: rows of the pack, the padding behind them all `[tiles * TILE]`."""
+    """Output row of each padded query `[tiles * TILE]`: a row of the pack, or one extra row for padding."""
 
 
 @dataclass
 class _State:
-    """What the attention function must know of the pack under way."""
+    """What the attention function needs to know of the current pack."""
 
     groups: dict[Any, list[_Group]] = field(default_factory=dict)
-    """Tiles by the device of the layers that read them; made on the first, copied to others when a layer is there."""
+    """Groups of tiles by device; created on the first, copied to another when a layer is there."""
     carried: Any = None
-    """Rows of the last pack's keys to start from."""
+    """Rows of the last pack's keys that this pack starts from."""
     keys: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     """Keys and values of the last pack by layer, `[rows, heads, width]`."""
     masks: dict[tuple[Any, int, int], Any] = field(default_factory=dict)
-    """Masks by (device, group, window), made once a pack."""
+    """Masks by (device, group, window), computed once per pack."""
 
     def groups_on(self, device: Any) -> list[_Group]:
-        """The tiles of the pack for layers on a device."""
+        """Return the groups of tiles on a device."""
         if device not in self.groups:
             first = next(iter(self.groups.values()))
             self.groups[device] = [
@@ -72,18 +72,18 @@ _active: _State | None = None
 
 
 def score(network: Any, trie: Trie, budget: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Log-probabilities of all terms of a trie.
+    """Compute the log-probabilities of all terms of a trie.
 
     Args:
         network: A transformers causal model whose attention goes through the attention registry.
-        trie: What to compute.
-        budget: Most nodes in one forward.
+        trie: The requests.
+        budget: Maximum number of nodes per forward pass.
 
     Yields:
-        Nodes just computed, and `[terms, 2]`: term indices and their log-probabilities (nats), a pack at a time.
+        Nodes computed, and `[terms, 2]`: term indices and their log-probabilities (nats), one pack at a time.
 
     Raises:
-        Unsupported: If a layer asks for attention that this function does not know.
+        Unsupported: A layer needs attention that is not implemented here.
     """
     import torch
 
@@ -107,7 +107,7 @@ def score(network: Any, trie: Trie, budget: int) -> Iterator[tuple[int, np.ndarr
 
 
 def _hidden(network: Any, trie: Trie, pack: Pack, device: Any) -> Any:
-    """Last hidden states `[nodes, width]` of a pack."""
+    """The last hidden states `[nodes, width]` of a pack."""
     import torch
 
     ids = torch.from_numpy(trie.tokens[pack.start : pack.stop]).to(device)[None]
@@ -116,7 +116,7 @@ def _hidden(network: Any, trie: Trie, pack: Pack, device: Any) -> Any:
 
 
 def _term_values(network: Any, hidden: Any, row_of_term: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Log-probabilities `[terms]` of target tokens at rows of hidden states, the head run in chunks."""
+    """The log-probabilities `[terms]` of target tokens at rows of hidden states, with the head run in chunks."""
     import torch
 
     values = np.empty(len(targets))
@@ -134,7 +134,7 @@ def _term_values(network: Any, hidden: Any, row_of_term: np.ndarray, targets: np
 
 
 def head(network: Any, hidden: Any) -> Any:
-    """Float32 logits `[rows, vocabulary]`, with the scaling and soft-capping the configuration names."""
+    """Return float32 logits `[rows, vocabulary]`, with the scaling and soft-capping of the configuration."""
     import torch
 
     config = network.config.get_text_config()
@@ -151,11 +151,11 @@ def head(network: Any, hidden: Any) -> Any:
 
 @contextmanager
 def _registered(network: Any, state: _State) -> Iterator[None]:
-    """Routes the network's attention to `_attend` during one forward, and back again."""
+    """Route the network's attention to `_attend` during one forward pass."""
     global _active
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    with computing:  # the attention function has one state, whatever thread calls it
+    with computing:  # the attention function has one state for all threads
         ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)
         before = network.config._attn_implementation
         network.set_attn_implementation(NAME)
@@ -179,24 +179,24 @@ def _attend(
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[Any, None]:
-    """Attention of one layer over the pack under way, in the shape transformers asks for.
+    """Attention of one layer over the current pack, with the signature of transformers' registry.
 
     Args:
-        module: The attention layer; its `layer_idx` names its keys.
+        module: The attention layer; its `layer_idx` is the key of its keys and values.
         query: `[1, heads, nodes, width]`.
         key: `[1, key heads, nodes, width]`, positions applied.
         value: `[1, key heads, nodes, width]`.
-        attention_mask: None; the pack knows who sees whom, so one that a layer makes itself is refused.
+        attention_mask: Must be None; masks made by a layer are refused.
         scaling: Factor on the scores.
-        sliding_window: How far back a query sees, itself included; None for all the way.
-        **options: Whatever else a layer passes on.
+        sliding_window: Number of positions a query sees, itself included; None for all.
+        **options: Further arguments of the layer.
     """
     import torch
 
     if any(options.get(name) is not None for name in ("softcap", "s_aux", "position_bias", "head_mask", "alibi")):
         raise Unsupported("its attention has soft-capping, sinks or a position bias")
     if sliding_window is None and _is_windowed(module):
-        raise Unsupported("its attention has a window or chunks that are known to its mask alone")
+        raise Unsupported("its attention has a window or chunks that only its mask describes")
     if attention_mask is not None:
         raise Unsupported("its layers make masks of their own")
     if _active is None or query.shape[0] != 1 or not getattr(module, "is_causal", True):
@@ -213,14 +213,8 @@ def _attend(
     n, heads, _ = queries.shape
     out = queries.new_empty(n + 1, heads, values.shape[-1])
     for i, group in enumerate(state.groups_on(queries.device)):
-        out[group.out] = _attend_group(
-            queries,
-            keys,
-            values,
-            group,
-            _mask(state, queries.device, i, heads // keys.shape[1], sliding_window),
-            scaling,
-        )
+        mask = _mask(state, queries.device, i, heads // keys.shape[1], sliding_window)
+        out[group.out] = _attend_group(queries, keys, values, group, mask, scaling)
     return out[None, :n], None
 
 
@@ -234,7 +228,7 @@ def _is_windowed(module: Any) -> bool:
 
 
 def _mask(state: _State, device: Any, i: int, shared: int, window: int | None) -> Any:
-    """The mask of a group, repeated for the query heads that share a key head, made once a pack and window."""
+    """The mask of a group, repeated for query heads that share a key head; computed once per pack and window."""
     key = (device, i, window or 0)
     if key not in state.masks:
         group = state.groups_on(device)[i]
@@ -260,10 +254,10 @@ def _attend_group(queries: Any, keys: Any, values: Any, group: _Group, mask: Any
 
 
 def _groups(trie: Trie, pack: Pack, device: Any, row_bytes: int) -> Iterator[_Group]:
-    """The tiles of a pack, those of like path length together."""
+    """The tiles of a pack, grouped by padded path length."""
     by_length: dict[int, list[Tile]] = {}
     for tile in pack.tiles:
-        if _lies_together(tile, len(pack.carried)):
+        if _is_contiguous(tile, len(pack.carried)):
             yield replace(_group(trie, pack, [tile], len(tile.path), device), keys=slice(len(tile.path) + TILE))
         else:
             by_length.setdefault(_padded(len(tile.path)), []).append(tile)
@@ -273,20 +267,20 @@ def _groups(trie: Trie, pack: Pack, device: Any, row_bytes: int) -> Iterator[_Gr
             yield _group(trie, pack, tiles[start : start + most], length, device)
 
 
-def _lies_together(tile: Tile, n_carried: int) -> bool:
-    """Whether a full tile's keys are the first rows in order, as in a long unbranched stretch: no need to gather."""
+def _is_contiguous(tile: Tile, n_carried: int) -> bool:
+    """Whether the keys of a full tile are the first rows in order, as in a long unbranched segment."""
     n = len(tile.path)
     return n >= LONG and tile.stop - tile.start == TILE and n == n_carried + tile.start and tile.path[-1] == n - 1
 
 
 def _padded(length: int) -> int:
-    """Path lengths are padded to few sizes: multiples of 32, and of an eighth of their power of two above 256."""
+    """A path length rounded up to a multiple of 32 or, above 256, of an eighth of its power of two."""
     step = max(32, 1 << max(0, (length - 1).bit_length() - 3))
     return -(-length // step) * step
 
 
 def _group(trie: Trie, pack: Pack, tiles: list[Tile], length: int, device: Any) -> _Group:
-    """Index and mask tensors of some tiles; padded keys are masked, padded queries see themselves."""
+    """Index and mask tensors of some tiles; padded keys are masked, padded queries attend to themselves."""
     import torch
 
     n_nodes, n_carried = pack.stop - pack.start, len(pack.carried)
@@ -314,7 +308,7 @@ def _group(trie: Trie, pack: Pack, tiles: list[Tile], length: int, device: Any) 
 
 
 def bytes_per_token(network: Any) -> float:
-    """About what a token of a pack takes: keys and values of two packs in every layer, and one layer's activations."""
+    """Return about how much memory a token takes: keys and values of two packs in all layers, activations of one."""
     config = network.config.get_text_config()
     width = getattr(config, "hidden_size", None) or network.get_input_embeddings().weight.shape[1]
     inner = getattr(config, "intermediate_size", None) or 4 * width
@@ -324,14 +318,14 @@ def bytes_per_token(network: Any) -> float:
 
 
 def _row_bytes(network: Any) -> int:
-    """Bytes of one position's keys and values in one layer, at most."""
+    """Maximum bytes of one position's keys and values in one layer."""
     config = network.config.get_text_config()
     layers = config.per_layer_config if getattr(config, "is_heterogeneous", False) else [config]
     return int(max(map(_row_width, layers)) * network.dtype.itemsize)
 
 
 def _row_width(config: Any) -> int:
-    """Numbers in one position's keys and values."""
+    """Count of numbers in one position's keys and values."""
     queries = getattr(config, "num_attention_heads", None)
     if not isinstance(queries, int):
         raise Unsupported("its configuration names no attention heads")

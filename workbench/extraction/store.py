@@ -1,15 +1,13 @@
-"""The answer store: log-likelihoods kept under a hash of everything that decides them.
+"""The answer store: log-likelihoods under a hash of everything that decides them.
 
-Two tables. `numbers` holds the log-likelihood of each request: model fingerprint, engine version, token ids.
-`texts` holds the request of each text, so a run that was answered before needs neither tokenizer nor torch.
-Every row ends in a checksum of itself. A row that does not match it, or whose number cannot be a log-likelihood, is
-treated as absent: a disk or a copy that flips a bit costs a computation and never gives another number. Stores of
-earlier versions have the tables `answers` and `readings`, whose rows cannot be verified; they are neither read nor
-deleted.
+Table `numbers` has the log-likelihood of each request, keyed by model fingerprint, engine version and token ids. Table
+`texts` has the request of each text, so a repeated run needs neither tokenizer nor torch. Every row ends in its
+checksum. A row that does not match it, or whose number cannot be a log-likelihood, counts as absent: a flipped bit
+costs one computation and never changes a number. Stores of earlier versions have the tables `answers` and `readings`,
+whose rows cannot be verified; they are neither read nor deleted.
 
-SQLite files are for one machine: on a network file system its locks and its write-ahead log cannot be relied on. Each
-machine keeps its own store, copies it whole to a folder or a store elsewhere, and is merged from there; equal keys are
-equal answers, so merging is a union.
+SQLite's locks and write-ahead log are unreliable on network file systems. Each machine therefore has its own store,
+exports copies of it, and merges those of other machines; equal keys are equal answers, so merging is a union.
 """
 
 from __future__ import annotations
@@ -39,28 +37,28 @@ TABLES = {
 }
 """Table -> its columns, the key first."""
 FORMS = {"numbers": struct.Struct("<20sd"), "texts": struct.Struct("<20s20sqqq")}
-"""Table -> the bytes of a row that its checksum is made of."""
+"""Table -> layout of the bytes that are hashed for the checksum of a row."""
 FAULTS = (sqlite3.Error, MemoryError, UnicodeDecodeError)
-"""What sqlite3 raises for a file it cannot read or write; the last two come from damaged text and lengths."""
+"""Exceptions of sqlite3 for a file it cannot read or write; the last two come from damaged text and lengths."""
 ENDING = ".sqlite"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one option of one question came to in tokens."""
+    """One option of one question, encoded."""
 
     key: bytes
     """Key of its request."""
     n_tokens: int | None
-    """Tokens scored; None where what reads the model knows no tokens."""
+    """Number of tokens scored; None if the backend has no tokens."""
     boundary_merged: bool
-    """Prompt and option were encoded apart."""
+    """Prompt and option were tokenised separately."""
     truncated: bool
     """The middle of the prompt was cut out."""
 
 
 def request_key(fingerprint: str, engine: str, request: Request) -> bytes:
-    """The 20-byte key of a request: model fingerprint, engine version, context ids and continuation ids."""
+    """Return the 20-byte key of a request: model fingerprint, engine version, context ids and continuation ids."""
     digest = hashlib.blake2b(f"{fingerprint}|{engine}|{len(request.context)}|".encode(), digest_size=20)
     digest.update(array("q", request.context).tobytes())
     digest.update(array("q", request.continuation).tobytes())
@@ -68,12 +66,12 @@ def request_key(fingerprint: str, engine: str, request: Request) -> bytes:
 
 
 def bound_key(key: bytes) -> bytes:
-    """The key under which the most a request can be is kept, where its number could not be read."""
+    """Return the key of a request's upper bound, stored if its number could not be read."""
     return hashlib.blake2b(key + b"at most", digest_size=20).digest()
 
 
 def text_keys(fingerprint: str, engine: str, truncate: str, question: Question) -> list[bytes]:
-    """A 20-byte key for each option of a question: fingerprint, engine and encoding rules, prompt and option text."""
+    """Return a 20-byte key per option: fingerprint, engine version, encoding rules, prompt and option text."""
     prompt = question.prompt
     turns = [("", prompt)] if isinstance(prompt, str) else [(m.role, m.content) for m in prompt]
     stem = hashlib.blake2b(f"{fingerprint}|{engine}|{RULES}|{truncate}|{turns!r}|".encode(), digest_size=20)
@@ -86,22 +84,22 @@ def text_keys(fingerprint: str, engine: str, truncate: str, question: Question) 
 
 
 def checksums(table: str, rows: Sequence[tuple[Any, ...]]) -> list[int]:
-    """The checksum of each row of a table, a keyed hash (SipHash) of 8 bytes over its other columns.
+    """Return the checksum of each row of a table: 8 bytes of a keyed hash (SipHash) of its other columns.
 
     Raises:
-        struct.error: If a row holds something of another type.
+        struct.error: A value has the wrong type.
     """
     import numpy as np
     import pandas as pd
 
     packed = np.empty(len(rows), object)
     packed[:] = [FORMS[table].pack(*row) for row in rows]
-    found: list[int] = pd.util.hash_array(packed, categorize=False).view(np.int64).tolist()
-    return found
+    hashes: list[int] = pd.util.hash_array(packed, categorize=False).view(np.int64).tolist()
+    return hashes
 
 
 def undamaged(table: str, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The rows that match their checksum, the last column, and whose number can be a log-likelihood."""
+    """Return the rows that match their checksum (the last column) and whose number can be a log-likelihood."""
     try:
         expected = checksums(table, [row[:-1] for row in rows])
     except struct.error:
@@ -111,24 +109,23 @@ def undamaged(table: str, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ..
 
 
 def _is_logprob(value: Any) -> bool:
-    """Whether a value is a real number, finite and at most 0, as a server's answer must be."""
     return isinstance(value, float) and -math.inf < value <= 0
 
 
 class AnswerStore:
-    """A SQLite file of log-likelihoods; each `put` is whole or absent, and several processes may share the file."""
+    """A SQLite file of log-likelihoods. Each `put` is one transaction; several processes may share the file."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file.
+        """Open or create the file.
 
         Raises:
-            InputError: If the file cannot be opened, or is no answer store.
+            InputError: The file cannot be opened, or is not an answer store.
         """
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._database.text_factory = bytes  # a damaged row may hold text that is not UTF-8
+            self._database.text_factory = bytes  # a damaged row may have text that is not UTF-8
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             for table, columns in TABLES.items():
@@ -143,32 +140,32 @@ class AnswerStore:
             ) from error
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, float]:
-        """The stored log-likelihoods among these keys; damaged rows are left out, with a warning."""
+        """Return the stored log-likelihoods of some keys; damaged rows are left out, with a warning."""
         return {key: logprob for key, logprob, _ in self._rows("numbers", keys)}
 
     def put(self, values: Mapping[bytes, float]) -> None:
-        """Keep these log-likelihoods, in one transaction.
+        """Store log-likelihoods in one transaction.
 
         Raises:
-            InputError: If a value is not a real number, finite and at most 0, or the file cannot be written.
+            InputError: A value is not finite or above 0, or the file cannot be written.
         """
         rows = [(key, float(value) + 0.0) for key, value in values.items()]  # SQLite does not keep the sign of -0.0
         if wrong := [value for _, value in rows if not _is_logprob(value)]:
             raise InputError(
-                f"{wrong[0]} is not a log-likelihood, so the answer store {self.path} does not take it; give a finite "
-                "number that is at most 0."
+                f"{wrong[0]} is not a log-likelihood, so the answer store {self.path} refuses it; give a finite number "
+                "that is at most 0."
             )
         self._write("numbers", rows)
 
     def get_readings(self, keys: Sequence[bytes]) -> dict[bytes, Reading]:
-        """What is known of these texts; damaged rows are left out, with a warning."""
+        """Return the stored readings of some texts; damaged rows are left out, with a warning."""
         rows = self._rows("texts", keys)
         return {
             text: Reading(key, None if n < 0 else n, bool(merged), bool(cut)) for text, key, n, merged, cut, _ in rows
         }
 
     def put_readings(self, readings: Mapping[bytes, Reading]) -> None:
-        """Remember what these texts came to, in one transaction."""
+        """Store the readings of texts in one transaction."""
         rows = [
             (text, r.key, -1 if r.n_tokens is None else r.n_tokens, r.boundary_merged, r.truncated)
             for text, r in readings.items()
@@ -182,8 +179,8 @@ class AnswerStore:
         try:
             for start in range(0, len(keys), 500):
                 part = list(keys[start : start + 500])
-                places = ",".join("?" * len(part))
-                rows += self._database.execute(f"SELECT {TABLES[table]} FROM {table} WHERE {key} IN ({places})", part)
+                marks = ",".join("?" * len(part))
+                rows += self._database.execute(f"SELECT {TABLES[table]} FROM {table} WHERE {key} IN ({marks})", part)
         except FAULTS as error:
             raise InputError(
                 f"The answer store {self.path} cannot be read ({error}); delete it and run again."
@@ -191,27 +188,27 @@ class AnswerStore:
         sound = undamaged(table, rows)
         if damaged := len(rows) - len(sound):
             warnings.warn(
-                f"{damaged} rows of the answer store {self.path} are damaged (they do not match their checksum); they "
-                "are computed again and replaced.",
+                f"{damaged} rows of the answer store {self.path} are damaged (checksum mismatch); they are computed "
+                "again and replaced.",
                 stacklevel=3,
             )
         return sound
 
     def _write(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         checked = [(*row, checksum) for row, checksum in zip(rows, checksums(table, rows))]
-        places = ",".join("?" * len(TABLES[table].split(",")))
+        marks = ",".join("?" * len(TABLES[table].split(",")))
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({places})", checked)
+            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", checked)
             self._database.execute("COMMIT")
         except FAULTS as error:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             broken = type(error) is sqlite3.DatabaseError  # what SQLite raises for pages it cannot read
-            mend = (
-                "delete it and run again" if broken else "free some disk space and run again, what was finished is kept"
-            )
-            raise InputError(f"The answer store {self.path} cannot be written ({error}); {mend}.") from error
+            remedy = "delete it" if broken else "free some disk space (finished answers are kept)"
+            raise InputError(
+                f"The answer store {self.path} cannot be written ({error}); {remedy} and run again."
+            ) from error
 
     def __len__(self) -> int:
         return int(self._database.execute("SELECT count(*) FROM numbers").fetchone()[0])
@@ -228,62 +225,63 @@ class AnswerStore:
 
 
 def store_of(fingerprint: str) -> AnswerStore:
-    """The store of one model in the cache folder."""
+    """Return the store of one model in the cache folder."""
     return AnswerStore(cache_folder() / "answers" / f"{fingerprint[:32]}{ENDING}")
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What came of merging one store into another."""
+    """The result of merging one store into another."""
 
     name: str
-    """The store's file name, which begins with the fingerprint of its model."""
+    """File name of the store, which begins with the model's fingerprint."""
     new: int
-    """Answers that were not there before."""
+    """Answers added."""
     present: int
-    """Answers that were there already; the number here stays."""
+    """Answers that were present already, and stay."""
     largest_difference: float
-    """Most by which two numbers for one key differ (nats); machines that compute alike give 0."""
+    """Largest difference between two numbers for one key (nats); 0 between machines that compute alike."""
     damaged: int = 0
     """Rows left out because they do not match their checksum."""
 
     def __str__(self) -> str:
         differ = f", which differ by up to {self.largest_difference:.1e} nat" if self.largest_difference else ""
         damaged = f"; {self.damaged} damaged rows left out" if self.damaged else ""
-        return f"{self.name}: {self.new} new answers, {self.present} there before{differ}{damaged}"
+        return f"{self.name}: {self.new} new answers, {self.present} already present{differ}{damaged}"
 
 
 def merge_stores(source: str) -> Iterator[Merged]:
-    """Merges answer stores from elsewhere into this machine's.
+    """Merge answer stores from elsewhere into this machine's.
 
     Args:
-        source: A store's file, or a folder with stores at any depth; a path, or an fsspec URL.
+        source: File of a store, or a folder with stores at any depth; a path or an fsspec URL.
 
     Yields:
-        What came of each store.
+        The result for each store.
 
     Raises:
-        InputError: If there is no store, or one cannot be read.
+        InputError: There is no store, or one cannot be read.
     """
     files, top = opened(source)
     try:
         names = [top] if top.endswith(ENDING) else sorted(files.glob(f"{top}/**/*{ENDING}"))
-    except Exception as error:  # stores have no common base for what they raise
+    except Exception as error:  # file systems have no common base class of exceptions
         raise InputError(f"Cannot read {source}: {_reason(error)}.") from error
     if not names:
-        raise InputError(f"There is no answer store in {source}; `workbench store export {source}` puts some there.")
+        raise InputError(f"There is no answer store in {source}; `workbench store export {source}` writes some there.")
     for name in names:
-        with _at_hand(files, name) as path:
+        with _local_copy(files, name) as path:
             yield merge(path, cache_folder() / "answers" / path.name)
 
 
 def merge(source: Path, target: Path) -> Merged:
-    """Merges one store's file into another, whole or not at all; where both have a key, the target's number stays.
+    """Merge the file of one store into another in one transaction; for keys in both, the target's number stays.
 
-    Rows that do not match their checksum are left out and counted; such a row of the target gives way to the source's.
+    Rows that do not match their checksum are left out and counted; such a row of the target is replaced by the
+    source's.
 
     Raises:
-        InputError: If one is no answer store, the source is one of an earlier version, whose rows have no checksum, or
+        InputError: A file is not an answer store, the source is of an earlier version, whose rows have no checksum, or
             the target cannot be written.
     """
     if not source.is_file():
@@ -291,7 +289,7 @@ def merge(source: Path, target: Path) -> Merged:
     AnswerStore(target).close()
     try:
         with closing(sqlite3.connect(target, timeout=60, isolation_level=None, uri=True)) as database:
-            database.text_factory = bytes  # a damaged row may hold text that is not UTF-8
+            database.text_factory = bytes  # a damaged row may have text that is not UTF-8
             database.execute("ATTACH DATABASE ? AS other", (f"{source.resolve().as_uri()}?mode=ro",))
             tables = {name.decode() for (name,) in database.execute("SELECT name FROM other.sqlite_master")}
             if "answers" in tables and "numbers" not in tables:
@@ -312,35 +310,35 @@ def merge(source: Path, target: Path) -> Merged:
 
 
 def _add_sound(database: sqlite3.Connection, table: str) -> int:
-    """Copies the undamaged rows of `other` to a temporary table and drops the damaged rows of `main` that they replace.
+    """Copy the undamaged rows of `other` to a temporary table, and delete damaged rows of `main` that they replace.
 
     Returns:
-        Damaged rows in `other`.
+        The number of damaged rows in `other`.
     """
     columns = TABLES[table]
-    key, places = columns.partition(",")[0], ",".join("?" * len(columns.split(",")))
+    key, marks = columns.partition(",")[0], ",".join("?" * len(columns.split(",")))
     database.execute(f"CREATE TEMP TABLE sound_{table} AS SELECT {columns} FROM main.{table} LIMIT 0")
     rows = database.execute(f"SELECT {columns} FROM other.{table}").fetchall()
     sound = undamaged(table, rows)
-    database.executemany(f"INSERT INTO sound_{table} VALUES ({places})", sound)
+    database.executemany(f"INSERT INTO sound_{table} VALUES ({marks})", sound)
     query = f"SELECT {columns} FROM main.{table} WHERE {key} IN (SELECT {key} FROM sound_{table})"
     shared = database.execute(query).fetchall()
-    kept = {row[0] for row in undamaged(table, shared)}
-    database.executemany(f"DELETE FROM main.{table} WHERE {key} = ?", [row[:1] for row in shared if row[0] not in kept])
+    keys = {row[0] for row in undamaged(table, shared)}
+    database.executemany(f"DELETE FROM main.{table} WHERE {key} = ?", [row[:1] for row in shared if row[0] not in keys])
     return len(rows) - len(sound)
 
 
 def export_stores(target: str) -> list[str]:
-    """Copies this machine's answer stores to `target/<machine>/`, each as it was at one moment.
+    """Copy this machine's answer stores to `target/<machine>/`, each as a consistent snapshot.
 
     Args:
         target: A folder or an fsspec URL.
 
     Returns:
-        Where the copies lie.
+        The paths of the copies.
 
     Raises:
-        InputError: If there are no stores, or they cannot be copied.
+        InputError: There are no stores, or they cannot be copied.
     """
     stores = sorted((cache_folder() / "answers").glob(f"*{ENDING}"))
     if not stores:
@@ -362,8 +360,8 @@ def export_stores(target: str) -> list[str]:
 
 
 @contextmanager
-def _at_hand(files: Any, name: str) -> Iterator[Path]:
-    """A store's file on this machine."""
+def _local_copy(files: Any, name: str) -> Iterator[Path]:
+    """Yield the path of a store's file on this machine, downloaded if needed."""
     if "file" in files.protocol:
         yield Path(name)
         return

@@ -1,7 +1,7 @@
 """Chat templates and control tokens.
 
-Of a template every message is written, the date is fixed, and what follows is an answer. Control tokens are what a
-template may write, and plain text wherever data spell them.
+A rendered chat must contain every message, has a fixed date, and ends where an answer begins. Control tokens are
+written by templates only: data that spell one are encoded as plain text.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from workbench.errors import InputError
 from workbench.questions import Message
 
 TEMPLATE_DATE = datetime(2025, 1, 1)
-"""The date that templates asking for today are given, so that a reading does not change overnight."""
+"""Today's date for templates, so that a score does not change overnight."""
 _MARK = re.compile(
     r"[<\[{(◁«【〈⟨《「『＜]([^<>\[\]{}◁▷«»【】〈〉⟨⟩《》「」『』＜＞\n]{1,60})[>\]})▷»】〉⟩》」』＞]"
     r"|```(\w+)|(?:^|(?<=[>\]}]))[^<>\[\]{}()|\n]*\w[^<>\[\]{}()|\n]*[:.…]\W*\Z",
     re.MULTILINE,
 )
-"""What sets a part of a reply apart: a mark in brackets, a fence, or a last line such as `Here is my thinking:`."""
+"""Start of a part of a reply: a mark in brackets, a fence, or a last line such as `Here is my thinking:`."""
 _NAME = re.compile(r"[^\S\n]*(\w+)\s*(?=\n|\Z|[<\[{(◁«【〈⟨《「『＜])")
-"""A word alone behind a mark: the channel or the role that it opens."""
+"""A single word after a mark: the channel or role that it opens."""
 _TURN = re.compile(r"<\|?((im_)?(start|end|return)|eot_id|start_header_id|(start|end)_of_turn)\|?>")
-"""A mark between turns: what an earlier turn opened is no part of the reply."""
+"""A mark between turns, which closes what earlier turns opened."""
 _THOUGHT = re.compile(
     r"think|thought|reason|plan|analy|reflect|rationale|deliberat|scratch|monolog|inner_|(?<![a-z])cot(?![a-z])"
 )
@@ -39,62 +39,58 @@ FORM = re.compile(r"[^\w\s].*\w.*[^\w\s]", re.DOTALL)
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 """A byte of a tokenizer that spells unknown characters in bytes."""
 WRITTEN = 0x40000
-"""Where stand-ins of control tokens that a template wrote begin; Unicode assigns nothing to these code points."""
+"""First stand-in of control tokens written by a template; Unicode assigns none of these code points."""
 SPELLED = 0x90000
-"""Where stand-ins of control tokens that data spell begin, while a template is rendered."""
+"""First stand-in of control tokens spelled by data, while a template is rendered."""
 _NO_TEXT = re.compile("[\ud800-\udfff\U00040000-\U000dffff]")
 _STAND_INS = re.compile("[\U00040000-\U0008ffff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A chat as its template writes it."""
+    """A chat rendered by its template."""
 
     text: str
-    """All of it."""
+    """The whole chat."""
     header: str
-    """What the template writes between the last message and the reply, or the prefilled beginning of the reply."""
+    """What the template writes between the last message and the reply or its prefilled beginning."""
     more: str = ""
-    """What it writes behind that header where it is given the reply, so what the model would write first."""
+    """What it writes after that header when it renders a reply: what the model would write first."""
 
 
 class ChatTemplate:
-    """The chat template of one tokenizer, held to writing every message."""
+    """The chat template of one tokenizer, checked to render every message."""
 
     def __init__(self, tokenizer: Any) -> None:
-        """Nothing is rendered yet.
-
-        Args:
-            tokenizer: A transformers tokenizer.
-        """
+        """Render nothing yet; `tokenizer` is a transformers tokenizer."""
         self.tokenizer = tokenizer
         self._around: dict[tuple[str, ...], Rendered] = {}
 
     def rendered(self, messages: Sequence[Message], name: str, hidden: Callable[[str], str] = str) -> Rendered:
-        """A chat as the model's own template writes it.
+        """Render a chat with the model's template.
 
         Args:
-            messages: The turns; a last one of the assistant's is left open, for the reply to go on.
-            name: What the question is called in messages.
+            messages: The turns; a last one of the assistant is left open, to be continued.
+            name: Name of the question in error messages.
             hidden: Applied to every content before it is rendered.
 
         Raises:
-            InputError: If the template refuses the chat, or drops or changes a message.
+            InputError: The template refuses the chat, or drops or changes a message.
         """
         turns = tuple(message.role for message in messages)
-        if turns not in self._around:  # short contents may also stand in what the template writes itself
+        if turns not in self._around:  # with unique contents, which the template cannot write itself
             marked = [f"x{n}\U000dfffd{n}x" for n in range(len(messages))]
             around = self._checked(messages, marked, name)
-            more = self._behind(around.header, messages, marked) if turns[-1] != "assistant" else ""
+            more = self._after(around.header, messages, marked) if turns[-1] != "assistant" else ""
             self._around[turns] = replace(around, more=more)
         around, contents = self._around[turns], [hidden(message.content) for message in messages]
-        found = self._checked(messages, contents, name)
+        rendered = self._checked(messages, contents, name)
         tail = around.header + (contents[-1] if turns[-1] == "assistant" else "")
-        same = around.header and found.text.endswith(tail)
-        return replace(found, header=around.header if same else found.header, more=around.more)
+        same = around.header and rendered.text.endswith(tail)
+        return replace(rendered, header=around.header if same else rendered.header, more=around.more)
 
-    def _behind(self, header: str, messages: Sequence[Message], contents: list[str]) -> str:
-        """What stands between a header and a reply that is given; empty where it does not begin with that header."""
+    def _after(self, header: str, messages: Sequence[Message], contents: list[str]) -> str:
+        """What is written between a header and a rendered reply; empty if the reply has another header."""
         try:
             given = self._checked([*messages, Message("assistant", "x")], [*contents, "\U000dfffdx"], "").header
         except InputError:
@@ -102,9 +98,9 @@ class ChatTemplate:
         return given[len(header) :] if given.startswith(header) else ""
 
     def _checked(self, messages: Sequence[Message], contents: list[str], name: str) -> Rendered:
-        """The chat with these contents in the place of the messages' own, each of which must stand in what is written.
+        """The chat with these contents instead of the messages' own, each of which must occur in the result.
 
-        They stand in order, but for a system text, which some templates write into the last turn.
+        They must occur in order, except for a system text, which some templates write into the last turn.
         """
         text = self._applied(messages, contents, name)
         prefill = messages[-1].role == "assistant"
@@ -115,13 +111,16 @@ class ChatTemplate:
             if place < 0:
                 raise InputError(
                     f"The chat template drops or changes message {number} of question {name!r} (the {message.role}'s "
-                    f"{message.content[:40]!r}), so the model would be asked something else; ask with a plain-text "
-                    "prompt (chat=False), or move the text into a message that the template writes."
+                    f"{message.content[:40]!r}), so the model would get another question; ask with a plain-text prompt "
+                    "(chat=False), or move the text into a message that the template writes."
                 )
             at = at if system else place + len(content)
             end = end if last else max(end, place + len(content))
         if prefill and not text.endswith(contents[-1]):
-            raise InputError(f"The chat template changes the prefilled answer of question {name!r}.")
+            raise InputError(
+                f"The chat template changes the prefilled answer of question {name!r}; ask without it, or with a "
+                "plain-text prompt (chat=False)."
+            )
         return Rendered(text, text[end : len(text) - len(contents[-1]) if prefill else None])
 
     def _applied(self, messages: Sequence[Message], contents: list[str], name: str) -> str:
@@ -141,16 +140,16 @@ class ChatTemplate:
                 raise
             reason = str(error).partition("Final message to continue:")[0]
             raise InputError(
-                f"The chat template refuses question {name!r} ({reason}); change its messages, for instance move "
-                "the system text into the user's, or ask with a plain-text prompt."
+                f"The chat template refuses question {name!r} ({reason}); change its messages, for instance move the "
+                "system text into the user's, or ask with a plain-text prompt (chat=False)."
             ) from error
 
 
 def template_of(tokenizer: Any) -> str:
-    """The tokenizer's chat template, with the date fixed wherever this process renders it.
+    """Return the tokenizer's chat template, and fix the date wherever this process renders it.
 
     Raises:
-        InputError: If there is none, or several and no default among them, or it is no template.
+        InputError: There is none, there are several and none is the default, or it is not valid.
     """
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
@@ -169,22 +168,22 @@ def template_of(tokenizer: Any) -> str:
         _compile_jinja_template(given).environment.globals["strftime_now"] = _fixed_date
     except Exception as error:
         raise InputError(
-            f"The chat template of this model is no valid template ({error}); correct it, or load the questions with "
+            f"The chat template of this model is not valid ({error}); correct it, or load the questions with "
             "chat=False."
         ) from error
     return given
 
 
 def thought_opened(header: str) -> str:
-    """The mark by which a header opens a chain of thought, or a channel that is not the final one; "" if none is open.
+    """Return the mark by which a header opens a chain of thought, or a channel that is not the final one; else "".
 
-    What is opened and closed again, as templates do where thinking is switched off, is not open.
+    Parts that are opened and closed again, as by templates with thinking switched off, do not count.
     """
     opened: list[str] = []
-    for found in _MARK.finditer(header):
-        mark = found[0].strip().lower()
-        behind = _NAME.match(header, found.end())
-        name = behind[1].lower() if behind else ""
+    for match in _MARK.finditer(header):
+        mark = match[0].strip().lower()
+        following = _NAME.match(header, match.end())
+        name = following[1].lower() if following else ""
         closes = _CLOSING.search(mark)
         if "channel" in mark:
             closes = closes or re.fullmatch(r"<[^|].*\|>", mark)
@@ -203,18 +202,18 @@ def _fixed_date(format: str) -> str:
 
 
 class ControlTokens:
-    """The control tokens of one tokenizer, and encoding that tells those a template writes from those data spell.
+    """The control tokens of one tokenizer, and encoding that separates those of a template from those in data.
 
-    `tokenizers` finds an added token wherever its text stands; only those marked special can be switched off. So a
-    text that spells one is encoded with a copy of the tokenizer that knows them by characters that are no text.
+    `tokenizers` matches an added token wherever its text occurs; only those marked special can be switched off. So a
+    text that spells one is encoded with a copy of the tokenizer in which control tokens are private characters.
     """
 
     def __init__(self, tokenizer: Any, written: str = "") -> None:
-        """Collect them.
+        """Collect the control tokens.
 
         Args:
             tokenizer: A transformers tokenizer over the `tokenizers` library.
-            written: What its chat template writes around messages; added tokens in it are control tokens too.
+            written: What its chat template writes around messages; added tokens in it are control tokens.
         """
         self.tokenizer = tokenizer
         added = {token.content: token.special for token in tokenizer.added_tokens_decoder.values()}
@@ -225,52 +224,48 @@ class ControlTokens:
         ]
         self._index = {text: n for n, text in enumerate(self.texts)}
         longest_first = "|".join(re.escape(text) for text in sorted(self.texts, key=len, reverse=True))
-        self._found = re.compile(longest_first or "(?!)")
+        self._pattern = re.compile(longest_first or "(?!)")
 
     def first_in(self, text: str) -> str:
-        """The first control token a text spells; empty if there is none."""
-        found = self._found.search(text)
-        return found[0] if found else ""
+        """Return the first control token spelled in a text, or ""."""
+        match = self._pattern.search(text)
+        return match[0] if match else ""
 
     @staticmethod
     def check(text: str) -> None:
-        """Refuse data with a code point that is no character: half a surrogate pair, or one that stands for a token.
-
-        Raises:
-            InputError: If there is one.
-        """
-        if found := _NO_TEXT.search(text):
-            at = max(0, found.start() - 20)
+        """Raise InputError if data have a code point that is no character: half a surrogate pair, or a stand-in."""
+        if match := _NO_TEXT.search(text):
+            at = max(0, match.start() - 20)
             raise InputError(
-                f"The text {text[at : at + 40]!r} holds U+{ord(found[0]):X}, which is no character; take it out."
+                f"The text {text[at : at + 40]!r} contains U+{ord(match[0]):X}, which is no character; remove it."
             )
 
     def hidden(self, text: str) -> str:
-        """Data in which no template can take anything for a control token."""
-        return self._found.sub(lambda found: chr(SPELLED + self._index[found[0]]), text)
+        """Return data with stand-ins for the control tokens that they spell."""
+        return self._pattern.sub(lambda match: chr(SPELLED + self._index[match[0]]), text)
 
     def joined(self, rendered: str) -> str:
-        """A rendered chat of hidden data: what the template wrote as stand-ins, what data spell as they spell it."""
-        return self._shown(self._found.sub(lambda found: self.stand_in(found[0]), rendered), SPELLED)
+        """Return a chat rendered from hidden data, with stand-ins for the template's tokens and data as spelled."""
+        return self._shown(self._pattern.sub(lambda match: self.stand_in(match[0]), rendered), SPELLED)
 
     def stand_in(self, token: str) -> str:
-        """The private character that stands for a control token written by a template."""
+        """Return the private character for a control token written by a template."""
         return chr(WRITTEN + self._index[token])
 
     def last_in(self, joined: str) -> int:
-        """Where the last control token of a joined text ends; 0 if there is none."""
-        return max((found.end() for found in _STAND_INS.finditer(joined)), default=0)
+        """Return where the last control token of a joined text ends; 0 if there is none."""
+        return max((match.end() for match in _STAND_INS.finditer(joined)), default=0)
 
     @staticmethod
     def anchor(joined: str) -> str:
-        """The stand-in that a joined text begins with; empty if it begins with other text."""
+        """Return the stand-in at the start of a joined text, or ""."""
         return joined[:1] if _STAND_INS.match(joined) else ""
 
     def encoded(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of joined texts, nothing added: stand-ins come to control tokens, all else to plain text.
+        """Return the ids of joined texts: control tokens for stand-ins, plain text otherwise; no tokens are added.
 
         Raises:
-            InputError: If the tokenizer takes other text for a control token all the same.
+            InputError: The tokenizer reads other text as a control token all the same.
         """
         if not any(map(self.first_in, texts)):
             shown = [self._shown(text, WRITTEN) for text in texts]
@@ -279,26 +274,26 @@ class ControlTokens:
         copy, original = self._copy
         unknown = self.tokenizer.unk_token_id
         control = set(self.tokenizer.convert_tokens_to_ids(self.texts)) - {unknown}
-        found = []
+        encoded = []
         for text, encoding in zip(texts, copy.encode_batch(list(texts), add_special_tokens=False)):
             ids = [original.get(token, token) for token in encoding.ids]
             written = self.tokenizer.convert_tokens_to_ids([self._shown(c, WRITTEN) for c in _STAND_INS.findall(text)])
             if [token for token in ids if token in control] != [token for token in written if token != unknown]:
                 raise InputError(
-                    f"This tokenizer reads {self.first_in(text)!r} as a control token wherever it stands, also in a "
-                    "question's own text; take it out of the question."
+                    f"This tokenizer reads {self.first_in(text)!r} as a control token wherever it occurs, also in the "
+                    "text of a question; remove it from the question."
                 )
-            found.append(ids)
-        return found
+            encoded.append(ids)
+        return encoded
 
     def _shown(self, text: str, stand_ins: int) -> str:
-        """A text with stand-ins of one kind as the tokens they stand for."""
+        """A text with stand-ins of one kind replaced by their tokens."""
         last = chr(stand_ins + max(0, len(self.texts) - 1))
-        return re.sub(f"[{chr(stand_ins)}-{last}]", lambda found: self.texts[ord(found[0]) - stand_ins], text)
+        return re.sub(f"[{chr(stand_ins)}-{last}]", lambda match: self.texts[ord(match[0]) - stand_ins], text)
 
     @cached_property
     def _copy(self) -> tuple[Any, dict[int, int]]:
-        """The tokenizer with control tokens by other names, and its ids of them with the true ones."""
+        """The tokenizer with control tokens renamed to stand-ins, and its ids -> the true ids."""
         from tokenizers import Tokenizer
 
         plain = json.loads(self.tokenizer.backend_tokenizer.to_str())
@@ -322,6 +317,6 @@ class ControlTokens:
 
 
 def _merged(merges: Iterable[Any]) -> set[str]:
-    """Every text that merges take or make."""
+    """Every text that merges use or produce."""
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
     return {part for pair in pairs for part in (*pair, "".join(pair))}

@@ -1,10 +1,9 @@
-"""The plan of a run: every request in one token trie, cut into packs and tiles. Integers only, no torch.
+"""The plan of a run: all requests in one token trie, cut into packs and tiles. Integers only, no torch.
 
-Sequences sorted by their tokens are the trie in depth-first order: what a sequence adds is what lies behind the
-prefix it shares with the one before it. Two facts make everything else cheap. A node's ancestors among the nodes
-before it are exactly those no later node has risen above: `j` is an ancestor of `i` when the least depth between
-them exceeds the depth of `j`. And whatever precedes a cut in that order can be reached from behind it only through
-the path to the cut, which is all that has to be carried over.
+Sequences sorted by their tokens are the trie in depth-first order: each adds the nodes after the prefix it shares with
+the previous one. Two facts keep the rest cheap. Node `j` is an ancestor of a later node `i` exactly if the minimum
+depth of the nodes after `j` up to `i` exceeds the depth of `j`. And nodes after a cut in that order reach nodes before
+it only through the path to the cut, so only this path has to be carried over.
 """
 
 from __future__ import annotations
@@ -21,46 +20,46 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 TILE = 64
-"""Queries that share one gathered set of keys."""
+"""Number of queries that share one gathered set of keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trie:
-    """All requests of a run as one trie, nodes in depth-first order."""
+    """All requests of a run, nodes in depth-first order."""
 
     tokens: Ints
     """Token id of each node `[nodes]`."""
     depth: Ints
-    """Depth of each node `[nodes]`, which is also its position."""
+    """Depth of each node `[nodes]`, equal to its position."""
     starts: Ints
-    """First node of each unbranched stretch `[segments]`, ascending."""
+    """First node of each unbranched segment `[segments]`, ascending."""
     term_node: Ints
-    """Node whose logits a term needs `[terms]`; the terms of a request stand together."""
+    """Node whose logits a term needs `[terms]`; the terms of a request are contiguous."""
     term_target: Ints
-    """Token id whose log-probability the term is `[terms]`."""
+    """Token id of each term `[terms]`."""
     term_request: Ints
-    """Request the term belongs to `[terms]`."""
+    """Request of each term `[terms]`."""
     first_term: Ints
     """First term of each request `[requests]`."""
     last_term: Ints
-    """One behind the last term of each request `[requests]`."""
+    """One past the last term of each request `[requests]`."""
 
     @property
     def head_rows(self) -> int:
-        """Nodes at which the language-model head has to run."""
+        """Number of nodes at which the language-model head runs."""
         return len(np.unique(self.term_node))
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Up to `TILE` consecutive nodes and the path they hang from."""
+    """Up to `TILE` consecutive nodes, and the path above them."""
 
     start: int
-    """First node, counted from the first of its pack."""
+    """First node, relative to its pack."""
     stop: int
-    """One behind the last."""
+    """One past the last node."""
     path: Ints
-    """Keys of the ancestors of the first node by depth: rows of the carried path, then of the pack."""
+    """Key rows of the ancestors of the first node, by depth: rows of the carried path, then of the pack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +69,15 @@ class Pack:
     start: int
     """First node."""
     stop: int
-    """One behind the last node."""
+    """One past the last node."""
     carried: Ints
     """Rows of the previous pack's keys (its own carried path, then its nodes) that this pack starts from."""
     tiles: tuple[Tile, ...]
-    """The pack's nodes, tile by tile."""
+    """The nodes of the pack."""
 
 
 def build(requests: Sequence[Request]) -> Trie:
-    """The trie of some requests; linear in their tokens but for one sort.
-
-    Args:
-        requests: What is to be scored. Equal prefixes are computed once, equal requests cost nothing.
-    """
+    """Return the trie of some requests; linear in their tokens, apart from one sort."""
     by_sequence: dict[bytes, list[int]] = {}
     for i, request in enumerate(requests):
         sequence = np.array(request.context + request.continuation[:-1], dtype=">u4")
@@ -123,12 +118,12 @@ def build(requests: Sequence[Request]) -> Trie:
 
 
 def by_request(trie: Trie, values: Floats, requests: Iterable[int]) -> list[Floats]:
-    """The terms of some requests, each one's together, from the values of all terms `[terms]`."""
+    """Return the values of each request's terms, from the values of all terms `[terms]`."""
     return [values[trie.first_term[i] : trie.last_term[i]] for i in requests]
 
 
 def packs(trie: Trie, budget: int) -> Iterator[Pack]:
-    """The trie cut into packs of at most `budget` nodes, each cut into tiles."""
+    """Yield the trie as packs of at most `budget` nodes, each cut into tiles."""
     path = np.zeros(int(trie.depth.max(initial=-1)) + 1, dtype=np.int64)
     carried_nodes = np.zeros(0, dtype=np.int64)
     last: tuple[int, int] = (0, 0)
@@ -151,14 +146,14 @@ def packs(trie: Trie, budget: int) -> Iterator[Pack]:
 
 
 def ancestors(depth: Ints) -> tuple[Ints, Bools]:
-    """Who may attend to whom among consecutive nodes.
+    """Return which of some consecutive nodes attend to which.
 
     Args:
         depth: Depths of consecutive nodes in depth-first order `[..., nodes]`.
 
     Returns:
-        For each node, how many entries of the path to the first node are its ancestors `[..., nodes]`, and whether
-        node `j` is node `i` or an ancestor of it `[..., i, j]`.
+        For each node, how many nodes on the path to the first node are its ancestors `[..., nodes]`, and whether node
+        `j` is node `i` or one of its ancestors `[..., i, j]`.
     """
     n = depth.shape[-1]
     later = np.tril(np.ones((n, n), dtype=bool), -1)  # [i, j]: i comes after j
@@ -180,7 +175,7 @@ def _joined(parts: list[Ints]) -> Ints:
 
 
 def _enter(path: Ints, trie: Trie, bounds: Ints, segment: int) -> int:
-    """Write the whole of a segment to the path and go on to the next."""
+    """Write a whole segment to the path and return the next one."""
     _write(path, trie, bounds, segment, int(bounds[segment + 1]))
     return segment + 1
 
@@ -193,7 +188,7 @@ def _write(path: Ints, trie: Trie, bounds: Ints, segment: int, until: int) -> No
 
 
 def _rows_of(ancestors: Ints, n_carried: int, pack_start: int) -> Ints:
-    """Key rows of ancestor nodes by depth: a carried one stands at its depth, one of the pack behind them all."""
+    """Key rows of ancestor nodes by depth: a carried node at its depth, a node of the pack after all of those."""
     rows = np.arange(len(ancestors))
     inside = ancestors >= pack_start
     rows[inside] = ancestors[inside] - pack_start + n_carried

@@ -214,7 +214,7 @@ def read_notes(folder: Path) -> dict[str, Any]:
             case "facts":
                 notes["facts"] |= entry["content"]
                 notes["gpu"] = entry["gpu"] or notes["gpu"]
-            case "asked":
+            case "ask":
                 asked = _added(asked, entry["content"])
             case "headline":
                 notes["headline"] = entry["content"]
