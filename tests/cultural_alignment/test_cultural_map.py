@@ -8,13 +8,13 @@ from workbench import planted
 from workbench.answers import averaged, levels
 from workbench.cultural_alignment import cultural_map, instruments, surveys
 from workbench.cultural_alignment.instruments import DEFAULT_PERSONAS, country_scores, load_instrument
-from workbench.cultural_alignment.surveys import NOBODY, SurveyItem, survey_questions
+from workbench.cultural_alignment.surveys import NO_PERSONA, SurveyItem, survey_questions
 
 COUNTRIES = list(DEFAULT_PERSONAS)
-NAMES = cultural_map.NAMES
+NAMES = instruments.DIMENSIONS
 CITED = country_scores()[NAMES]
 MEANS = CITED.loc[COUNTRIES].mean()
-WHO = [NOBODY, *instruments.personas(COUNTRIES)]
+WHO = [NO_PERSONA, *instruments.personas(COUNTRIES)]
 
 
 def answered(turned=False):
@@ -86,7 +86,7 @@ def test_personas_opposite_to_their_countries_are_seen():
     profile, by_format = answered(turned=True)
     tau = cultural_map.mean_tau(profile, COUNTRIES)
     assert tau["mean_tau"][0] == pytest.approx(-1)
-    assert tau["verdict"][0] == "cannot be told from shuffled countries"
+    assert tau["verdict"][0] == "not distinguishable from shuffled countries"
     places = cultural_map.places(CITED, profile, by_format, COUNTRIES)
     towards = cultural_map.arrows(places)
     assert towards["mean"][0] == 0

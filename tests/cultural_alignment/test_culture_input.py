@@ -79,21 +79,21 @@ def test_other_scales_are_refused():
 
 
 def test_undefined_statistics_are_nan():
-    assert np.isnan(robustness.variance_shares([[0.5, 0.5], [0.5, 0.5]]).country)
-    assert robustness.variance_shares([[0.5, 0.5], [0.5, 0.5]]).note == "no variance"
-    assert np.isnan(robustness.variance_shares([[0.5], [0.7]]).icc_agreement)
+    constant = robustness.variance_proportions([[0.5, 0.5], [0.5, 0.5]])
+    assert np.isnan(constant["country"]) and constant["note"] == "no variance"
+    assert np.isnan(robustness.variance_proportions([[0.5], [0.7]])["icc_agreement"])
     assert np.isnan(cultural_map.rank_agreement([1, 1, 1, 1, 1], [1, 2, 3, 4, 5])["tau"])
     assert np.isnan(alignment.collapse([(0, 0), (1, 1)], [(0, 0), (0, 0)]))
     assert np.isnan(worldviews.perspective_diversity({}, ["a", "b"]))
 
 
 def test_negative_icc_is_kept():
-    assert robustness.variance_shares([[0, 1], [1, 0], [0.5, 0.5]]).icc_agreement < 0
+    assert robustness.variance_proportions([[0, 1], [1, 0], [0.5, 0.5]])["icc_agreement"] < 0
 
 
 def test_clusters_need_more_rows_than_clusters():
     with pytest.raises(InputError, match="3 clusters"):
-        extrapolability.ari_curve(np.eye(3), k=3)
+        extrapolability.ari_curve(np.eye(3))
     x = np.random.default_rng(0).normal(size=(8, 3))
     x[0, 0] = np.nan
     assert extrapolability.ari_curve(x)["n_dropped"].unique().tolist() == [1]
@@ -344,8 +344,8 @@ def test_labels_need_all_their_probabilities():
     asked = pd.DataFrame({**about, "option": [0, 1], "text": ["A", "B"], "role": "none", "value": [0.0, 1.0]})
     table = levels(asked.assign(logprob=np.log(0.4)))
     found = national_bias.labelled(table, ("yes", "no")).iloc[0]
-    assert found["said"] is None and found["accuracy"] == 0.5
-    with pytest.raises(InputError, match="each of yes, no, neutral"):
+    assert found["predicted"] is None and found["accuracy"] == 0.5
+    with pytest.raises(InputError, match="needs one of yes, no, neutral"):
         national_bias.labelled(table, ("yes", "no", "neutral"))
 
 

@@ -95,14 +95,14 @@ def test_effect_does_not_depend_on_group_size_or_origin():
 
 
 def test_variance_shares_and_icc():
-    found = robustness.variance_shares([[0.2, 0.4, 0.3], [0.5, 0.7, 0.6], [0.4, 0.8, 0.9]])
-    assert (found.country, found.format, found.rest) == pytest.approx((0.590909, 0.287879, 0.121212), abs=1e-6)
-    assert found.icc_agreement == pytest.approx(0.564516, abs=1e-6)
-    assert found.icc_consistency == pytest.approx(0.744681, abs=1e-6)
+    found = robustness.variance_proportions([[0.2, 0.4, 0.3], [0.5, 0.7, 0.6], [0.4, 0.8, 0.9]])
+    expected = {"country": 0.590909, "format": 0.287879, "rest": 0.121212}
+    expected |= {"icc_agreement": 0.564516, "icc_consistency": 0.744681}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
 def test_ari_curve_of_noise_rises_by_itself():
-    means = extrapolability.noise_curves(65, 6, k=3, n_init=10, draws=20).mean()
+    means = extrapolability.noise_curves(65, 6, draws=20).mean()
     assert means.tolist() == pytest.approx([0.095, 0.181, 0.259, 0.352, 0.426], abs=0.06)
     assert (np.diff(means) > 0).all()
 
@@ -111,23 +111,22 @@ def test_permutation_p_is_never_zero():
     d = np.full(20, 0.3) + np.arange(20) / 100  # 2 of 2^20 patterns are as far, so no draw is likely to be
     assert robustness.shift(d, np.zeros(20))["p"] == pytest.approx(2 * (0 + 1) / (10_000 + 1))  # either side doubled
     perfect = np.eye(8) + np.arange(8) / 100  # a shuffle that keeps all eight is one in 40,320
-    assert alignment.steer(perfect, draws=50).p_top1 == pytest.approx(0.019608, abs=1e-6)  # (0 + 1) / (50 + 1)
+    assert alignment.steer(perfect, draws=50)["p_top1"] == pytest.approx(0.019608, abs=1e-6)  # (0 + 1) / (50 + 1)
 
 
 def test_steering_gain_margin_top1():
     a = [[0.80, 0.70, 0.75], [0.72, 0.78, 0.70], [0.74, 0.71, 0.73]]
     found = alignment.steer(a, [0.76, 0.74, 0.71], draws=200)
-    assert found.personas["gain"].tolist() == pytest.approx([0.04, 0.04, 0.02])
-    assert found.personas["margin"].tolist() == pytest.approx([0.075, 0.07, 0.005])
-    assert (found.top1, found.erratic) == pytest.approx((2 / 3, 0))
-    assert found.mrr == pytest.approx((1 + 1 + 1 / 2) / 3)
+    assert found["personas"]["gain"].tolist() == pytest.approx([0.04, 0.04, 0.02])
+    assert found["personas"]["margin"].tolist() == pytest.approx([0.075, 0.07, 0.005])
+    assert (found["top1"], found["erratic"], found["mrr"]) == pytest.approx((2 / 3, 0, (1 + 1 + 1 / 2) / 3))
 
 
 def test_ties_share_the_nearest_country():
     found = alignment.steer(np.full((4, 4), 0.5), draws=20)
-    assert found.top1 == found.chance == 0.25 and found.p_top1 == 1
+    assert found["top1"] == found["chance"] == 0.25 and found["p_top1"] == 1
     half = alignment.steer([[0.8, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]], draws=20)
-    assert half.top1 == pytest.approx((1 / 2 + 1) / 3) and half.personas["rank"].tolist() == [1.5, 1, 2.5]
+    assert half["top1"] == pytest.approx((1 / 2 + 1) / 3) and half["personas"]["rank"].tolist() == [1.5, 1, 2.5]
 
 
 def test_collapse_beside_ranks():
@@ -270,8 +269,10 @@ def test_kogut_singh_on_the_full_reference(a, b, distance):
 
 
 def test_kogut_singh_takes_the_sample_variance_of_its_reference():
-    reference = [(0.0, 10.0), (2.0, 30.0)]  # sample variances 2 and 200
-    assert cultural_map.kogut_singh(*reference, reference=reference) == pytest.approx((4 / 2 + 400 / 200) / 2)
+    halves = zip(instruments.DIMENSIONS, [(0.0, 2.0)] * 3 + [(10.0, 30.0)] * 3)  # sample variances 2 and 200
+    reference = pd.DataFrame(dict(halves), ["A", "B"])
+    near = cultural_map.distances(reference.rename({"A": "none"}), reference)
+    assert near["model"].tolist() == pytest.approx([0, (4 / 2 + 400 / 200) / 2])
 
 
 def test_inglehart_welzel_constants():
@@ -345,7 +346,7 @@ def test_foundations_that_do_not_differ_are_degenerate():
         for who, values in zip(("left", "right"), both)
         for i, x in enumerate(values)
     ]
-    found = opinion_distributions.profile_difference(pd.DataFrame(rows), "left", "right").set_index("dimension")
+    found = opinion_distributions.foundations_gap(pd.DataFrame(rows)).set_index("dimension")
     assert found.loc["care", ["mean_left", "difference"]].tolist() == pytest.approx([5 * 1.1 / 3, 1.0])
     assert found.at["care", "t"] == pytest.approx(1 / (0.5 / np.sqrt(3)))
     assert found.at["loyalty", "difference"] == pytest.approx(1.0)
@@ -399,14 +400,12 @@ def test_expected_rating_keeps_the_rank_the_mode_loses():
 
 
 def test_constant_letter_earns_most_of_pacifaist():
-    sizes, right = {"EP1": (126, 123), "EP2": (125, 123), "EP3": (100, 82)}, []
-    groups = [name for name, (n, _) in sizes.items() for _ in range(n)]
-    for n, first in sizes.values():
-        right += [0] * first + [1] * (n - first)
-    found = national_bias.constant_answers(right, 2, groups)
-    always_a = found[found["slot"] == 0].set_index("group")["accuracy"]
-    assert always_a["all"] == pytest.approx(0.9345, abs=1e-4)  # the best model of the paper reports 0.9031
-    assert always_a[["EP1", "EP2", "EP3"]].tolist() == pytest.approx([0.9762, 0.984, 0.82], abs=1e-4)
+    groups = [[0] * first + [1] * (n - first) for n, first in ((126, 123), (125, 123), (100, 82))]  # EP1 to EP3
+    right = [key for part in groups for key in part]
+    always_a = national_bias.constant_answers(right, 2).set_index("position").at[0, "accuracy"]
+    assert always_a == pytest.approx(0.9345, abs=1e-4)  # the best model of the paper reports 0.9031
+    parts = [national_bias.constant_answers(part, 2)["accuracy"][0] for part in groups]
+    assert parts == pytest.approx([0.9762, 0.984, 0.82], abs=1e-4)
 
 
 def test_bbq_bias_published_form():

@@ -64,16 +64,16 @@ def test_bbq_tables_say_what_was_planted():
     assert said["subset"].tolist() == ["Nationality", "Nationality", "Religion", "Religion"]
     assert said["accuracy"].str.split(" ").str[0].tolist() == ["below", "above"] * 2
     published = national_bias.published_scores(SCORES).set_index(["subset", "context"])
-    assert published.loc[("Religion", "ambiguous"), ["score", "spoken", "n"]].tolist() == [1, 16, 16]
-    assert published.loc[("Religion", "disambiguated"), ["score", "spoken", "n"]].tolist() == [0, 16, 16]
+    assert published.loc[("Religion", "ambiguous"), ["score", "answered", "n"]].tolist() == [1, 16, 16]
+    assert published.loc[("Religion", "disambiguated"), ["score", "answered", "n"]].tolist() == [0, 16, 16]
 
 
 def test_regions_leave_out_questions_without_one_and_figures_those_with_few_templates():
     regions = national_bias.by_region(SCORES)
     mean = regions.set_index(["region", "condition", "metric"])["mean"]
-    assert set(regions["region"]) == {"North", "South"} and set(regions["metric"]) == set(national_bias.WHAT)
+    assert set(regions["region"]) == {"North", "South"} and set(regions["metric"]) == set(national_bias.REGION_METRICS)
     assert mean["North", "ambiguous", "bias"] == pytest.approx(0.5) and mean["South", "disambiguated", "accuracy"] == 1
-    for metric, what in national_bias.WHAT.items():
+    for metric, what in national_bias.REGION_METRICS.items():
         figure = national_bias.draw_regions(SCORES, regions, metric)
         assert what in figure.get_label()
         assert figure.axes[0].get_yticklabels()[0].get_text() == "North (16 questions, 4 templates)"
@@ -137,7 +137,7 @@ def test_choices_are_scored_over_orders_with_a_key_and_without():
     assert found["score"].tolist() == pytest.approx([0.7, 0.7]) and set(found["group"]) == {"PDI", "IDV"}
     assert national_bias.constant_letters(told).attrs["reason"]
     called, lean = national_bias.labelled_choices(told, "cdeval")
-    assert called.empty and lean.attrs["reason"] == "The options of cdeval are no labels."
+    assert called.empty and lean.attrs["reason"] == "The options of cdeval are not labels."
     assert national_bias.label_table(called).empty and national_bias.choice_findings("cdeval", called, lean) == []
     yes = choices("normad", **{"0.0": 0.7, "1.0": 0.2, "2.0": 0.1})
     found = national_bias.choice_scores(probabilities(yes)).groupby("condition")["score"].mean()
@@ -148,7 +148,7 @@ def test_choices_are_scored_over_orders_with_a_key_and_without():
 
 def test_a_respondent_of_one_label_leans_towards_it():
     called, lean = national_bias.labelled_choices(choices("normad", **{"0.0": 0.7, "1.0": 0.2, "2.0": 0.1}), "normad")
-    assert len(called) == 15 and set(called["said"]) == {"yes"}
+    assert len(called) == 15 and set(called["predicted"]) == {"yes"}
     labels = national_bias.label_table(called)
     assert len(labels) == 5 and labels["accuracy"].tolist() == pytest.approx([1 / 3] * 5)
     mean = lean.set_index(["condition", "metric"])["mean"]

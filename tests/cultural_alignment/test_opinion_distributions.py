@@ -31,7 +31,7 @@ def like(shares, group):
 
 def asked(who):
     return [
-        *surveys.survey_questions(ITEMS, FORMATS, [surveys.NOBODY, *who]),
+        *surveys.survey_questions(ITEMS, FORMATS, [surveys.NO_PERSONA, *who]),
         *surveys.survey_questions(BLANK, FORMATS),
     ]
 
@@ -44,7 +44,7 @@ def people():
 @pytest.fixture(scope="module")
 def read(people):
     shares, who = people
-    return opinion_distributions.read(planted.planted_answers(asked(who), like(shares, "Japan")), BLANK)
+    return opinion_distributions.survey(planted.planted_answers(asked(who), like(shares, "Japan")), BLANK)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_people_of_a_file_keep_the_personas_that_are_groups(tmp_path, people):
 
 
 def test_answers_are_read_in_one_order_averaged_and_without_content(read):
-    assert set(read.single["format"]) == {FORMATS[0].id} and len(read.one_order) == len(read.mine) == 12 * 5
+    assert set(read.one_order["format"]) == {FORMATS[0].id} and len(read.one_order) == len(read.default) == 12 * 5
     assert read.blind["p"].to_numpy() == pytest.approx(0.2) and len(read.blank) == 12 * 5
     masses = opinion_distributions.masses(read)
     assert masses["mass"].to_numpy() == pytest.approx(1) and (masses["n"] == 12 * 5).all() and len(masses) == 4
@@ -94,11 +94,11 @@ def test_a_respondent_that_answers_as_a_group_is_aligned_with_it(people, read, a
 def test_claims_need_content_beside_the_prior(people, aligned):
     gaps = {"uniform answers": _row(0.1), "position-only answers": _row(-0.1)}
     one, both, uniform, guess = opinion_distributions.alignment_findings(aligned, gaps)
-    assert one.claim.startswith("Read in one order") and both.claim.startswith("Read in all orders")
+    assert one.claim.startswith("In one order") and both.claim.startswith("In all orders")
     assert one.n == both.n == 12  # items, not items times groups
     assert (uniform.verdict, guess.verdict) == ("holds", "does not hold")
     shares = people[0]
-    blind = opinion_distributions.read(
+    blind = opinion_distributions.survey(
         planted.planted_answers(asked([]), lambda q: np.full(len(q.options), 1 / len(q.options))), BLANK
     )
     flat = opinion_distributions.by_reading(blind, shares)
@@ -148,7 +148,7 @@ def test_one_right_answer_must_survive_the_order(people):
     slot = planted.planted_answers(asked([]), planted.takes_position(0))
     peaks = {}
     for name, told in (("content", surest), ("slot", slot)):
-        found = opinion_distributions.peaked(opinion_distributions.read(told, BLANK), shares, 0.99)
+        found = opinion_distributions.peaked(opinion_distributions.survey(told, BLANK), shares, 0.99)
         means = opinion_distributions.peaked_means(found)
         peaks[name] = means.set_index("metric")["mean"]
         robust, flip = opinion_distributions.peaked_findings(means)
@@ -164,17 +164,17 @@ def test_one_right_answer_must_survive_the_order(people):
 def test_personas_that_answer_as_their_groups_are_as_diverse(people, read):
     found = opinion_distributions.diversity(read, people[0]).iloc[0]
     assert found["mean"] == pytest.approx(1) and found["n"] == 12
-    alone = opinion_distributions.read(planted.planted_answers(asked([]), planted.takes_position(0)), BLANK)
+    alone = opinion_distributions.survey(planted.planted_answers(asked([]), planted.takes_position(0)), BLANK)
     assert opinion_distributions.diversity(alone, people[0]).attrs["reason"]
 
 
 def test_foundations_are_on_their_scale_and_need_items():
     assert opinion_distributions.morals(None).attrs["reason"]
-    for empty in (opinion_distributions.foundations, lambda m: opinion_distributions.profile_difference(m, "l", "r")):
+    for empty in (opinion_distributions.foundations, opinion_distributions.foundations_gap):
         assert empty(opinion_distributions.morals(None)).empty
     scale = ("none", "hardly", "little", "some", "much", "most")
     items = tuple(SurveyItem(f"{f}{i}", f"{f} {i}", f, scale=scale) for f in ("care", "loyalty") for i in range(3))
-    sides = [surveys.NOBODY, *instruments.SIDES]
+    sides = [surveys.NO_PERSONA, *instruments.SIDES]
     turned = surveys.formats("own", ["numbers"], answer=["label"])
     questions = surveys.survey_questions(Instrument("mfq", items), turned, sides)
 
@@ -278,7 +278,7 @@ def test_worlds_are_as_diverse_as_planted(worlds):
 
 def test_open_answers_are_held_against_their_own_statement(read):
     assert worldviews.statements(ITEMS, 0) == {}
-    none = worldviews.open_answers({}, [], None, read.mine)
+    none = worldviews.open_answers({}, [], None, read.default)
     assert none.attrs["reason"] and worldviews.open_means(none).empty and worldviews.arguments(none)[1] == ""
     assert worldviews.open_finding(none, none) is None
     statements = worldviews.statements(ITEMS, 6)
@@ -289,8 +289,8 @@ def test_open_answers_are_held_against_their_own_statement(read):
     questions = worldviews.stance_questions(statements, texts)
     assert questions[1].prompt_text.count(texts[1]) == 1 and questions[0].id == f"open/{next(iter(statements))}"
     agrees = planted.planted_answers(questions, lambda q: np.array([0.1, 0.2, 0.7]))
-    found = worldviews.open_answers(statements, texts, agrees, read.mine)
-    sides = read.mine[read.mine["item"] == found["item"][0]].sort_values("level")["p"].to_numpy()
+    found = worldviews.open_answers(statements, texts, agrees, read.default)
+    sides = read.default[read.default["item"] == found["item"][0]].sort_values("level")["p"].to_numpy()
     closed = np.array([sides[:2].sum(), sides[2], sides[3:].sum()])
     assert found["disparity"][0] == pytest.approx(np.abs(closed - [0.1, 0.2, 0.7]).sum() / 2)
     assert found["unrelated"].to_numpy() == pytest.approx(found["disparity"].to_numpy())  # all texts are read alike
@@ -303,4 +303,4 @@ def test_open_answers_are_held_against_their_own_statement(read):
     )
     table, note = worldviews.arguments(found)
     assert note.startswith("6 sentences, 0 too short; 0 of 6 replies take no side")
-    assert table.empty and table.attrs["reason"].startswith("no sentence comes back")  # five of six: a phrase
+    assert table.empty and table.attrs["reason"].startswith("no sentence recurs")  # five of six: a phrase

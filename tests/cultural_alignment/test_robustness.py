@@ -27,7 +27,7 @@ def study():
 @pytest.fixture(scope="module")
 def read(study):
     asked = robustness.questions(study, more_scales=True)
-    return robustness.read(study, planted.planted_answers(asked, planted.holds_opinion(opinion)))
+    return robustness.survey(study, planted.planted_answers(asked, planted.holds_opinion(opinion)))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_answers_are_read_apart_from_those_without_content(study, read):
     assert set(read.blank["instrument"]) == {"wbc24-blank"} and set(read.responses["instrument"]) == {"wbc24"}
     assert set(read.main["scale"]) == {"likert5"} and "typical" not in set(read.main["wording"])
     assert set(read.wordings["wording"]) == {"native", "typical"} and read.wordings["format"].nunique() == 1
-    assert len(read.as_personas) == 4 * 12 * 8 and len(read.alone) == 12 * 8
+    assert len(read.persona_scores) == 4 * 12 * 8 and len(read.default_scores) == 12 * 8
     table = robustness.answer_table(read)
     assert len(table) == len(read.scores) and table["mass"].to_numpy() == pytest.approx(1)
     means = robustness.by_format(read)
@@ -85,8 +85,8 @@ def test_answers_are_read_apart_from_those_without_content(study, read):
 def test_contrasts_are_joined_by_respondent(study, stability):
     assert stability["respondent"].tolist() == [
         *["model"] * 8,
-        *["planted: holds opinions"] * 3,
-        *["planted: first slot"] * 3,
+        *["planted: fixed opinions"] * 3,
+        *["planted: first position"] * 3,
     ]
     contrasts = stability.loc[stability["respondent"] == "model", "contrast"].tolist()
     assert contrasts[:3] == [
@@ -108,10 +108,10 @@ def test_contrasts_are_joined_by_respondent(study, stability):
 
 def test_a_respondent_that_follows_the_slot_is_moved_by_the_direction(study):
     asked = robustness.questions(study, more_scales=False)
-    read = robustness.read(study, planted.planted_answers(asked, planted.takes_position(0)))
+    read = robustness.survey(study, planted.planted_answers(asked, planted.takes_position(0)))
     own = robustness.stability(read.main, robustness.FACTORS)
     assert robustness.other_contrasts(read)["factor"].tolist() == ["wording"]
-    table = robustness.joined(own, robustness.other_contrasts(read), {"planted: holds opinions": own})
+    table = robustness.joined(own, robustness.other_contrasts(read), {"planted: fixed opinions": own})
     row = robustness.direction(table)
     assert (row["mean"], row["n"]) == (1, 12)
     assert robustness.items(read)["shift"].to_numpy() == pytest.approx(1)
@@ -151,7 +151,7 @@ def test_preference_and_variance_are_those_planted(read):
 
 
 def test_profiles_of_personas_that_answer_as_published_cluster_as_published(read, study):
-    profiles = extrapolability.profiles(read.as_personas, study.names)
+    profiles = extrapolability.profiles(read.persona_scores, study.names)
     mine, published = profiles.values()
     assert mine[NAMES].loc[COUNTRIES].to_numpy() == pytest.approx(published.to_numpy(float))
     curves, impact = extrapolability.subset_curves(profiles, 19)
@@ -169,7 +169,7 @@ def test_profiles_of_personas_that_answer_as_published_cluster_as_published(read
 
 
 def test_too_few_dimensions_or_personas_give_a_reason(read):
-    few = read.as_personas[read.as_personas["persona"].isin(COUNTRIES[:3])]
+    few = read.persona_scores[read.persona_scores["persona"].isin(COUNTRIES[:3])]
     assert extrapolability.profiles(few, COUNTRIES[:3]) == {}
     curves, impact = extrapolability.subset_curves({}, 19)
     assert curves.attrs["reason"] and impact.empty and extrapolability.held_out({}).attrs["reason"]
@@ -182,10 +182,10 @@ def test_personas_are_aligned_with_their_own_group(read, study, aligned):
     cell = by_hand[(by_hand["persona"] == "Japan") & (by_hand["group"] == "China")]["similarity"].mean()
     assert aligned.shown.loc["Japan", "China"] == pytest.approx(cell)
     assert aligned.human == pytest.approx(aligned.shown.loc["people with people"].mean())
-    steered = alignment.steering(aligned, read.as_personas, study.population, study.items)
+    steered = alignment.steering(aligned, read.persona_scores, study.population, study.items)
     assert (steered.personas["rank"] == 1).all() and (steered.personas["margin"] > 0).all()
     measures = steered.summary["value"]
-    assert measures["top-1"] == 1 and measures["top-1 by chance"] == 0.25
+    assert measures["top-1"] == 1 and measures["top-1 at chance"] == 0.25
     assert measures.iloc[-1] == pytest.approx(steered.spread["mean"]) and steered.spread["n"] == 12
     near, own, close = alignment.findings(steered)
     assert near.estimate == pytest.approx(steered.personas["margin"].mean()) and near.n == own.n == 4
@@ -195,7 +195,7 @@ def test_personas_are_aligned_with_their_own_group(read, study, aligned):
 
 def test_wordings_and_halves_of_the_items(read, study, aligned):
     table = alignment.wordings(read.wordings, study.population, study.names)
-    assert table.index.tolist() == ["native", "typical"] and table.columns.tolist() == ["chosen on", "tested on"]
+    assert table.index.tolist() == ["native", "typical"] and table.columns.tolist() == ["selection half", "test half"]
     assert table.loc["native"].tolist() == pytest.approx(table.loc["typical"].tolist())  # the same answers
     assert alignment.split_half(aligned, study.names)["n_countries"][0] == 4
     assert "two groups" in alignment.split_half(aligned, study.names[:2]).attrs["reason"]

@@ -9,12 +9,12 @@ import pytest
 from workbench.answers import levels
 from workbench.cultural_alignment import alignment, robustness, surveys
 from workbench.cultural_alignment.instruments import (
+    asking_scale,
     country_scores,
     load_instrument,
     load_ipip,
     load_personas,
     load_vsm,
-    own_format,
     personas,
 )
 from workbench.cultural_alignment.populations import (
@@ -24,7 +24,14 @@ from workbench.cultural_alignment.populations import (
     load_values_survey,
     synthetic_shares,
 )
-from workbench.cultural_alignment.surveys import NOBODY, Format, SurveyItem, formats, prompt_digest, survey_questions
+from workbench.cultural_alignment.surveys import (
+    NO_PERSONA,
+    Format,
+    SurveyItem,
+    formats,
+    prompt_digest,
+    survey_questions,
+)
 from workbench.errors import InputError
 from workbench.planted import holds_opinion, planted_answers
 
@@ -49,7 +56,7 @@ def test_the_written_instrument_is_balanced():
 
 
 def test_the_small_run_has_1728_prompts():
-    who = [NOBODY, *personas()]
+    who = [NO_PERSONA, *personas()]
     questions = survey_questions(INSTRUMENT, formats(), who)
     assert len(questions) == len({q.id for q in questions}) == 24 * 9 * 8 == 1728
 
@@ -119,7 +126,7 @@ def test_a_users_survey_runs_through_every_step(tmp_path):
         for option, share in zip(("Never", "2", "Always"), values)
     )
     shares = load_shares(write(tmp_path / "shares.csv", shares_csv), instrument)
-    questions = survey_questions(instrument, formats(own_format(instrument)))
+    questions = survey_questions(instrument, formats(asking_scale(instrument)))
     table = levels(planted_answers(questions, holds_opinion(lambda q: 0.75)), nested="keep")
     found = surveys.scores(table)
     assert found["x"].to_numpy() == pytest.approx(0.75)
@@ -332,7 +339,7 @@ def test_own_personas_stand_for_the_groups_of_the_shares(tmp_path):
         check_personas(["U.S.A.", "North"], shares)
     with pytest.raises(InputError, match="two personas"):
         check_personas(["North"], shares)
-    with pytest.raises(InputError, match="line 3: the persona 'North' stands a second time"):
+    with pytest.raises(InputError, match="line 3: the persona 'North' occurs twice"):
         load_personas(write(tmp_path / "twice.csv", "name,text\nNorth,a\nNorth,b\n"))
 
 

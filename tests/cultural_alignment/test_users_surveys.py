@@ -44,7 +44,9 @@ def test_one_stray_text_drops_one_respondent_and_no_item(write):
 
 def test_an_item_of_which_nothing_is_left_is_refused_or_counted(write):
     data = write("COUNTRY,Q1,Q2\nA,1,Yes\nA,2,No\n")
-    with pytest.raises(InputError, match=r"No answer to 'Q2' in a.csv has one of the codes 1, 2; it holds 'Yes', 'No'"):
+    with pytest.raises(
+        InputError, match=r"No answer to 'Q2' in a.csv has one of the codes 1, 2; its values are 'Yes', 'No'"
+    ):
         load_microdata(data, {"Q1": [1, 2], "Q2": [1, 2]})
     with pytest.raises(InputError, match="No answer to 'Q1'"):
         load_microdata(write("COUNTRY,Q1,W\nA,1,0\nA,2,\n"), {"Q1": [1, 2]}, weight="W")
@@ -92,7 +94,7 @@ SAYS = [
     (lambda path: load_shares(path, load_instrument()), "item,group,option,share\nq,N,1,\n", "'q' in a.csv, line"),
     (lambda path: load_personas(path), "name,text\nNorth,You live, there.\n", "line 2 has 3 cells"),
     (lambda path: load_personas(path), "name,text\nNorth,\n", "line 2: text is empty"),
-    (lambda path: country_scores(path), TWICE, "line 3: the country 'Sweden' stands a second time"),
+    (lambda path: country_scores(path), TWICE, "line 3: the country 'Sweden' occurs twice"),
     (lambda path: country_scores(path), "country,pdi\nSweden,31\n", "divided by commas.*save it with semicolons"),
 ]  # fmt: skip
 

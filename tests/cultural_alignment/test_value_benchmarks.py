@@ -73,7 +73,7 @@ def test_every_slot_holds_every_option_equally_often(name):
         right = Counter([option.role for option in q.options].index("correct") for q in questions)
         assert set(right) == set(range(k)) and len(set(right.values())) == 1
         first = [option.role for option in questions[0].options].index("correct")
-        assert questions[0].tags["key_slot"] == first
+        assert questions[0].tags["key_position"] == first
 
 
 def test_normad_says_more_from_context_to_context():
@@ -97,7 +97,7 @@ def test_labels_are_read_over_all_orders():
         return np.array([{0.0: 0.7, 1.0: 0.2, 2.0: 0.1}[option.value] for option in question.options])
 
     found = national_bias.labelled(levels(planted_answers(questions, mostly_yes)), ("yes", "no", "neutral"))
-    assert len(found) == 2 * len(find("normad", "choices").conditions) and set(found["said"]) == {"yes"}
+    assert len(found) == 2 * len(find("normad", "choices").conditions) and set(found["predicted"]) == {"yes"}
     by_label = found.groupby("label")[["accuracy", "p_gold", "lean"]].mean()
     assert by_label.loc["yes"].tolist() == pytest.approx([1, 0.7, -0.3])
     assert by_label.loc["no"].tolist() == pytest.approx([0, 0.2, 0.7])
@@ -106,7 +106,7 @@ def test_labels_are_read_over_all_orders():
         return np.eye(len(question.options))[0]
 
     slot = national_bias.labelled(levels(planted_answers(questions, first_slot)), ("yes", "no", "neutral"))
-    assert slot["said"].isna().all() and slot["p_gold"].tolist() == pytest.approx([1 / 3] * len(slot))
+    assert slot["predicted"].isna().all() and slot["p_gold"].tolist() == pytest.approx([1 / 3] * len(slot))
 
 
 def test_cdeval_scores_poles_not_right_and_wrong():
@@ -131,7 +131,7 @@ def test_comments_of_a_users_csv_are_skipped(tmp_path):
 
 def test_constant_letter_is_printed_beside_a_benchmark():
     questions = load_choices("pacifaist", records=[RECORDS["pacifaist"]])
-    keys = [q.tags["key_slot"] for q in questions if q.tags["order_shown"] == 0]
+    keys = [q.tags["key_position"] for q in questions if q.tags["order_shown"] == 0]
     assert national_bias.constant_answers(keys, 2)["best_constant"].tolist() == [1.0, 1.0]
 
 
@@ -356,7 +356,7 @@ def test_those_who_refused_to_say_are_no_party_and_the_weight_is_the_waves(tmp_p
     assert sorted(found.shares["group"].unique()) == ["Left", "Right"]
     left = found.shares[(found.shares.group == "Left") & (found.shares.item == "SAFE_W43")]
     assert left["share"].tolist() == [0.25, 0.75]  # by WEIGHT_W43; by the first column of weights .9 and .1
-    silent = {"waves in which nobody of the listed group 'Other' answered": 1} if metadata else {}
+    silent = {"waves without an answer of the listed group 'Other'": 1} if metadata else {}
     assert found.dropped == {"respondents of groups that are not listed": 1} | silent
 
 

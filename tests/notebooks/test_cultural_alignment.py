@@ -123,8 +123,8 @@ def test_the_survey_in_the_docs_runs_as_it_stands(executed, tmp_path):
 def test_planted_respondents_are_found_in_the_notebook(executed):
     table = executed("robustness").frame("stability")
     planted = table[table["respondent"].str.startswith("planted")].set_index(["respondent", "contrast"])["mean_abs"]
-    assert planted["planted: holds opinions"].max() == pytest.approx(0, abs=1e-12)
-    assert planted["planted: first slot"]["direction: ascending to descending"] == pytest.approx(1)
+    assert planted["planted: fixed opinions"].max() == pytest.approx(0, abs=1e-12)
+    assert planted["planted: first position"]["direction: ascending to descending"] == pytest.approx(1)
 
 
 def test_other_models_are_held_against_the_first(executed, tmp_path):
@@ -136,7 +136,7 @@ def test_other_models_are_held_against_the_first(executed, tmp_path):
     noted = run.facts["other_models"]
     assert set(noted) == {str(other)} and noted[str(other)] != run.facts["model"]
     assert run.frame("models")["model"].nunique() == 2 and len(run.frame("signs")) == 3
-    (claim,) = run.frame("what_holds").query("claim.str.contains('same way')").to_dict("records")
+    (claim,) = run.frame("what_holds").query("claim.str.contains('same direction')").to_dict("records")
     assert claim["n"] == 3 and 0 <= claim["low"] <= claim["high"] <= 1
 
 

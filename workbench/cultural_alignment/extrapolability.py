@@ -1,4 +1,4 @@
-"""Clusters of respondents from part of the dimensions, against noise."""
+"""Extrapolability: agreement of clusters on part of the dimensions with clusters on all, against noise."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from workbench.cultural_alignment.instruments import DIMENSIONS, country_scores
-from workbench.cultural_alignment.instruments import profiles as persona_profiles
+from workbench.cultural_alignment.instruments import profiles as dimension_profiles
 from workbench.errors import InputError
 from workbench.figures import curves, described
 from workbench.statistics import Finding, finding
-from workbench.statistics.distances import Floats
+from workbench.statistics.distances import Floats, Ints
 from workbench.statistics.findings import no_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Ints = NDArray[np.int64]
-STEPS = 100
-"""Most steps of Lloyd's algorithm."""
-TRIALS = 3
-"""Points tried for every further start (greedy k-means++, as scikit-learn's for three clusters)."""
+CLUSTERS = 3
+"""Clusters of the notebook, fixed beforehand: a silhouette picks the edge on real data."""
+STARTS, STEPS, TRIALS = 10, 100, 3
+"""Runs of k-means per data set; most steps of Lloyd's algorithm; candidates for every further start (greedy k-means++,
+as in scikit-learn for three clusters)."""
+ELEMENTS = 4_000_000
+"""Numbers in memory at once while many data sets are clustered or ranked."""
+MINE, PUBLISHED = "the model's personas", "published country scores"
 
 
-def many_kmeans(points: Floats, k: int, n_init: int = 10, seed: int = 0) -> Ints:
-    """Labels `[sets, n]` of the best of several k-means runs (k-means++ starts, then Lloyd's steps) on every set.
+def many_kmeans(points: Floats, k: int, n_init: int = STARTS, seed: int = 0) -> Ints:
+    """Return labels `[sets, n]` of the best of several k-means runs (k-means++, then Lloyd's steps) on each data set.
 
-    Args:
-        points: `[sets, n, d]`.
-        k: Clusters, the same for all.
-        n_init: Starts per set; the one with the least squared distance within clusters is kept.
-        seed: Of the starts.
+    `points` is `[sets, n, d]`; of the `n_init` runs the one with the least squared distance within clusters is chosen.
     """
     sets, n, _ = points.shape
     x = np.repeat(points, n_init, axis=0)
@@ -56,27 +55,27 @@ def many_kmeans(points: Floats, k: int, n_init: int = 10, seed: int = 0) -> Ints
 
 
 def many_ari(a: Ints, b: Ints) -> Floats:
-    """Adjusted Rand index of each row of labels `[sets, n]` with the same row of the other table, `[sets]`."""
+    """Return the adjusted Rand index of each row of labels `[sets, n]` with the same row of the other, `[sets]`."""
     both = _members(a, int(a.max()) + 1).transpose(0, 2, 1) @ _members(b, int(b.max()) + 1)
-    pairs = [(c * (c - 1) / 2).sum(axis=-1) for c in (both.reshape(len(a), -1), both.sum(axis=2), both.sum(axis=1))]
-    together, one, two = pairs
+    counts = (both.reshape(len(a), -1), both.sum(axis=2), both.sum(axis=1))
+    together, one, two = ((c * (c - 1) / 2).sum(axis=-1) for c in counts)
     by_chance = one * two / (a.shape[1] * (a.shape[1] - 1) / 2)
     room = (one + two) / 2 - by_chance
     return np.where(room > 0, (together - by_chance) / np.where(room > 0, room, 1.0), 1.0)
 
 
 def _members(labels: Ints, k: int) -> Floats:
-    """Whether each point is in each cluster, `[sets, n, k]` of 0 and 1."""
+    """Return whether each point is in each cluster, `[sets, n, k]` of 0 and 1."""
     return (labels[..., None] == np.arange(k)).astype(np.float64)
 
 
 def _distances(x: Floats, centres: Floats) -> Floats:
-    """Squared distance of every point to every centre, `[sets, n, k]`."""
+    """Return the squared distance of every point to every centre, `[sets, n, k]`."""
     return ((x[:, :, None, :] - centres[:, None, :, :]) ** 2).sum(axis=3)
 
 
 def _spread_starts(x: Floats, k: int, rng: np.random.Generator) -> Floats:
-    """Starts of each set, `[sets, k, d]`: the best of a few points drawn in proportion to the squared distance left."""
+    """Return the starts of each set, `[sets, k, d]`, by greedy k-means++."""
     sets, n, d = x.shape
     chosen, rows = np.empty((sets, k, d)), np.arange(sets)[:, None]
     left = np.ones((sets, n))
@@ -90,60 +89,39 @@ def _spread_starts(x: Floats, k: int, rng: np.random.Generator) -> Floats:
     return chosen
 
 
-ELEMENTS = 4_000_000
-"""Numbers held at once while many data sets are clustered or ranked."""
+def ari_curve(scores: ArrayLike, seed: int = 0) -> pd.DataFrame:
+    """Return the agreement of clusters on each proper subset of the dimensions with clusters on all of them.
 
-
-def ari_curve(scores: ArrayLike, k: int = 3, n_init: int = 10, seed: int = 0) -> pd.DataFrame:
-    """Agreement between clusters on a subset of the dimensions and clusters on all of them.
-
-    Args:
-        scores: `[countries, dimensions]`; rows with a NaN are left out.
-        k: Clusters, the same for all; picked beforehand, as a silhouette picks the edge on real data.
-        n_init: Starts of each k-means.
-        seed: Of k-means.
-
-    Returns:
-        One row per proper subset: `size`, `subset` (indices, as "0-2"), `ari`, `n`, `n_dropped`, `k`.
+    `scores` is `[countries, dimensions]`; rows with a NaN are left out. Columns: `size`, `subset` (indices, as "0-2"),
+    `ari`, `n`, `n_dropped`, `k`.
 
     Raises:
         InputError: No more complete rows than clusters, or a dimension does not vary.
     """
-    z, lost = _standardised(scores)
-    _need_more_than(k, len(z))
-    names = _subsets(z.shape[1])
-    found = pd.DataFrame({"size": [len(s) for s in names], "subset": ["-".join(map(str, s)) for s in names]})
-    return found.assign(ari=_agreements(z[None], k, n_init, seed)[0], n=len(z), n_dropped=lost, k=k)
+    z, dropped = _standardised(scores)
+    _need_more_than_clusters(len(z))
+    subsets = _subsets(z.shape[1])
+    table = pd.DataFrame({"size": [len(s) for s in subsets], "subset": ["-".join(map(str, s)) for s in subsets]})
+    return table.assign(ari=_agreements(z[None], seed)[0], n=len(z), n_dropped=dropped, k=CLUSTERS)
 
 
-def noise_curves(
-    n: int, dimensions: int, k: int = 3, n_init: int = 10, draws: int = 200, seed: int = 0
-) -> pd.DataFrame:
-    """The same curve for independent Gaussian noise of the same shape: what says nothing.
-
-    Returns:
-        Mean agreement, one row per draw and one column per size of the subset.
-    """
-    _need_more_than(k, n)
+def noise_curves(n: int, dimensions: int, draws: int = 200, seed: int = 0) -> pd.DataFrame:
+    """Return the curves of Gaussian noise `[n, dimensions]`, one row per draw and one column per subset size."""
+    _need_more_than_clusters(n)
     x = np.random.default_rng(seed).normal(size=(draws, n, dimensions))
     z = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
     sizes = np.array([len(subset) for subset in _subsets(dimensions)])
-    at_once = max(1, ELEMENTS // (n * dimensions * k * n_init * (len(sizes) + 1)))
-    parts = [_agreements(z[i : i + at_once], k, n_init, seed + i) for i in range(0, draws, at_once)]
-    found = np.concatenate(parts)
-    return pd.DataFrame({size: found[:, sizes == size].mean(axis=1) for size in np.unique(sizes)})
+    at_once = max(1, ELEMENTS // (n * dimensions * CLUSTERS * STARTS * (len(sizes) + 1)))
+    curves = np.concatenate([_agreements(z[i : i + at_once], seed + i) for i in range(0, draws, at_once)])
+    return pd.DataFrame({size: curves[:, sizes == size].mean(axis=1) for size in np.unique(sizes)})
 
 
 def against_noise(curve: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
-    """A curve less that of independent noise, size by size.
-
-    Args:
-        curve: Made by `ari_curve`.
-        noise: Made by `noise_curves` for the same shape and k.
+    """Return a curve less that of independent noise of the same shape, one row per subset size.
 
     Returns:
-        One row per size: `ari`, `mean` of the noise with `low` and `high` (2.5 and 97.5 percentiles over draws),
-        `excess` (ari less that mean) with `excess_low` and `excess_high` (ari less `high` and less `low`), one-sided
+        `size`, `ari`, `mean` of the noise with `low` and `high` (2.5 and 97.5 percentiles over draws),
+        `excess` (ari less `mean`) with `excess_low` and `excess_high` (ari less `high` and less `low`), one-sided
         Monte-Carlo `p` = (1 + draws as high) / (1 + draws), `n` and `draws`.
     """
     rows = []
@@ -160,35 +138,31 @@ def against_noise(curve: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
 
 
 def dimension_impact(curve: pd.DataFrame) -> pd.DataFrame:
-    """Mean agreement of subsets with a dimension less that of subsets without it, by `dimension` and `size`."""
+    """Return the mean agreement of subsets with a dimension less that of subsets without it, by dimension and size."""
     members = curve["subset"].str.split("-").map(lambda part: {int(i) for i in part})
     rows = []
-    for d in sorted(set().union(*members)):
-        has = members.map(lambda part, d=d: d in part)
+    for dimension in sorted(set().union(*members)):
+        has = pd.Series([dimension in part for part in members], curve.index)
         for size, part in curve.groupby("size"):
             inside = has[part.index]
-            rows.append(
-                {"dimension": d, "size": size, "impact": part["ari"][inside].mean() - part["ari"][~inside].mean()}
-            )
+            impact = part["ari"][inside].mean() - part["ari"][~inside].mean()
+            rows.append({"dimension": dimension, "size": size, "impact": impact})
     return pd.DataFrame(rows)
 
 
 def mantel_splits(scores: ArrayLike) -> pd.DataFrame:
-    """Held-out agreement: half of the dimensions against the other half, without overlap.
+    """Return the held-out agreement of half of the dimensions with the other half: half (indices), rho, n, n_dropped.
 
-    For every split of the dimensions into halves, Spearman's correlation between the two vectors of pairwise
-    distances. Published national scores themselves reach about 0.16 only, so a low value alone says nothing.
-
-    Returns:
-        One row per split: `half` (indices), `rho` (NaN if the distances do not vary), `n`, `n_dropped`.
+    `rho` is Spearman's correlation between the two vectors of pairwise distances (NaN if one does not vary). Published
+    national scores reach about 0.16, so a low value alone is not evidence against the model.
     """
-    z, lost = _standardised(scores)
+    z, dropped = _standardised(scores)
     halves = ["-".join(map(str, half)) for half in _halves(z)]
-    return pd.DataFrame({"half": halves, "rho": _held_out(z[None])[0], "n": len(z), "n_dropped": lost})
+    return pd.DataFrame({"half": halves, "rho": _held_out(z[None])[0], "n": len(z), "n_dropped": dropped})
 
 
 def mantel_null(scores: ArrayLike, draws: int = 999, seed: int = 0) -> Floats:
-    """Mean rho of `mantel_splits` when each dimension's rows are shuffled on their own, `[draws]`."""
+    """Return the mean rho of `mantel_splits` with the rows of each dimension shuffled independently, `[draws]`."""
     z, _ = _standardised(scores)
     rng = np.random.default_rng(seed)
     at_once = max(1, ELEMENTS // (len(z) ** 2 * len(_halves(z)) * z.shape[1]))
@@ -197,16 +171,11 @@ def mantel_null(scores: ArrayLike, draws: int = 999, seed: int = 0) -> Floats:
 
 
 def split_half(profiles: ArrayLike, draws: int = 100, seed: int = 0) -> dict[str, float]:
-    """Whether an alignment profile over countries comes back on other items.
-
-    Args:
-        profiles: Alignment of each item with each country, `[items, countries]`; NaN where not asked.
-        draws: Random halves of the items.
-        seed: Of the halves.
+    """Return the split-half reliability over items of an alignment profile `[items, countries]`.
 
     Returns:
-        `rho` (mean Spearman of the two profiles), `low` and `high` (2.5 and 97.5 percentiles), `spearman_brown` =
-        2 rho / (1 + rho), `n_items`, `n_countries`, `n_undefined` (halves whose profile is constant).
+        `rho` (mean Spearman of the profiles of random halves), `low` and `high` (2.5 and 97.5 percentiles),
+        `spearman_brown` = 2 rho / (1 + rho), `n_items`, `n_countries`, `n_undefined` (halves with a constant profile).
     """
     from scipy.stats import spearmanr
 
@@ -214,15 +183,13 @@ def split_half(profiles: ArrayLike, draws: int = 100, seed: int = 0) -> dict[str
     if a.ndim != 2 or a.shape[0] < 2 or a.shape[1] < 3:
         raise InputError(f"profiles has shape {a.shape}; a split half needs two items and three countries.")
     rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(draws):
-        order = rng.permutation(len(a))
-        one, two = (np.nanmean(a[part], axis=0) for part in np.array_split(order, 2))
-        flat = np.ptp(one) < 1e-12 or np.ptp(two) < 1e-12
-        found.append(np.nan if flat else float(spearmanr(one, two).statistic))
-    rho = np.array(found)
+    rho = np.full(draws, np.nan)
+    for draw in range(draws):
+        one, two = (np.nanmean(a[part], axis=0) for part in np.array_split(rng.permutation(len(a)), 2))
+        if np.ptp(one) >= 1e-12 and np.ptp(two) >= 1e-12:
+            rho[draw] = spearmanr(one, two).statistic
     known = rho[~np.isnan(rho)]
-    counts = {"n_items": len(a), "n_countries": a.shape[1], "n_undefined": int(np.isnan(rho).sum())}
+    counts = {"n_items": len(a), "n_countries": a.shape[1], "n_undefined": draws - len(known)}
     if not len(known):
         return {**dict.fromkeys(("rho", "low", "high", "spearman_brown"), np.nan), **counts}
     mean, (low, high) = float(known.mean()), np.percentile(known, [2.5, 97.5])
@@ -231,47 +198,47 @@ def split_half(profiles: ArrayLike, draws: int = 100, seed: int = 0) -> dict[str
 
 
 def _standardised(scores: ArrayLike) -> tuple[Floats, int]:
-    """Complete rows in units of their sd, and how many rows were left out."""
+    """Return the complete rows as z-scores, and the number of rows left out."""
     x = np.asarray(scores, np.float64)
     if x.ndim != 2 or x.shape[1] < 2:
         raise InputError(f"scores has shape {x.shape}; give one row per country and at least two dimensions.")
-    whole = ~np.isnan(x).any(axis=1)
-    x = x[whole]
+    complete = ~np.isnan(x).any(axis=1)
+    x = x[complete]
     if not len(x) or (np.ptp(x, axis=0) == 0).any():
-        raise InputError("A dimension has the same score in every row, or no row is complete; nothing can be compared.")
-    return (x - x.mean(axis=0)) / x.std(axis=0), int((~whole).sum())
+        raise InputError("A dimension has the same score in every row, or no row is complete; add countries.")
+    return (x - x.mean(axis=0)) / x.std(axis=0), int((~complete).sum())
 
 
-def _need_more_than(k: int, n: int) -> None:
-    if n <= k:
-        raise InputError(f"{n} complete rows cannot be put in {k} clusters; use more rows or a smaller k.")
+def _need_more_than_clusters(n: int) -> None:
+    if n <= CLUSTERS:
+        raise InputError(f"{n} complete rows are too few for {CLUSTERS} clusters; use more rows.")
 
 
 def _subsets(d: int) -> list[tuple[int, ...]]:
-    """All proper subsets of the dimensions, the small ones first."""
+    """Return all proper subsets of the dimensions, by size."""
     return [subset for size in range(1, d) for subset in combinations(range(d), size)]
 
 
-def _agreements(z: Floats, k: int, n_init: int, seed: int) -> Floats:
-    """Agreement of the clusters on every proper subset of dimensions with those on all, `[sets, subsets]`."""
+def _agreements(z: Floats, seed: int) -> Floats:
+    """Return the agreement of clusters on every proper subset of dimensions with those on all, `[sets, subsets]`."""
     sets, n, d = z.shape
     masks = np.array([[i in subset for i in range(d)] for subset in (*_subsets(d), tuple(range(d)))], np.float64)
     parts = (z[:, None] * masks[:, None, :]).reshape(-1, n, d)
-    labels = many_kmeans(parts, k, n_init, seed).reshape(sets, len(masks), n)
+    labels = many_kmeans(parts, CLUSTERS, seed=seed).reshape(sets, len(masks), n)
     whole = np.repeat(labels[:, -1:], len(masks) - 1, axis=1)
     return many_ari(labels[:, :-1].reshape(-1, n), whole.reshape(-1, n)).reshape(sets, -1)
 
 
 def _halves(z: Floats) -> list[tuple[int, ...]]:
-    """Halves of the dimensions that hold the first one."""
+    """Return the halves of the dimensions that contain the first dimension."""
     n, d = z.shape[-2:]
     if d < 2 or d % 2 or n < 3:
-        raise InputError(f"Splits need an even number of dimensions and three rows; there are {d} and {n}.")
+        raise InputError(f"{d} dimensions and {n} rows cannot be split; use an even number and at least three rows.")
     return [half for half in combinations(range(d), d // 2) if half[0] == 0]
 
 
 def _held_out(z: Floats) -> Floats:
-    """Spearman's rho between distances on each half and on the rest, `[sets, splits]`; NaN where one does not vary."""
+    """Return Spearman's rho of distances on each half with the rest, `[sets, splits]`; NaN if one is constant."""
     from scipy.stats import rankdata
 
     one, two = np.triu_indices(z.shape[1], 1)
@@ -285,60 +252,43 @@ def _held_out(z: Floats) -> Floats:
     return np.where(size > 0, (a * b).sum(axis=2) / np.where(size > 0, size, 1.0), np.nan)
 
 
-CLUSTERS = 3
-"""Clusters of the notebook, picked beforehand."""
-MINE, PUBLISHED = "the model's personas", "published country scores"
-
-
 def profiles(scores: pd.DataFrame, names: list[str]) -> dict[str, pd.DataFrame]:
-    """Dimension scores of the personas, and the published ones of the same countries where all have them.
+    """Return the dimension scores of the personas, and the published scores of the same countries if all have them.
 
-    Args:
-        scores: Of the personas, made by `surveys.scores`.
-        names: Of the personas.
-
-    Returns:
-        Name -> personas by dimensions; nothing with fewer than four dimensions or four complete personas.
+    Name -> personas by dimensions; empty with fewer than four dimensions or four complete personas.
     """
-    mine = persona_profiles(scores)
+    mine = dimension_profiles(scores)
     if mine.shape[1] < 4 or len(mine.dropna()) <= CLUSTERS:
         return {}
-    published = country_scores().reindex(names)[list(DIMENSIONS)].dropna()
+    published = country_scores().reindex(names)[DIMENSIONS].dropna()
     return {MINE: mine} | ({PUBLISHED: published} if len(published) == len(names) else {})
 
 
 def subset_curves(sets: dict[str, pd.DataFrame], draws: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`against_noise` of every set of profiles, and the impact of each dimension on the model's curve.
+    """Return `against_noise` of every set of profiles, and the impact of each dimension on the model's curve.
 
-    Args:
-        sets: Made by `profiles`.
-        draws: Data sets of noise.
-        seed: Of the noise and of k-means.
-
-    Returns:
-        The curves with a column `profile`, and dimensions by size of the subset; without sets both have no rows.
+    The curves have a column `profile`; the impact is dimensions by size of the subset. Both have no rows without sets.
     """
     if not sets:
         return (none := no_rows("Clusters need four dimensions and four personas with a score on each.")), none
     mine = sets[MINE]
-    noise = noise_curves(len(mine.dropna()), mine.shape[1], k=CLUSTERS, draws=draws, seed=seed)
-    each = {name: ari_curve(part, k=CLUSTERS, seed=seed) for name, part in sets.items()}
-    against = [against_noise(part, noise).assign(profile=name) for name, part in each.items()]
-    impact = dimension_impact(each[MINE])
+    noise = noise_curves(len(mine.dropna()), mine.shape[1], draws, seed)
+    curves = {name: ari_curve(part, seed) for name, part in sets.items()}
+    against = [against_noise(part, noise).assign(profile=name) for name, part in curves.items()]
+    impact = dimension_impact(curves[MINE])
     impact["dimension"] = impact["dimension"].map(dict(enumerate(mine.columns)))
-    wide = impact.pivot(index="dimension", columns="size", values="impact")
-    return pd.concat(against, ignore_index=True), wide
+    return pd.concat(against, ignore_index=True), impact.pivot(index="dimension", columns="size", values="impact")
 
 
 def draw_curves(against: pd.DataFrame, n_personas: int) -> Figure | None:
-    """The curves of `subset_curves` and the band of the noise; None without any."""
+    """Plot the curves of `subset_curves` and the band of the noise; None without curves."""
     if against.empty:
         return None
     draws = against["draws"].iloc[0]
     band = against[against["profile"] == MINE].assign(profile=f"independent noise (95% of {draws} draws)")
-    alone = against.assign(mean=against["ari"], low=np.nan, high=np.nan)
+    lines = against.assign(mean=against["ari"], low=np.nan, high=np.nan)
     figure = curves(
-        pd.concat([band, alone], ignore_index=True),
+        pd.concat([band, lines], ignore_index=True),
         "size",
         by="profile",
         xlabel="dimensions in the subset",
@@ -352,25 +302,25 @@ def draw_curves(against: pd.DataFrame, n_personas: int) -> Figure | None:
 
 
 def held_out(sets: dict[str, pd.DataFrame], draws: int = 999, seed: int = 0) -> pd.DataFrame:
-    """Mean rho of `mantel_splits` of every set of profiles, with p and the 97.5 percentile of `mantel_null`."""
+    """Return the mean rho of `mantel_splits` of every set of profiles, with p and the 97.5 percentile of the null."""
     if not sets or sets[MINE].shape[1] % 2:
         return no_rows("Halves need four dimensions or more, an even number, and four personas.")
-    found = {}
+    rows = {}
     for name, part in sets.items():
         null, rho = mantel_null(part, draws=draws, seed=seed), mantel_splits(part)["rho"].mean()
         p = (1 + (null >= rho).sum()) / (1 + len(null))
-        found[name] = {"mean rho": rho, "p": p, "null 97.5%": pd.Series(null).quantile(0.975), "n": len(part)}
-    return pd.DataFrame(found).T.rename_axis("profile")
+        rows[name] = {"mean rho": rho, "p": p, "null 97.5%": pd.Series(null).quantile(0.975), "n": len(part)}
+    return pd.DataFrame(rows).T.rename_axis("profile")
 
 
 def findings(against: pd.DataFrame, sets: dict[str, pd.DataFrame]) -> list[Finding]:
-    """Whether half of the dimensions foretell the clusters of all better than noise; none without curves."""
+    """Return the claim that half of the dimensions predict the clusters of all; none without curves."""
     if against.empty:
         return []
     half = sets[MINE].shape[1] // 2
     row = against[(against["size"] == half) & (against["profile"] == MINE)].iloc[0]
     claim = (
-        "Half of the dimensions foretell the clusters of all better than independent noise (less the noise's mean and "
+        "Half of the dimensions predict the clusters of all better than independent noise (less the noise's mean and "
         f"its 95%; p = {row.p:.3f}, {row.draws} draws)"
     )
     ends = {"mean": row["excess"], "low": row["excess_low"], "high": row["excess_high"], "n": row["n"]}

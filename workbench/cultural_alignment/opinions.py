@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from workbench.cultural_alignment.populations import check_shares, country_name, load_microdata
 from workbench.cultural_alignment.surveys import Instrument, SurveyItem
@@ -16,20 +18,15 @@ from workbench.datasets.items import Record
 from workbench.datasets.rows import Row, check_names, columns_of, read_rows
 from workbench.datasets.sources import find, parse
 from workbench.errors import InputError, unknown
-from workbench.questions import sample
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 WEST = (
     *("U.S.A.", "Canada", "Great Britain", "Germany", "France", "Netherlands", "Belgium"),
     *("Switzerland", "Austria", "Ireland", "Denmark", "Sweden", "Norway", "Finland", "Iceland", "Italy", "Spain"),
     *("Portugal", "Greece", "Luxembourg", "Andorra", "Northern Ireland"),
 )
-"""North America and Western Europe as this project divides."""
+"""North America and Western Europe, in this project's division."""
 FILES = ("info.csv", "responses.csv", "metadata.csv")
-"""What OpinionQA has of each wave."""
+"""Files of OpinionQA for each wave."""
 NO_OPINION = re.compile(
     r"\b(?:do(?:n.?| no)t know|no answer|refused?|not (?:asked|applicable)|missing|prefer not|inap)\b"
     r"|\((?:vol|do not read|spontaneous)|-\d+:-\d+|^(?:dk|n/a|never heard of|can.?t (?:rate|say|choose))\b",
@@ -41,10 +38,9 @@ OTHER_SAMPLE = re.compile(r"\((?:old|non)[^)]*sample\)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Opinions:
-    """An instrument with the answers people gave to it."""
+    """An instrument with people's answers to it."""
 
     instrument: Instrument
-    """What was asked."""
     shares: pd.DataFrame
     """Columns item, group, level, share."""
 
@@ -55,10 +51,10 @@ class Opinions:
 
 
 def load_opinions(source: str, n: int | None = None, seed: int = 0) -> Opinions:
-    """Opinions by one text: global_opinions[@COMMIT], subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE (OpinionQA's own files).
+    """Return opinions by one text: global_opinions[@COMMIT], subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE (OpinionQA's files).
 
     Raises:
-        InputError: It names no opinions.
+        InputError: The text names no opinions.
     """
     named = parse(source, "opinions")
     if named.source is None:
@@ -72,19 +68,6 @@ def load_opinions(source: str, n: int | None = None, seed: int = 0) -> Opinions:
     return load_global_opinions(n, seed=seed, revision=named.commit or None)
 
 
-def files_of(folder: Path) -> list[Path]:
-    """The files that are read of OpinionQA's folder."""
-    return [path for wave in _waves(folder) for path in map(wave.joinpath, FILES) if path.exists()]
-
-
-def _waves(folder: str | Path) -> list[Path]:
-    """The folders of the waves below a folder."""
-    waves = sorted(Path(folder).expanduser().glob("**/American_Trends_Panel_W*"))
-    if not waves:
-        raise InputError(f"{folder} holds no folder American_Trends_Panel_W*; give the folder human_resp of OpinionQA.")
-    return waves
-
-
 def load_global_opinions(
     n: int | None = None,
     groups: Sequence[str] | None = None,
@@ -92,225 +75,39 @@ def load_global_opinions(
     revision: str | None = None,
     records: Iterable[Record] | None = None,
 ) -> Opinions:
-    """GlobalOpinionQA (2306.16388, CC BY-NC-SA 4.0): survey questions with the answer shares of many countries.
+    """Return GlobalOpinionQA (2306.16388, CC BY-NC-SA 4.0): survey questions with answer shares of many countries.
 
-    Options that are no opinion ("don't know", "refused", "INAP", volunteered ones, those not to be read out) are left
-    out and the rest divided by its sum; questions whose number of options differs from that of the shares are dropped.
-    Nothing says which options are ordered, so every item is taken as unordered. A country goes by one name, that of
-    `country_scores` ("Britain" and "Great Britain" are one group); of several samples of a country in one question the
-    current national one is taken, else the first, and the others are counted.
+    Options that are no opinion (`NO_OPINION`) are left out and the other shares divided by their sum; questions whose
+    number of options differs from that of the shares are dropped. All items are unordered, as the source does not state
+    which are ordered. A country has one name, that of `country_scores` ("Britain" and "Great Britain" are one group);
+    of several samples of a country in one question the current national sample is used, else the first, and the others
+    are counted.
 
     Args:
-        n: Items, drawn with the seed; all for None.
-        groups: Countries to keep, in any spelling that the data set has.
-        seed: Of the draw.
-        revision: Commit on the hub; None for the one that public code pins.
-        records: The records, if they were read elsewhere; by default the hub is asked.
+        n: Items drawn with the seed; all for None.
+        groups: Countries to use, in any spelling of the data set.
+        seed: Seed of the sample.
+        revision: Commit on the hub; None for the pinned commit.
+        records: The records, if read elsewhere.
     """
-    found = records if records is not None else find("global_opinions", "opinions").read(commit=revision)[0]
+    records = records if records is not None else find("global_opinions", "opinions").read(commit=revision)[0]
     dropped: Counter[str] = Counter()
     items: list[SurveyItem] = []
     rows: list[dict[str, object]] = []
-    for number, record in enumerate(found):
+    for number, record in enumerate(records):
         options, answers = _parsed(record)
         keep = [i for i, text in enumerate(options) if not NO_OPINION.search(text)]
         if len(keep) < 2 or len(set(options)) < len(options) or not record.get("question"):
             dropped["fewer than two opinions, or one twice"] += 1
             continue
-        item = SurveyItem(
-            f"q{number}", record["question"].strip(), scale=tuple(options[i] for i in keep), ordinal=False
-        )
-        own = _own_rows(item.id, options, keep, answers, groups, dropped)
-        items += [item] if own else []
-        rows += own
+        scale = tuple(options[i] for i in keep)
+        items.append(SurveyItem(f"q{number}", record["question"].strip(), scale=scale, ordinal=False))
+        rows += _country_rows(items[-1].id, options, keep, answers, groups, dropped)
     return _drawn("global_opinions", "CC-BY-NC-SA-4.0", items, rows, n, seed, dropped)
 
 
-def load_subpop(
-    attribute: str = "POLPARTY", n: int | None = None, seed: int = 0, records: Iterable[Record] | None = None
-) -> Opinions:
-    """SubPOP (2502.16761): answer shares of groups in Pew's American Trends Panel, in OpinionQA's scheme.
-
-    CC BY-NC-SA 4.0, and gated: accept its terms on the hub first. Refusals are split off, shares are those of the rest.
-
-    Args:
-        attribute: What divides people: POLPARTY, POLIDEOLOGY, RACE, RELIG, AGE, SEX, EDUCATION, INCOME, CREGION ...
-        n: Items, drawn with the seed; all for None.
-        seed: Of the draw.
-        records: The records, if they were read elsewhere.
-    """
-    found = list(records if records is not None else find("subpop", "opinions").read()[0])
-    if attribute not in (known := {str(record["attribute"]) for record in found}):
-        raise unknown("attribute", attribute, sorted(known), " of subpop")
-    dropped: Counter[str] = Counter()
-    items: dict[str, SurveyItem] = {}
-    rows: list[dict[str, object]] = []
-    for record in (each for each in found if each["attribute"] == attribute):
-        options, shares = record["options"][: len(record["responses"])], record["responses"]
-        item = items.get(record["qkey"]) or _panel_item(record["qkey"], record["question"], options, record["ordinal"])
-        if item is None or sorted(item.scale) != sorted(options):
-            dropped["options differ, or fewer than two"] += 1
-            continue
-        items[item.id] = item
-        share = dict(zip(options, shares))
-        about = {"item": item.id, "group": str(record["group"])}
-        rows += [{**about, "level": k, "share": share[text]} for k, text in enumerate(item.scale)]
-    return _drawn("subpop", "CC-BY-NC-SA-4.0", list(items.values()), rows, n, seed, dropped)
-
-
-def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | None = None, seed: int = 0) -> Opinions:
-    """OpinionQA (2303.17548) from its own files, which lie on CodaLab and not on the hub (Pew's terms).
-
-    Answers are weighted by `WEIGHT_W<wave>`; refusals are split off and counted in the shares' `n_dropped`. Groups are
-    those that the wave's metadata.csv lists, as in OpinionQA's own tables; without that file all but refusals. Of rows
-    of info.csv with one key (one column, asked in several wordings) the first is taken.
-
-    Args:
-        folder: Holds a folder American_Trends_Panel_W* per wave, with info.csv, responses.csv and metadata.csv.
-        attribute: Column of the responses that divides people: POLPARTY, CREGION, AGE, SEX, EDUCATION, RELIG ...
-        n: Items, drawn with the seed; all for None.
-        seed: Of the draw.
-
-    Returns:
-        The opinions; `dropped` counts rows of info.csv, respondents of groups that are not listed, and listed groups
-        without an answer.
-
-    Raises:
-        InputError: No folder of a wave, or a file of one cannot be read; the wave, the file and the key are named.
-    """
-    import pandas as pd
-
-    waves = _waves(folder)
-    dropped: Counter[str] = Counter()
-    items: dict[str, SurveyItem] = {}
-    parts: list[pd.DataFrame] = []
-    for wave in waves:
-        try:
-            asked = _asked(wave, items, dropped)
-            items |= asked
-            codes = {key: item.scale for key, item in asked.items()}
-            weight = f"WEIGHT_W{wave.name.rpartition('_W')[2]}"
-            file = wave / "responses.csv"
-            found = load_microdata(file, codes, attribute, weight, dropped) if codes else pd.DataFrame()
-            parts.append(_listed(found, wave, attribute, dropped))
-        except InputError as error:
-            raise InputError(f"{wave.name}: {error}") from None
-    rows = pd.concat(parts).to_dict("records")
-    return _drawn("opinion_qa", "Pew Research Center's terms", list(items.values()), rows, n, seed, dropped)
-
-
-def _asked(wave: Path, seen: Collection[str], dropped: Counter[str]) -> dict[str, SurveyItem]:
-    """The items of a wave whose answers are there, by key."""
-    path = wave / "responses.csv"
-    if not path.is_file():
-        raise InputError("responses.csv does not exist; fetch the wave's answers from OpinionQA's CodaLab folder.")
-    columns = columns_of(path)
-    asked: dict[str, SurveyItem] = {}
-    for row in read_rows(wave / "info.csv", ["key", "question", "references", "option_ordinal"], ()):
-        key = row.needed("key")
-        options, places = (_python_list(row, name) for name in ("references", "option_ordinal"))
-        try:
-            item = _panel_item(key, row.needed("question"), options[: len(places)], places)
-        except (InputError, TypeError, ValueError) as error:
-            raise row.wrong(f"{key} cannot be read ({error}).") from None
-        if item is None or key not in columns:
-            dropped["not asked, or fewer than two options"] += 1
-        elif key in asked or key in seen:
-            dropped["a key of info.csv again"] += 1
-        else:
-            asked[key] = item
-    return asked
-
-
-def _listed(shares: pd.DataFrame, wave: Path, attribute: str, dropped: Counter[str]) -> pd.DataFrame:
-    """The shares of the groups that the wave's metadata.csv lists; without it, of all but refusals."""
-    path = wave / "metadata.csv"
-    rows = {row.text("key"): row for row in read_rows(path, ["key", "options"], ())} if path.is_file() else {}
-    if shares.empty or (rows and attribute not in rows):
-        if not shares.empty:
-            raise unknown("attribute", attribute, list(rows), " of metadata.csv")
-        return shares
-    listed = list(map(str, _python_list(rows[attribute], "options"))) if rows else None
-    check_names(dict.fromkeys([*(listed or ()), *shares["group"]]), f"A group in {attribute!r}")
-    for name in listed or ():
-        dropped[f"waves in which nobody of the listed group {name!r} answered"] += name not in set(shares["group"])
-    kept = shares["group"].isin(listed) if listed else ~shares["group"].str.contains(NO_OPINION)
-    others = shares[~kept].drop_duplicates("group")
-    dropped["respondents of groups that are not listed"] += int(others[["n_used", "n_dropped"]].to_numpy().sum())
-    if not kept.any():
-        held = ", ".join(map(repr, others["group"][:5]))
-        raise InputError(f"No value of {attribute!r} in responses.csv ({held}) is listed in metadata.csv.")
-    return shares[kept]
-
-
-def _python_list(row: Row, column: str) -> list[Any]:
-    """A list that a cell writes in Python."""
-    try:
-        found = ast.literal_eval(row.text(column))
-    except (ValueError, SyntaxError):
-        found = None
-    if not isinstance(found, list):
-        raise row.wrong(f"{column} is no list: {row.text(column)[:60]!r}.")
-    return found
-
-
-def load_emotions(n: int | None = None, seed: int = 0) -> Opinions:
-    """Which emotion people see in an emoji: 131 items of BIG-bench, the ones with a whole human distribution.
-
-    People could name several emotions, so the shares are divided by their sum; items nobody gave an emotion drop out.
-    """
-    dropped: Counter[str] = Counter()
-    items: list[SurveyItem] = []
-    rows: list[dict[str, object]] = []
-    for number, record in enumerate(find("emotions", "opinions").read()[0]):
-        scores = record["target_scores"]
-        if sum(scores.values()) <= 0:
-            dropped["no emotion named"] += 1
-            continue
-        text = f"Which emotion does this emoji express most? {record['input']}"
-        items.append(SurveyItem(f"emoji{number}", text, scale=tuple(scores), ordinal=False))
-        rows += [
-            {"item": f"emoji{number}", "group": "people", "level": i, "share": value}
-            for i, value in enumerate(scores.values())
-        ]
-    return _drawn("emotions", "Apache-2.0", items, rows, n, seed, dropped)
-
-
-def _drawn(
-    name: str,
-    licence: str,
-    items: list[SurveyItem],
-    rows: Iterable[dict[Any, Any]],
-    n: int | None,
-    seed: int,
-    dropped: Counter[str],
-) -> Opinions:
-    """The opinions on n items drawn with the seed; shares divided by their sum."""
-    import pandas as pd
-
-    rows = list(rows)
-    answered = {row["item"] for row in rows}
-    items = [item for item in items if item.id in answered]
-    chosen = sample(items, n, seed, lambda item: item.id)
-    if not chosen:
-        raise InputError(f"No item of {name!r} is left: check the names of the groups, or take all.")
-    kept = {item.id for item in chosen}
-    table = check_shares(pd.DataFrame([row for row in rows if row["item"] in kept]), renormalise=True)
-    return Opinions(Instrument(name, chosen, licence, dropped=+dropped), table)
-
-
-def _panel_item(key: str, text: str, options: Sequence[str], places: Sequence[float]) -> SurveyItem | None:
-    """An item whose options stand where the survey's ordinals put them; unordered where two share a place."""
-    ranked = sorted(zip(map(float, places), options))
-    if len(ranked) < 2 or len(set(options)) < len(options):
-        return None
-    positions, scale = zip(*ranked)
-    ordinal = len(set(positions)) == len(positions)
-    return SurveyItem(key, text, scale=scale, positions=positions if ordinal else (), ordinal=ordinal)
-
-
 def _parsed(record: Record) -> tuple[list[str], dict[str, list[float]]]:
-    """Options and shares by country, which the data set writes as Python texts."""
+    """Return options and shares by country, which the data set writes as Python texts."""
     options, selections = record["options"], record["selections"]
     try:
         if isinstance(options, str):
@@ -322,7 +119,7 @@ def _parsed(record: Record) -> tuple[list[str], dict[str, list[float]]]:
     return [str(option).strip() for option in options], dict(selections)
 
 
-def _own_rows(
+def _country_rows(
     item: str,
     options: list[str],
     keep: list[int],
@@ -330,6 +127,7 @@ def _own_rows(
     groups: Sequence[str] | None,
     dropped: Counter[str],
 ) -> list[dict[str, object]]:
+    """Return the shares of one item, one sample per country."""
     rows: list[dict[str, object]] = []
     seen = set()
     wanted = None if groups is None else set(map(country_name, groups))
@@ -339,10 +137,194 @@ def _own_rows(
             continue
         if len(values) != len(options) or sum(values[i] for i in keep) <= 0:
             dropped["shares do not fit the options"] += 1
-            continue
-        if group in seen:
+        elif group in seen:
             dropped["a second sample of one country"] += 1
-            continue
-        seen.add(group)
-        rows += [{"item": item, "group": group, "level": k, "share": values[i]} for k, i in enumerate(keep)]
+        else:
+            seen.add(group)
+            rows += [{"item": item, "group": group, "level": k, "share": values[i]} for k, i in enumerate(keep)]
     return rows
+
+
+def load_subpop(
+    attribute: str = "POLPARTY", n: int | None = None, seed: int = 0, records: Iterable[Record] | None = None
+) -> Opinions:
+    """Return SubPOP (2502.16761): answer shares of groups in Pew's American Trends Panel, in OpinionQA's scheme.
+
+    CC BY-NC-SA 4.0 and gated: accept its terms on the hub first. Refusals are left out of the shares.
+
+    Args:
+        attribute: Attribute that divides people: POLPARTY, POLIDEOLOGY, RACE, RELIG, AGE, SEX, EDUCATION, INCOME ...
+        n: Items drawn with the seed; all for None.
+        seed: Seed of the sample.
+        records: The records, if read elsewhere.
+    """
+    records = list(records if records is not None else find("subpop", "opinions").read()[0])
+    if attribute not in (known := {str(record["attribute"]) for record in records}):
+        raise unknown("attribute", attribute, sorted(known), " of subpop")
+    dropped: Counter[str] = Counter()
+    items: dict[str, SurveyItem] = {}
+    rows: list[dict[str, object]] = []
+    for record in (each for each in records if each["attribute"] == attribute):
+        options, shares = record["options"][: len(record["responses"])], record["responses"]
+        item = items.get(record["qkey"]) or _panel_item(record["qkey"], record["question"], options, record["ordinal"])
+        if item is None or sorted(item.scale) != sorted(options):
+            dropped["options differ, or fewer than two"] += 1
+            continue
+        items[item.id] = item
+        share, tags = dict(zip(options, shares)), {"item": item.id, "group": str(record["group"])}
+        rows += [{**tags, "level": k, "share": share[text]} for k, text in enumerate(item.scale)]
+    return _drawn("subpop", "CC-BY-NC-SA-4.0", items.values(), rows, n, seed, dropped)
+
+
+def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | None = None, seed: int = 0) -> Opinions:
+    """Return OpinionQA (2303.17548) from its own files, which are on CodaLab and not on the hub (Pew's terms).
+
+    Answers are weighted by `WEIGHT_W<wave>`; refusals are left out and counted in the shares' `n_dropped`. Groups are
+    those listed in the wave's metadata.csv, as in OpinionQA's own tables; without that file all but refusals. Of rows
+    of info.csv with one key (one column, asked in several wordings) the first is used.
+
+    Args:
+        folder: Contains a folder American_Trends_Panel_W* per wave, with info.csv, responses.csv and metadata.csv.
+        attribute: Column of the responses that divides people: POLPARTY, CREGION, AGE, SEX, EDUCATION, RELIG ...
+        n: Items drawn with the seed; all for None.
+        seed: Seed of the sample.
+
+    Returns:
+        The opinions; `dropped` counts rows of info.csv, respondents of groups that are not listed, and listed groups
+        without an answer.
+
+    Raises:
+        InputError: There is no folder of a wave, or a file cannot be read (with the wave, the file and the key).
+    """
+    dropped: Counter[str] = Counter()
+    items: dict[str, SurveyItem] = {}
+    parts: list[pd.DataFrame] = []
+    for wave in _waves(folder):
+        try:
+            new = _wave_items(wave, items, dropped)
+            items |= new
+            codes = {key: item.scale for key, item in new.items()}
+            weight, file = f"WEIGHT_W{wave.name.rpartition('_W')[2]}", wave / "responses.csv"
+            shares = load_microdata(file, codes, attribute, weight, dropped) if codes else pd.DataFrame()
+            parts.append(_listed_groups(shares, wave, attribute, dropped))
+        except InputError as error:
+            raise InputError(f"{wave.name}: {error}") from None
+    rows = pd.concat(parts).to_dict("records")
+    return _drawn("opinion_qa", "Pew Research Center's terms", items.values(), rows, n, seed, dropped)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of OpinionQA's folder that are read."""
+    return [path for wave in _waves(folder) for path in map(wave.joinpath, FILES) if path.exists()]
+
+
+def _waves(folder: str | Path) -> list[Path]:
+    """Return the folders of the waves below a folder."""
+    waves = sorted(Path(folder).expanduser().glob("**/American_Trends_Panel_W*"))
+    if not waves:
+        raise InputError(f"{folder} has no folder American_Trends_Panel_W*; give the folder human_resp of OpinionQA.")
+    return waves
+
+
+def _wave_items(wave: Path, seen: Collection[str], dropped: Counter[str]) -> dict[str, SurveyItem]:
+    """Return the items of a wave that have answers, by key."""
+    path = wave / "responses.csv"
+    if not path.is_file():
+        raise InputError("responses.csv does not exist; fetch the wave's answers from OpinionQA's CodaLab folder.")
+    columns = columns_of(path)
+    items: dict[str, SurveyItem] = {}
+    for row in read_rows(wave / "info.csv", ["key", "question", "references", "option_ordinal"], ()):
+        key = row.needed("key")
+        options, places = (_python_list(row, name) for name in ("references", "option_ordinal"))
+        try:
+            item = _panel_item(key, row.needed("question"), options[: len(places)], places)
+        except (InputError, TypeError, ValueError) as error:
+            raise row.wrong(f"{key} cannot be read ({error}).") from None
+        if item is None or key not in columns:
+            dropped["not asked, or fewer than two options"] += 1
+        elif key in items or key in seen:
+            dropped["a key of info.csv again"] += 1
+        else:
+            items[key] = item
+    return items
+
+
+def _listed_groups(shares: pd.DataFrame, wave: Path, attribute: str, dropped: Counter[str]) -> pd.DataFrame:
+    """Return the shares of the groups listed in the wave's metadata.csv; without it, of all but refusals."""
+    path = wave / "metadata.csv"
+    rows = {row.text("key"): row for row in read_rows(path, ["key", "options"], ())} if path.is_file() else {}
+    if shares.empty:
+        return shares
+    if rows and attribute not in rows:
+        raise unknown("attribute", attribute, list(rows), " of metadata.csv")
+    listed = list(map(str, _python_list(rows[attribute], "options"))) if rows else None
+    check_names(dict.fromkeys([*(listed or ()), *shares["group"]]), f"A group in {attribute!r}")
+    for name in listed or ():
+        dropped[f"waves without an answer of the listed group {name!r}"] += name not in set(shares["group"])
+    kept = shares["group"].isin(listed) if listed else ~shares["group"].str.contains(NO_OPINION)
+    others = shares[~kept].drop_duplicates("group")
+    dropped["respondents of groups that are not listed"] += int(others[["n_used", "n_dropped"]].to_numpy().sum())
+    if not kept.any():
+        values = ", ".join(map(repr, others["group"][:5]))
+        raise InputError(f"No value of {attribute!r} in responses.csv ({values}) is listed in metadata.csv.")
+    return shares[kept]
+
+
+def _python_list(row: Row, column: str) -> list[Any]:
+    """Return a list that is written in Python in a cell."""
+    try:
+        value = ast.literal_eval(row.text(column))
+    except (ValueError, SyntaxError):
+        value = None
+    if not isinstance(value, list):
+        raise row.wrong(f"{column} is no list: {row.text(column)[:60]!r}.")
+    return value
+
+
+def _panel_item(key: str, text: str, options: Sequence[str], places: Sequence[float]) -> SurveyItem | None:
+    """Return an item with its options in the order of the survey's ordinals; unordered if two have one place."""
+    ranked = sorted(zip(map(float, places), options))
+    if len(ranked) < 2 or len(set(options)) < len(options):
+        return None
+    positions, scale = zip(*ranked)
+    ordinal = len(set(positions)) == len(positions)
+    return SurveyItem(key, text, scale=scale, positions=positions if ordinal else (), ordinal=ordinal)
+
+
+def load_emotions(n: int | None = None, seed: int = 0) -> Opinions:
+    """Return the emotions people see in 131 emojis, the items of BIG-bench with a complete human distribution.
+
+    People could name several emotions, so the shares are divided by their sum; items without any named are dropped.
+    """
+    dropped: Counter[str] = Counter()
+    items: list[SurveyItem] = []
+    rows: list[dict[str, object]] = []
+    for number, record in enumerate(find("emotions", "opinions").read()[0]):
+        scores, name = record["target_scores"], f"emoji{number}"
+        if sum(scores.values()) <= 0:
+            dropped["no emotion named"] += 1
+            continue
+        text = f"Which emotion does this emoji express most? {record['input']}"
+        items.append(SurveyItem(name, text, scale=tuple(scores), ordinal=False))
+        shares = enumerate(scores.values())
+        rows += [{"item": name, "group": "people", "level": i, "share": value} for i, value in shares]
+    return _drawn("emotions", "Apache-2.0", items, rows, n, seed, dropped)
+
+
+def _drawn(
+    name: str,
+    licence: str,
+    items: Iterable[SurveyItem],
+    rows: Sequence[dict[Any, Any]],
+    n: int | None,
+    seed: int,
+    dropped: Counter[str],
+) -> Opinions:
+    """Return the opinions on n of the items with answers, drawn with the seed; shares divided by their sum."""
+    answered = {row["item"] for row in rows}
+    items = [item for item in items if item.id in answered]
+    if not items:
+        raise InputError(f"No item of {name!r} is left: check the names of the groups, or take all.")
+    instrument = Instrument(name, items, licence, dropped=+dropped).sample(n, seed)
+    chosen = set(instrument.ids)
+    return Opinions(instrument, check_shares(pd.DataFrame([row for row in rows if row["item"] in chosen]), True))

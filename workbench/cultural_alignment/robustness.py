@@ -1,4 +1,4 @@
-"""Stability of survey answers over formats."""
+"""Stability of survey answers across formats (Khan et al. 2025, arXiv 2503.08688)."""
 
 from __future__ import annotations
 
@@ -28,140 +28,104 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COUNTRY_SD = 0.114
-"""Mean over items of the sd across countries of human answers on a 0-1 scale, in the paper's survey data."""
+"""Standard deviation of human answers across countries on a 0-1 scale, mean over the items of Khan et al. 2025."""
 DRAWS = 10_000
+"""Random sign patterns of the sign-flip test when more than 16 items differ."""
+FACTORS = ["labels", "direction", "answer"]
+"""Format factors of the eight formats."""
+KHAN = "Khan et al. 2025"
 
 
-def shift(after: ArrayLike, before: ArrayLike, country_sd: float = COUNTRY_SD, seed: int = 0) -> dict[str, Any]:
-    """How far a change of format moves the same items.
+def shift(after: ArrayLike, before: ArrayLike, seed: int = 0) -> dict[str, Any]:
+    """Return the shift of item scores between two levels of a format factor.
 
-    Args:
-        after: Oriented 0-1 scores under the second level of a factor, `[items]`; NaN where an item was not asked.
-        before: The same items under the first level.
-        country_sd: What the shift is compared with: sd between countries on the same scale.
-        seed: Of the random sign patterns (beyond 16 items that differ).
+    Both are oriented 0-1 scores of the same items, `[items]`; NaN where an item was not asked.
 
     Returns:
         `mean` of d = after - before with `low`, `high`; `mean_abs` with `abs_low`, `abs_high`; `d_z` = mean / sd; `p`
-        (sign-flip); `ratio` = mean |d| / country_sd with its interval; `n`, `n_dropped`.
+        (sign-flip); `ratio` = mean |d| / `COUNTRY_SD` with its interval; `n`, `n_dropped`.
     """
     one, two = np.asarray(after, np.float64), np.asarray(before, np.float64)
     if one.ndim != 1 or one.shape != two.shape:
         raise InputError(f"The two levels have shapes {one.shape} and {two.shape}; give one score per item each.")
-    if not country_sd > 0:
-        raise InputError(f"country_sd must be positive, not {country_sd!r}.")
-    d = one - two
-    used = d[~np.isnan(d)]
-    signed, size = _interval(used, (-1.0, 1.0)), _interval(np.abs(used), (0.0, 1.0))
-    spread = float(used.std(ddof=1)) if len(used) > 1 else np.nan
-    found: dict[str, Any] = {name: signed[name] for name in ("mean", "low", "high", "n", "note")}
-    found |= {"mean_abs": size["mean"], "abs_low": size["low"], "abs_high": size["high"]}
-    found["d_z"] = found["mean"] / spread if spread > 0 else np.nan
-    found["p"] = sign_flip_p(used, draws=DRAWS, seed=seed)
-    for name, part in (("ratio", "mean_abs"), ("ratio_low", "abs_low"), ("ratio_high", "abs_high")):
-        found[name] = found[part] / country_sd
-    return {**found, "n_dropped": int(np.isnan(d).sum())}
+    d = (one - two)[~np.isnan(one - two)]
+    signed, size = _interval(d, (-1.0, 1.0)), _interval(np.abs(d), (0.0, 1.0))
+    sd = float(d.std(ddof=1)) if len(d) > 1 else np.nan
+    ends = {"mean_abs": size["mean"], "abs_low": size["low"], "abs_high": size["high"]}
+    return {
+        **{name: signed[name] for name in ("mean", "low", "high", "n", "note")},
+        **ends,
+        "d_z": signed["mean"] / sd if sd > 0 else np.nan,
+        "p": sign_flip_p(d, draws=DRAWS, seed=seed),
+        **{name: end / COUNTRY_SD for name, end in zip(("ratio", "ratio_low", "ratio_high"), ends.values())},
+        "n_dropped": len(one) - len(d),
+    }
 
 
 def stability(
-    responses: pd.DataFrame,
-    factors: Mapping[str, Sequence[Any]] | Sequence[str],
-    country_sd: float = COUNTRY_SD,
-    seed: int = 0,
+    responses: pd.DataFrame, factors: Mapping[str, Sequence[Any]] | Sequence[str], seed: int = 0
 ) -> pd.DataFrame:
-    """One row per format factor and contrast: what changing it alone does to the answers.
+    """Return the effect of each format factor on the answers, one row per factor and contrast.
 
-    Only questions that differ in nothing but the factor are compared (the tag `format_*` of the rest must agree),
-    then averaged per item, so an incomplete design cannot mix two factors.
-
-    Args:
-        responses: Made by `workbench.levels`, with the tags `item` and the factors.
-        factors: Names of the factors, or name -> levels of which the first is compared with each other one.
-        country_sd: See `shift`.
-        seed: See `shift`.
+    Only questions that differ in the factor alone are compared, then averaged per item, so an incomplete design cannot
+    confound two factors. `factors` are names, or name -> levels, the first of which is compared with each other level.
 
     Returns:
-        `factor`, `level_0`, `level_1`, the columns of `shift`, `flip_rate` (share of answer pairs whose most probable
-        option changes, with n_pairs), `tvd` (mean total variation; both NaN between scales of different size), and
-        for agreement before it is turned by the key `mean_raw` and `p_raw`: with balanced keys a pull towards agreeing
-        or towards a slot cancels in `mean` and shows here only. Both p are adjusted by Holm over all rows.
+        `factor`, `level_0`, `level_1`, the columns of `shift`, `flip_rate` (proportion of answer pairs whose most
+        probable option changes, over `n_pairs`), `tvd` (mean total variation; both NaN between scales of different
+        size), and `mean_raw` and `p_raw` for agreement before it is oriented by the key: with balanced keys,
+        acquiescence and position bias cancel in `mean` and show only here. `p_holm` and `p_raw_holm` are adjusted over
+        all rows.
     """
-    found = scores(responses)
+    table = scores(responses)
     wide = responses.pivot(index="question_id", columns="level", values="p")
-    named = factors if isinstance(factors, Mapping) else {name: [] for name in factors}
+    levels_of = factors if isinstance(factors, Mapping) else {name: [] for name in factors}
     rows = []
-    for factor, places in named.items():
-        if factor not in found.columns:
-            raise unknown("factor", factor, [str(name) for name in found.columns])
-        places = list(places) or list(dict.fromkeys(found[factor]))
-        for level in places[1:]:
-            both = _matched(found, factor, places[0], level, list(named))
-            moved = both.groupby("item")[["x_0", "x_1", "x_raw_0", "x_raw_1"]].mean()
-            about = {"factor": factor, "level_0": places[0], "level_1": level}
-            agree = shift(moved["x_raw_1"], moved["x_raw_0"], country_sd, seed)
-            raw = {"mean_raw": agree["mean"], "p_raw": agree["p"]}
-            about |= shift(moved["x_1"], moved["x_0"], country_sd, seed) | raw
-            rows.append({**about, **_changes(both, wide)})
+    for factor, listed in levels_of.items():
+        if factor not in table.columns:
+            raise unknown("factor", factor, [str(name) for name in table.columns])
+        first, *others = list(listed) or list(dict.fromkeys(table[factor]))
+        for level in others:
+            pairs = _matched(table, factor, first, level, list(levels_of))
+            items = pairs.groupby("item")[["x_0", "x_1", "x_raw_0", "x_raw_1"]].mean()
+            raw = shift(items["x_raw_1"], items["x_raw_0"], seed)
+            row = {"factor": factor, "level_0": first, "level_1": level, **shift(items["x_1"], items["x_0"], seed)}
+            rows.append({**row, "mean_raw": raw["mean"], "p_raw": raw["p"], **_changes(pairs, wide)})
     return with_holm(pd.DataFrame(rows))
 
 
 def with_holm(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of `stability` rows with `p_holm` and `p_raw_holm`, each adjusted over all its rows."""
+    """Return a table of `stability` rows with `p_holm` and `p_raw_holm`, each adjusted over all rows."""
     return table.assign(p_holm=adjusted(table["p"]), p_raw_holm=adjusted(table["p_raw"])) if len(table) else table
 
 
-@dataclass(frozen=True, slots=True)
-class VarianceShares:
-    """Two-way decomposition of scores `[countries, formats]` without replication."""
+def variance_proportions(scores_by_format: ArrayLike) -> dict[str, Any]:
+    """Return the two-way variance decomposition of scores `[countries, formats]` without replication.
 
-    country: float
-    """Share of the sum of squares between countries."""
-    format: float
-    """Share between formats."""
-    rest: float
-    """What remains: countries that change place with the format, and noise."""
-    icc_agreement: float
-    """ICC(2,1): one format stands for another, levels included; may be negative."""
-    icc_consistency: float
-    """ICC(3,1): the same, order only."""
-    n_countries: int
-    """Rows used."""
-    n_formats: int
-    """Columns."""
-    n_dropped: int
-    """Rows left out because a format was missing."""
-    note: str = ""
-    """Why the numbers are NaN, if they are."""
-
-
-def variance_shares(scores_by_format: ArrayLike) -> VarianceShares:
-    """How much of the variation of `[countries, formats]` belongs to countries, and how much to the format.
-
-    Rows with a missing format are left out and counted. Fewer than two rows or columns, or no variation, give NaN.
+    Returns:
+        Proportions of the sum of squares: `country`, `format`, and `rest` (interaction and noise); `icc_agreement`
+        (ICC(2,1); can be negative) and `icc_consistency` (ICC(3,1)); `n_countries`, `n_formats`, `n_dropped` (rows with
+        a missing format); `note`, the reason if the numbers are NaN: fewer than two rows or columns, or no variance.
     """
     y = np.asarray(scores_by_format, np.float64)
     if y.ndim != 2:
         raise InputError(f"Scores have shape {y.shape}; give one row per country and one column per format.")
-    whole = ~np.isnan(y).any(axis=1)
-    y = y[whole]
-    (n, k), lost = y.shape, int((~whole).sum())
-    if n < 2 or k < 2:
-        return _no_shares(n, k, lost, "needs two countries and two formats")
-    if np.ptp(y) == 0:
-        return _no_shares(n, k, lost, "no variance")
-    found = icc(y)
-    targets, raters, rest = (found[name] for name in ("targets", "raters", "rest"))
-    return VarianceShares(targets, raters, rest, found["agreement"], found["consistency"], n, k, lost)
+    complete = ~np.isnan(y).any(axis=1)
+    y = y[complete]
+    n, k = y.shape
+    note = "needs two countries and two formats" if n < 2 or k < 2 else "" if np.ptp(y) else "no variance"
+    parts = icc(y) if not note else dict.fromkeys(("targets", "raters", "rest", "agreement", "consistency"), np.nan)
+    return {
+        **{"country": parts["targets"], "format": parts["raters"], "rest": parts["rest"]},
+        **{"icc_agreement": parts["agreement"], "icc_consistency": parts["consistency"]},
+        **{"n_countries": n, "n_formats": k, "n_dropped": int((~complete).sum()), "note": note},
+    }
 
 
 def choice_preference(trials: pd.DataFrame, k: int) -> pd.DataFrame:
-    """How strongly each of a set is preferred, from ratings of ordered pairs (1: the first, k: the second).
+    """Return the preference for each name, from ratings of ordered pairs on k points (1: the first, k: the second).
 
     A rating v counts k + 1 - v for the first and v for the second; the mean m becomes (m - 1) / (k - 1).
-
-    Args:
-        trials: Columns `first`, `second`, `rating` (a number or an expectation between 1 and k).
-        k: Points of the scale; odd ones have a neutral middle.
 
     Returns:
         One row per name: `preference` (0.5 is neutral), `n`, and `unbalanced` where a pair lacks its reverse.
@@ -172,71 +136,62 @@ def choice_preference(trials: pd.DataFrame, k: int) -> pd.DataFrame:
         raise InputError(f"{trials.loc[same, 'first'].iloc[0]!r} is paired with itself; leave that row out.")
     rating = trials["rating"].to_numpy(np.float64)
     if not ((rating >= 1) & (rating <= k)).all():
-        raise InputError(f"Ratings must lie between 1 and {k}; undo any reordering and drop missing ones first.")
+        raise InputError(f"Ratings must lie between 1 and {k}; undo any reordering and drop missing ratings first.")
     pairs = set(zip(trials["first"], trials["second"]))
-    lonely = {name for a, b in pairs if (b, a) not in pairs for name in (a, b)}
+    unreversed = {name for a, b in pairs if (b, a) not in pairs for name in (a, b)}
     sides = [
         pd.DataFrame({"name": trials["first"], "points": k + 1 - rating}),
         pd.DataFrame({"name": trials["second"], "points": rating}),
     ]
     points = pd.concat(sides).groupby("name", sort=False)["points"].agg(["mean", "size"]).reset_index()
     points["preference"] = (points["mean"] - 1) / (k - 1)
-    points["unbalanced"] = points["name"].isin(lonely)
+    points["unbalanced"] = points["name"].isin(unreversed)
     return points.rename(columns={"size": "n"})[["name", "preference", "n", "unbalanced"]]
 
 
 def _interval(values: Floats, bounds: tuple[float, float]) -> dict[str, Any]:
-    """A t interval in its range; none where nothing varies, as a shift is no share that Wilson's would fit."""
-    found = interval(values, bounds=bounds)
-    return found if found["method"] != "wilson" else {**found, "low": np.nan, "high": np.nan, "note": "no variation"}
+    """Return a t interval in its range; none where nothing varies, as Wilson's does not fit a shift."""
+    row = interval(values, bounds=bounds)
+    return row if row["method"] != "wilson" else {**row, "low": np.nan, "high": np.nan, "note": "no variation"}
 
 
-def _no_shares(n: int, k: int, lost: int, note: str) -> VarianceShares:
-    return VarianceShares(np.nan, np.nan, np.nan, np.nan, np.nan, n, k, lost, note)
-
-
-def _matched(found: pd.DataFrame, factor: str, first: Any, second: Any, factors: list[str]) -> pd.DataFrame:
-    """Pairs of questions that differ in the factor alone."""
-    keys = [name for name in ("item", "persona", *factors) if name in found.columns and name != factor]
-    kept = ["question_id", "x", "x_raw", "modal", "n_levels"]
-    sides = [found.loc[found[factor] == level, [*keys, *kept]] for level in (first, second)]
+def _matched(table: pd.DataFrame, factor: str, first: Any, second: Any, factors: list[str]) -> pd.DataFrame:
+    """Return pairs of questions that differ in the factor alone."""
+    keys = [name for name in ("item", "persona", *factors) if name in table.columns and name != factor]
+    columns = [*keys, "question_id", "x", "x_raw", "modal", "n_levels"]
+    sides = [table.loc[table[factor] == level, columns] for level in (first, second)]
     for level, side in zip((first, second), sides):
         if side.empty:
-            raise unknown("level", level, [str(name) for name in dict.fromkeys(found[factor])], f" of {factor}")
-    both = sides[0].merge(sides[1], on=keys, suffixes=("_0", "_1"))
-    if both.empty:
+            raise unknown("level", level, [str(name) for name in dict.fromkeys(table[factor])], f" of {factor}")
+    pairs = sides[0].merge(sides[1], on=keys, suffixes=("_0", "_1"))
+    if pairs.empty:
         raise InputError(f"No two questions differ in {factor!r} alone ({first!r} and {second!r}); ask such pairs.")
-    return both
+    return pairs
 
 
-def _changes(both: pd.DataFrame, wide: pd.DataFrame) -> dict[str, float]:
-    """Flip rate and total variation of matched questions on scales of one size."""
-    alike = both[both["n_levels_0"] == both["n_levels_1"]]
-    if alike.empty:
+def _changes(pairs: pd.DataFrame, wide: pd.DataFrame) -> dict[str, float]:
+    """Return flip rate and total variation of matched questions on scales of the same size."""
+    same = pairs[pairs["n_levels_0"] == pairs["n_levels_1"]]
+    if same.empty:
         return {"flip_rate": np.nan, "tvd": np.nan, "n_pairs": 0}
-    one, two = (np.nan_to_num(wide.loc[alike[f"question_id_{i}"]].to_numpy()) for i in (0, 1))
-    flips = (alike["modal_0"] != alike["modal_1"]).mean()
-    return {"flip_rate": float(flips), "tvd": float(tv(one, two).mean()), "n_pairs": len(alike)}
-
-
-FACTORS = ["labels", "direction", "answer"]
-"""Format factors of the eight formats."""
+    one, two = (np.nan_to_num(wide.loc[same[f"question_id_{i}"]].to_numpy()) for i in (0, 1))
+    flips = (same["modal_0"] != same["modal_1"]).mean()
+    return {"flip_rate": float(flips), "tvd": float(tv(one, two).mean()), "n_pairs": len(same)}
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What is asked, as whom, and the people it is compared with."""
+    """Instrument, personas and population of a run."""
 
     items: Instrument
-    """The instrument."""
     scale: str
-    """The scale its items are asked on."""
+    """Scale the items are asked on."""
     people: list[Persona]
-    """The personas."""
+    """Personas in their first wording."""
     typical: list[Persona]
-    """The same personas in a second wording; none where the user brought theirs."""
+    """The same personas in a second wording; empty for personas of the user's file."""
     population: pd.DataFrame
-    """Columns item, group, level, share; no rows, with a reason, where nobody's answers are known."""
+    """Columns item, group, level, share; without rows, and with a reason, if the population's answers are unknown."""
     synthetic: bool
     """Whether the population is synthetic."""
 
@@ -244,11 +199,6 @@ class Study:
     def names(self) -> list[str]:
         """Names of the personas."""
         return [persona.name for persona in self.people]
-
-    @property
-    def base(self) -> Format:
-        """The format in which wordings of the persona are compared."""
-        return Format(self.scale)
 
     @property
     def blank(self) -> Instrument:
@@ -264,94 +214,93 @@ def study(
     personas_file: str | Path | None,
     seed: int = 0,
 ) -> Study:
-    """Load the items, the personas and people's answers; without shares synthetic ones where country scores allow it.
+    """Load items, personas and population; without shares the population is synthetic where country scores allow it.
 
     Raises:
-        InputError: A file cannot be read, or a persona is no group of the shares.
+        InputError: A file cannot be read, or a persona is not a group of the shares.
     """
     items = instruments.load_instrument(instrument).head(per_dimension)
-    scale = instruments.own_format(items)
-    own = personas_file is not None
     people = instruments.load_personas(personas_file) if personas_file else instruments.personas(countries)
     names = [persona.name for persona in people]
     if shares:
         population = populations.load_shares(shares, items)
-    elif {item.dimension for item in items} <= set(instruments.DIMENSIONS) and not own:
+    elif {item.dimension for item in items} <= set(instruments.DIMENSIONS) and not personas_file:
         population = populations.synthetic_shares(items, instruments.country_scores().loc[names], seed=seed)
     else:
-        population = no_rows("Steering needs people: give shares=, a CSV with item, group, option and share.")
+        population = no_rows("Steering needs a population: give shares=, a CSV with item, group, option and share.")
     if len(population):
         populations.check_personas(names, population)
-    typical = [] if own else instruments.personas(countries, "typical")
-    return Study(items, scale, people, typical, population, not shares)
+    typical = [] if personas_file else instruments.personas(countries, "typical")
+    return Study(items, instruments.asking_scale(items), people, typical, population, not shares)
 
 
 def eight_formats(study: Study, chat: bool = True) -> list[Question]:
-    """The items in the eight formats, without a persona."""
+    """Return the items in the eight formats, without a persona."""
     return list(surveys.survey_questions(study.items, surveys.formats(study.scale), chat=chat))
 
 
 def questions(study: Study, more_scales: bool, chat: bool = True) -> list[Question]:
-    """Items in eight formats without and with every persona, without content, in a second wording, on other scales.
+    """Return all questions: items in eight formats without and with every persona, and without content.
 
-    Args:
-        study: Items and personas.
-        more_scales: Whether statements with an opposite are also asked on binary and 4-, 6- and 7-point scales.
-        chat: Prompts become a user's message.
+    A second wording of the personas is added and, with `more_scales`, binary and 4-, 6- and 7-point scales for
+    statements that have an opposite.
     """
-    how = surveys.formats(study.scale)
-    asked = list(surveys.survey_questions(study.items, how, [surveys.NOBODY, *study.people], chat))
-    asked += surveys.survey_questions(study.blank, how, chat=chat)
+    formats = surveys.formats(study.scale)
+    listed = list(surveys.survey_questions(study.items, formats, [surveys.NO_PERSONA, *study.people], chat))
+    listed += surveys.survey_questions(study.blank, formats, chat=chat)
     if study.typical:
-        asked += surveys.survey_questions(study.items, study.base, study.typical, chat)
+        listed += surveys.survey_questions(study.items, Format(study.scale), study.typical, chat)
     if more_scales and study.scale != OWN and all(item.opposite for item in study.items):
-        scales = ["binary", "likert4", "likert6", "likert7"]
-        others = surveys.formats(scales, ["numbers"], answer=["label"])
-        asked += surveys.survey_questions(study.items, others, chat=chat)
-    return asked
+        others = surveys.formats(["binary", "likert4", "likert6", "likert7"], ["numbers"], answer=["label"])
+        listed += surveys.survey_questions(study.items, others, chat=chat)
+    return listed
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """The answers of one model, as distributions over the places of a scale."""
+class Survey:
+    """Answers of one model, as distributions over the positions of a scale."""
 
     responses: pd.DataFrame
-    """Of the items: one row per question and place, made by `workbench.levels`."""
+    """Result of `workbench.levels` for the items: one row per question and scale position."""
     blank: pd.DataFrame
-    """Of the items without content."""
+    """The same for the items without content."""
     scores: pd.DataFrame
-    """Of the items: one row per question, made by `surveys.scores`."""
+    """Result of `surveys.scores` for the items: one row per question."""
     scale: str
-    """The scale of the eight formats."""
+    """Scale of the eight formats."""
 
     @property
     def main(self) -> pd.DataFrame:
-        """The responses in the eight formats, with the first wording of the personas."""
-        r = self.responses
-        return r[(r["scale"] == self.scale) & (r["wording"] != "typical")]
+        """Responses in the eight formats, with the first wording of the personas."""
+        return self.responses[(self.responses["scale"] == self.scale) & (self.responses["wording"] != "typical")]
 
     @property
-    def alone(self) -> pd.DataFrame:
-        """The scores in the eight formats without a persona."""
+    def default(self) -> pd.DataFrame:
+        """Responses in the eight formats without a persona."""
+        return self.main[self.main["persona"] == "none"]
+
+    @property
+    def default_scores(self) -> pd.DataFrame:
+        """Scores in the eight formats without a persona."""
         return self.scores[(self.scores["persona"] == "none") & (self.scores["scale"] == self.scale)]
 
     @property
-    def as_personas(self) -> pd.DataFrame:
-        """The scores in the eight formats as personas in their first wording."""
+    def persona_scores(self) -> pd.DataFrame:
+        """Scores in the eight formats with a persona, first wording."""
         s = self.scores
         return s[(s["persona"] != "none") & (s["scale"] == self.scale) & (s["wording"] != "typical")]
 
     @property
     def wordings(self) -> pd.DataFrame:
-        """The responses as personas in the one format that every wording is asked in."""
+        """Responses as personas in the one format that every wording is asked in."""
         r = self.responses
         return r[(r["persona"] != "none") & (r["format"] == Format(self.scale).id)]
 
 
-def read_labels_and_words(
+def responses_of(
     answers: pd.DataFrame, alias: Forms = "sum", text_normalisation: Normalisation = "none"
 ) -> pd.DataFrame:
-    """`workbench.levels` of answers by label, then of answers in words, which alone are normalised."""
+    """Return `workbench.levels` of answers by label and of answers in words; only the latter are normalised."""
     words = answers["answer"] == "text"
     parts = [
         levels(answers[~words], forms=alias, nested="keep"),
@@ -360,69 +309,74 @@ def read_labels_and_words(
     return pd.concat(parts, ignore_index=True)
 
 
-def read(study: Study, answers: pd.DataFrame, alias: Forms = "sum", text_normalisation: Normalisation = "none") -> Read:
-    """Read the answers to `questions`."""
-    found = read_labels_and_words(answers, alias, text_normalisation)
-    empty = found["instrument"] == study.blank.name
-    return Read(found[~empty], found[empty], scores(found[~empty]), study.scale)
+def survey(
+    study: Study, answers: pd.DataFrame, alias: Forms = "sum", text_normalisation: Normalisation = "none"
+) -> Survey:
+    """Return the answers to `questions` as distributions and scores.
+
+    `alias` are the `forms` of `workbench.levels`; only answers in words are normalised.
+    """
+    responses = responses_of(answers, alias, text_normalisation)
+    blank = responses["instrument"] == study.blank.name
+    return Survey(responses[~blank], responses[blank], scores(responses[~blank]), study.scale)
 
 
-def answer_table(read: Read) -> pd.DataFrame:
-    """One row per item, persona and format."""
-    who = ["question_id", "wording", "format", "persona", "item", "dimension"]
-    return read.scores[[*who, "x", "x_raw", "p_max", "p_first", "entropy", "mass"]]
+def answer_table(survey: Survey) -> pd.DataFrame:
+    """Return one row per item, persona and format."""
+    tags = ["question_id", "wording", "format", "persona", "item", "dimension"]
+    return survey.scores[[*tags, "x", "x_raw", "p_max", "p_first", "entropy", "mass"]]
 
 
-def by_format(read: Read) -> pd.DataFrame:
-    """Means over items by format, without a persona: agreement, probability of the first and best option, mass."""
-    parts = read.scores[read.scores["persona"] == "none"].groupby("format", sort=False)
-    found = parts[["x_raw", "p_first", "p_max", "entropy", "mass"]].mean()
-    found.insert(0, "n", parts.size())
-    return found
+def by_format(survey: Survey) -> pd.DataFrame:
+    """Return means over items by format, without a persona: `x_raw`, `p_first`, `p_max`, `entropy`, `mass`."""
+    parts = survey.scores[survey.scores["persona"] == "none"].groupby("format", sort=False)
+    means = parts[["x_raw", "p_first", "p_max", "entropy", "mass"]].mean()
+    means.insert(0, "n", parts.size())
+    return means
 
 
-def other_contrasts(read: Read, seed: int = 0) -> pd.DataFrame:
-    """`stability` over scales without a persona, and over wordings of the personas, where there are several."""
-    r, parts = read.responses, []
-    lone = r[(r["persona"] == "none") & (r["labels"] == "numbers") & (r["answer"] == "label")]
-    if lone["scale"].nunique() > 1:
-        parts.append(stability(lone, {"scale": list(dict.fromkeys(lone["scale"]))}, seed=seed))
-    if read.wordings["wording"].nunique() > 1:
-        parts.append(stability(read.wordings, ["wording"], seed=seed))
+def other_contrasts(survey: Survey, seed: int = 0) -> pd.DataFrame:
+    """Return `stability` across scales without a persona, and across wordings of the personas, where there are any."""
+    r, parts = survey.responses, []
+    default = r[(r["persona"] == "none") & (r["labels"] == "numbers") & (r["answer"] == "label")]
+    if default["scale"].nunique() > 1:
+        parts.append(stability(default, {"scale": list(dict.fromkeys(default["scale"]))}, seed=seed))
+    if survey.wordings["wording"].nunique() > 1:
+        parts.append(stability(survey.wordings, ["wording"], seed=seed))
     return pd.concat(parts) if parts else pd.DataFrame()
 
 
 def planted_stability(study: Study, chat: bool = True, seed: int = 0) -> dict[str, pd.DataFrame]:
-    """`stability` of two planted respondents: one that holds opinions, one that takes the first slot."""
+    """Return `stability` of two planted respondents: one with fixed opinions, one that takes the first position."""
     n = len(study.items)
     opinion = {item.id: 0.2 + 0.6 * i / max(n - 1, 1) for i, item in enumerate(study.items)}
     respondents = {
-        "planted: holds opinions": planted.holds_opinion(planted.by_item(opinion)),
-        "planted: first slot": planted.takes_position(0),
+        "planted: fixed opinions": planted.holds_opinion(planted.by_item(opinion)),
+        "planted: first position": planted.takes_position(0),
     }
-    asked = eight_formats(study, chat)
-    told = {name: planted.planted_answers(asked, each) for name, each in respondents.items()}
-    return {name: stability(levels(each, nested="keep"), FACTORS, seed=seed) for name, each in told.items()}
+    listed = eight_formats(study, chat)
+    answers = {name: planted.planted_answers(listed, each) for name, each in respondents.items()}
+    return {name: stability(levels(each, nested="keep"), FACTORS, seed=seed) for name, each in answers.items()}
 
 
 STABILITY = [
     *("respondent", "contrast", "mean_abs", "ratio", "mean_raw", "p_raw_holm", "p_holm"),
     *("flip_rate", "tvd", "n"),
 ]
-"""What is shown of a table of stability."""
+"""Columns of the compact table of stability."""
 
 
 def joined(own: pd.DataFrame, more: pd.DataFrame, planted: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The model's contrasts, then those of the planted respondents; p adjusted over the rows of a respondent."""
-    named = {"model": pd.concat([own, more]) if len(more) else own, **planted}
-    parts = [with_holm(part).assign(respondent=name) for name, part in named.items()]
-    found = pd.concat(parts, ignore_index=True)
-    levels = found["level_0"].astype(str) + " to " + found["level_1"].astype(str)
-    return found.assign(contrast=found["factor"] + ": " + levels)
+    """Return the model's contrasts, then those of the planted respondents; p adjusted within each respondent."""
+    respondents = {"model": pd.concat([own, more]) if len(more) else own, **planted}
+    parts = [with_holm(part).assign(respondent=name) for name, part in respondents.items()]
+    table = pd.concat(parts, ignore_index=True)
+    contrast = table["factor"] + ": " + table["level_0"].astype(str) + " to " + table["level_1"].astype(str)
+    return table.assign(contrast=contrast)
 
 
 def draw_stability(stability: pd.DataFrame, n_items: int) -> Figure:
-    """The model's mean absolute shift under each contrast, beside the spread between countries."""
+    """Plot the model's mean absolute shift per contrast beside the standard deviation between countries."""
     figure = intervals(
         stability[stability["respondent"] == "model"],
         "contrast",
@@ -430,38 +384,38 @@ def draw_stability(stability: pd.DataFrame, n_items: int) -> Figure:
         "abs_low",
         "abs_high",
         baseline=COUNTRY_SD,
-        baseline_name=f"sd of people between countries ({COUNTRY_SD})",
+        baseline_name=f"human sd between countries ({COUNTRY_SD})",
         xlabel=f"mean |shift| of an item, scale 0 to 1 ({n_items} items)",
     )
     return described(
         figure,
-        "Mean absolute shift of an item under each change of format with its 95% interval, beside the spread of people "
-        "between countries.",
+        "Mean absolute shift of an item under each change of format with its 95% interval, beside the human standard "
+        "deviation between countries.",
     )
 
 
-def _turned_round(read: Read) -> pd.DataFrame:
-    """Agreement without a persona, items by direction of the list."""
-    return read.alone.pivot_table(index="item", columns="direction", values="x_raw")
+def _by_direction(survey: Survey) -> pd.DataFrame:
+    """Return agreement without a persona, items by direction of the option list."""
+    return survey.default_scores.pivot_table(index="item", columns="direction", values="x_raw")
 
 
-def items(read: Read) -> pd.DataFrame:
-    """One row per item without a persona: x, p_first and entropy, mean over formats, and shift when the list turns."""
-    ends = _turned_round(read)
-    means = read.alone.groupby("item")[["x", "p_first", "entropy"]].mean()
+def items(survey: Survey) -> pd.DataFrame:
+    """Return x, p_first, entropy (means over formats) and the shift on reversal of each item, without a persona."""
+    ends = _by_direction(survey)
+    means = survey.default_scores.groupby("item")[["x", "p_first", "entropy"]].mean()
     return means.assign(shift=(ends["ascending"] - ends["descending"]).abs())
 
 
-def draw_slopes(read: Read) -> Figure:
-    """Agreement with every item, listed in either direction."""
-    ends = _turned_round(read)
+def draw_slopes(survey: Survey) -> Figure:
+    """Plot agreement with every item in either direction of the option list."""
+    ends = _by_direction(survey)
     figure = slopes(
         ends["ascending"],
         ends["descending"],
         list(ends.index),
         ("lowest option first", "highest option first"),
         "agreement (0 to 1)",
-        f"The same {len(ends)} items, listed the other way round",
+        f"The same {len(ends)} items with the option list reversed",
     )
     return described(
         figure,
@@ -471,45 +425,35 @@ def draw_slopes(read: Read) -> Figure:
 
 
 def direction(stability: pd.DataFrame) -> dict[str, float]:
-    """The model's mean absolute shift when the list is turned round: mean, low, high, n."""
+    """Return the model's mean absolute shift on reversing the option list: mean, low, high, n."""
     row = stability[(stability["respondent"] == "model") & (stability["factor"] == "direction")].iloc[0]
     return dict(zip(("mean", "low", "high", "n"), row[["mean_abs", "abs_low", "abs_high", "n"]]))
 
 
 def model_effects(
     model: str,
-    read: Read,
+    survey: Survey,
     others: Mapping[str, pd.DataFrame],
     alias: Forms = "sum",
     text_normalisation: Normalisation = "none",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """`stability` without a persona of this model and of others; no rows without others.
+    """Return `stability` without a persona for this model and others; no rows without others.
 
-    Args:
-        model: Name of this model.
-        read: Its answers.
-        others: Name of another model -> its answers to `eight_formats`.
-        alias: See `workbench.levels`.
-        text_normalisation: Of answers in words.
-        seed: See `stability`.
+    `others` is the name of another model -> its answers to `eight_formats`; `alias` and `text_normalisation` as in
+    `survey`.
     """
     if not others:
-        return no_rows("No other model was named (other_models=).")
-    told = [read.main[read.main["persona"] == "none"]]
-    told += [read_labels_and_words(each, alias, text_normalisation) for each in others.values()]
-    named = zip(titles([model, *others]), told)
-    parts = [stability(each, FACTORS, seed=seed).assign(model=name) for name, each in named]
-    shift = ["mean_raw", "p_raw_holm", "mean_abs", "abs_low", "abs_high", "flip_rate", "n"]
-    return pd.concat(parts, ignore_index=True)[["model", "factor", "level_0", "level_1", *shift]]
+        return no_rows("No other model was given (other_models=).")
+    tables = [survey.default, *(responses_of(each, alias, text_normalisation) for each in others.values())]
+    models = zip(titles([model, *others]), tables)
+    parts = [stability(each, FACTORS, seed=seed).assign(model=name) for name, each in models]
+    columns = ["mean_raw", "p_raw_holm", "mean_abs", "abs_low", "abs_high", "flip_rate", "n"]
+    return pd.concat(parts, ignore_index=True)[["model", "factor", "level_0", "level_1", *columns]]
 
 
 def same_signs(effects: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of models by factor: 1 where agreement moves the same way.
-
-    Args:
-        effects: Made by `model_effects`.
-    """
+    """Return pairs of models by factor, 1 where agreement moves in the same direction, from `model_effects`."""
     if effects.empty:
         return effects
     rows = [
@@ -521,40 +465,37 @@ def same_signs(effects: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def position(read: Read) -> pd.DataFrame:
-    """Mean preference and position bias of binary items read in both orders, in logits; no rows without such items."""
-    pair = read.scores[read.scores["scale"] == "binary"]
-    if pair.empty:
+def position(survey: Survey) -> pd.DataFrame:
+    """Return mean preference and position bias of binary items asked in both orders, in logits; no rows without any."""
+    binary = survey.scores[survey.scores["scale"] == "binary"]
+    if binary.empty:
         return no_rows("No item was shown as two statements (more_scales=, with an opposite for every item).")
-    wide = pair.pivot(index="item", columns="direction", values="p_first")
+    wide = binary.pivot(index="item", columns="direction", values="p_first")
     preference, bias = surveys.position_effects(wide["descending"], wide["ascending"], eps=1e-6)
     effects = pd.DataFrame({"preference": preference, "|preference|": abs(preference), "position bias": bias})
     return summarise(effects)
 
 
-def label_against_words(read: Read) -> pd.DataFrame:
-    """`surveys.agreement` of answers by label with answers in words, without a persona, as one row."""
-    alone = read.main[read.main["persona"] == "none"]
+def label_against_words(survey: Survey) -> pd.DataFrame:
+    """Return `surveys.agreement` of answers by label with answers in words, without a persona, as one row."""
     keys = ["item", "labels", "direction", "level"]
-    wide = alone.pivot_table(index=keys, columns="answer", values="p").unstack("level")
+    wide = survey.default.pivot_table(index=keys, columns="answer", values="p").unstack("level")
     return pd.DataFrame([surveys.agreement(wide["label"].to_numpy(), wide["text"].to_numpy())])
 
 
-def variance(read: Read) -> pd.DataFrame:
-    """`variance_shares` of every dimension's scores, personas by formats: one row per dimension."""
-    s = read.scores
-    each = instruments.dimension_scores(s[(s["persona"] != "none") & (s["wording"] != "typical")])
-    parts = {
-        name: variance_shares(part.pivot(index="persona", columns="format", values="score"))
-        for name, part in each.groupby("dimension", sort=False)
+def variance(survey: Survey) -> pd.DataFrame:
+    """Return `variance_proportions` of the scores, personas by formats, one row per dimension."""
+    s = survey.scores
+    table = instruments.dimension_scores(s[(s["persona"] != "none") & (s["wording"] != "typical")])
+    rows = {
+        name: variance_proportions(part.pivot(index="persona", columns="format", values="score"))
+        for name, part in table.groupby("dimension", sort=False)
     }
-    columns = [name for name in VarianceShares.__slots__ if name != "note"]
-    rows = {name: {k: getattr(part, k) for k in columns} for name, part in parts.items()}
-    return pd.DataFrame(rows).T.astype(float)
+    return pd.DataFrame(rows).T.drop(columns="note").astype(float)
 
 
 def draw_variance(variance: pd.DataFrame) -> Figure:
-    """The proportions of variance of `variance`, one bar per dimension."""
+    """Plot the proportions of `variance`, one bar per dimension."""
     countries, formats = (int(variance[name].max()) for name in ("n_countries", "n_formats"))
     figure = stacked_shares(variance[["country", "format", "rest"]], title=f"{countries} personas x {formats} formats")
     return described(
@@ -564,86 +505,68 @@ def draw_variance(variance: pd.DataFrame) -> Figure:
 
 
 def choices(forced: pd.DataFrame, neutral: pd.DataFrame, alias: Forms = "sum") -> tuple[pd.DataFrame, str]:
-    """Preference for every country on the forced and on the neutral scale, and a sentence on spread and mass.
+    """Return the preference for every country without and with a neutral option, and a caption with their spread.
 
-    Args:
-        forced: Answers to `instruments.choice_questions` on four points.
-        neutral: Answers on five, with a neutral middle.
-        alias: See `workbench.levels`.
-
-    Returns:
-        Columns `forced` and `neutral` by country (0.5 is none), and the sd of either with the mean probability of the
-        neutral option.
+    `forced` and `neutral` are answers to `instruments.choice_questions`. The columns have the same names (0.5 is no
+    preference).
     """
-    found, middle = {}, np.nan
+    preferences, middle = {}, np.nan
     for name, answers, k in (("forced", forced, 4), ("neutral", neutral, 5)):
         ratings = levels(answers, forms=alias, nested="keep")
         rated = ratings.assign(rating=ratings["p"] * ratings["value"])
-        keys = ["question_id", "first", "second"]
-        trials = rated.groupby(keys, sort=False)["rating"].sum().reset_index()
-        found[name] = choice_preference(trials, k).set_index("name")["preference"]
+        trials = rated.groupby(["question_id", "first", "second"], sort=False)["rating"].sum().reset_index()
+        preferences[name] = choice_preference(trials, k).set_index("name")["preference"]
         middle = ratings[ratings["value"] == 3]["p"].mean()
-    table = pd.DataFrame(found).rename_axis("country")
-    spread = table.std()
-    note = f"sd forced {spread['forced']:.3f}, neutral {spread['neutral']:.3f}; mass on neutral {middle:.2f}"
-    return table, note
+    table = pd.DataFrame(preferences).rename_axis("country")
+    sd = table.std()
+    return table, f"sd forced {sd['forced']:.3f}, neutral {sd['neutral']:.3f}; mass on neutral {middle:.2f}"
 
 
 def draw_choices(preferences: pd.DataFrame) -> Figure:
-    """Preference for each country without and with a neutral option, from `choices`."""
+    """Plot the preference for each country without and with a neutral option, from `choices`."""
     n = len(preferences)
     figure = slopes(
         preferences["forced"],
         preferences["neutral"],
         list(preferences.index),
         ("forced, 4 points", "with a neutral middle"),
-        "preference (0.5 is none)",
+        "preference (0.5: none)",
         f"Who should be helped first? {n * (n - 1) // 2} pairs in both orders",
     )
     return described(
         figure,
-        "Preference for each country on the forced scale and on the scale with a neutral option; one half is no "
-        "preference.",
+        "Preference for each country on the forced scale and on the scale with a neutral option; 0.5 is no preference.",
     )
 
 
-KHAN = "Khan et al. 2025"
-
-
 def stability_findings(stability: pd.DataFrame, n_items: int) -> list[Finding]:
-    """Claims on the direction of the list: of the model, and of the planted respondent that holds opinions."""
-    opinions = stability[stability["respondent"].str.contains("opinions")]["mean_abs"].max()
-    control = {"mean": opinions, "low": opinions, "high": opinions, "n": n_items}
+    """Return claims on reversing the list: for the model, and for the planted respondent with fixed opinions."""
+    control = stability[stability["respondent"].str.contains("opinions")]["mean_abs"].max()
+    row = {**dict.fromkeys(("mean", "low", "high"), control), "n": n_items}
     claim = f"Reversing the scale moves answers more than countries differ ({COUNTRY_SD})"
-    still = "A respondent that holds opinions does not move at all (planted)"
+    fixed = "A planted respondent with fixed opinions does not move"
     return [
         finding(claim, KHAN, direction(stability), "above", COUNTRY_SD),
-        finding(still, "control", control, "below", 0.001),
+        finding(fixed, "control", row, "below", 0.001),
     ]
 
 
 def model_findings(signs: pd.DataFrame, n_models: int) -> list[Finding]:
-    """Whether changes of format move models the same way; none without other models.
-
-    Args:
-        signs: Made by `same_signs`.
-        n_models: Models compared.
-    """
+    """Return the claim that changes of format move models in the same direction, from `same_signs`; none without it."""
     if signs.empty:
         return []
     claim = (
-        f"Changes of format move {n_models} models the same way in more than half of the cases (pairs of models and "
-        "factors; there they do not)"
+        f"Changes of format move {n_models} models in the same direction in more than half of the cases (pairs of "
+        "models and factors; the paper reports different directions)"
     )
     return [finding(claim, KHAN, interval(signs["same sign"].to_numpy(), method="wilson"), "above", 0.5)]
 
 
 def choice_finding(preferences: pd.DataFrame, seed: int = 0) -> Finding:
-    """Whether the forced scale spreads countries more than the scale with a neutral option."""
+    """Return the claim that the forced scale spreads countries more than the scale with a neutral option."""
 
     def gap(forced: Floats, neutral: Floats) -> float:
         return float(forced.std() - neutral.std())
 
     row = bootstrap(gap, preferences["forced"], preferences["neutral"], seed=seed)
-    claim = "The forced scale spreads countries more than the scale with a neutral option"
-    return finding(claim, KHAN, row, "above")
+    return finding("The forced scale spreads countries more than the scale with a neutral option", KHAN, row, "above")

@@ -1,4 +1,4 @@
-"""Survey items, formats and personas, and the distributions of answers to them."""
+"""Survey items, formats and personas as questions, and the distributions of answers to them."""
 
 from __future__ import annotations
 
@@ -19,55 +19,41 @@ from workbench.datasets.formats import number
 from workbench.datasets.referring import referring
 from workbench.errors import InputError, unknown
 from workbench.questions import Items, Message, Option, Origin, Question, Questions, Tag
-from workbench.statistics.distances import entropy, settled, tv
+from workbench.statistics.distances import SLACK, entropy, mask, settled, tv
 
 Labels = Literal["numbers", "letters"]
 Direction = Literal["ascending", "descending"]
 Answer = Literal["label", "text"]
+DISAGREE, NEITHER, AGREE = ("Strongly disagree", "Disagree"), "Neither agree nor disagree", ("Agree", "Strongly agree")
 SCALES: dict[str, tuple[str, ...]] = {
-    "likert4": ("Strongly disagree", "Disagree", "Agree", "Strongly agree"),
-    "likert5": ("Strongly disagree", "Disagree", "Neither agree nor disagree", "Agree", "Strongly agree"),
-    "likert6": (
-        "Strongly disagree",
-        "Disagree",
-        "Somewhat disagree",
-        "Somewhat agree",
-        "Agree",
-        "Strongly agree",
-    ),
-    "likert7": (
-        "Strongly disagree",
-        "Disagree",
-        "Somewhat disagree",
-        "Neither agree nor disagree",
-        "Somewhat agree",
-        "Agree",
-        "Strongly agree",
-    ),
+    "likert4": (*DISAGREE, *AGREE),
+    "likert5": (*DISAGREE, NEITHER, *AGREE),
+    "likert6": (*DISAGREE, "Somewhat disagree", "Somewhat agree", *AGREE),
+    "likert7": (*DISAGREE, "Somewhat disagree", NEITHER, "Somewhat agree", *AGREE),
 }
-"""Agreement scales, from the lowest place to the highest; 4 and 6 have no neutral middle."""
+"""Agreement scales, lowest position first; 4 and 6 points have no neutral middle."""
 BINARY, OWN = "binary", "own"
 REFUSAL = "I prefer not to answer"
 
 
 @dataclass(frozen=True, slots=True)
 class SurveyItem:
-    """One thing that is asked."""
+    """One survey item."""
 
     id: str
     """Name within the instrument."""
     text: str
-    """The statement to agree with, or the question to answer on the item's own scale."""
+    """Statement to agree with, or question to answer on the item's own scale."""
     dimension: str = "all"
-    """What it is meant to measure."""
+    """Construct the item measures."""
     key: int = 1
-    """+1 if agreeing counts towards the dimension, -1 if against it."""
+    """+1 if agreement counts towards the dimension, -1 if it counts against it."""
     opposite: str = ""
-    """The statement of the other pole, for the binary format."""
+    """Statement of the other pole, for the binary format."""
     scale: tuple[str, ...] = ()
-    """The item's own options from the lowest place to the highest; empty for a statement asked on agreement scales."""
+    """The item's own options, lowest position first; empty for a statement asked on agreement scales."""
     positions: tuple[float, ...] = ()
-    """Their places, where they are not evenly spaced."""
+    """Numeric positions of the options, if they are not evenly spaced."""
     ordinal: bool = True
     """False if the options have no order; then only their distribution is compared."""
 
@@ -75,7 +61,7 @@ class SurveyItem:
         if self.key not in (1, -1):
             raise InputError(f"Item {self.id!r} has key {self.key!r}; a key is 1 or -1.")
         if not self.text.strip():
-            raise InputError(f"Item {self.id!r} has no text; write what is asked.")
+            raise InputError(f"Item {self.id!r} has no text; add the statement or question.")
         if self.scale and len(self.scale) < 2:
             raise InputError(f"Item {self.id!r} has one option only; a scale needs two.")
         if len(set(self.scale)) < len(self.scale):
@@ -147,13 +133,13 @@ class Format:
     scale: str = "likert5"
     """`binary` (both statements), an agreement scale of `SCALES`, or `own` for the item's options."""
     labels: Labels = "numbers"
-    """What stands before the options."""
+    """Labels before the options."""
     direction: Direction = "ascending"
-    """Whether the lowest place or the highest is listed first."""
+    """Whether the lowest or the highest position is listed first."""
     answer: Answer = "label"
-    """Whether the label is scored or the words of the option."""
+    """Whether the label or the words of the option are scored."""
     refusal: bool = False
-    """Whether declining is listed last, as an abstention."""
+    """Whether a refusal is listed last, as an abstention."""
 
     def __post_init__(self) -> None:
         if self.scale not in (known := [BINARY, OWN, *SCALES]):
@@ -164,7 +150,7 @@ class Format:
 
     @property
     def id(self) -> str:
-        """Its name in tables."""
+        """Name in tables."""
         return "-".join([self.scale, self.labels, self.direction, self.answer, *["refusal"] * self.refusal])
 
 
@@ -174,17 +160,17 @@ ORDERS = ("format", "labels", "direction", "answer")
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """Whom the model is asked to answer as."""
+    """Persona the model answers as."""
 
     name: str
-    """The country, or "none"."""
+    """Country or group, or "none"."""
     text: str = ""
-    """What is said before the item."""
+    """Instruction before the item."""
     wording: str = "none"
-    """Which wording of the instruction it is."""
+    """Name of the wording of the instruction."""
 
 
-NOBODY = Persona("none")
+NO_PERSONA = Persona("none")
 
 
 def formats(
@@ -193,7 +179,7 @@ def formats(
     direction: Sequence[Direction] = ("ascending", "descending"),
     answer: Sequence[Answer] = ("label", "text"),
 ) -> list[Format]:
-    """Every combination of these levels; the default is the eight variants of the stability test."""
+    """Return every combination of these levels; the default is the eight variants of the stability test."""
     scales = [scale] if isinstance(scale, str) else list(scale)
     return [Format(*levels) for levels in product(scales, labels, direction, answer)]
 
@@ -201,18 +187,18 @@ def formats(
 def survey_questions(
     instrument: Instrument,
     how: Iterable[Format] | Format = Format(),
-    personas: Sequence[Persona] = (NOBODY,),
+    personas: Sequence[Persona] = (NO_PERSONA,),
     chat: bool = True,
 ) -> Questions:
-    """Every item in every format, asked as every persona.
+    """Return every item in every format with every persona.
 
-    Prompts begin with persona and scale and end with the item, so that what they share is computed once.
+    Prompts begin with persona and scale and end with the item, so that shared prefixes are computed once.
 
     Args:
-        instrument: What is asked.
+        instrument: The items.
         how: Formats.
-        personas: Whom the model answers as; `NOBODY` is the model itself.
-        chat: Prompts become a user's message for the model's template; otherwise plain text that ends in "Answer:".
+        personas: Personas; `NO_PERSONA` is the model itself.
+        chat: Prompts are user messages for the model's template; otherwise plain text that ends in "Answer:".
 
     Returns:
         Questions with the tags item, dimension, key, ordinal, persona, wording, format, scale, labels, direction,
@@ -220,28 +206,28 @@ def survey_questions(
         all numbers (or all letters) are their own labels in a format of that kind.
 
     Raises:
-        InputError: A format needs what an item lacks: the opposite statement, an own scale, or fewer options; or an
-            option's text is the label of another.
+        InputError: An item lacks what a format needs (the opposite statement, an own scale, fewer options), or the text
+            of an option is the label of another.
     """
     variants = [how] if isinstance(how, Format) else list(how)
     if not variants or not personas:
-        raise InputError("A survey needs at least one format and one persona (NOBODY for the model itself).")
-    asked = [
+        raise InputError("A survey needs at least one format and one persona (NO_PERSONA for the model itself).")
+    questions = [
         _question(item, form, persona, instrument.name, chat)
         for persona in personas
         for form in variants
         for item in instrument
     ]
-    return Questions(asked, Origin(instrument.name, f"{len(instrument)} items", instrument.origin.licence))
+    return Questions(questions, Origin(instrument.name, f"{len(instrument)} items", instrument.origin.licence))
 
 
-def prompts(questions: Sequence[Question], chat: bool) -> dict[str, Any]:
-    """What a run's record keeps of its prompts: their number `n`, their digest `sha256`, and `chat`."""
+def prompt_facts(questions: Sequence[Question], chat: bool) -> dict[str, Any]:
+    """Return the facts on prompts in a run's record: their number `n`, their digest `sha256`, and `chat`."""
     return {"n": len(questions), "sha256": prompt_digest(questions), "chat": chat}
 
 
 def prompt_digest(questions: Iterable[Question]) -> str:
-    """SHA-256 of every prompt and option in the order asked."""
+    """Return the SHA-256 of all prompts and options, in order."""
     digest = sha256()
     for question in questions:
         parts = [question.prompt_text, *(f"{option.text}\x1f{option.value}" for option in question.options)]
@@ -250,33 +236,34 @@ def prompt_digest(questions: Iterable[Question]) -> str:
 
 
 def _question(item: SurveyItem, form: Format, persona: Persona, instrument: str, chat: bool) -> Question:
-    base = _options(item, form)
-    places = item.positions if form.scale == OWN and item.positions else tuple(map(float, range(len(base))))
-    shown = list(zip(base, places))
+    texts = _options(item, form)
+    positions = item.positions if form.scale == OWN and item.positions else tuple(map(float, range(len(texts))))
+    shown: list[tuple[str, float | None]] = list(zip(texts, positions))
     if form.direction == "descending":
-        shown = _turned(shown)
-    listed = [text for text, _ in shown] + [REFUSAL] * form.refusal
-    marks = _labels(item, form, listed)
-    lines = "\n".join(f"{mark}. {text}" for mark, text in zip(marks, listed))
-    parts = [persona.text, *_ask(item, form, lines)]
-    prompt = "\n\n".join(part for part in parts if part)
+        shown = _reversed(shown)
+    shown += [(REFUSAL, None)] * form.refusal
+    marks = _labels(item, form, [text for text, _ in shown])
+    lines = "\n".join(f"{mark}. {text}" for mark, (text, _) in zip(marks, shown))
+    prompt = "\n\n".join(part for part in (persona.text, *_request(item, form, lines)) if part)
+    first, second = ("", " ") if chat else (" ", "")
     options = []
-    for i, text in enumerate(listed):
-        place = shown[i][1] if i < len(shown) else None
-        forms = [text] if form.answer == "text" else [marks[i]]
-        spaced = [("" if chat else " ") + each for each in forms]
-        if form.answer == "label":
-            spaced.append((" " if chat else "") + marks[i])
-        options += [Option(each, "none" if place is not None else "abstain", place) for each in spaced]
+    for mark, (text, value) in zip(marks, shown):
+        forms = [first + text] if form.answer == "text" else [first + mark, second + mark]
+        options += [Option(each, "abstain" if value is None else "none", value) for each in forms]
     tags: dict[str, Tag] = {"item": item.id, "dimension": item.dimension, "key": item.key, "ordinal": item.ordinal}
     tags |= {"persona": persona.name, "wording": persona.wording, "format": form.id, "scale": form.scale}
     tags |= {"labels": form.labels, "direction": form.direction, "answer": form.answer, "instrument": instrument}
     name = f"{instrument}/{item.id}/{persona.name}/{persona.wording}/{form.id}"
-    return Question((Message("user", prompt),) if chat else f"{prompt}\nAnswer:", tuple(options), tags, name)
+    return Question(prompt_of(prompt, chat), tuple(options), tags, name)
 
 
-def _turned(shown: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Options from the highest place to the lowest; those at the end that speak of the others stay there."""
+def prompt_of(text: str, chat: bool) -> str | tuple[Message, ...]:
+    """Return a text as a user message for the model's template, or as plain text that ends in "Answer:"."""
+    return (Message("user", text),) if chat else f"{text}\nAnswer:"
+
+
+def _reversed(shown: list[tuple[str, float | None]]) -> list[tuple[str, float | None]]:
+    """Return options in reverse order; options at the end that refer to the others stay there."""
     kinds = referring([text for text, _ in shown])
     if "place" in kinds:
         return shown
@@ -285,10 +272,10 @@ def _turned(shown: list[tuple[str, float]]) -> list[tuple[str, float]]:
 
 
 def _options(item: SurveyItem, form: Format) -> tuple[str, ...]:
-    """The options from the lowest place to the highest, in terms of the item's statement."""
+    """Return the options, lowest position first, in terms of the item's statement."""
     if form.scale == BINARY:
         if not item.opposite:
-            raise InputError(f"Item {item.id!r} has no opposite statement, which the binary format shows.")
+            raise InputError(f"Item {item.id!r} has no opposite statement, which the binary format needs.")
         return (item.opposite, item.text)
     if form.scale == OWN:
         if not item.scale:
@@ -300,46 +287,44 @@ def _options(item: SurveyItem, form: Format) -> tuple[str, ...]:
 
 
 def _labels(item: SurveyItem, form: Format, listed: Sequence[str]) -> list[str]:
-    """The labels of the options as listed; options that are all numbers, or all letters, are their own labels."""
-    n, own, numbered = len(listed), list(listed[: len(listed) - form.refusal]), form.labels == "numbers"
+    """Return the labels of the listed options; options that are all numbers, or all letters, are their own labels."""
+    n, texts, numbered = len(listed), list(listed[: len(listed) - form.refusal]), form.labels == "numbers"
     if n > len(ascii_uppercase):
         raise InputError(f"Item {item.id!r} has {n} options, more than there are letters.")
-    if numbered and all(number(text) is not None for text in own):
-        marks = own + [str(int(max(map(float, own))) + 1)] * form.refusal
-    elif not numbered and all(text in ascii_uppercase and len(text) == 1 for text in own):
-        marks = own + [letter for letter in ascii_uppercase if letter not in own][: form.refusal]
+    if numbered and all(number(text) is not None for text in texts):
+        marks = texts + [str(int(max(map(float, texts))) + 1)] * form.refusal
+    elif not numbered and all(text in ascii_uppercase and len(text) == 1 for text in texts):
+        marks = texts + [letter for letter in ascii_uppercase if letter not in texts][: form.refusal]
     else:
         marks = [str(i + 1) for i in range(n)] if numbered else list(ascii_uppercase[:n])
-    begun = [(a, b) for a in marks for b in marks if a != b and b.startswith(a)]
-    if begun and form.answer == "label":
+    nested = [(a, b) for a in marks for b in marks if a != b and b.startswith(a)]
+    if nested and form.answer == "label":
         raise InputError(
-            f"Item {item.id!r} has {n} options, and label {begun[0][0]} begins label {begun[0][1]}; use "
+            f"Item {item.id!r} has {n} options, and label {nested[0][0]} begins label {nested[0][1]}; use "
             "labels='letters'."
         )
     for mark, text in zip(marks, listed):
-        if (said := text.strip(" .):").casefold()) in [other.casefold() for other in marks if other != mark]:
+        if (bare := text.strip(" .):").casefold()) in [other.casefold() for other in marks if other != mark]:
             raise InputError(
-                f"Item {item.id!r} in the format {form.id}: the option {text!r} has the label {mark}, and {said} is "
-                f"the label of another; use labels={'letters' if numbered else 'numbers'!r}."
+                f"Item {item.id!r} in the format {form.id}: option {text!r} has the label {mark}, and {bare} is the "
+                f"label of another option; use labels={'letters' if numbered else 'numbers'!r}."
             )
     return marks
 
 
-def _ask(item: SurveyItem, form: Format, lines: str) -> list[str]:
+def _request(item: SurveyItem, form: Format, lines: str) -> list[str]:
+    """Return the paragraphs of the prompt after the persona."""
     what = {"numbers": "number", "letters": "letter"}[form.labels]
     reply = f"Reply with the {what} alone." if form.answer == "label" else "Reply with the words of your choice alone."
     if form.scale == BINARY:
         return [f"Which of these two statements do you agree with more?\n{lines}", reply]
     if form.scale == OWN:
-        return [f"{reply}", f"{item.text}\n{lines}"]
+        return [reply, f"{item.text}\n{lines}"]
     return [f"How far do you agree with the statement below? {reply}\n{lines}", f"Statement: {item.text}"]
 
 
-SLACK = 1e-6
-
-
-def distributions(name: str, rows: ArrayLike, renormalise: bool = False) -> Floats:
-    """Answer distributions `[items, options]`; a row may be padded with NaN at its end, or be NaN altogether.
+def padded_distributions(name: str, rows: ArrayLike, renormalise: bool = False) -> Floats:
+    """Return distributions `[items, options]`; a row can be padded with NaN at its end, or be all NaN (missing).
 
     Raises:
         InputError: A probability is negative or infinite, a row has fewer than two options, is all zero, or does not
@@ -353,7 +338,7 @@ def distributions(name: str, rows: ArrayLike, renormalise: bool = False) -> Floa
         raise InputError(f"{name} has shape {p.shape}; give rows of at least two options.")
     known = ~np.isnan(p)
     if (p[known] < 0).any() or np.isinf(p).any():
-        raise InputError(f"{name} holds a negative or infinite probability; mend the row, it is not clipped.")
+        raise InputError(f"{name} has a negative or infinite probability; correct the row.")
     present = np.asarray(known.any(axis=1))
     if present.any() and (known[present].sum(axis=1) < 2).any():
         raise InputError(f"{name} has a row with one option only; a distribution needs two.")
@@ -362,92 +347,93 @@ def distributions(name: str, rows: ArrayLike, renormalise: bool = False) -> Floa
         raise InputError(f"{name} has a row that is all zero; leave it out or mark it missing with NaN.")
     if not renormalise and (np.abs(total[present] - 1) > SLACK).any():
         off = total[present][np.abs(total[present] - 1).argmax()]
-        raise InputError(f"A row of {name} adds up to {off:.6g}; pass renormalise=True if that is meant.")
+        raise InputError(f"A row of {name} adds up to {off:.6g}; pass renormalise=True to divide rows by their sum.")
     return np.where(present[:, None], p / np.where(present, total, 1.0)[:, None], np.nan)
 
 
-def pair(p: ArrayLike, h: ArrayLike, renormalise: bool = False) -> tuple[Floats, Floats, Bools]:
-    """Two tables of distributions over the same options, and which rows both have.
+def paired_distributions(p: ArrayLike, h: ArrayLike) -> tuple[Floats, Floats, Bools]:
+    """Return two tables of distributions over the same options, and the rows that neither misses, `[items]`.
 
     Raises:
         InputError: The tables differ in shape, or a row in its number of options.
     """
-    a, b = distributions("p", p, renormalise), distributions("h", h, renormalise)
+    a, b = padded_distributions("p", p), padded_distributions("h", h)
     if a.shape != b.shape:
         raise InputError(f"p has shape {a.shape}, h {b.shape}; give both the same items and options.")
     both: Bools = np.asarray(~(np.isnan(a).all(axis=1) | np.isnan(b).all(axis=1)))
     if (np.isnan(a[both]) != np.isnan(b[both])).any():
-        raise InputError("An item has another number of options in p than in h; bring both to one scale.")
+        raise InputError("An item has a different number of options in p and in h; bring both to one scale.")
     return a, b, both
 
 
 def scale_positions(pos: ArrayLike | None, k: int) -> Floats:
-    """Ordinal positions `[k]`; 0 to k - 1 by default.
+    """Return the positions of a scale `[k]`, 0 to k - 1 by default.
 
     Raises:
         InputError: There are not k finite positions, or all are equal.
     """
-    found = np.arange(k, dtype=np.float64) if pos is None else np.asarray(pos, np.float64)
-    if found.shape != (k,) or not np.isfinite(found).all():
-        raise InputError(f"pos must hold {k} finite numbers, one per option.")
-    if np.ptp(found) == 0:
+    positions = np.arange(k, dtype=np.float64) if pos is None else np.asarray(pos, np.float64)
+    if positions.shape != (k,) or not np.isfinite(positions).all():
+        raise InputError(f"pos must be {k} finite numbers, one per option.")
+    if np.ptp(positions) == 0:
         raise InputError("All positions in pos are equal, so the scale has no ends; give different ones.")
-    return found
+    return positions
 
 
-def table(name: str, values: ArrayLike, rows: int = 1, columns: int = 1) -> Floats:
-    """A matrix of finite numbers with at least so many rows and columns."""
-    found = np.asarray(values, np.float64)
-    if found.ndim != 2 or found.shape[0] < rows or found.shape[1] < columns:
-        raise InputError(f"{name} has shape {found.shape}; it needs at least {rows} rows and {columns} columns.")
-    if not np.isfinite(found).all():
-        raise InputError(f"{name} holds a number that is not finite; leave that row out first.")
-    return found
+def finite_matrix(name: str, values: ArrayLike, rows: int = 1, columns: int = 1) -> Floats:
+    """Return a matrix of finite numbers with at least this many rows and columns."""
+    matrix = np.asarray(values, np.float64)
+    if matrix.ndim != 2 or matrix.shape[0] < rows or matrix.shape[1] < columns:
+        raise InputError(f"{name} has shape {matrix.shape}; it needs at least {rows} rows and {columns} columns.")
+    if not np.isfinite(matrix).all():
+        raise InputError(f"{name} has a number that is not finite; leave that row out first.")
+    return matrix
 
 
-def scores(table: pd.DataFrame) -> pd.DataFrame:
-    """What each answer says, one row per question.
+def scores(levels: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of each answer, one row per question.
 
     Args:
-        table: Made by `workbench.levels`; tags `key` (+1, or -1 for an item whose statement names the low pole) and
-            `ordinal` (False for an item without order) are used if there.
+        levels: Result of `workbench.levels`; the tags `key` (+1, or -1 for an item whose statement is the low pole) and
+            `ordinal` (False for an item without order) are used if present.
 
     Returns:
-        question_id, tags, `x_raw` (expected place between the ends, 0 to 1), `x` (the same, turned by the key),
+        question_id, tags, `x_raw` (expected position between the ends, 0 to 1), `x` (the same, oriented by the key),
         `modal` (level; the first at ties), `tie`, `p_max`, `p_first` (probability of the option shown first), `entropy`
         (divided by log K), `n_levels`, `mass` and `abstain`.
     """
-    if table["p"].isna().any():
-        name = table.loc[table["p"].isna(), "question_id"].iloc[0]
-        raise InputError(f"Question {name!r} cannot be read: none of its options has any probability; leave it out.")
-    found = expected(table)
-    grouped = table.groupby((table["level"] == 0).cumsum(), sort=False)
+    if (bad := levels["p"].isna()).any():
+        name = levels.loc[bad, "question_id"].iloc[0]
+        raise InputError(f"No option of question {name!r} has any probability; leave the question out.")
+    table = expected(levels)
+    question = (levels["level"] == 0).cumsum()
+    grouped = levels.groupby(question, sort=False)
     low, high = grouped["value"].min().to_numpy(), grouped["value"].max().to_numpy()
-    x = (found.pop("mean").to_numpy() - low) / (high - low)
-    if "ordinal" in found:
-        x = np.where(found["ordinal"].astype(bool), x, np.nan)
-    key = found["key"].to_numpy(np.float64) if "key" in found else np.ones(len(found))
+    x = (table.pop("mean").to_numpy() - low) / (high - low)
+    if "ordinal" in table:
+        x = np.where(table["ordinal"].astype(bool), x, np.nan)
+    key = table["key"].to_numpy(np.float64) if "key" in table else np.ones(len(table))
     if not np.isin(key, (-1, 1)).all():
         raise InputError(f"A key must be 1 or -1, not {key[~np.isin(key, (-1, 1))][0]:g}.")
-    shown_first = table["position"] == grouped["position"].transform("min")
-    p_first = table["p"].where(shown_first).groupby((table["level"] == 0).cumsum()).sum(min_count=1)
-    found["entropy"] /= np.log(found["n_levels"])
-    found = found.rename(columns={"mode": "modal"}).astype({"modal": int})
-    return added(found, x_raw=x, x=np.where(key > 0, x, 1 - x), p_first=p_first.to_numpy())
+    first = levels["position"] == grouped["position"].transform("min")
+    p_first = levels["p"].where(first).groupby(question).sum(min_count=1)
+    table["entropy"] /= np.log(table["n_levels"])
+    table = table.rename(columns={"mode": "modal"}).astype({"modal": int})
+    return added(table, x_raw=x, x=np.where(key > 0, x, 1 - x), p_first=p_first.to_numpy())
 
 
 def position_effects(p_first: ArrayLike, p_second: ArrayLike, eps: float | None = None) -> tuple[Floats, Floats]:
-    """Preference and position bias of a binary item read in both orders, in logits.
+    """Return preference and position bias of a binary item asked in both orders, in logits.
 
-    With p_first = P(first slot | X stands first) and p_second = P(first slot | X stands second): preference for X =
-    (logit p_first - logit p_second) / 2, bias to the first slot = their mean. Probabilities 0 and 1 give infinities
-    unless `eps` says how far to stay away from them.
+    With p_first = P(first position | X first) and p_second = P(first position | X second): preference for X =
+    (logit p_first - logit p_second) / 2, bias towards the first position = their mean. Probabilities are clipped to
+    [eps, 1 - eps]; without `eps`, 0 and 1 give infinities.
     """
     from scipy.special import logit
 
     one, two = (np.asarray(p, np.float64) for p in (p_first, p_second))
     if not all(((p >= 0) & (p <= 1)).all() for p in (one, two)):
-        raise InputError("Probabilities of a slot must lie between 0 and 1.")
+        raise InputError("Probabilities of a position must lie between 0 and 1.")
     if eps is not None:
         one, two = one.clip(eps, 1 - eps), two.clip(eps, 1 - eps)
     with np.errstate(invalid="ignore"):
@@ -455,8 +441,8 @@ def position_effects(p_first: ArrayLike, p_second: ArrayLike, eps: float | None 
 
 
 def agreement(p: ArrayLike, q: ArrayLike) -> dict[str, float]:
-    """How far two readings of the same items agree: share with the same first choice, and mean total variation."""
-    a, b, both = pair(p, q)
+    """Return the proportion of items with the same first choice, and the mean total variation, of two readings."""
+    a, b, both = paired_distributions(p, q)
     if not both.any():
         return {"same_choice": np.nan, "tvd": np.nan, "n_used": 0, "n_dropped": len(both)}
     a, b = np.nan_to_num(a[both]), np.nan_to_num(b[both])
@@ -466,17 +452,15 @@ def agreement(p: ArrayLike, q: ArrayLike) -> dict[str, float]:
 
 
 def leakage(refused: ArrayLike, p: ArrayLike, tau: float = 0.75) -> tuple[Bools, Floats]:
-    """Whether a refusal in words hides one confident option (MENAValues), and the entropy of each row over log K.
+    """Return whether a refusal in words hides one confident option (MENAValues), and the entropy over log K, `[items]`.
 
     Args:
         refused: Whether the text is a refusal, `[items]`.
-        p: Answer distributions read from the logits, `[items, options]`.
-        tau: Probability from which one option counts as confident (exclusive).
+        p: Answer distributions from the logits, `[items, options]`.
+        tau: Probability above which one option counts as confident.
     """
-    rows = distributions("p", p)
-    said_no = np.asarray(refused)
-    if said_no.shape != (len(rows),) or not np.isin(said_no, (0, 1)).all():
-        raise InputError(f"refused must hold {len(rows)} values that are true or false.")
+    rows = padded_distributions("p", p)
+    refusals = mask("refused", refused, len(rows))
     known = ~np.isnan(rows)
     spread = np.where(known.any(axis=1), entropy(rows) / np.log(np.maximum(known.sum(axis=1), 2)), np.nan)
-    return said_no.astype(bool) & (settled(np.nan_to_num(rows).max(axis=1)) > tau), spread
+    return refusals & (settled(np.nan_to_num(rows).max(axis=1)) > tau), spread
