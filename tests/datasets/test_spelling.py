@@ -114,7 +114,7 @@ def test_an_answer_is_judged_once(write):
         load_cases(write("question,answer,score\nQ,a,1\nQ,a,5\n"))
     with pytest.raises(InputError, match="line 2: answer_a and answer_b are the same text"):
         load_cases(write("question,answer_a,answer_b,preferred\nQ,a,a,A\n"))
-    with pytest.raises(InputError, match="line 2: checklist holds a `!` without a requirement"):
+    with pytest.raises(InputError, match="line 2: checklist has a `!` without a requirement"):
         load_cases(write("question,answer,checklist\nQ,a,Is it short?|!\n"))
     pair = json.dumps({"prompt": "p", "chosen": "a", "rejected": "a"})
     with pytest.raises(InputError, match="line 1: chosen and rejected are the same text"):
@@ -124,11 +124,11 @@ def test_an_answer_is_judged_once(write):
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("{question}", "{{question}}", "has '{{question}}' where {question} is meant"),
-        ("{question}", "{ question }", "has '{ question }' where {question} is meant"),
-        ("{question}", "{answer}", "is pairwise, and nothing fills {answer}"),
-        ("{question}", "{low}", "has no scale, and nothing fills {low}"),
-        ("Better:", "Of {question}:", "has {question} in its cue"),
+        ("{question}", "{{question}}", "'{{question}}' in template 't' must be {question}"),
+        ("{question}", "{ question }", "'{ question }' in template 't' must be {question}"),
+        ("{question}", "{answer}", "{answer} has no value in template"),
+        ("{question}", "{low}", "{low} has no value in template"),
+        ("Better:", "Of {question}:", "{question} is in the cue of template"),
         ("labels", "scale: [1, 5]\nlabels", "has a scale and labels"),
         ("labels", "name: x\nlabels", "Unknown setting 'name' of t.txt"),
     ],

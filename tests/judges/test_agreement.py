@@ -1,4 +1,4 @@
-"""What the notebook on agreement makes of planted judges and of made-up marks."""
+"""Agreement notebook: planted judges and made-up marks."""
 
 import numpy as np
 import pandas as pd
@@ -24,21 +24,19 @@ def answered(study, name):
     """Answers of one planted judge to all questions; each set has its own scale."""
     parts = [(study.marking(), study.scale)]
     parts += [(study.comparing(k) + study.yes(k), cases.ends) for k, cases in study.sets.items()]
-    return pd.concat([planted.answers(planted.judge(name, human=ends), asked) for asked, ends in parts])
+    return pd.concat([planted.answers(planted.judge(name, human=ends), questions) for questions, ends in parts])
 
 
 def likely(study, gain):
-    table = {k: [(q, i, o) for q in asked for i, o in enumerate(q.options)] for k, asked in study.likely().items()}
     return {
         name: pd.DataFrame(
-            {
-                "question_id": [q.id for q, _, _ in rows],
-                "case": [q.tags["case"] for q, _, _ in rows],
-                "option": [i for _, i, _ in rows],
-                "logprob": [gain * o.value for _, _, o in rows],
-            }
+            [
+                {"question_id": q.id, "case": q.tags["case"], "option": i, "logprob": gain * option.value}
+                for q in questions
+                for i, option in enumerate(q.options)
+            ]
         ).assign(logprob_unconditional=0.0, n_tokens=1)
-        for name, rows in table.items()
+        for name, questions in study.likely().items()
     }
 
 
@@ -50,47 +48,45 @@ def oracle():
 
 
 def test_a_panel_is_of_templates_the_cases_can_fill():
-    assert [form.name for form in study_of(panel=("score", "rubric", "reference")).forms] == [
-        "score",
-        "rubric",
-        "reference",
-    ]
-    bare = Cases([Case("Q?", ("a", "b"), (1.0, 2.0))])
-    assert [form.name for form in study_of(bare, ("score", "rubric", "reference")).forms] == ["score"]
+    panel, bare = ["score", "rubric", "reference"], Cases([Case("Q?", ("a", "b"), (1.0, 2.0))])
+    assert [form.name for form in study_of(panel=panel).forms] == panel
+    assert [form.name for form in study_of(bare, panel).forms] == ["score"]
 
 
 def test_marks_beyond_their_scale_and_no_marks_are_refused():
-    with pytest.raises(InputError, match=r"go from 1 to 5, beyond scale=\[0, 3\]"):
+    with pytest.raises(InputError, match=r"range from 1 to 5, beyond scale=\[0, 3\]"):
         study_of(scale=[0, 3])
-    with pytest.raises(InputError, match="holds no scores"):
+    with pytest.raises(InputError, match="has no scores"):
         study_of(Cases([Case("Q?", ("a", "b"))]))
-    assert study_of(scale=[7, 0]).scale == (0, 7) and study_of(scale=[0, 7]).span == "their scale 0 to 7"
+    assert study_of(scale=[7, 0]).scale == (0, 7) and study_of(scale=[0, 7]).span == "scale 0 to 7"
     assert study_of().scale == (1, 5) and "lowest and highest mark" in study_of().span
 
 
 def test_marks_of_every_prompt_are_on_the_scale_of_the_given_ones(oracle):
     study, answers, panels = oracle
     assert list(panels) == ["model", "oracle", "longer"] and list(panels["oracle"]) == [agreement.PANEL]
-    own = panels["model"]
-    assert list(own) == ["correct Yes/No", "score 1-5", "checklist", agreement.PANEL]
-    assert own["score 1-5"] == pytest.approx(GRADED.scores, abs=0.05)
-    assert own[agreement.PANEL] == pytest.approx(np.mean([own[k] for k in list(own)[:3]], axis=0))
-    assert set(agreement.marking(study, answers).reads) == {"correct Yes/No", "score 1-5", "checklist Yes/No"}
-    items = agreement.differences(study, panels)
-    assert items["size of that"].max() < 0.3 and set(items["question_id"]) == set(GRADED.ids)
+    marks = panels["model"]
+    assert list(marks) == ["correct Yes/No", "score 1-5", "checklist", agreement.PANEL]
+    assert marks["score 1-5"] == pytest.approx(GRADED.scores, abs=0.05)
+    assert marks[agreement.PANEL] == pytest.approx(np.mean([marks[k] for k in list(marks)[:3]], axis=0))
+    assert set(agreement.marking(study, answers).prompts) == {"correct Yes/No", "score 1-5", "checklist Yes/No"}
+    items = agreement.mark_errors(study, panels)
+    assert items["absolute error"].max() < 0.3 and set(items["question_id"]) == set(GRADED.ids)
 
 
 def test_an_oracle_agrees_and_length_does_not(oracle):
     study, _, panels = oracle
     marks = agreement.marks(study, panels, seed=0, draws=9)
-    found = marks.set_index(["judge", "prompt", "measure"])["mean"].sort_index()
-    assert found["model", "score 1-5"].to_numpy() == pytest.approx([1, 1, 1, 1], abs=0.01)
-    assert found["longer", agreement.PANEL, "Spearman"] < found["model", agreement.PANEL, "Spearman"]
-    assert agreement.main_mark(study, marks)["mean"] == found["model", agreement.PANEL, "Spearman"]
-    assert agreement.main_mark(study, marks)["n_clusters"] == len(GRADED)
+    means, main = (
+        marks.set_index(["judge", "prompt", "measure"])["mean"].sort_index(),
+        agreement.main_mark(study, marks),
+    )
+    assert means["model", "score 1-5"].to_numpy() == pytest.approx([1, 1, 1, 1], abs=0.01)
+    assert means["longer", agreement.PANEL, "Spearman"] < means["model", agreement.PANEL, "Spearman"] == main["mean"]
+    assert main["n_clusters"] == len(GRADED)
 
 
-def test_levels_are_sources_where_every_case_has_them(oracle):
+def test_levels_are_sources_if_every_case_has_them(oracle):
     study, _, panels = oracle
     levels = agreement.by_level(study, panels, seed=0, draws=9).set_index(["judge", "prompt", "statistic"])
     assert levels.loc[("model", "score 1-5", "ICC(A,1)"), "mean"] == pytest.approx(1, abs=0.01)
@@ -101,20 +97,20 @@ def test_levels_are_sources_where_every_case_has_them(oracle):
     assert none.empty and "each level" in none.attrs["reason"] and agreement.draw_levels(none) is None
 
 
-def test_raters_are_people_where_there_are_several(oracle):
+def test_raters_are_human_if_there_are_several(oracle):
     study, _, panels = oracle
     made = agreement.raters(study, seed=0)
     assert made.marks.shape == (5, GRADED.scores.size) and made.one == "a planted rater"
     assert made.marks.min() >= 1 and made.marks.max() <= 5
     two = Cases([Case(f"Q{k}?", ("a", "b"), ratings=((4.0, 5.0), (1.0, 2.0))) for k in range(3)])
-    people = agreement.raters(study_of(two), seed=0)
-    assert people.name == "2 raters" and people.marks.tolist() == [[4, 1] * 3, [5, 2] * 3]
+    human = agreement.raters(study_of(two), seed=0)
+    assert human.name == "2 raters" and human.marks.tolist() == [[4, 1] * 3, [5, 2] * 3]
     replaced = agreement.replaced(panels, made)
     assert len(replaced) == 3 * 7 and (replaced["n"] == GRADED.scores.size).all()
     changes = agreement.mean_changes(study, panels, made, seed=0, draws=9).set_index("judge")
     assert changes.loc["longer", "mean"] < -0.1 < changes.loc["oracle", "mean"]
-    own = replaced[(replaced["judge"] == "longer") & (replaced["replaced"] >= 0)]
-    assert changes.loc["longer", "mean"] == pytest.approx(own["change"].mean())
+    longer = replaced[(replaced["judge"] == "longer") & (replaced["replaced"] >= 0)]
+    assert changes.loc["longer", "mean"] == pytest.approx(longer["change"].mean())
 
 
 def test_doubt_is_of_prompts_with_five_levels(oracle):
@@ -130,26 +126,23 @@ def test_doubt_is_of_prompts_with_five_levels(oracle):
     assert none.empty and "five levels" in none.attrs["reason"]
 
 
-def test_the_better_answer_is_named_by_each_reading(oracle):
+def test_the_better_answer_is_selected_by_each_scorer(oracle):
     study, answers, _ = oracle
     compared = agreement.comparisons(study, answers)
     better = agreement.better(study, answers, compared, likely(study, -1.0)).set_index("judge")
     assert better["mean"].to_dict() == {"comparison": 1, "P(Yes)": 1, "pmi": 0, "longer": 0}
     assert better.loc["pmi", "against chance"].startswith("below chance")
-    assert agreement.standing(study, compared)["standing"].iloc[0].startswith("judges better than chance")
+    assert agreement.chance_by_set(study, compared)["against chance"].iloc[0].startswith("better than chance")
     assert agreement.marks_by_set(study) == "pairs: my choices"
     jury = agreement.jury_table(study, compared).set_index("judge")["mean"]
-    assert list(jury.index) == [
-        "model",
-        "noisy",
-        "longer",
-        "first",
-        *[f"jury ({how})" for how in ("mean", "logit", "vote")],
-    ]
+    assert list(jury.index[:4]) == ["model", "noisy", "longer", "first"]
+    assert list(jury.index[4:]) == ["jury (mean)", "jury (logit)", "jury (vote)"]
     assert jury["model"] == 1 and jury["longer"] == 0 and jury["first"] == 0.5
 
 
-@pytest.mark.parametrize(("spread", "ranks", "replaces"), [(2.0, "holds", "holds"), (50.0, "cannot tell", "unrelated")])
+@pytest.mark.parametrize(
+    ("spread", "ranks", "replaces"), [(2.0, "holds", "holds"), (50.0, "cannot tell", "do not correlate")]
+)
 def test_findings_are_undecided_for_a_judge_that_does_not_rank(spread, ranks, replaces, oracle):
     study, answers, _ = oracle
     noise = np.random.default_rng(0).normal(0, spread, GRADED.scores.shape)
@@ -159,7 +152,9 @@ def test_findings_are_undecided_for_a_judge_that_does_not_rank(spread, ranks, re
     changes = agreement.mean_changes(study, panels, raters, 0, 19)
     found = agreement.findings(study, marks, levels, changes, better, raters)
     assert len(found) == 5 and found[0].verdict.startswith(ranks) and replaces in found[1].verdict
-    assert found[1].source.endswith("here planted") and found[4].claim.startswith("Comparing agrees with my choices")
+    assert found[1].source.endswith("here planted") and found[4].claim.startswith(
+        "Pairwise comparison agrees with my choices"
+    )
     without = agreement.findings(study, marks, levels.head(0), changes, better, raters)
     assert [each.claim for each in without] == [each.claim for each in found if "higher" not in each.claim]
     for drawn in (agreement.draw_marks(study, marks), agreement.draw_changes(changes), agreement.draw_better(better)):

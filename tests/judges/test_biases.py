@@ -1,4 +1,4 @@
-"""What the notebook on biases makes of planted judges."""
+"""Biases notebook: planted judges."""
 
 import numpy as np
 import pytest
@@ -20,53 +20,53 @@ def study_of(name, sets=SETS, controls=("oracle",)):
 
 
 @pytest.fixture(scope="module")
-def slot_biased():
-    return study_of("slot_biased")
+def position_biased():
+    return study_of("position_biased")
 
 
-def test_questions_are_asked_once_and_probes_differ_by_a_sentence():
+def test_questions_are_unique_and_probes_differ_by_a_sentence():
     study = biases.study("model", SETS, FORMS, 4, True)
-    asked = study.questions()
-    assert len({q.id for q in asked}) == len(asked)
+    questions = study.questions()
+    assert len({q.id for q in questions}) == len(questions)
     assert len(study.probes["padded"]) == 4 == len(study.probes["identical"])
     one, other = study.probes["padded"][0].answers
     assert other == one + biases.PADDING and study.first == "graded" and len(study.cases()) == 4
-    assert {q.tags["case"] for q in study.worded()} == set(SETS["graded"].ids)
+    assert {q.tags["case"] for q in study.reworded()} == set(SETS["graded"].ids)
 
 
-def test_only_the_model_answers_label_words_and_probes(slot_biased):
-    study, judged, orders = slot_biased
+def test_only_the_model_answers_label_words_and_probes(position_biased):
+    study, judged, orders = position_biased
     assert set(judged) == {(j, d) for j in ("model", "oracle") for d in SETS} | {("model", p) for p in study.probes}
-    assert set(judged["model", "graded"].reads) == {form.key for form in FORMS}
-    assert set(judged["oracle", "graded"].reads) == {FORMS[0].key} == set(judged["model", "again"].reads)
+    assert set(judged["model", "graded"].prompts) == {form.key for form in FORMS}
+    assert set(judged["oracle", "graded"].prompts) == {FORMS[0].key} == set(judged["model", "again"].prompts)
     assert orders["judge"].iloc[0] == "model" and list(dict.fromkeys(orders["data"])) == list(SETS)
     assert orders["cluster"].nunique() == sum(map(len, SETS.values()))
     mass = biases.mass(study, judged)
     assert list(mass["data"]) == ["graded", "graded", "again"] and mass["mass"].min() > 0.99
 
 
-def test_rates_are_what_was_planted(slot_biased):
-    study, judged, orders = slot_biased
+def test_rates_are_what_was_planted(position_biased):
+    study, judged, orders = position_biased
     rates = biases.rates(orders).set_index(["judge", "data", "metric"])["mean"]
     assert rates["oracle", "graded", "both"] == 1 and rates["oracle", "graded", "position"] == 0
     assert rates["model", "graded", "position"] > 0.2
     pooled = biases.pooled_rates(study, orders)
     assert pooled.loc["position", "n"] == orders.query("judge == 'model'")["position"].notna().sum()
-    assert pooled["what"].notna().all() and list(pooled.index) == list(biases.RATES)
-    assert biases.own_rate(study, orders, "position")["mean"] == pytest.approx(pooled.loc["position", "mean"])
+    assert pooled["meaning"].notna().all() and list(pooled.index) == list(biases.RATES)
+    assert biases.rate(study, orders, "position")["mean"] == pytest.approx(pooled.loc["position", "mean"])
     sizes = biases.log_odds(study, judged).set_index(["part", "metric"])["mean"]
-    assert sizes["slot", "log_odds"] == pytest.approx(1.5, abs=1e-3)
+    assert sizes["position", "log_odds"] == pytest.approx(1.5, abs=1e-3)
     assert sizes["quality", "size"] == pytest.approx(1, abs=1e-3) and ("quality", "log_odds") not in sizes
 
 
-def test_standing_is_of_the_model_on_all_sets_and_of_the_planted_on_the_first(slot_biased):
-    study, _, orders = slot_biased
-    found = biases.standing(study, orders)
+def test_chance_is_tested_for_the_model_on_all_sets_and_for_planted_judges_on_the_first(position_biased):
+    study, _, orders = position_biased
+    found = biases.chance_by_set(study, orders)
     assert list(zip(found["judge"], found["data"])) == [("model", "graded"), ("oracle", "graded"), ("model", "again")]
 
 
-def test_items_name_the_case_and_the_set(slot_biased):
-    study, _, orders = slot_biased
+def test_items_name_the_case_and_the_set(position_biased):
+    study, _, orders = position_biased
     items = biases.items(study, orders)
     assert set(items[items["benchmark"] == "again"]["question_id"]) == set(SETS["again"].ids)
     assert len(items) == (orders["judge"] == "model").sum()
@@ -81,48 +81,48 @@ def test_probes_show_position_alone():
     assert biases.probe_rates(study, judged).set_index(["probe", "metric"])["mean"]["padded", "longer"] == 1
 
 
-def test_length_bias_has_a_row_per_judge_and_set(slot_biased):
-    found = biases.length_biases(slot_biased[2], seed=0)
+def test_length_bias_has_a_row_per_judge_and_set(position_biased):
+    found = biases.length_biases(position_biased[2], seed=0)
     assert len(found) == 4 and found.set_index(["judge", "data"])["mean"]["oracle", "graded"] == 0
 
 
-def test_noise_is_taken_out_by_its_model():
+def test_noise_is_corrected_by_the_flip_model():
     study, _, _ = study_of("oracle")
-    found = biases.noise(study, repeats=2000, seed=0).set_index(["by", "q planted"])
-    own = found.loc["flip_model"]
-    assert own["q found"].to_numpy() == pytest.approx(own.index.to_numpy(), abs=0.02)
-    assert own["mean"].to_numpy() == pytest.approx(own["true"].to_numpy(), abs=0.03)
-    assert (found.loc["wei2024_code", "mean"] > own["mean"])[[0.1, 0.2]].all()
+    table = biases.noise(study, repeats=2000, seed=0).set_index(["by", "q planted"])
+    ours = table.loc["flip_model"]
+    assert ours["q estimated"].to_numpy() == pytest.approx(ours.index.to_numpy(), abs=0.02)
+    assert ours["mean"].to_numpy() == pytest.approx(ours["true"].to_numpy(), abs=0.03)
+    assert (table.loc["wei2024_code", "mean"] > ours["mean"])[[0.1, 0.2]].all()
 
 
-def test_findings_know_a_position_bias_from_none(slot_biased):
-    study, judged, orders = slot_biased
+def test_findings_know_a_position_bias_from_none(position_biased):
+    study, judged, orders = position_biased
     verdicts = [each.verdict for each in biases.findings(study, orders, biases.by_words(study, judged), seed=0)]
     assert verdicts[1] == "holds" and verdicts[2] == verdicts[5] == "cannot tell"
     study, judged, orders = study_of("coin")
     found = biases.findings(study, orders, biases.by_words(study, judged), seed=0)
-    assert "cannot be told from a coin" in found[0].verdict and found[1].verdict != "holds"
-    assert found[4].estimate == 0  # two ties name no answer
+    assert "at chance" in found[0].verdict and found[1].verdict != "holds"
+    assert found[4].estimate == 0  # two ties select no answer
 
 
 def test_without_scores_there_is_neither_noise_nor_a_reliability_figure():
     sets = {"mine": Cases([Case(f"Q{k}?", ("one", "the other")) for k in range(4)])}
     study, judged, orders = study_of("first", sets)
     noise = biases.noise(study, repeats=10, seed=0)
-    assert noise.empty and "nobody says" in noise.attrs["reason"] and "q found" in noise
+    assert noise.empty and "no marks" in noise.attrs["reason"] and "q estimated" in noise
     assert biases.draw_reliability(study, orders) is None
-    assert biases.standing(study, orders)["standing"].str.contains("nobody says").all()
+    assert biases.chance_by_set(study, orders)["against chance"].str.contains("no marks").all()
     assert biases.findings(study, orders, biases.by_words(study, judged), 0)[5].verdict == "cannot tell: only 0 units"
 
 
-def test_figures_have_an_alt_text(slot_biased):
-    study, judged, orders = slot_biased
+def test_figures_have_an_alt_text(position_biased):
+    study, judged, orders = position_biased
     rates, words = biases.rates(orders), biases.word_rates(biases.by_words(study, judged))
     drawn = [biases.draw_position(rates), biases.draw_length(rates), biases.draw_words(words)]
-    drawn += [biases.draw_slots(study, orders), biases.draw_reliability(study, orders)]
+    drawn += [biases.draw_margins(study, orders), biases.draw_reliability(study, orders)]
     assert all(figure.get_label().endswith(".") for figure in drawn)
     heights = [bar.get_height() for bar in drawn[3].axes[0].patches]
-    assert sum(heights) == len(biases.own(study, orders))
+    assert sum(heights) == len(biases.of_judge(study, orders))
 
 
 def test_a_part_is_taken_where_a_set_has_several():

@@ -1,30 +1,29 @@
-"""What the notebook on consistency makes of planted judges."""
+"""Consistency notebook: planted judges."""
 
-import numpy as np
 import pytest
 
-from workbench.judges import consistency, planted, readings, relations
-from workbench.judges.prompts import load_template, questions
+from workbench.judges import consistency, planted, relations
+from workbench.judges.prompts import load_template, questions, reasoned
 from workbench.judges.sources import load_cases
 
 CASES = load_cases("graded_answers", n=8)
 PAIR = load_template("pair")
 SCALES = [load_template("score", scale=(1, end)) for end in (5, 100)]
 KEYS = [scale.key for scale in SCALES]
-ASKED = questions(CASES, [PAIR, *SCALES])
+QUESTIONS = questions(CASES, [PAIR, *SCALES])
 SIZES = consistency.sizes(CASES)
 
 
 @pytest.fixture(scope="module")
 def tables():
-    judges = planted.judged(["dice", "oracle", "cyclic"], ASKED, CASES)
+    judges = planted.judged(["dice", "oracle", "cyclic"], QUESTIONS, CASES)
     conflicts = consistency.conflict_table(judges, KEYS, PAIR.key)
     return judges, conflicts, consistency.transitivity_table(judges, PAIR.key, ks=SIZES)
 
 
 def test_questions_follow_their_templates():
-    assert [q.tags["template"] for q in ASKED[:: len(CASES) * 20]][:1] == ["pair"]
-    assert len(ASKED) == len(CASES) * (20 + 5 + 5) and SIZES == [3, 4, 5]
+    assert [q.tags["template"] for q in QUESTIONS[:: len(CASES) * 20]][:1] == ["pair"]
+    assert len(QUESTIONS) == len(CASES) * (20 + 5 + 5) and SIZES == [3, 4, 5]
 
 
 def test_planted_judges_are_recovered_and_the_model_is_left_out(tables):
@@ -36,13 +35,13 @@ def test_planted_judges_are_recovered_and_the_model_is_left_out(tables):
     assert alone.empty and "planted" in alone.attrs["reason"]
 
 
-def test_own_tables_are_of_the_first_judge_and_add_up(tables):
+def test_tables_of_the_model_are_of_the_first_judge_and_add_up(tables):
     _, conflicts, rates = tables
-    own = consistency.own_conflicts(conflicts)
-    assert len(own) == 2 * 3 * 2 and "trustjudge_repo" not in set(own["scoring"])
-    parts = own["reversal"] + own["score tie"] + own["pair tie"]
-    assert own["mean"].to_numpy() == pytest.approx(parts.to_numpy())
-    last = consistency.own_rates(rates)
+    ours = consistency.model_conflicts(conflicts)
+    assert len(ours) == 2 * 3 * 2 and "trustjudge_repo" not in set(ours["scoring"])
+    parts = ours["reversal"] + ours["score tie"] + ours["pair tie"]
+    assert ours["mean"].to_numpy() == pytest.approx(parts.to_numpy())
+    last = consistency.model_rates(rates)
     assert set(last["k"]) == {5} and list(last["aggregation"]) == list(consistency.METHODS)
     best = consistency.main_ratio(conflicts)
     assert (best["judge"], best["scale"], best["aggregation"]) == ("dice", KEYS[-1], "two_pass")
@@ -52,7 +51,7 @@ def test_own_tables_are_of_the_first_judge_and_add_up(tables):
     ("name", "conflict", "right"), [("dice", "cannot tell", "cannot tell"), ("oracle", "holds", "holds")]
 )
 def test_findings_follow_what_was_planted(name, conflict, right):
-    (judge,) = planted.judged([name], ASKED, CASES)
+    (judge,) = planted.judged([name], QUESTIONS, CASES)
     conflicts = consistency.conflict_table([judge], KEYS, PAIR.key)
     orders = relations.order_tables([judge], PAIR.key, CASES.scores, CASES.chars)
     contrasts = consistency.contrasts(judge, KEYS, PAIR.key, 5)
@@ -63,7 +62,7 @@ def test_findings_follow_what_was_planted(name, conflict, right):
 
 
 def test_a_difference_has_to_lie_below_what_ties_explain():
-    (judge,) = planted.judged(["dice"], ASKED, CASES)
+    (judge,) = planted.judged(["dice"], QUESTIONS, CASES)
     contrasts = consistency.contrasts(judge, KEYS, PAIR.key, 5)
     conflicts = consistency.conflict_table([judge], KEYS, PAIR.key)
     orders = relations.order_tables([judge], PAIR.key, CASES.scores)
@@ -75,7 +74,7 @@ def test_a_difference_has_to_lie_below_what_ties_explain():
 
 
 def test_items_hold_conflicts_and_accuracy_of_every_case():
-    (judge,) = planted.judged(["oracle"], ASKED, CASES)
+    (judge,) = planted.judged(["oracle"], QUESTIONS, CASES)
     items = consistency.items(judge, CASES, KEYS[-1], PAIR.key)
     means = items.groupby("question_id").mean()
     assert set(means.index) == set(CASES.ids)
@@ -83,10 +82,9 @@ def test_items_hold_conflicts_and_accuracy_of_every_case():
 
 
 def test_a_tolerance_ties_everything_in_the_end():
-    (judge,) = planted.judged(["dice"], ASKED, CASES)
-    sweep = consistency.tolerance_sweep(judge, KEYS[-1], PAIR.key, [0.0, 10.0], 4).set_index(["metric", "delta"])[
-        "mean"
-    ]
+    (judge,) = planted.judged(["dice"], QUESTIONS, CASES)
+    sweep = consistency.tolerance_sweep(judge, KEYS[-1], PAIR.key, [0.0, 10.0], 4)
+    sweep = sweep.set_index(["metric", "delta"])["mean"]
     assert sweep["ties among comparisons", 10.0] == 1 and sweep["ties among comparisons", 0.0] < 0.1
     assert sweep["conflict ratio", 10.0] == 0 == sweep["NTR4", 10.0]
 
@@ -100,20 +98,13 @@ def test_figures_have_a_line_each_and_an_alt_text(tables):
     assert consistency.draw_sweep(sweep).get_label()
 
 
-def test_standings_are_one_sentence_a_group():
-    judges = planted.judged(["oracle", "first"], ASKED, CASES)
+def test_chance_is_tested_by_group():
+    judges = planted.judged(["oracle", "first"], QUESTIONS, CASES)
     orders = relations.order_tables(judges, PAIR.key, CASES.scores).assign(data="d")
-    found = relations.standings(orders, ["judge", "data"])
-    assert list(found.columns) == ["judge", "data", "standing"]
-    assert found["standing"].str.contains("better than chance|always-first").tolist() == [True, True]
+    found = relations.against_chance(orders, ["judge", "data"])
+    assert list(found.columns) == ["judge", "data", "against chance"]
+    assert found["against chance"].str.contains("better than chance|picks the first").tolist() == [True, True]
 
 
-def test_thoughts_are_only_generated_where_they_are_wanted():
-    from workbench.judges.prompts import reasoned
-
-    assert reasoned(None, ASKED, 0, seed=0) is ASKED
-
-
-def test_cases_know_whether_anybody_scored_them():
-    assert CASES.known and not np.isnan(CASES.scores).all()
-    assert readings.judgement("x", planted.answers(planted.judge("coin"), ASKED), CASES.ids).judge == "x"
+def test_without_samples_no_thoughts_are_generated():
+    assert reasoned(None, QUESTIONS, 0, seed=0) is QUESTIONS

@@ -24,7 +24,7 @@ def test_oracle_noise_is_inverted(noise):
     observed = 0.8 * (1 - noise) + 0.2 * noise
     repeats_agree = 1 - 2 * noise * (1 - noise)
     assert biases.denoise(observed, biases.flip_rate_of(repeats_agree)) == pytest.approx(0.8)
-    published = biases.denoise(observed, biases.flip_rate_of(repeats_agree, "wei2024_code"), "wei2024_code")
+    published = biases.denoise(observed, biases.flip_rate_of(repeats_agree, "wei2024_code"))
     assert published == pytest.approx({0.05: 0.8333, 0.1: 0.875, 0.2: 1.0, 0.3: 1.25}[noise], abs=5e-5)
 
 
@@ -35,7 +35,7 @@ def test_denoising_undoes_flipping(accuracy, q):
     assert biases.flip_rate_of(1 - 2 * q * (1 - q)) == pytest.approx(q, abs=1e-6)
 
 
-def test_noise_that_says_nothing_is_undefined():
+def test_noise_without_information_is_undefined():
     assert np.isnan(biases.denoise(0.5, 0.5))
     assert np.isnan(biases.flip_rate_of(0.4))
     with pytest.raises(InputError, match="probability"):
@@ -71,7 +71,7 @@ def test_oracle_accuracy_of_sampled_verdicts():
 
 def reads(p_yes, p_no, **keys):
     raw = np.stack([p_no, p_yes], axis=1).astype(float)
-    return readings.LabelReads(pd.DataFrame(keys), np.array([0.0, 1.0]), raw, np.zeros(len(raw), bool))
+    return readings.LabelProbabilities(pd.DataFrame(keys), np.array([0.0, 1.0]), raw, np.zeros(len(raw), bool))
 
 
 def test_oracle_soft_false_positive_rate():
@@ -97,10 +97,20 @@ def test_requirements_met_by_no_count_the_other_way():
     assert found[0] == pytest.approx([0.85, 0.65])
 
 
-def test_scale_labels_are_no_yes_and_no():
-    with pytest.raises(InputError, match="no YES"):
+def test_oracle_checklist():
+    p = np.array([0.93, 0.88, 0.21, 0.74, 0.55])
+    keys = {"case": ["c"] * 5, "candidate": [0] * 5, "polarity": [1] * 5}
+    assert master_keys.checklist_scores(reads(p, 1 - p, **keys))[0] == pytest.approx([0.662])
+    p[0] = np.nan
+    assert np.isnan(master_keys.checklist_scores(reads(p, 1 - p, **keys))).all()
+
+
+def test_scale_labels_are_not_yes_and_no():
+    with pytest.raises(InputError, match="must be YES"):
         master_keys.key_table(
-            readings.LabelReads(pd.DataFrame({"key": ["x"]}), np.array([1.0, 2.0]), np.ones((1, 2)) / 2, np.array([0]))
+            readings.LabelProbabilities(
+                pd.DataFrame({"key": ["x"]}), np.array([1.0, 2.0]), np.ones((1, 2)) / 2, np.array([0])
+            )
         )
 
 
@@ -287,7 +297,7 @@ def test_jury_and_peers():
     assert agreement.jury(np.array([[[NAN, NAN]], [[0.4, 0.6]]]))[0] == pytest.approx([0.4, 0.6])
 
 
-def test_own_marks_are_masked():
+def test_self_scores_are_masked():
     rng = np.random.default_rng(0)
     s = rng.normal(size=(6, 6)) * 0.3 + np.arange(6)
     boasting = s + 5 * np.eye(6)
@@ -316,7 +326,7 @@ def test_oracle_soft_labels():
     assert found @ np.arange(1, 6) == pytest.approx(3.6, abs=5e-3)
 
 
-def test_mid_scale_is_no_trap():
+def test_soft_labels_at_mid_scale():
     middle, beside = agreement.soft_levels(3.0, 0.7), agreement.soft_levels(3.0001, 0.7)
     assert middle == pytest.approx(beside, abs=3e-3)
     assert np.sqrt(middle @ (np.arange(1, 6) - 3.0) ** 2) == pytest.approx(0.75, abs=0.02)

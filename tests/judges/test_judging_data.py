@@ -155,7 +155,7 @@ def test_wrong_templates_say_what_is_wrong(tmp_path, text, message):
 def test_wrong_cases_say_what_is_wrong():
     for make, message in (
         (lambda: Case("Q", ()), "at least one answer"),
-        (lambda: Case("Q", ("a",), (1.0, 2.0)), "other scores"),
+        (lambda: Case("Q", ("a",), (1.0, 2.0)), "one score per answer"),
         (lambda: load_template("pairs"), "Did you mean 'pair'"),
         (lambda: pointwise([CASE], load_template("pair")), "is pairwise, not pointwise"),
         (lambda: pointwise([Case("Q", ("a",))], load_template("reference")), "needs a reference"),
@@ -207,7 +207,7 @@ def test_users_pairs_and_bad_rows(tmp_path):
     with pytest.raises(InputError, match="outside 1 to 5"):
         load_cases(other, scale=(1, 5))
     other.write_text("question,reply\nQ,a\n")
-    with pytest.raises(InputError, match="has the columns question, reply; write `answer`"):
+    with pytest.raises(InputError, match="has the columns question, reply; use `answer`"):
         load_cases(other)
     with pytest.raises(InputError, match="does not exist"):
         load_cases(tmp_path / "none.csv")

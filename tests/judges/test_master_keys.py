@@ -1,4 +1,4 @@
-"""Planted judges with a reference: one that knows, one that always says YES, one that only the question fools."""
+"""Planted judges with a reference: one is correct, one always says YES, one accepts keys only with the question."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def verdicts(worth, questions=QUESTIONS):
 
 
 def knows(tags):
-    """Right in every case, and less sure in some: without any variation there is no interval."""
+    """Correct in every case, less certain in some: without variation there is no interval."""
     sure = 1 - 0.02 * [case.id for case in CASES].index(tags["case"])
     return sure if tags["human"] else 1 - sure
 
@@ -29,44 +29,38 @@ def fooled_by_the_question(tags):
     return 1.0 if tags["question"] == master_keys.SHOWN else tags["human"]
 
 
-def test_a_judge_that_knows_is_fooled_by_no_key():
+def test_a_correct_judge_accepts_no_key():
     table = verdicts(knows)
     rates = master_keys.rates(table).set_index(["judge", "key"])["mean"]
     assert rates["planted", "the reference"] == rates["planted", "opener + reference"] == 1
     assert rates["planted"].drop(["the reference", "opener + reference"]).eq(0).all()
     controls = master_keys.controls(table)
-    own = controls[controls["judge"] == "planted"].set_index("metric")["mean"]
-    assert own["reference − keys"] == pytest.approx(1, abs=0.05)
-    assert own["opener + reference − reference"] == pytest.approx(0, abs=1e-6)
-    assert master_keys.fooled(table)["mean"] == 0 and master_keys.fooled(table)["n"] == 10 * len(CASES)
-    assert "tells right answers from wrong ones" in master_keys.standing(table, controls)["finding"][0]
-    found = [each.verdict for each in master_keys.findings(table, controls)]
-    assert found == [
-        "cannot tell",
-        "does not hold",
-        "holds",
-        "holds",
-        "cannot tell",
-    ]  # six cases: 0 of them, at most 39 %
+    means = controls[controls["judge"] == "planted"].set_index("metric")["mean"]
+    assert means["reference − keys"] == pytest.approx(1, abs=0.05)
+    assert means["opener + reference − reference"] == pytest.approx(0, abs=1e-6)
+    assert master_keys.accepted(table)["mean"] == 0 and master_keys.accepted(table)["n"] == 10 * len(CASES)
+    assert master_keys.discrimination(table, controls)["finding"][0].startswith("discriminates the reference")
+    verdicts_ = [each.verdict for each in master_keys.findings(table, controls)]  # six cases: 0 of them, at most 39 %
+    assert verdicts_ == ["cannot tell", "does not hold", "holds", "holds", "cannot tell"]
 
 
-def test_a_judge_that_always_says_yes_has_a_habit_and_no_finding():
+def test_a_judge_that_always_says_yes_has_no_finding():
     table = verdicts(lambda tags: 1.0)
     controls = master_keys.controls(table)
-    judges, _, habit = master_keys.standing(table, controls)["finding"]
-    assert judges.startswith("does not judge") and habit.startswith("YES in 100%")
-    assert master_keys.fooled(table)["mean"] == 1
+    references, _, preferred = master_keys.discrimination(table, controls)["finding"]
+    assert references.startswith("does not discriminate") and preferred.startswith("YES in 100%")
+    assert master_keys.accepted(table)["mean"] == 1
     found = master_keys.findings(table, controls)
     assert all(each.verdict.startswith("cannot tell") for each in found)
-    assert "does not tell the reference from another question's" in found[0].verdict
+    assert "does not discriminate the reference from another question's" in found[0].verdict
 
 
-def test_hiding_the_question_is_seen_and_without_it_there_is_no_such_claim():
+def test_the_effect_of_the_question_is_measured_if_it_is_hidden_too():
     table = verdicts(fooled_by_the_question)
-    hidden = master_keys.without_question(table).set_index(["kind", "asked with", "metric"])["mean"]
+    hidden = master_keys.without_question(table).set_index(["kind", "prompt", "metric"])["mean"]
     assert hidden["key", master_keys.SHOWN, "yes"] == 1 and hidden["key", "question hidden", "yes"] == 0
     items = master_keys.items(table)
-    assert items.groupby("case")["keys called right"].mean().eq(1).all() and "judge" not in items
+    assert items.groupby("case")["keys accepted"].mean().eq(1).all() and "judge" not in items
     assert len(master_keys.findings(table, master_keys.controls(table))) == 5
     shown = verdicts(fooled_by_the_question, QUESTIONS[: len(QUESTIONS) // 2])
     assert len(master_keys.findings(shown, master_keys.controls(shown))) == 4

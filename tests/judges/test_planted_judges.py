@@ -1,4 +1,4 @@
-"""Every instrument finds in a planted judge what was planted, through the same code path as a model."""
+"""Every metric recovers the property of a planted judge, through the same code path as a model."""
 
 import math
 
@@ -20,12 +20,12 @@ PAIR, LEVELS = load_template("pair"), (1.0, 5.0)
 
 def pairs_of(name, cases=FIVE, **how):
     answers = planted.answers(planted.judge(name, human=LEVELS, **how), pairwise(cases, PAIR))
-    return readings.pair_reads(readings.label_reads(answers), cases.ids)
+    return readings.pair_probabilities(readings.label_probabilities(answers), cases.ids)
 
 
 def scores_of(name, scale, cases=FIVE):
     answers = planted.answers(planted.judge(name, human=LEVELS), pointwise(cases, load_template("score", scale=scale)))
-    reads = readings.label_reads(answers)
+    reads = readings.label_probabilities(answers)
     return readings.by_candidate(reads.keys, readings.score(reads.raw, reads.values), cases.ids)
 
 
@@ -33,13 +33,13 @@ def scores_of(name, scale, cases=FIVE):
     ("name", "both", "position", "random", "agree"),
     [("first", 0.0, 1.0, 0.5, 0.0), ("oracle", 1.0, 0.0, 1.0, 1.0)],
 )
-def test_oracle_slot_one_and_oracle(name, both, position, random, agree):
+def test_oracle_first_position_and_oracle(name, both, position, random, agree):
     table = relations_.order_table(pairs_of(name), FIVE.scores, FIVE.chars)
     means = table[["both", "position", "random", "agree"]].mean()
     assert means.tolist() == [both, position, random, agree]
 
 
-def test_longer_judge_is_found_out():
+def test_length_bias_of_the_longer_judge_is_one():
     table = relations_.order_table(pairs_of("longer"), FIVE.scores, FIVE.chars)
     assert table["longer"].mean() == 1
     bias = biases.length_bias(table, draws=50)
@@ -69,7 +69,7 @@ def test_five_levels_on_a_circle_hold_five_cycles_in_ten_triples():
 
 
 @pytest.mark.parametrize("q", [0.05, 0.2, 0.3])
-def test_noise_is_taken_out_of_sampled_verdicts(q):
+def test_accuracy_is_corrected_for_the_noise_of_sampled_verdicts(q):
     """Accuracy .8 is planted; votes are drawn; the right inversion covers it, the published one overshoots."""
     pairs = pairs_of("noisy", accuracy=0.8, q=q)
     table = relations_.order_table(pairs, FIVE.scores)
@@ -81,18 +81,18 @@ def test_noise_is_taken_out_of_sampled_verdicts(q):
     low, high = (biases.denoise(observed[end], biases.flip_rate_of(agreement)) for end in ("low", "high"))
     assert low - 0.02 < truth < high + 0.02
     assert biases.flip_rate_of(agreement) == pytest.approx(q, abs=0.02)
-    published = biases.denoise(observed["mean"], biases.flip_rate_of(agreement, "wei2024_code"), "wei2024_code")
+    published = biases.denoise(observed["mean"], biases.flip_rate_of(agreement, "wei2024_code"))
     assert published > biases.denoise(observed["mean"], biases.flip_rate_of(agreement)) + 0.01
 
 
-def test_slot_logit_is_recovered():
-    quality, slot = relations_.logit_split(pairs_of("slot_biased", slot=1.5, strength=8.0))
+def test_position_logit_is_recovered():
+    quality, slot = relations_.logit_split(pairs_of("position_biased", position=1.5, strength=8.0))
     off = ~np.isnan(slot)
     assert slot[off] == pytest.approx(1.5)
     assert np.abs(quality[off]) == pytest.approx(1.0)
-    table = relations_.order_table(pairs_of("slot_biased", slot=1.5), FIVE.scores)
+    table = relations_.order_table(pairs_of("position_biased", position=1.5), FIVE.scores)
     assert table["position"].mean() == 1
-    debiased = relations_.aggregate(pairs_of("slot_biased", slot=1.5), "debiased_logit").sign
+    debiased = relations_.aggregate(pairs_of("position_biased", position=1.5), "debiased_logit").sign
     assert consistency.conflict_ratio(FIVE.scores, debiased)["mean"] == 0
 
 
@@ -112,33 +112,37 @@ def test_first_judge_conflicts_with_every_score():
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("oracle", "judges better than chance"), ("first", "always-first"), ("coin", "cannot be told from a coin")],
+    [("oracle", "better than chance"), ("first", "at chance: picks the first"), ("coin", "at chance (right in 50%")],
 )
-def test_standing_says_who_judges(name, said):
-    found = relations_.standing(relations_.order_table(pairs_of(name), FIVE.scores))
-    assert said in found and "of 300 pairs" in found
+def test_planted_judges_are_compared_with_chance(name, said):
+    found = relations_.chance_verdict(relations_.order_table(pairs_of(name), FIVE.scores))
+    assert found.startswith(said) and "of 300 pairs" in found
 
 
-def test_standing_knows_wrong_from_chance_and_says_when_nobody_knows():
-    wrong = relations_.order_table(pairs_of("oracle"), -FIVE.scores)
-    assert "does not judge: is wrong more often than a coin (right in 0% [0%," in relations_.standing(wrong)
-    few = relations_.order_table(pairs_of("oracle", FIVE[:3]), FIVE[:3].scores)
-    assert relations_.standing(few).startswith(
-        "too few pairs to say whether it judges (right in 100% [44%, 100%] of 30 pairs"
-    )
-    two_of_four = pd.DataFrame({"case": range(4), "random": [1, 1, 0, 0], "first": [1, 0, 1, 0], "ties": 0})
-    assert relations_.standing(two_of_four).startswith(
-        "too few pairs to say whether it judges (right in 50% [15%, 85%] of 4"
-    )
-    many = pd.concat([two_of_four.assign(case=lambda t, k=k: t["case"] + 4 * k) for k in range(25)])
-    assert "cannot be told from a coin (right in 50% [40%, 60%] of 100" in relations_.standing(many)
-    assert "nobody says which answers are better" in relations_.standing(relations_.order_table(pairs_of("first")))
+def test_a_verdict_on_chance_distinguishes_wrong_from_chance_and_needs_marks_and_pairs():
+    coin = pairs_of("coin")
+    coin[: len(coin) // 4 * 3, ..., 1] += 0.2
+    coin[: len(coin) // 4 * 3, ..., 0] -= 0.2
+    four = pd.DataFrame({"case": range(4), "random": [1, 1, 0, 0], "first": [1, 0, 1, 0], "ties": 0})
+    many = pd.concat([four.assign(case=lambda t, k=k: t["case"] + 4 * k) for k in range(25)])
+    tables = {
+        "worse than chance (right in 0% [0%,": relations_.order_table(pairs_of("oracle"), -FIVE.scores),
+        "unknown: too few pairs (right in 100% [44%, 100%] of 30 pairs": relations_.order_table(
+            pairs_of("oracle", FIVE[:3]), FIVE[:3].scores
+        ),
+        "unknown: too few pairs (right in 50% [15%, 85%] of 4": four,
+        "at chance (right in 50% [40%, 60%] of 100": many,
+        "at chance: prefers the second answer": relations_.order_table(coin, FIVE.scores),
+        "unknown: no marks say which answers are better": relations_.order_table(pairs_of("first")),
+    }
+    for verdict, table in tables.items():
+        assert relations_.chance_verdict(table).startswith(verdict)
 
 
-def test_planted_judges_know_nothing_where_people_said_nothing():
+def test_planted_judges_are_undecided_without_scores():
     unknown = Cases([Case("Q", ("a", "bb")), Case("R", ("a", "b"), (1.0, math.nan))])
-    pairs = readings.pair_reads(
-        readings.label_reads(planted.answers(planted.judge("oracle"), pairwise(unknown, PAIR))), unknown.ids
+    pairs = readings.pair_probabilities(
+        readings.label_probabilities(planted.answers(planted.judge("oracle"), pairwise(unknown, PAIR))), unknown.ids
     )
     assert pairs[:, 0, 1] == pytest.approx(np.array([[0.49, 0.49, 0.02]] * 2), abs=1e-6)
     assert unknown.ends == (0.0, 1.0)
@@ -146,17 +150,10 @@ def test_planted_judges_know_nothing_where_people_said_nothing():
         planted.judge("oracle", human=(3.0, 3.0))
 
 
-def test_standing_names_the_slot_a_judge_leans_to():
-    pairs = pairs_of("coin")
-    pairs[: len(pairs) // 4 * 3, ..., 1] += 0.2
-    pairs[: len(pairs) // 4 * 3, ..., 0] -= 0.2
-    assert "leans to the second answer" in relations_.standing(relations_.order_table(pairs, FIVE.scores))
-
-
-def test_all_that_a_judge_says_is_read_from_one_table():
+def test_all_prompts_of_a_judge_come_from_one_table():
     questions = pairwise(FIVE, PAIR) + pointwise(FIVE, load_template("score"))
     oracle = readings.judgement("oracle", planted.answers(planted.judge("oracle", human=LEVELS), questions), FIVE.ids)
-    assert set(oracle.reads) == {"pair A/B/C", "score 1-5"}
+    assert set(oracle.prompts) == {"pair A/B/C", "score 1-5"}
     conflicts = consistency.conflict_table([oracle], ["score 1-5"], "pair A/B/C")
     assert (conflicts["mean"] == 0).all() and set(conflicts["aggregation"]) == {"two_pass", "likelihood"}
     rates = consistency.transitivity_table([oracle], "pair A/B/C", ks=(3,))
@@ -164,8 +161,9 @@ def test_all_that_a_judge_says_is_read_from_one_table():
     sweep = consistency.tolerance_sweep(oracle, "score 1-5", "pair A/B/C", [0.0, 10.0])
     assert sweep[(sweep.delta == 10) & (sweep.metric == "ties among comparisons")]["mean"].item() == 1
     assert (readings.reading_table([oracle])["n_unparsed"] == 0).all()
-    assert relations_.sign_accuracy(relations_.aggregate(oracle.pairs("pair A/B/C")), FIVE.scores)["mean"] == 1
-    assert readings.right_pairs(oracle.scores("score 1-5"), FIVE.scores)["right"].mean() == 1
+    assert relations_.pair_accuracy(relations_.aggregate(oracle.pairs("pair A/B/C")), FIVE.scores)["mean"] == 1
+    gaps = relations_.differences(oracle.scores("score 1-5"))
+    assert relations_.right_pairs(gaps, FIVE.scores)["right"].mean() == 1
     with pytest.raises(InputError, match="Did you mean 'score 1-5'"):
         oracle.scores("score 1-50")
 
@@ -183,12 +181,12 @@ def test_follow_ups_reward_what_pleases():
     assert found == pytest.approx(FIVE[:2].scores - 1)
 
 
-def test_what_nobody_planted_is_refused():
+def test_unknown_judges_and_other_questions_are_refused():
     with pytest.raises(InputError, match="Did you mean 'oracle'"):
         planted.judge("oracl")
     from workbench.questions import Option, Question
 
-    with pytest.raises(InputError, match="no judge prompt"):
+    with pytest.raises(InputError, match="not a judge prompt"):
         planted.answers(planted.judge("coin"), [Question("x", (Option("a"), Option("b")))])
 
 
@@ -215,8 +213,8 @@ def test_ties_explain_what_a_reading_changes_for_dice():
         assert found.loc[at, "mean"] == pytest.approx(found.loc[at, "explained"], abs=0.06), at
 
 
-def test_a_judge_that_ties_nearly_all_breaks_no_triple_in_a_way_worth_telling():
-    """Always the first but for one answer of each case: what it breaks holds a tie, and so would anything."""
+def test_a_judge_that_ties_nearly_all_violates_triples_as_at_chance():
+    """Always the first but for one answer of each case: its violations have ties, as at chance."""
     questions = pairwise(FIVE, PAIR) + pointwise(FIVE, load_template("score", scale=(1, 5)))
     lead = lambda t: 8.0 if 0 not in (t["first"], t["second"]) else 8.0 * np.sign(planted.judge("dice").lead(t))  # noqa: E731
     answers = planted.answers(planted.PlantedJudge("nearly first", lead, lambda t: 0.5), questions)
@@ -236,7 +234,7 @@ def test_agreement_of_two_verdicts_and_likelihood_are_two_comparisons():
     assert conflict == [1.0, 0.0]
 
 
-def test_a_position_bias_that_turns_with_the_label_words_is_seen_and_none_is_not():
+def test_a_position_bias_that_changes_with_the_label_words_is_detected():
     def shift(one, other):
         prompts = [relations_.order_table(p, FIVE.scores).assign(labels=at) for at, p in (("a", one), ("b", other))]
         return [biases.position_shift(pd.concat(prompts), *at) for at in (("a", "b"), ("b", "a"))]
@@ -246,6 +244,6 @@ def test_a_position_bias_that_turns_with_the_label_words_is_seen_and_none_is_not
     assert not any(each["low"] > 0.05 for each in shift(pairs_of("coin"), pairs_of("dice")))
 
 
-def test_a_judge_that_ties_everything_names_no_answer_twice():
+def test_a_judge_that_ties_everything_selects_no_answer_in_both_orders():
     table = relations_.order_table(pairs_of("coin"), FIVE.scores)
     assert table["agree"].mean() == 1 and (table["agree"] * (table["ties"] == 0)).mean() == 0

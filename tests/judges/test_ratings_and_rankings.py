@@ -1,17 +1,17 @@
-"""What the notebook on ratings, rankings and rewards makes of planted judges and of made-up likelihoods."""
+"""Notebook on ratings, rankings and rewards: planted judges and made-up likelihoods."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.judges import planted, relations
+from workbench.judges import planted, readings, relations
 from workbench.judges import ratings_and_rankings as ranking
 from workbench.judges.prompts import likelihood, load_template, questions
 from workbench.judges.sources import load_cases
 
 CASES = load_cases("graded_answers", n=8)
 PAIR, SCORE = load_template("pair"), load_template("score", scale=(1, 5))
-ASKED = questions(CASES, [PAIR, SCORE])
+QUESTIONS = questions(CASES, [PAIR, SCORE])
 SCORES = CASES.scores
 
 
@@ -26,13 +26,13 @@ def likely(gain):
 
 
 def margin_of(name):
-    (judge,) = planted.judged([name], ASKED, CASES)
+    (judge,) = planted.judged([name], QUESTIONS, CASES)
     return relations.aggregate(judge.pairs(PAIR.key), "likelihood").margin
 
 
 @pytest.fixture(scope="module")
 def judges():
-    return planted.judged(["oracle", "first", "dice"], ASKED, CASES)
+    return planted.judged(["oracle", "first", "dice"], QUESTIONS, CASES)
 
 
 def test_an_oracle_fills_the_diagonal_of_the_nine_cells(judges):
@@ -50,7 +50,7 @@ def test_consistency_is_one_less_the_conflict_ratio_and_its_ends_change_places(j
 
 
 def test_rewards_of_likelihoods_are_per_token():
-    rewards = ranking.likelihood_rewards(likely(1.0), CASES.ids)
+    rewards = readings.likelihood_rewards(likely(1.0), CASES.ids)
     assert rewards["pmi"] == pytest.approx(SCORES / 2)
     assert rewards["likelihood"] == pytest.approx((SCORES - 10) / 2)
 

@@ -1,4 +1,4 @@
-"""Cases in users' files: what is not there is nothing, and never a text or a number of its own."""
+"""Cases in users' files: missing values never become texts or numbers."""
 
 import json
 import math
@@ -53,7 +53,9 @@ def test_rows_without_a_case_are_cases_by_their_question(tmp_path):
     ]
     with pytest.raises(InputError, match="line 2: case '1' has another question than line 1"):
         load_cases(lines(tmp_path, *({"case": 1, "question": q, "answer": "a"} for q in ("Q1", "Q2"))))
-    with pytest.raises(InputError, match="line 2: case 'Q' has another question than line 1; write the same, letter"):
+    with pytest.raises(
+        InputError, match="line 2: case 'Q' has another question than line 1; write the same question, letter"
+    ):
         load_cases(lines(tmp_path, *({"question": q, "answer": "a"} for q in ("Q", "Q "))))
 
 
@@ -63,7 +65,7 @@ def test_what_belongs_to_a_case_is_written_once_or_the_same_in_all_rows(tmp_path
     (case,) = load_cases(lines(tmp_path, *rows))
     assert case.checklist == ("Is it?", "!Is it not?") and case.reference == "r" and case.tags == {"topic": 1}
     rows[0]["reference"] = "s"
-    with pytest.raises(InputError, match="line 2: reference is another than in line 1"):
+    with pytest.raises(InputError, match="line 2: reference differs from line 1"):
         load_cases(lines(tmp_path, *rows))
 
 
@@ -101,13 +103,13 @@ def test_a_row_longer_than_the_header_does_not_shift_the_answer(tmp_path):
 
 def test_a_record_of_another_format_is_named(tmp_path):
     path = lines(tmp_path, {"input": "i", "output_1": "x", "output_2": "y", "label": 2}, {"input": "i", "label": 1})
-    with pytest.raises(InputError, match=r"a.jsonl, line 2: the format 'llmbar' has a field 'output_1'"):
+    with pytest.raises(InputError, match=r"a.jsonl, line 2: the field 'output_1' of the format 'llmbar' is missing"):
         load_cases(path, format="llmbar")
     path = lines(tmp_path, {"input": "i", "output_1": "x", "output_2": "y", "label": 2}, {"input": "i", "label": None})
     assert load_cases(path, format="llmbar").dropped == {"no label": 1}
-    with pytest.raises(InputError, match=r"line 1: this is no record of the format 'trustjudge'"):
+    with pytest.raises(InputError, match=r"line 1: the record does not match the format 'trustjudge'"):
         load_cases(lines(tmp_path, {"question": "q", "answers": ["x"]}), format="trustjudge")
-    with pytest.raises(InputError, match=r"line 1: this is no record .*answers of the case 'q' must be texts"):
+    with pytest.raises(InputError, match=r"line 1: the record does not .*answers of the case 'q' must be strings"):
         load_cases(lines(tmp_path, {"question": "q", "answers": [{"score": 1, "text": [1, "x"]}]}), format="trustjudge")
 
 

@@ -28,7 +28,7 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path, kernel
     report = (run.folder / "report.html").read_text()
     assert len(report) < 3_000_000
     assert "<figcaption>Findings tested on this run" in report
-    assert "judge: " in report or "too few pairs to say whether it judges" in report
+    assert any(words in report for words in ("at chance", "better than chance", "too few pairs", "discriminate"))
     assert run.headline.value == run.headline.value
     assert set(run.frame("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
     if notebook == "consistency":
@@ -49,7 +49,7 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path, kernel
         claims = run.frame("what_holds").set_index("claim")["source"]
         assert claims["Replacing a planted rater by the judge lowers agreement"].endswith("here planted")
         assert "The judge's marks are higher than this project's own levels" in claims
-        assert "Comparing agrees with people's marks on nq_human more than chance" in claims
+        assert "Pairwise comparison agrees with people's marks on nq_human more often than chance" in claims
         assert "this project's own levels" in run.headline.text and "people" not in run.headline.text
     if notebook == "master_keys":
         rates = run.frame("rates").set_index(["judge", "key"])["mean"]
@@ -77,7 +77,7 @@ def test_a_users_own_judge_and_items(tmp_path, kernel):
     assert run.frame("conflict_ratio").query("judge == 'oracle' and scoring == 'expected'")["mean"].eq(0).all()
 
 
-def test_agreement_with_single_peoples_marks_on_a_scale_they_do_not_fill(tmp_path, kernel):
+def test_agreement_with_single_raters_on_a_scale_they_do_not_fill(tmp_path, kernel):
     items = tmp_path / "mine.csv"
     rows = [f"What is {k} and {k}?,{k + k + off},{marks}" for k in (1, 2, 3) for off, marks in ((0, "4|3"), (k, "2|3"))]
     items.write_text("\n".join(["question,answer,score", *rows, "What is 4 and 4?,8,4|4", "What is 4 and 4?,9,1|2"]))
@@ -88,12 +88,12 @@ def test_agreement_with_single_peoples_marks_on_a_scale_they_do_not_fill(tmp_pat
     assert not (run.folder / "tables" / "icc.csv").exists()
     claims = set(run.frame("what_holds")["claim"])
     assert "Replacing a rater by the judge lowers agreement" in claims
-    assert "Marks of the panel rank answers as the marks in mine.csv do" in claims
+    assert "The panel's marks correlate with the marks in mine.csv" in claims
     assert not any("are higher than" in claim for claim in claims)
-    assert "the marks in mine.csv (their scale 1 to 7)" in unescape((run.folder / "report.html").read_text())
+    assert "the marks in mine.csv (scale 1 to 7)" in unescape((run.folder / "report.html").read_text())
 
 
-def test_items_nobody_scored_still_run_and_say_what_cannot_be_told(tmp_path, kernel):
+def test_items_without_scores_run_and_report_what_is_unknown(tmp_path, kernel):
     items = tmp_path / "mine.jsonl"
     items.write_text(
         "\n".join(f'{{"question": "What is {k} and {k}?", "answer": "{a}"}}' for k in (1, 2) for a in "248")
@@ -101,8 +101,7 @@ def test_items_nobody_scored_still_run_and_say_what_cannot_be_told(tmp_path, ker
     (planned,) = plan("judges", "quick", {"data": [str(items)], "templates": ["pair"]}, notebook="biases")
     run = execute(planned, tmp_path / "out", kernel=kernel)
     assert run.status == "ok", run.failure
-    standing = run.frame("standing")
-    assert standing["standing"].str.contains("nobody says which answers are better").all()
+    assert run.frame("standing")["against chance"].str.contains("no marks say which answers are better").all()
     assert set(run.frame("what_holds").query("claim.str.contains('right')", engine="python")["verdict"]) == {
         "cannot tell: only 0 units"
     }

@@ -1,4 +1,4 @@
-"""Agreement of a judge with people: kappa, alpha, ICC, soft labels, panels and juries."""
+"""Agreement of a judge with human marks: kappa, alpha, ICC, soft labels, panels and juries."""
 
 from __future__ import annotations
 
@@ -25,12 +25,18 @@ from workbench.judges.readings import (
     answers_to,
     by_candidate,
     judgement,
-    label_reads,
-    likelihood_reward,
+    label_probabilities,
+    likelihood_rewards,
     rescale,
+)
+from workbench.judges.relations import (
+    against_chance,
+    aggregate,
+    differences,
+    order_tables,
+    pair_accuracy,
     right_pairs,
 )
-from workbench.judges.relations import aggregate, order_tables, sign_accuracy, standings
 from workbench.questions import Question
 from workbench.statistics import Finding, bootstrap, finding, interval, rows_by, summarise, unless, versus
 from workbench.statistics.comparisons import correlation, icc
@@ -42,20 +48,26 @@ if TYPE_CHECKING:
 
 Weights = Literal["linear", "quadratic"]
 Level = Literal["nominal", "ordinal", "interval"]
-Kind = Literal["spearman", "kendall", "pearson"]
+Pooling = Literal["mean", "logit", "vote"]
 
 
 def kappa(a: ArrayLike, b: ArrayLike, weights: Weights | None = None) -> float:
-    """Cohen's kappa of two raters; NaN where both always say the same one thing, or there is nothing to compare.
+    """Cohen's kappa of two raters; NaN if both use one and the same label only, or share no items.
 
     Args:
-        a: Labels of one rater, `[items]`; missing ones (NaN, None) leave the item out.
-        b: Of the other.
+        a: Labels of one rater, `[items]`; items with a missing label (NaN, None) are left out.
+        b: Labels of the other rater.
         weights: None for names, `linear` or `quadratic` for levels.
     """
     from sklearn.metrics import cohen_kappa_score
 
-    table = _both(a, b)
+    left, right = pd.Series(np.asarray(a)), pd.Series(np.asarray(b))
+    if len(left) != len(right):
+        raise InputError(f"Two raters need the same items; they have {len(left)} and {len(right)}.")
+    table = pd.DataFrame({"a": left, "b": right}).dropna()
+    if table.map(lambda x: isinstance(x, float) and not float(x).is_integer()).to_numpy().any():
+        raise InputError("Kappa needs labels or whole levels; round expected scores first.")
+    table = table.map(lambda x: int(x) if isinstance(x, float) else x)
     labels = sorted(set(table["a"]) | set(table["b"]))
     if len(labels) < 2:
         return float("nan")
@@ -63,30 +75,30 @@ def kappa(a: ArrayLike, b: ArrayLike, weights: Weights | None = None) -> float:
 
 
 def alpha(ratings: ArrayLike, level: Level = "ordinal") -> float:
-    """Krippendorff's alpha of `[raters, items]`, NaN unread; NaN with one value only or no item rated twice."""
+    """Krippendorff's alpha of `[raters, items]`; NaN with one value only or without an item rated by two raters."""
     import krippendorff
 
     r = np.asarray(ratings, np.float64)
-    pairable = r[:, (~np.isnan(r)).sum(axis=0) > 1] if r.ndim == 2 else r
     if r.ndim != 2:
         raise InputError(f"Ratings must be [raters, items], not {list(r.shape)}.")
+    pairable = r[:, (~np.isnan(r)).sum(axis=0) > 1]
     if len(np.unique(pairable[~np.isnan(pairable)])) < 2:
         return float("nan")
     return float(krippendorff.alpha(reliability_data=r, level_of_measurement=level))
 
 
 def icc_report(human: ArrayLike, judge: ArrayLike, draws: int = 999, seed: int = 0) -> pd.DataFrame:
-    """Consistency, agreement and bias of a judge with people over sources (models), as MentalAlign reports them.
+    """Return consistency, agreement and bias of a judge over sources, as MentalAlign reports them (arXiv 2510.19032).
 
     Args:
-        human: Mean rating of each source by people, `[sources]`.
-        judge: By the judge.
+        human: Mean human rating of each source (model), `[sources]`.
+        judge: Mean rating of each source by the judge.
         draws: Bootstrap samples of the sources.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
-        Rows ICC(C,1), ICC(A,1), bias (judge - human): keys of `statistics.bootstrap`, then `loo_low` and `loo_high`:
-        how far leaving one source out moves it. NaN below three sources.
+        Rows ICC(C,1), ICC(A,1) and bias (judge - human): keys of `statistics.bootstrap`, then `loo_low` and
+        `loo_high`, the range when one source is left out. NaN below three sources.
     """
     y = np.column_stack([np.asarray(human, np.float64), np.asarray(judge, np.float64)])
     y = y[~np.isnan(y).any(axis=1)]
@@ -101,56 +113,42 @@ def icc_report(human: ArrayLike, judge: ArrayLike, draws: int = 999, seed: int =
             rows.append({"statistic": name, "mean": np.nan, "n": len(y), "note": "fewer than three sources"})
             continue
         left = [statistic(*np.delete(y, source, axis=0).T) for source in range(len(y))]
-        found = bootstrap(statistic, y[:, 0], y[:, 1], draws=draws, seed=seed)
-        rows.append({"statistic": name, **found, "loo_low": min(left), "loo_high": max(left)})
+        row = bootstrap(statistic, y[:, 0], y[:, 1], draws=draws, seed=seed)
+        rows.append({"statistic": name, **row, "loo_low": min(left), "loo_high": max(left)})
     return pd.DataFrame(rows)
 
 
 def replace_rater(ratings: ArrayLike, judge: ArrayLike, level: Level = "ordinal") -> pd.DataFrame:
-    """Krippendorff's alpha of people, with each of them replaced by the judge, and with the judge added (ACORN).
+    """Return Krippendorff's alpha of the raters, with each of them replaced by the judge, and with the judge added.
 
     Args:
-        ratings: `[raters, items]` of people.
-        judge: `[items]`.
-        level: Of measurement.
+        ratings: Human ratings, `[raters, items]`.
+        judge: Ratings by the judge, `[items]`.
+        level: Level of measurement.
 
     Returns:
-        One row per setting: `replaced` (index of the rater; -1 none, -2 the judge added), `alpha`, and `change`
-        against the people alone.
+        One row per setting: `replaced` (index of the rater; -1 none, -2 the judge added), `alpha`, and `change` from
+        the alpha of the raters alone (ACORN, arXiv 2405.04818).
     """
     r, j = np.asarray(ratings, np.float64), np.asarray(judge, np.float64)
     if r.ndim != 2 or j.shape != r.shape[1:]:
-        raise InputError("ratings must be [raters, items] and judge one number per item.")
-    rows = [{"replaced": -1, "alpha": alpha(r, level)}]
-    for rater in range(len(r)):
-        rows.append({"replaced": rater, "alpha": alpha(np.vstack([np.delete(r, rater, axis=0), j]), level)})
-    rows.append({"replaced": -2, "alpha": alpha(np.vstack([r, j]), level)})
-    return pd.DataFrame(rows).assign(change=lambda t: t["alpha"] - t["alpha"].iloc[0])
+        raise InputError(f"ratings must be [raters, items] and judge [items], not {list(r.shape)} and {list(j.shape)}.")
+    panels = {-1: r, **{rater: np.vstack([np.delete(r, rater, axis=0), j]) for rater in range(len(r))}}
+    panels[-2] = np.vstack([r, j])
+    table = pd.DataFrame({"replaced": list(panels), "alpha": [alpha(panel, level) for panel in panels.values()]})
+    return table.assign(change=table["alpha"] - table["alpha"].iloc[0])
 
 
-def _both(a: ArrayLike, b: ArrayLike) -> pd.DataFrame:
-    left, right = pd.Series(np.asarray(a)), pd.Series(np.asarray(b))
-    if len(left) != len(right):
-        raise InputError(f"Two raters need the same items; they have {len(left)} and {len(right)}.")
-    table = pd.DataFrame({"a": left, "b": right}).dropna()
-    if table.map(lambda x: isinstance(x, float) and not float(x).is_integer()).to_numpy().any():
-        raise InputError("Kappa is about labels or whole levels; round expected scores first.")
-    return table.map(lambda x: int(x) if isinstance(x, float) else x)
-
-
-How = Literal["mean", "logit", "vote"]
-
-
-def jury(p: ArrayLike, how: How = "mean") -> Floats:
-    """The verdict distribution of a panel, `[items, labels]`.
+def jury(p: ArrayLike, how: Pooling = "mean") -> Floats:
+    """Return the verdict distribution of a panel of judges, `[items, labels]`.
 
     Args:
-        p: Distributions of each judge, `[judges, items, labels]`; a judge's NaN rows are left out.
-        how: `mean` of the probabilities, `logit` (normalised geometric mean), or `vote`: proportion of judges for
-            whom it is the most probable label, split at ties.
+        p: Distributions, `[judges, items, labels]`; rows of NaN are left out.
+        how: `mean` of the probabilities, `logit` (normalised geometric mean), or `vote`: proportion of judges whose
+            most probable label it is, split at ties.
     """
-    if how not in get_args(How):
-        raise unknown("way of putting judges together", how, list(get_args(How)))
+    if how not in get_args(Pooling):
+        raise unknown("pooling method", how, list(get_args(Pooling)))
     x = np.asarray(p, np.float64)
     if x.ndim != 3:
         raise InputError(f"A jury needs [judges, items, labels], not {list(x.shape)}.")
@@ -158,7 +156,7 @@ def jury(p: ArrayLike, how: How = "mean") -> Floats:
         best = x >= x.max(axis=-1, keepdims=True)
         x = np.where(np.isnan(x), np.nan, best / best.sum(axis=-1, keepdims=True).clip(1))
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # items no judge has read
+        warnings.simplefilter("ignore", RuntimeWarning)  # items without any verdict
         if how != "logit":
             return np.asarray(np.nanmean(x, axis=0), np.float64)
         logs = np.nanmean(np.log(x), axis=0)
@@ -167,56 +165,49 @@ def jury(p: ArrayLike, how: How = "mean") -> Floats:
 
 
 def peer_matrix(scores: ArrayLike) -> dict[str, Any]:
-    """Models that review each other: agreement without their own marks, and how much they favour themselves.
+    """Return agreement and self-preference of models that score each other.
 
-    Own marks are masked: the diagonal is replaced by the additive fit of the rest, and the error loses that many
-    degrees of freedom.
+    Scores of a model for itself are masked: the additive fit of the other scores replaces the diagonal, and the error
+    loses one degree of freedom per model.
 
     Args:
         scores: `[models, models]`, reviewer by author.
 
     Returns:
-        `author_mean` (without own marks), `self_preference` (own mark minus what the reviewer's leniency and the
-        author's standing, fitted to the marks of others, lead one to expect), and `icc_consistency_k`
-        = ICC(C,k), `icc_agreement_1` = ICC(A,1) of the masked matrix.
+        `author_mean` (without self-scores), `self_preference` (self-score minus the sum of reviewer and author effects
+        fitted to the other scores), and `icc_consistency_k` = ICC(C,k), `icc_agreement_1` = ICC(A,1) of the masked
+        matrix.
     """
     s = np.asarray(scores, np.float64)
     n = len(s)
     if s.shape != (n, n) or n < 3 or np.isnan(s).any():
-        raise InputError("A peer matrix must be square, at least 3 x 3, and complete.")
+        raise InputError(f"A peer matrix must be square, at least 3 x 3 and without NaN, not {list(s.shape)}.")
     off = ~np.eye(n, dtype=bool)
-    others = np.where(off, s, 0).sum(axis=0) / (n - 1)
-    expected = _additive(s, off)
-    found = icc(np.where(off, s, expected).T, estimated=n)
-    return {
-        "author_mean": others,
-        "self_preference": np.diag(s - expected),
-        "icc_consistency_k": found["consistency_k"],
-        "icc_agreement_1": found["agreement"],
-    }
-
-
-def _additive(s: Floats, known: np.ndarray) -> Floats:
-    """Row plus column effects fitted to the known cells."""
-    n = len(s)
-    i, j = np.nonzero(known)
+    i, j = np.nonzero(off)
     design = np.zeros((len(i), 2 * n))
     design[np.arange(len(i)), i] = design[np.arange(len(i)), n + j] = 1
     effects = np.linalg.lstsq(design, s[i, j], rcond=None)[0]
-    return effects[:n, None] + effects[None, n:]
+    expected = effects[:n, None] + effects[None, n:]
+    masked = icc(np.where(off, s, expected).T, estimated=n)
+    return {
+        "author_mean": np.where(off, s, 0).sum(axis=0) / (n - 1),
+        "self_preference": np.diag(s - expected),
+        "icc_consistency_k": masked["consistency_k"],
+        "icc_agreement_1": masked["agreement"],
+    }
 
 
 LEVELS = np.arange(1.0, 6.0)
 
 
 def soft_levels(mean: float, sd: float, low: float = 1.0, high: float = 5.0) -> Floats:
-    """A distribution over five levels with the mean and spread of human ratings (DeQA, arXiv 2501.11561).
+    """Return a distribution over five levels with the mean and spread of human ratings (DeQA, arXiv 2501.11561).
 
-    p(l) = Phi(l + 1/2) - Phi(l - 1/2), made to keep the mean by a p + b, clipped at 0 and renormalised; where that
-    misses the mean by 0.1, or the spread is below 0.2, the mean is split between the two neighbouring levels.
+    p(l) = Phi(l + 1/2) - Phi(l - 1/2), adjusted to a p + b with the same mean, clipped at 0 and renormalised. If that
+    misses the mean by 0.1, or the spread is below 0.2, the probability is split between the two neighbouring levels.
 
     Args:
-        mean: Of the ratings, on their scale.
+        mean: Mean of the ratings, on their scale.
         sd: Their standard deviation.
         low: Lower end of the scale.
         high: Upper end.
@@ -237,102 +228,101 @@ def soft_levels(mean: float, sd: float, low: float = 1.0, high: float = 5.0) -> 
 
 
 def adjusted_levels(mu: float, spread: float) -> Floats:
-    """The linear step of `soft_levels`, before clipping; without it at the middle of the scale, where it is 0 / 0."""
+    """Return the linear adjustment of `soft_levels` before clipping; at mid-scale, where it is 0 / 0, a shift only."""
     p = np.asarray(ndtr((LEVELS + 0.5 - mu) / spread) - ndtr((LEVELS - 0.5 - mu) / spread), np.float64)
     total, moment = p.sum(), p @ LEVELS
-    if abs(mu - 3) <= 1e-6:
-        return p + (1 - total) / 5
-    alpha = (mu - 3) / (moment - 3 * total)
-    return alpha * p + (1 - alpha * total) / 5
+    slope = 1.0 if abs(mu - 3) <= 1e-6 else (mu - 3) / (moment - 3 * total)
+    return slope * p + (1 - slope * total) / 5
 
 
 def level_distance(p: ArrayLike, mean: ArrayLike, sd: ArrayLike, low: float = 1.0, high: float = 5.0) -> pd.DataFrame:
-    """How far a judge's distribution over five levels is from people's soft label, one row an answer.
+    """Return the distance of a judge's distribution over five levels from the human soft label, one row per answer.
 
     Args:
-        p: The judge's distributions over the levels 1 ... 5, `[answers, 5]`; NaN unread.
-        mean: Of people's ratings of each answer, on their scale.
-        sd: Their standard deviation.
-        low: Lower end of people's scale.
+        p: Distributions over the levels 1 ... 5, `[answers, 5]`; NaN without a verdict.
+        mean: Mean human rating of each answer, on the human scale.
+        sd: Standard deviation of the ratings.
+        low: Lower end of the human scale.
         high: Upper end.
 
     Returns:
-        `w1` (Wasserstein-1, in levels), `kl` (people against judge, nats, clipped at 1e-12), and `w1_uniform`, the
-        first for a judge without opinion; NaN where one is unknown.
+        `w1` (Wasserstein-1, in levels), `kl` (human against judge, nats, clipped at 1e-12), and `w1_uniform`, the
+        Wasserstein-1 distance of a uniform judge; NaN if an input is NaN.
     """
     judge = np.asarray(p, np.float64)
-    rows: list[dict[str, float]] = []
     if judge.ndim != 2 or judge.shape[1] != len(LEVELS):
         raise InputError(f"Distributions must be [answers, 5], not {list(judge.shape)}.")
-    for own, mu, spread in zip(judge, np.asarray(mean, np.float64), np.asarray(sd, np.float64)):
-        if np.isnan([*own, mu, spread]).any():
-            rows.append(dict.fromkeys(("w1", "kl", "w1_uniform"), np.nan))
-            continue
-        people = soft_levels(mu, spread, low, high)
-        moved = {"w1": own, "w1_uniform": np.full(len(LEVELS), 0.2)}
-        far = {name: float(w1(people, q, LEVELS)) for name, q in moved.items()}
-        rows.append({"w1": far["w1"], "kl": float(kl(people, own.clip(1e-12))), "w1_uniform": far["w1_uniform"]})
-    return pd.DataFrame(rows)
+    rows = np.full((len(judge), 3), np.nan)
+    for row, q, mu, spread in zip(rows, judge, np.asarray(mean, np.float64), np.asarray(sd, np.float64)):
+        if not np.isnan([*q, mu, spread]).any():
+            human = soft_levels(mu, spread, low, high)
+            row[:] = w1(human, q, LEVELS), kl(human, q.clip(1e-12)), w1(human, np.full(len(LEVELS), 0.2), LEVELS)
+    return pd.DataFrame(rows, columns=["w1", "kl", "w1_uniform"])
 
 
 PANEL = "panel (mean)"
 """Name of the mean over the prompts of a panel."""
 MEASURES: dict[str, Callable[[Floats, Floats], float]] = {
-    "weighted kappa": lambda given, own: kappa(given.round(), own.round(), "quadratic"),
-    "alpha": lambda given, own: alpha(np.stack([given, own]).round()),
-    "Spearman": lambda given, own: correlation(given, own, fewest=3),
-    "Kendall": lambda given, own: correlation(given, own, "kendall", fewest=3),
+    "weighted kappa": lambda human, judge: kappa(human.round(), judge.round(), "quadratic"),
+    "alpha": lambda human, judge: alpha(np.stack([human, judge]).round()),
+    "Spearman": lambda human, judge: correlation(human, judge, fewest=3),
+    "Kendall": lambda human, judge: correlation(human, judge, "kendall", fewest=3),
 }
 """Agreement of two columns of marks."""
 Panels = Mapping[str, Mapping[str, Floats]]
-"""Judge -> prompt -> mark of every answer on the scale of the given marks, `[cases, candidates]`."""
+"""Judge -> prompt -> mark of every answer on the scale of the data, `[cases, candidates]`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What is asked of one judge, and of planted ones beside it."""
+    """The cases and templates of one run, and their questions."""
 
     judge: str
     """Name of the judge."""
     cases: Cases
-    """Answers with marks."""
+    """Cases with marks."""
     sets: Mapping[str, Cases]
     """Label -> cases with a better and a worse answer."""
     forms: Sequence[Template]
     """Pointwise templates of the panel that the cases can fill."""
     pair: Template
-    """The pairwise template."""
+    """Pairwise template."""
     scale: tuple[float, float]
-    """The lowest and the highest mark."""
+    """Lowest and highest mark."""
     span: str
-    """The scale in words."""
+    """Description of the scale."""
     chat: bool
-    """Through the chat template."""
+    """Whether questions use the chat template."""
 
     @property
     def first(self) -> str:
         """Label of the first set."""
         return next(iter(self.sets))
 
+    @property
+    def case_of_answer(self) -> NDArray[np.intp]:
+        """Index of the case of every answer, `[answers]`."""
+        return np.repeat(np.arange(len(self.cases)), self.cases.scores.shape[1])
+
     def marking(self) -> list[Question]:
-        """The panel's questions about the marked cases, and a checklist's."""
+        """Return the questions of the panel and of a checklist about the cases with marks."""
         return questions(self.cases, [*self.forms, load_template("checklist")], self.chat)
 
     def comparing(self, name: str) -> list[Question]:
-        """The comparisons in a set, in both orders."""
+        """Return the pairwise questions about a set, in both orders."""
         return pairwise(self.sets[name], self.pair, self.chat)
 
     def yes(self, name: str) -> list[Question]:
-        """Whether each answer of a set is right."""
+        """Return the yes-or-no questions about the answers of a set."""
         return pointwise(self.sets[name], load_template("correct"), self.chat)
 
     def questions(self) -> list[Question]:
-        """All of these."""
-        pairs = [question for ask in (self.comparing, self.yes) for name in self.sets for question in ask(name)]
+        """Return all questions with labels as options."""
+        pairs = [question for make in (self.comparing, self.yes) for name in self.sets for question in make(name)]
         return [*self.marking(), *pairs]
 
     def likely(self) -> dict[str, list[Question]]:
-        """Label -> questions whose options are the answers themselves."""
+        """Return by set the questions whose options are the answers themselves."""
         return {name: likelihood(cases) for name, cases in self.sets.items()}
 
 
@@ -345,62 +335,52 @@ def study(
     scale: Sequence[float] | None,
     chat: bool,
 ) -> Study:
-    """Return what to ask about marked answers and about pairs.
+    """Return the study of a judge; see `Study`.
 
-    Args:
-        judge: Name of the judge.
-        cases: Answers with marks.
-        sets: Label -> cases with a better and a worse answer.
-        panel: Pointwise templates; those that the cases cannot fill are left out.
-        pair: A pairwise template.
-        scale: The lowest and the highest mark; by default those of the cases.
-        chat: Through the chat template.
+    Templates of the panel that the cases cannot fill are left out. The default scale is that of the marks.
 
     Raises:
-        InputError: There are no marks, or some lie outside the scale.
+        InputError: The cases have no marks, or marks outside the scale.
     """
     if not cases.known:
-        raise InputError(f"{cases.origin.name} holds no scores to agree with; add the column score.")
+        raise InputError(f"{cases.origin.name} has no scores to agree with; add the column score.")
     low, high = (min(scale), max(scale)) if scale else cases.ends
     least, most = np.nanmin(cases.scores), np.nanmax(cases.scores)
     if not low <= least or not most <= high:
-        raise InputError(
-            f"The marks go from {least:g} to {most:g}, beyond scale={scale}; give the ends of their scale."
-        )
-    own = "" if scale else ", the lowest and highest mark of these cases; where it goes further, give `scale`"
+        raise InputError(f"The marks range from {least:g} to {most:g}, beyond scale={scale}; give the whole scale.")
+    origin = "" if scale else ", the lowest and highest mark of these cases; set `scale` if it extends further"
     forms = [form for form in panel if all(can_fill(form, case) for case in cases)]
-    return Study(judge, cases, sets, forms, pair, (low, high), f"their scale {low:g} to {high:g}{own}", chat)
+    return Study(judge, cases, sets, forms, pair, (low, high), f"scale {low:g} to {high:g}{origin}", chat)
 
 
 def marking(study: Study, answers: pd.DataFrame) -> Judgement:
-    """Return what the judge says of the marked cases."""
+    """Return the judge's responses to the panel."""
     return judgement(study.judge, answers_to(answers, study.marking()), study.cases.ids)
 
 
 def panels(study: Study, answers: pd.DataFrame) -> Panels:
-    """Return the marks of the judge by prompt and as their mean, and the means of two planted judges."""
-    asked = study.marking()
-    found = {study.judge: _with_mean(_marks(study, answers))}
+    """Return the marks of the judge by prompt and their mean, and the mean marks of two planted judges."""
+    judges = {study.judge: _marks(study, answers)}
     for name in ("oracle", "longer"):
-        table = planted.answers(planted.judge(name, human=study.scale), asked)
-        found[name] = {PANEL: _with_mean(_marks(study, table))[PANEL]}
-    return found
+        table = planted.answers(planted.judge(name, human=study.scale), study.marking())
+        judges[name] = {PANEL: _marks(study, table)[PANEL]}
+    return judges
 
 
-def differences(study: Study, panels: Panels) -> pd.DataFrame:
-    """Return the judge's mark minus the given one, and its size, as proportions of the scale, one row an answer."""
+def mark_errors(study: Study, panels: Panels) -> pd.DataFrame:
+    """Return the judge's mark minus the given mark and its size, as proportions of the scale, one row per answer."""
     low, high = study.scale
-    gap = (panels[study.judge][PANEL] - study.cases.scores).ravel() / (high - low)
-    ids = np.array(study.cases.ids)[_cases(study)]
-    return pd.DataFrame({"question_id": ids, "mark minus the given one": gap, "size of that": np.abs(gap)})
+    error = (panels[study.judge][PANEL] - study.cases.scores).ravel() / (high - low)
+    ids = np.array(study.cases.ids)[study.case_of_answer]
+    return pd.DataFrame({"question_id": ids, "error": error, "absolute error": np.abs(error)})
 
 
 def marks(study: Study, panels: Panels, seed: int, draws: int = 199) -> pd.DataFrame:
-    """Return the agreement of every judge's marks with the given ones, by prompt and measure."""
-    given, clusters = study.cases.scores.ravel(), _cases(study)
+    """Return the agreement with the given marks by judge, prompt and measure."""
+    human = study.cases.scores.ravel()
     rows = [
         {"judge": judge, "prompt": prompt, "measure": name}
-        | bootstrap(measure, given, scores.ravel(), clusters=clusters, draws=draws, seed=seed)
+        | bootstrap(measure, human, scores.ravel(), clusters=study.case_of_answer, draws=draws, seed=seed)
         for judge, prompts in panels.items()
         for prompt, scores in prompts.items()
         for name, measure in MEASURES.items()
@@ -409,48 +389,45 @@ def marks(study: Study, panels: Panels, seed: int, draws: int = 199) -> pd.DataF
 
 
 def by_level(study: Study, panels: Panels, seed: int, draws: int = 299) -> pd.DataFrame:
-    """Return `icc_report` of every judge and prompt over levels of quality; empty where a case lacks a level."""
-    given, columns = study.cases.scores, ["mean", "low", "high", "loo_low", "loo_high", "n", "note"]
-    levels = np.unique(given[~np.isnan(given)])
-    graded = all(set(row[~np.isnan(row)]) == set(levels) for row in given)
-    reports = [
-        icc_report(levels, [scores[given == level].mean() for level in levels], draws=draws, seed=seed).assign(
-            judge=judge, prompt=prompt
-        )
-        for judge, prompts in panels.items()
-        for prompt, scores in prompts.items()
-        if graded
-    ]
+    """Return `icc_report` by judge and prompt over levels of quality; empty if a case lacks a level."""
+    human, reports = study.cases.scores, []
+    levels = np.unique(human[~np.isnan(human)])
+    if all(set(row[~np.isnan(row)]) == set(levels) for row in human):
+        for judge, prompts in panels.items():
+            for prompt, scores in prompts.items():
+                means = [scores[human == level].mean() for level in levels]
+                reports.append(icc_report(levels, means, draws, seed).assign(judge=judge, prompt=prompt))
+    columns = ["judge", "prompt", "statistic", "mean", "low", "high", "loo_low", "loo_high", "n", "note"]
     table = pd.concat(reports, ignore_index=True) if reports else pd.DataFrame()
-    table = table.reindex(columns=["judge", "prompt", "statistic", *columns])
+    table = table.reindex(columns=columns)
     table.attrs["reason"] = "not every case has an answer at each level"
     return table
 
 
 @dataclass(frozen=True, slots=True)
 class Raters:
-    """The people, or planted people, one of whom a judge replaces."""
+    """Human or planted raters, one of whom the judge replaces."""
 
     marks: Floats
     """Their marks, `[raters, answers]`, NaN unknown."""
     name: str
-    """What they are called."""
+    """Description of all of them."""
     one: str
-    """What one of them is called."""
+    """Description of one of them."""
 
 
 def raters(study: Study, seed: int) -> Raters:
-    """Return the raters of the marked cases; below two of them five planted ones: the given marks with noise."""
-    given = study.cases.scores.ravel()
-    marks = study.cases.ratings.reshape(len(study.cases.ratings), given.size)
+    """Return the raters of the marked cases; with fewer than two, five planted raters: the given marks plus noise."""
+    human = study.cases.scores.ravel()
+    marks = study.cases.ratings.reshape(len(study.cases.ratings), human.size)
     if len(marks) > 1:
         return Raters(marks, f"{len(marks)} raters", "a rater")
-    noise = np.random.default_rng(seed).normal(0, 0.6, (5, given.size))
-    return Raters(np.clip(np.round(given + noise), *study.scale), "5 planted raters", "a planted rater")
+    noise = np.random.default_rng(seed).normal(0, 0.6, (5, human.size))
+    return Raters(np.clip(np.round(human + noise), *study.scale), "5 planted raters", "a planted rater")
 
 
 def replaced(panels: Panels, raters: Raters) -> pd.DataFrame:
-    """Return `replace_rater` for every judge's panel, with the number of answers n."""
+    """Return `replace_rater` for the panel of every judge, with the number of answers n."""
     tables = [
         replace_rater(raters.marks, prompts[PANEL].ravel().round()).assign(judge=judge, n=raters.marks.shape[1])
         for judge, prompts in panels.items()
@@ -459,33 +436,35 @@ def replaced(panels: Panels, raters: Raters) -> pd.DataFrame:
 
 
 def mean_changes(study: Study, panels: Panels, raters: Raters, seed: int, draws: int = 199) -> pd.DataFrame:
-    """Return the mean change of alpha when a rater gives way to each judge, with an interval over questions."""
+    """Return the mean change of alpha when each judge replaces one rater, with an interval over questions."""
 
     def change(*marks: Floats) -> float:
-        found = replace_rater(np.stack(marks[:-1]), marks[-1])
-        return float(found.loc[found["replaced"] >= 0, "change"].mean())
+        table = replace_rater(np.stack(marks[:-1]), marks[-1])
+        return float(table.loc[table["replaced"] >= 0, "change"].mean())
 
     rows = []
     for judge, prompts in panels.items():
         columns = (*raters.marks, prompts[PANEL].ravel().round())
-        rows.append({"judge": judge, **bootstrap(change, *columns, clusters=_cases(study), draws=draws, seed=seed)})
+        row = bootstrap(change, *columns, clusters=study.case_of_answer, draws=draws, seed=seed)
+        rows.append({"judge": judge, **row})
     return pd.DataFrame(rows)
 
 
 def doubt(study: Study, judge: Judgement, raters: Raters) -> pd.DataFrame:
-    """Return the distance of the judge's five-level distributions from the raters' soft labels, by prompt.
+    """Return the distance of the judge's five-level distributions from the soft labels of the raters, by prompt.
 
     Returns:
-        `w1` (levels), `w1_uniform` (of a judge without opinion), `gain` of the first over the second, `kl` (nats);
-        empty where no prompt has five levels.
+        `w1` (levels), `w1_uniform` (of a uniform judge), `gain` = w1_uniform - w1, `kl` (nats); empty if no prompt has
+        five levels.
     """
     mean, sd = np.nanmean(raters.marks, axis=0), np.nanstd(raters.marks, axis=0)
     tables = []
-    for prompt, reads in judge.reads.items():
-        if len(reads.values) == len(LEVELS):
-            own = by_candidate(reads.keys, reads.p, study.cases.ids).reshape(-1, len(LEVELS))
-            far = level_distance(own, mean, sd, *study.scale)
-            tables.append(far.assign(prompt=prompt, case=_cases(study), gain=far["w1_uniform"] - far["w1"]))
+    for prompt, labels in judge.prompts.items():
+        if len(labels.values) == len(LEVELS):
+            p = by_candidate(labels.keys, labels.p, study.cases.ids).reshape(-1, len(LEVELS))
+            distance = level_distance(p, mean, sd, *study.scale)
+            gain = distance["w1_uniform"] - distance["w1"]
+            tables.append(distance.assign(prompt=prompt, case=study.case_of_answer, gain=gain))
     if tables:
         return summarise(pd.concat(tables), ["w1", "w1_uniform", "gain", "kl"], by="prompt", cluster="case")
     none = pd.DataFrame(columns=["prompt", "metric", "mean", "low", "high", "n", "n_clusters"])
@@ -494,71 +473,70 @@ def doubt(study: Study, judge: Judgement, raters: Raters) -> pd.DataFrame:
 
 
 def comparisons(study: Study, answers: pd.DataFrame) -> dict[str, Judgement]:
-    """Return what the judge says when it compares the answers of every set."""
+    """Return the judge's pairwise responses by set."""
     return {
         name: judgement(study.judge, answers_to(answers, study.comparing(name)), cases.ids)
         for name, cases in study.sets.items()
     }
 
 
-def standing(study: Study, compared: Mapping[str, Judgement]) -> pd.DataFrame:
-    """Return the `standings` of the judge by set."""
+def chance_by_set(study: Study, compared: Mapping[str, Judgement]) -> pd.DataFrame:
+    """Return whether the judge is better than chance, by set."""
     key = study.pair.key
     tables = [order_tables([each], key, study.sets[name].scores).assign(data=name) for name, each in compared.items()]
-    return standings(pd.concat(tables), ["data"])
+    return against_chance(pd.concat(tables), ["data"])
 
 
 def better(
     study: Study, answers: pd.DataFrame, compared: Mapping[str, Judgement], likely: Mapping[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """Return how often comparison, P(Yes), mutual information and length name the better answer, by set.
+    """Return how often comparison, P(Yes), mutual information and length select the better answer, by set.
 
     Args:
-        study: What was asked.
-        answers: To `study.questions()`.
-        compared: Made by `comparisons`.
+        study: The study.
+        answers: Answers to `study.questions()`.
+        compared: From `comparisons`.
         likely: Label -> answers to `study.likely()`, with their unconditional log-probability.
     """
     rows: list[dict[str, Any]] = []
     for name, cases in study.sets.items():
         relations = aggregate(compared[name].pairs(study.pair.key), "likelihood")
-        rows.append({"data": name, "judge": "comparison", **sign_accuracy(relations, cases.scores)})
-        yes, table = label_reads(answers_to(answers, study.yes(name))), likely[name]
-        gain = (table["logprob"] - table["logprob_unconditional"]) / table["n_tokens"]
-        heads = {
+        rows.append({"data": name, "judge": "comparison", **pair_accuracy(relations, cases.scores)})
+        yes = label_probabilities(answers_to(answers, study.yes(name)))
+        scorers = {
             "P(Yes)": by_candidate(yes.keys, yes.p[:, 1], cases.ids),
-            "pmi": likelihood_reward(table, gain, cases.ids),
+            "pmi": likelihood_rewards(likely[name], cases.ids)["pmi"],
             "longer": cases.chars,
         }
-        for head, scores in heads.items():
-            right = right_pairs(scores, cases.scores)
-            found = interval(right["right"], right["case"], "bootstrap", bounds=SHARE)
-            rows.append({"data": name, "judge": head, **found})
+        for scorer, scores in scorers.items():
+            right = right_pairs(differences(scores), cases.scores)
+            row = interval(right["right"], right["case"], "bootstrap", bounds=SHARE)
+            rows.append({"data": name, "judge": scorer, **row})
     table = pd.DataFrame(rows)
     return table.assign(**{"against chance": [versus(row, 0.5) for _, row in table.iterrows()]})
 
 
 def marks_by_set(study: Study) -> str:
-    """Return whose marks say which answer is better, by set."""
+    """Return the source of the marks of each set, in words."""
     return "; ".join(f"{name}: {cases.marks}" for name, cases in study.sets.items())
 
 
 def jury_table(study: Study, compared: Mapping[str, Judgement]) -> pd.DataFrame:
-    """Return the accuracy of the judge, three planted ones, and juries of them, on the first set."""
-    cases, asked = study.sets[study.first], study.comparing(study.first)
-    bench = planted.judged(("noisy", "longer", "first"), asked, cases, q=0.2)
+    """Return the accuracy of the judge, of three planted judges and of juries of all four, on the first set."""
+    cases, pairs = study.sets[study.first], study.comparing(study.first)
+    bench = planted.judged(("noisy", "longer", "first"), pairs, cases, q=0.2)
     verdicts = {each.judge: each.pairs(study.pair.key) for each in (compared[study.first], *bench)}
     stack = np.stack(list(verdicts.values()))
-    for how in get_args(How):
+    for how in get_args(Pooling):
         verdicts[f"jury ({how})"] = jury(stack.reshape(len(stack), -1, 3), how).reshape(stack.shape[1:])
-    rows = [{"judge": each, **sign_accuracy(aggregate(p, "likelihood"), cases.scores)} for each, p in verdicts.items()]
+    rows = [{"judge": each, **pair_accuracy(aggregate(p, "likelihood"), cases.scores)} for each, p in verdicts.items()]
     return pd.DataFrame(rows)
 
 
 def main_mark(study: Study, marks: pd.DataFrame) -> pd.Series[Any]:
-    """Return the row of the headline: rank correlation of the judge's panel with the given marks."""
-    own = marks[(marks["judge"] == study.judge) & (marks["prompt"] == PANEL)]
-    return rows_by(own, "measure")["Spearman"]
+    """Return the row of the headline: rank correlation of the panel's marks with the given marks."""
+    rows = marks[(marks["judge"] == study.judge) & (marks["prompt"] == PANEL)]
+    return rows_by(rows, "measure")["Spearman"]
 
 
 def findings(
@@ -569,83 +547,65 @@ def findings(
     better: pd.DataFrame,
     raters: Raters,
 ) -> list[Finding]:
-    """Return the claims of the papers and of this notebook, tested on the judge.
+    """Return the claims of the papers and of this notebook, tested on the judge with the tables made above.
 
-    Args:
-        study: What was asked.
-        marks: Made by `marks`.
-        levels: Made by `by_level`; without rows there is no claim about bias.
-        changes: Made by `mean_changes`.
-        better: Made by `better`.
-        raters: Made by `raters`.
+    Without rows in `levels`, there is no claim about bias.
     """
-    here, whose, spearman = "this notebook", study.cases.marks, main_mark(study, marks)
-    blind = unless(spearman, "above", 0.0, "the marks of the panel are unrelated to those given")
+    here, source, spearman = "this notebook", study.cases.marks, main_mark(study, marks)
+    undecided = unless(spearman, "above", 0.0, "the marks of the panel do not correlate with the given marks")
     acorn = "ACORN v1, arXiv 2405.04818 (v2: not with larger models)"
     acorn += "" if raters.one == "a rater" else "; its raters are people, here planted"
     change = rows_by(changes, "judge")[study.judge]
-    own = levels[(levels["judge"] == study.judge) & (levels["prompt"] == PANEL) & (levels["statistic"] == "bias")]
-    higher = f"The judge's marks are higher than {whose}"
-    found = [
-        finding(f"Marks of the panel rank answers as {whose} do", here, spearman, "above"),
-        finding(f"Replacing {raters.one} by the judge lowers agreement", acorn, change, "below", 0.0, blind),
-        *[finding(higher, "MentalAlign, arXiv 2510.19032", row, "above", 0.0, blind) for _, row in own.iterrows()],
+    bias = levels[(levels["judge"] == study.judge) & (levels["prompt"] == PANEL) & (levels["statistic"] == "bias")]
+    higher = f"The judge's marks are higher than {source}"
+    claims = [
+        finding(f"The panel's marks correlate with {source}", here, spearman, "above"),
+        finding(f"Replacing {raters.one} by the judge lowers agreement", acorn, change, "below", 0.0, undecided),
+        *[finding(higher, "MentalAlign, arXiv 2510.19032", row, "above", 0.0, undecided) for _, row in bias.iterrows()],
     ]
-    for head, says in (("P(Yes)", "P(Yes)"), ("comparison", "Comparing")):
-        for name, row in rows_by(better[better["judge"] == head], "data").items():
-            claim = f"{says} agrees with {study.sets[name].marks} on {name} more than chance"
-            found.append(finding(claim, here, row, "above", 0.5))
-    return found
+    for scorer, subject in (("P(Yes)", "P(Yes)"), ("comparison", "Pairwise comparison")):
+        for name, row in rows_by(better[better["judge"] == scorer], "data").items():
+            claim = f"{subject} agrees with {study.sets[name].marks} on {name} more often than chance"
+            claims.append(finding(claim, here, row, "above", 0.5))
+    return claims
 
 
 def draw_marks(study: Study, marks: pd.DataFrame) -> Figure:
-    """Draw the rank correlation of every judge's marks with the given ones, by prompt."""
-    label, shown = f"rank correlation with {study.cases.marks}", marks[marks["measure"] == "Spearman"]
-    look: dict[str, Any] = {"baseline": 0.0, "baseline_name": "none"}
-    drawn = figures.intervals(shown, "prompt", by="judge", xlabel=label, **look)
+    """Draw the rank correlation of every judge's marks with the given marks, by prompt."""
+    rows, label = marks[marks["measure"] == "Spearman"], f"Spearman correlation with {study.cases.marks}"
+    drawn = figures.intervals(rows, "prompt", by="judge", xlabel=label, baseline=0.0, baseline_name="no correlation")
     return described(drawn, f"Rank correlation of each prompt's marks with {study.cases.marks}, with intervals.")
 
 
 def draw_levels(levels: pd.DataFrame) -> Figure | None:
-    """Draw ICC(A,1) with the range when one level is left out; None without any report."""
+    """Draw ICC(A,1) with its range when one level is left out; None if the table is empty."""
     if levels.empty:
         return None
-    label, shown = "ICC(A,1); whiskers: one level left out", levels[levels["statistic"] == "ICC(A,1)"]
-    drawn = figures.intervals(shown, "prompt", by="judge", low="loo_low", high="loo_high", xlabel=label)
+    rows, label = levels[levels["statistic"] == "ICC(A,1)"], "ICC(A,1) (whiskers: range when one level is left out)"
+    drawn = figures.intervals(rows, "prompt", by="judge", low="loo_low", high="loo_high", xlabel=label)
     return described(drawn, "ICC of each prompt with leave-one-out whiskers.")
 
 
 def draw_changes(changes: pd.DataFrame) -> Figure:
-    """Draw the mean change of alpha when a rater gives way to each judge."""
-    look: dict[str, Any] = {"baseline": 0.0, "baseline_name": "as a rater"}
-    drawn = figures.intervals(changes, "judge", xlabel="change of alpha when a rater is replaced", **look)
+    """Draw the mean change of alpha when each judge replaces a rater."""
+    label = "change of Krippendorff's alpha when the judge replaces a rater"
+    drawn = figures.intervals(changes, "judge", xlabel=label, baseline=0.0, baseline_name="no change")
     return described(drawn, "Change of alpha when one rater is replaced by each judge.")
 
 
 def draw_better(better: pd.DataFrame) -> Figure:
-    """Draw how often each judge names the better answer, by set."""
-    drawn = figures.intervals(better, "data", by="judge", baseline=0.5, xlabel="names the better answer")
-    return described(drawn, "Proportion of pairs on which each judge names the better answer, by data set and judge.")
-
-
-def _cases(study: Study) -> NDArray[np.intp]:
-    """The case of every answer, `[answers]`."""
-    return np.repeat(np.arange(len(study.cases)), study.cases.scores.shape[1])
+    """Draw how often each scorer selects the better answer, by set."""
+    label = "proportion of pairs whose better answer is selected"
+    drawn = figures.intervals(better, "data", by="judge", baseline=0.5, xlabel=label)
+    return described(drawn, "Proportion of pairs whose better answer is selected, by data set and scorer.")
 
 
 def _marks(study: Study, answers: pd.DataFrame) -> dict[str, Floats]:
-    """The mark of every answer by every prompt, carried to the scale of the given marks."""
-    asked, ids = answers_to(answers, study.marking()), study.cases.ids
-    checks = asked["template"] == "checklist"
-    judged = judgement(study.judge, asked[~checks], ids)
-    found = {}
-    for prompt, reads in judged.reads.items():
-        ends = (float(reads.values.min()), float(reads.values.max()))
-        found[prompt] = rescale(judged.scores(prompt), ends, study.scale)
+    """Return the mark of every answer by every prompt and their mean, on the scale of the given marks."""
+    panel, ids = answers_to(answers, study.marking()), study.cases.ids
+    checks = panel["template"] == "checklist"
+    judged = judgement(study.judge, panel[~checks], ids)
+    marks = {prompt: judged.scores(prompt, scale=study.scale) for prompt in judged.prompts}
     if checks.any():
-        found["checklist"] = rescale(checklist_scores(label_reads(asked[checks]), ids), (0, 1), study.scale)
-    return found
-
-
-def _with_mean(marks: dict[str, Floats]) -> dict[str, Floats]:
+        marks["checklist"] = rescale(checklist_scores(label_probabilities(panel[checks]), ids), (0, 1), study.scale)
     return {**marks, PANEL: np.mean(list(marks.values()), axis=0)}

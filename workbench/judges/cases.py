@@ -1,4 +1,4 @@
-"""Cases to judge: one question with several answers; and sets of them."""
+"""Cases to judge: a question with several answers and their human scores."""
 
 from __future__ import annotations
 
@@ -14,56 +14,54 @@ from workbench.questions import Items, Message, Origin, Tag, content_id
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A question, the answers to be judged, and what people think of them."""
+    """A question, the answers to be judged, and their human scores."""
 
     question: str
-    """What was asked, with any text it is about."""
+    """The question, with any text it refers to."""
     answers: tuple[str, ...]
     """The candidates."""
     scores: tuple[float, ...] = ()
-    """What people give each, larger is better; NaN unknown. Empty: nothing known."""
+    """Human score of each answer, larger is better; NaN unknown. Empty: the means of `ratings`, or unknown."""
     reference: str = ""
-    """A right answer to judge by."""
+    """A correct answer."""
     rubric: str = ""
-    """What each level means, for rubric judging."""
+    """Description of each level of the scale."""
     checklist: tuple[str, ...] = ()
-    """Yes-or-no requirements, for checklist judging; one that begins with "!" is met by No."""
+    """Yes-or-no requirements; No meets a requirement that begins with "!"."""
     tags: Mapping[str, Tag] = field(default_factory=dict)
-    """Columns that travel with every reading: topic, subset ..."""
+    """Columns added to every answer: topic, subset ..."""
     ratings: tuple[tuple[float, ...], ...] = ()
-    """The marks of single people, one row an answer; rater k of one answer need not be rater k of another."""
+    """Ratings of single raters, one row per answer; rater k may differ between answers."""
     messages: tuple[Message, ...] = ()
-    """Where the question is a dialogue (in `question` as a transcript), its turns; the last is the user's."""
+    """Turns of a dialogue, whose transcript is `question`; the last turn is the user's."""
     apart: str = ""
-    """End of the id that sets the case apart from another with the same normalised texts (see `items.set_apart`)."""
+    """End of the id that distinguishes cases with the same normalised texts (see `items.set_apart`)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "answers", tuple(self.answers))
         object.__setattr__(self, "ratings", tuple(map(tuple, self.ratings)))
-        object.__setattr__(self, "scores", tuple(self.scores) or self._means() or (float("nan"),) * len(self.answers))
+        means = tuple(sum(marks) / len(marks) if marks else float("nan") for marks in self.ratings)
+        object.__setattr__(self, "scores", tuple(self.scores) or means or (float("nan"),) * len(self.answers))
         if not all(isinstance(text, str) for text in (self.question, *self.answers)):
-            raise InputError(f"The question and the answers of the case {self.question!r:.60} must be texts.")
+            raise InputError(f"The question and the answers of the case {self.question!r:.60} must be strings.")
         if not self.question.strip() or not self.answers:
             raise InputError(f"The case {self.question[:40]!r} needs a question and at least one answer.")
         if len(self.scores) != len(self.answers) or len(self.ratings) not in (0, len(self.answers)):
-            raise InputError(f"The case {self.question[:40]!r} has {len(self.answers)} answers but other scores.")
-
-    def _means(self) -> tuple[float, ...]:
-        return tuple(sum(marks) / len(marks) if marks else float("nan") for marks in self.ratings)
+            raise InputError(f"The case {self.question[:40]!r} needs one score per answer ({len(self.answers)}).")
 
     @property
     def id(self) -> str:
-        """Stable name from question and answers, whatever their order."""
+        """Stable id of the question and the answers in any order."""
         content = content_id(self.question, self.answers)
         return f"{content}-{self.apart}" if self.apart else content
 
     @property
     def exact(self) -> str:
-        """All its texts, exactly, in one, whatever the order of its answers."""
+        """All texts verbatim in one string, with the answers in any order."""
         return repr((self.question, sorted(self.answers)))
 
     def reordered(self, order: Sequence[int]) -> Case:
-        """The same case with its answers in another order."""
+        """Return the case with its answers in another order."""
         answers, scores = [self.answers[i] for i in order], [self.scores[i] for i in order]
         ratings = tuple(self.ratings[i] for i in order if self.ratings)
         return replace(self, answers=tuple(answers), scores=tuple(scores), ratings=ratings)
@@ -92,7 +90,7 @@ class Cases(Items[Case]):
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """The score of each answer, of people or of whom `marks` names, `[cases, answers]`, NaN unknown or absent."""
+        """Score of each answer by the source named in `marks`, `[cases, answers]`, NaN unknown or absent."""
         return self._matrix([case.scores for case in self])
 
     @property
@@ -102,19 +100,19 @@ class Cases(Items[Case]):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The lowest and the highest score people give; 0 and 1 where they give none or all the same."""
+        """Lowest and highest score; 0 and 1 without scores or if all are equal."""
         known = self.scores[~np.isnan(self.scores)]
         return (float(known.min()), float(known.max())) if np.unique(known).size > 1 else (0.0, 1.0)
 
     @property
     def ratings(self) -> NDArray[np.float64]:
-        """The marks of single people, `[raters, cases, answers]`, NaN where there are fewer."""
+        """Ratings of single raters, `[raters, cases, answers]`, NaN where there are fewer."""
         most = max((len(marks) for case in self for marks in case.ratings), default=0)
-        found = np.full((most, *self.scores.shape), np.nan)
+        ratings = np.full((most, *self.scores.shape), np.nan)
         for i, case in enumerate(self):
             for j, marks in enumerate(case.ratings):
-                found[: len(marks), i, j] = marks
-        return found
+                ratings[: len(marks), i, j] = marks
+        return ratings
 
     @property
     def chars(self) -> NDArray[np.float64]:
@@ -122,7 +120,7 @@ class Cases(Items[Case]):
         return self._matrix([[float(len(answer)) for answer in case.answers] for case in self])
 
     def _matrix(self, rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-        found = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
-        for line, row in zip(found, rows):
+        matrix = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
+        for line, row in zip(matrix, rows):
             line[: len(row)] = row
-        return found
+        return matrix

@@ -16,12 +16,8 @@ from workbench.answers import Bools, Floats
 from workbench.errors import InputError
 from workbench.figures import described
 from workbench.judges.cases import Cases
-from workbench.judges.readings import (
-    Judgement,
-    Variant,
-    rescale,
-)
-from workbench.judges.relations import Method, aggregate, order_table, sgn, upper
+from workbench.judges.readings import Judgement, Variant, of_first_judge
+from workbench.judges.relations import Method, aggregate, differences, order_table, sgn, upper
 from workbench.statistics import Finding, finding, interval, rows_by
 from workbench.statistics.intervals import SHARE
 
@@ -29,30 +25,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LARGE = 30
-"""Beyond as many candidates subsets are drawn, not listed."""
+"""With more candidates, subsets are sampled instead of enumerated."""
 DRAWS = 499
-"""Bootstrap samples of cases behind an interval."""
+"""Bootstrap samples of the cases for an interval."""
 CLASSES = ("cycle", "mixed", "equiv")
-"""Triples no weak order fits, by their number of ties: none, one, two."""
+"""Triples that no weak order fits, by their number of ties: none, one, two."""
+RANGE = (1.0, 5.0)
+"""Scale on which scores are compared."""
 
 
 def conflicts(scores: ArrayLike, relations: ArrayLike, delta: float = 0.0) -> pd.DataFrame:
-    """Whether score and comparison disagree, one row a pair of candidates.
+    """Return whether score and comparison disagree, one row per pair of candidates.
 
     Args:
-        scores: `[cases, n]`, NaN where unread.
-        relations: Antisymmetric signs `[cases, n, n]`, NaN where unread.
-        delta: Scores within it tie, at least 0.
+        scores: `[cases, n]`, NaN missing.
+        relations: Antisymmetric signs `[cases, n, n]`, NaN missing.
+        delta: Scores that differ by at most this tie, at least 0.
 
     Returns:
-        case (index), i, j, and `conflict` with its split `reversal` (opposite), `score_tie_only`, `pair_tie_only`,
-        all NaN where a score or the comparison is missing; `score_tie`, `pair_tie`.
+        case (index), i, j, and `conflict` with its parts `reversal` (opposite), `score_tie_only`, `pair_tie_only`,
+        all NaN if a score or the comparison is missing; `score_tie`, `pair_tie`.
     """
-    s, c = _scores(scores), _relations(relations)
-    if s.shape != c.shape[:2]:
+    s, c = np.asarray(scores, np.float64), _relations(relations)
+    if s.ndim != 2 or s.shape != c.shape[:2]:
         raise InputError(f"Scores are {list(s.shape)} and relations {list(c.shape)}; both need the same candidates.")
-    scale = np.maximum(np.abs(s[:, :, None]), np.abs(s[:, None, :]))
-    e, r = upper(sgn(s[:, :, None] - s[:, None, :], delta, scale)), upper(c)
+    gap = differences(s)
+    size = upper(np.maximum(np.abs(s[:, :, None]), np.abs(s[:, None, :])))
+    e, r = sgn(gap, delta, size), upper(c)
     known = ~(np.isnan(e) | np.isnan(r))
     kinds = {
         "conflict": e != r,
@@ -63,31 +62,30 @@ def conflicts(scores: ArrayLike, relations: ArrayLike, delta: float = 0.0) -> pd
         "pair_tie": r == 0,
     }
     i, j = np.triu_indices(s.shape[1], 1)
-    exists = upper((~np.isnan(c) | (~np.isnan(s[:, :, None]) & ~np.isnan(s[:, None, :]))).astype(np.float64)) > 0
+    exists = ~np.isnan(r) | ~np.isnan(gap)
     case, pair = np.nonzero(exists)
     table = {"case": case, "i": i[pair], "j": j[pair]}
     return pd.DataFrame(table | {k: np.where(known, v, np.nan)[exists] for k, v in kinds.items()})
 
 
 def conflict_ratio(scores: ArrayLike, relations: ArrayLike, delta: float = 0.0) -> dict[str, object]:
-    """CR: the proportion of pairs whose scores and comparison disagree, with an interval over cases.
+    """Return CR, the proportion of pairs whose scores and comparison disagree, with an interval over cases.
 
     Returns:
         Keys of `statistics.interval` over pairs clustered by case, then `reversal`, `score_tie_only`, `pair_tie_only`
-        (they add up to the mean), `macro` (mean over cases), `tie_rate` of the comparisons, `score_tie_rate`,
-        `chance` (CR of comparisons unrelated to the scores, with the same proportions of ties) and `n_total`.
+        (their sum is the mean), `macro` (mean over cases), `tie_rate` of the comparisons, `score_tie_rate`, `chance`
+        (CR of comparisons unrelated to the scores, with the same proportions of ties) and `n_total`.
     """
     table = conflicts(scores, relations, delta)
-    found = interval(table["conflict"], table["case"], "bootstrap", draws=DRAWS, bounds=SHARE)
+    row = interval(table["conflict"], table["case"], "bootstrap", draws=DRAWS, bounds=SHARE)
     parts = {name: float(table[name].mean()) for name in ("reversal", "score_tie_only", "pair_tie_only")}
-    ties, score_ties = float(table["pair_tie"].mean()), float(table["score_tie"].mean())
+    ties = {"tie_rate": float(table["pair_tie"].mean()), "score_tie_rate": float(table["score_tie"].mean())}
     macro = float(table.groupby("case")["conflict"].mean().mean()) if len(table) else np.nan
-    rates = {"macro": macro, "tie_rate": ties, "score_tie_rate": score_ties, "chance": chance_conflict(table)}
-    return {**found, **parts, **rates, "n_total": len(table)}
+    return {**row, **parts, "macro": macro, **ties, "chance": chance_conflict(table), "n_total": len(table)}
 
 
 def chance_conflict(table: pd.DataFrame) -> float:
-    """CR of comparisons unrelated to the scores with the proportions of ties of a table of `conflicts`."""
+    """CR of comparisons unrelated to the scores with the proportions of ties in a table of `conflicts`."""
     ties, score_ties = float(table["pair_tie"].mean()), float(table["score_tie"].mean())
     return 1 - (ties * score_ties + (1 - ties) * (1 - score_ties) / 2)
 
@@ -95,30 +93,30 @@ def chance_conflict(table: pd.DataFrame) -> float:
 def nontransitivity(
     relations: ArrayLike, k: int = 4, max_subsets: int | None = None, seed: int = 0
 ) -> dict[str, object]:
-    """NTR_k: the proportion of k-subsets of a case's candidates that no ranking with ties fits.
+    """Return NTR_k, the proportion of k-subsets of a case's candidates that no ranking with ties fits.
 
     Args:
-        relations: Antisymmetric signs `[cases, n, n]`, NaN where unread.
-        k: Candidates in a subset, at least 3.
-        max_subsets: Draw as many subsets a case; needed beyond 30 candidates.
-        seed: Of that draw.
+        relations: Antisymmetric signs `[cases, n, n]`, NaN missing.
+        k: Candidates per subset, at least 3.
+        max_subsets: Number of subsets sampled per case; required beyond 30 candidates.
+        seed: Seed of the sample.
 
     Returns:
-        Keys of `statistics.interval` over subsets clustered by case (subsets with an unread pair are undefined),
-        `tie_rate`, `chance` (random relations with that proportion of ties), `chance_strict` (without ties), `n_total`.
+        Keys of `statistics.interval` over subsets clustered by case (undefined if a pair is missing), `tie_rate`,
+        `chance` (random relations with that proportion of ties), `chance_strict` (without ties), `n_total`.
     """
     c = _relations(relations)
     table = subsets(c, k, max_subsets, seed)
-    found = interval(table["violates"], table["case"], "bootstrap", draws=DRAWS, bounds=SHARE)
+    row = interval(table["violates"], table["case"], "bootstrap", draws=DRAWS, bounds=SHARE)
     pairs = upper(c)
     ties = float(np.mean(pairs[~np.isnan(pairs)] == 0)) if (~np.isnan(pairs)).any() else np.nan
     chance = chance_nontransitivity(k, ties) if k <= 5 and not np.isnan(ties) else np.nan
     strict = chance_nontransitivity(k, 0.0) if k <= 5 else np.nan
-    return {**found, "tie_rate": ties, "chance": chance, "chance_strict": strict, "n_total": len(table)}
+    return {**row, "tie_rate": ties, "chance": chance, "chance_strict": strict, "n_total": len(table)}
 
 
 def triple_classes(relations: ArrayLike) -> dict[str, int]:
-    """How many triples violate transitivity in which way: `cycle`, `mixed`, `equiv`, and how many do not (`ok`)."""
+    """Return the number of triples by kind of violation, `cycle`, `mixed`, `equiv`, and without one, `ok`."""
     counts = dict.fromkeys(("ok", *CLASSES), 0)
     for x, y, z in _triples(_relations(relations)):
         known = ~np.isnan(x + y + z)
@@ -130,36 +128,34 @@ def triple_classes(relations: ArrayLike) -> dict[str, int]:
 
 
 def chance_nontransitivity(k: int, tie_rate: float = 0.0) -> float:
-    """NTR_k of relations drawn at random, a tie with this probability, else either way: enumerated, k = 3, 4, 5."""
+    """NTR_k of random relations that tie with this probability, by enumeration for k = 3, 4, 5."""
     if not (3 <= k <= 5 and 0 <= tie_rate <= 1):
         raise InputError(f"Chance is known for k = 3, 4, 5 and tie rates in [0, 1], not k={k}, tie rate {tie_rate}.")
-    n_pairs, bad_by_ties = k * (k - 1) // 2, _bad_patterns(k)
-    ties = np.arange(n_pairs + 1)
-    return float(np.sum(bad_by_ties * tie_rate**ties * ((1 - tie_rate) / 2) ** (n_pairs - ties)))
+    return float(_bad_patterns(k, tie_rate).sum())
 
 
 def chance_tied(tie_rate: float) -> float:
-    """Proportion of the triples that random relations with this rate of ties violate which hold a tie."""
-    bad = _bad_patterns(3) * tie_rate ** np.arange(4) * ((1 - tie_rate) / 2) ** (3 - np.arange(4))
+    """Proportion with a tie among the triples that random relations with this rate of ties violate."""
+    bad = _bad_patterns(3, tie_rate)
     return float(bad[1:].sum() / bad.sum()) if bad.sum() else float("nan")
 
 
 def cyclic_share(margin: ArrayLike) -> tuple[Floats, Floats]:
-    """How much of the margins no score per candidate explains: |residual|^2 / |margin|^2 of the least-squares fit.
+    """Return the part of the margins that no score per candidate explains: |residual|^2 / |margin|^2 of least squares.
 
     Args:
-        margin: Antisymmetric, `[cases, n, n]`, NaN where unread.
+        margin: Antisymmetric, `[cases, n, n]`, NaN missing.
 
     Returns:
-        Share per case `[cases]` (NaN where all margins are 0 or unread), and potentials `[cases, n]`, centred within
-        each set of candidates that comparisons connect.
+        Proportion per case `[cases]` (NaN if all margins are 0 or missing), and potentials `[cases, n]`, centred within
+        each set of candidates connected by comparisons.
     """
     y = _relations(margin, signs=False)
     n = y.shape[1]
     i, j = np.triu_indices(n, 1)
     gradient = np.zeros((len(i), n))
     gradient[np.arange(len(i)), i], gradient[np.arange(len(i)), j] = 1, -1
-    shares, potentials = np.full(len(y), np.nan), np.full((len(y), n), np.nan)
+    proportions, potentials = np.full(len(y), np.nan), np.full((len(y), n), np.nan)
     for case, edges in enumerate(upper(y)):
         known = ~np.isnan(edges)
         if not known.any():
@@ -167,13 +163,20 @@ def cyclic_share(margin: ArrayLike) -> tuple[Floats, Floats]:
         potentials[case] = np.linalg.lstsq(gradient[known], edges[known], rcond=None)[0]
         residual = edges[known] - gradient[known] @ potentials[case]
         if (total := float(np.sum(edges[known] ** 2))) > 0:
-            shares[case] = np.sum(residual**2) / total
-    return shares, potentials
+            proportions[case] = np.sum(residual**2) / total
+    return proportions, potentials
+
+
+def _bad_patterns(k: int, tie_rate: float) -> Floats:
+    """Probability that random relations violate transitivity, by their number of ties."""
+    counts = _bad_counts(k)
+    ties = np.arange(len(counts))
+    return counts * tie_rate**ties * ((1 - tie_rate) / 2) ** (len(counts) - 1 - ties)
 
 
 @cache
-def _bad_patterns(k: int) -> Floats:
-    """How many relations of k candidates no ranking with ties fits, by their number of ties."""
+def _bad_counts(k: int) -> Floats:
+    """Number of relations of k candidates that no ranking with ties fits, by their number of ties."""
     pairs = list(combinations(range(k), 2))
     patterns = np.array(list(product((-1.0, 0.0, 1.0), repeat=len(pairs))))
     at = {pair: patterns[:, column] for column, pair in enumerate(pairs)}
@@ -184,7 +187,7 @@ def _bad_patterns(k: int) -> Floats:
 
 
 def _violated(x: Floats, y: Floats, z: Floats) -> Bools:
-    """Triples a-b-c with relations x (a, b), y (b, c), z (a, c) that no ranking with ties fits."""
+    """Whether no ranking with ties fits the relations x (a, b), y (b, c), z (a, c)."""
     return (x * y != -1) & (z != np.sign(x + y))
 
 
@@ -194,326 +197,273 @@ def _triples(c: Floats) -> Iterator[tuple[Floats, Floats, Floats]]:
 
 
 def subsets(relations: ArrayLike, k: int, max_subsets: int | None = None, seed: int = 0) -> pd.DataFrame:
-    """Whether each k-subset of a case's candidates violates transitivity: case, `violates` (NaN if a pair is unread).
+    """Return whether each k-subset of a case's candidates violates transitivity: case, `violates` (NaN if unknown).
 
-    Subsets with a candidate a case does not have are no subsets of it; see `nontransitivity` for the arguments.
+    Subsets with a candidate that the case does not have are left out. See `nontransitivity` for the arguments.
     """
     c = _relations(relations)
     n = c.shape[1]
     if k < 3:
-        raise InputError(f"k={k}: transitivity is about three candidates or more.")
+        raise InputError(f"k={k}: transitivity needs at least three candidates.")
     if n > LARGE and max_subsets is None:
-        raise InputError(f"{n} candidates have very many subsets; give max_subsets to draw some.")
+        raise InputError(f"{n} candidates have too many subsets to enumerate; set max_subsets to sample some.")
     rng = np.random.default_rng(seed)
-    present: Bools = np.asarray((~np.isnan(c)).any(axis=2))
-    found: list[Floats] = []
-    case: list[Floats] = []
+    present = np.asarray((~np.isnan(c)).any(axis=2))
     if max_subsets is None:
         chosen = list(combinations(range(n), k))
     else:
         chosen = [tuple(sorted(rng.choice(n, k, replace=False))) for _ in range(max_subsets if k <= n else 0)]
+    cases, violates = [np.empty(0, np.int64)], [np.empty(0)]
     for subset in chosen:
         there = present[:, list(subset)].all(axis=1)
         bad, unknown = np.zeros(len(c), bool), np.zeros(len(c), bool)
         for x, y, z in _triples(c[:, subset][:, :, subset]):
             bad |= _violated(x, y, z)
             unknown |= np.isnan(x + y + z)
-        found.append(np.where(unknown, np.nan, bad)[there])
-        case.append(np.flatnonzero(there).astype(np.float64))
-    columns = {"case": np.concatenate([*case, np.empty(0)]), "violates": np.concatenate([*found, np.empty(0)])}
-    return pd.DataFrame(columns).astype({"case": int})
-
-
-def _scores(scores: ArrayLike) -> Floats:
-    s = np.asarray(scores, np.float64)
-    if s.ndim != 2:
-        raise InputError(f"Scores must be [cases, candidates], not {list(s.shape)}.")
-    return s
+        cases.append(np.flatnonzero(there))
+        violates.append(np.where(unknown, np.nan, bad)[there])
+    return pd.DataFrame({"case": np.concatenate(cases), "violates": np.concatenate(violates)})
 
 
 def _relations(relations: ArrayLike, signs: bool = True) -> Floats:
-    """Antisymmetric relations of the right shape."""
+    """Return relations, checked for shape, antisymmetry and values."""
     c = np.asarray(relations, np.float64)
     if c.ndim != 3 or c.shape[1] != c.shape[2]:
         raise InputError(f"Relations must be [cases, n, n], not {list(c.shape)}.")
     turned = c + np.swapaxes(c, 1, 2)
     off = ~np.eye(c.shape[1], dtype=bool)
     if (np.abs(turned[:, off]) > 1e-9).any() or (np.isnan(c) != np.isnan(np.swapaxes(c, 1, 2))).any():
-        raise InputError("Relations must be antisymmetric: if i beats j, j loses to i; put both orders together first.")
+        raise InputError("Relations must be antisymmetric: if i beats j, j loses to i; aggregate both orders first.")
     if signs and not np.isin(c[~np.isnan(c)], (-1.0, 0.0, 1.0)).all():
-        raise InputError("Relations must be -1, 0 or 1 (NaN where unread).")
+        raise InputError("Relations must be -1, 0 or 1 (NaN if missing).")
     return c
 
 
 METHODS: tuple[Method, ...] = ("two_pass", "likelihood", "debiased_logit", "ppl", "single_order")
+COMPARED: tuple[Method, ...] = ("two_pass", "likelihood")
 SCORINGS: tuple[Variant, ...] = ("argmax", "expected", "geval", "trustjudge_repo")
 
 
-def conflict_table(
-    judgements: Iterable[Judgement],
-    scales: Sequence[str],
-    pair: str,
-    variants: Sequence[Variant] = SCORINGS,
-    methods: Sequence[Method] = ("two_pass", "likelihood"),
-    delta: float = 0.0,
-) -> pd.DataFrame:
-    """The conflict ratio of every judge, scale, scoring and aggregation, one row each.
+def conflict_table(judgements: Iterable[Judgement], scales: Sequence[str], pair: str) -> pd.DataFrame:
+    """Return the conflict ratio of every judge, scale, scoring and aggregation, one row each.
 
     Args:
         judgements: The judges.
-        scales: Prompts that score one answer, as "score 1-5"; all scores are carried to 1 ... 5.
-        pair: The prompt that compares two.
-        variants: Ways of scoring.
-        methods: Ways of putting both orders together.
-        delta: Scores within it tie, on the scale 1 ... 5; comparisons at their own tolerance 0.
+        scales: Prompts that score one answer, such as "score 1-5"; scores are rescaled to 1 ... 5.
+        pair: Prompt that compares two answers.
     """
     rows = []
-    for j in judgements:
-        relations = {method: aggregate(j.pairs(pair), method).sign for method in methods}
-        for scale in scales:
-            ends = (float(j.of(scale).values.min()), float(j.of(scale).values.max()))
-            for variant in variants:
-                scores = rescale(j.scores(scale, variant), ends, (1, 5))
-                for method, sign in relations.items():
-                    found = conflict_ratio(scores, sign, delta)
-                    about = {
-                        "judge": j.judge,
-                        "scale": scale,
-                        "scoring": variant,
-                        "aggregation": method,
-                        "delta": delta,
-                    }
-                    rows.append(about | {"metric": "CR", **found})
+    for judge in judgements:
+        relations = {method: aggregate(judge.pairs(pair), method).sign for method in COMPARED}
+        for scale, variant in product(scales, SCORINGS):
+            scores = judge.scores(scale, variant, RANGE)
+            for method, sign in relations.items():
+                setting = {"judge": judge.judge, "scale": scale, "scoring": variant, "aggregation": method}
+                rows.append(setting | {"delta": 0.0, "metric": "CR", **conflict_ratio(scores, sign)})
     return pd.DataFrame(rows)
 
 
-def transitivity_table(
-    judgements: Iterable[Judgement],
-    pair: str,
-    methods: Sequence[Method] = METHODS,
-    ks: Sequence[int] = (3, 4, 5),
-    delta: float = 0.0,
-) -> pd.DataFrame:
-    """NTR_k, the classes of violations and the cyclic proportion of every judge and aggregation."""
+def transitivity_table(judgements: Iterable[Judgement], pair: str, ks: Sequence[int] = (3, 4, 5)) -> pd.DataFrame:
+    """Return NTR_k, the kinds of violations and the cyclic proportion of every judge and aggregation."""
     rows = []
-    for j in judgements:
-        for method in methods:
-            relations = aggregate(j.pairs(pair), method, delta)
-            shares = cyclic_share(relations.margin)[0]
-            classes = triple_classes(relations.sign)
-            for k in ks:
-                about = {"judge": j.judge, "aggregation": method, "delta": delta, "k": k, "metric": f"NTR{k}"}
-                found = nontransitivity(relations.sign, k)
-                rows.append({**about, **found, **classes, "cyclic_share": _mean(shares)})
+    for judge, method in product(judgements, METHODS):
+        relations = aggregate(judge.pairs(pair), method)
+        proportions = pd.Series(cyclic_share(relations.margin)[0])
+        rest = {**triple_classes(relations.sign), "cyclic_share": proportions.mean()}
+        for k in ks:
+            setting = {"judge": judge.judge, "aggregation": method, "delta": 0.0, "k": k, "metric": f"NTR{k}"}
+            rows.append({**setting, **nontransitivity(relations.sign, k), **rest})
     return pd.DataFrame(rows)
 
 
-def tolerance_sweep(j: Judgement, scale: str, pair: str, deltas: Sequence[float], k: int = 4) -> pd.DataFrame:
-    """Return CR, NTR_k and the rate of ties as the tolerance grows, in long form: delta, metric, mean, low, high, n.
+def tolerance_sweep(judge: Judgement, scale: str, pair: str, deltas: Sequence[float], k: int = 4) -> pd.DataFrame:
+    """Return CR, NTR_k and the rate of ties by tolerance, in long form: delta, metric, mean, low, high, n, n_clusters.
 
-    One tolerance serves scores (on 1 ... 5) and the lead of the likelihood method alike.
+    The same tolerance applies to scores (on 1 ... 5) and to the lead of the likelihood method.
     """
     rows: list[dict[str, object]] = []
-    reads = j.of(scale)
-    scores = rescale(j.scores(scale), (float(reads.values.min()), float(reads.values.max())), (1, 5))
+    scores = judge.scores(scale, scale=RANGE)
     for delta in deltas:
-        relations = aggregate(j.pairs(pair), "likelihood", delta)
-        ties: dict[str, object] = {"mean": relations.tie_rate, "low": np.nan, "high": np.nan}
+        relations = aggregate(judge.pairs(pair), "likelihood", delta)
         results: dict[str, dict[str, object]] = {
             "conflict ratio": conflict_ratio(scores, relations.sign, delta),
             f"NTR{k}": nontransitivity(relations.sign, k),
-            "ties among comparisons": ties,
+            "ties among comparisons": {"mean": relations.tie_rate},
         }
-        rows += [{"delta": delta, "metric": name, **found} for name, found in results.items()]
+        rows += [{"delta": delta, "metric": name, **result} for name, result in results.items()]
     return pd.DataFrame(rows)[["delta", "metric", "mean", "low", "high", "n", "n_clusters"]]
 
 
-def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
-
-
-CONTRASTED: tuple[Method, ...] = ("two_pass", "likelihood")
-READINGS: tuple[tuple[str, Variant], ...] = (("fine", "argmax"), ("scale", "expected"))
-"""What expected scores on the finest scale are held against, on the coarsest."""
+BASELINES: tuple[tuple[str, Variant], ...] = (("fine", "argmax"), ("scale", "expected"))
+"""Scorings on the coarsest scale that expected scores on the finest scale are compared with."""
 
 
 def contrasts(judge: Judgement, scales: Sequence[str], pair: str, k: int = 5) -> pd.DataFrame:
-    """Differences between readings of one judge, paired by pair or subset of answers and clustered by case.
+    """Return differences between scorings and aggregations of one judge, paired and clustered by case.
 
     Args:
-        judge: All it says of the same cases.
+        judge: Responses to the same cases.
         scales: Prompts that score one answer, from the coarsest scale to the finest.
-        pair: The prompt that compares two.
-        k: Answers in a subset, 3 to 5.
+        pair: Prompt that compares two answers.
+        k: Answers per subset, 3 to 5.
 
     Returns:
-        A row per `contrast`, with the keys of `statistics.interval`, and `explained`, what ties alone make of it:
+        One row per `contrast`, with the keys of `statistics.interval` and `explained`, the difference due to ties:
 
-        - `fine, two_pass`: conflict ratio of expected scores on the finest scale less that of the most probable level
-          on the coarsest, both against agreement of two verdicts, as in TrustJudge; `fine, likelihood` against the
-          more probable verdict over both orders.
-        - `scale, two_pass`, `scale, likelihood`: the same of expected scores on both scales.
-        - `aggregation`: conflict ratio of expected scores on the finest scale against likelihood aggregation less that
-          against agreement of two.
-        - `transitivity`: rate of k-subsets no ranking fits, likelihood aggregation less agreement of two.
-        - `tied`: proportion of the triples violated by agreement of two that hold a tie; `tied, above chance`: less
-          that in random relations with as many ties.
+        - `fine, two_pass`: conflict ratio of expected scores on the finest scale minus that of the most probable level
+          on the coarsest, both with two-pass comparisons, as in TrustJudge; `fine, likelihood` with comparisons by
+          likelihood.
+        - `scale, two_pass`, `scale, likelihood`: the same, with expected scores on both scales.
+        - `aggregation`: conflict ratio of expected scores on the finest scale, likelihood minus two-pass.
+        - `transitivity`: proportion of k-subsets that no ranking fits, likelihood minus two-pass.
+        - `tied`: proportion with a tie among the triples that two-pass comparisons violate; `tied, above chance`: minus
+          that of random relations with as many ties.
     """
-    relations = {method: aggregate(judge.pairs(pair), method) for method in CONTRASTED}
-    found: dict[str, dict[str, object]] = {}
-    of, broken, by_chance = {}, {}, {}
-    for method, told in relations.items():
-        of[method] = fine = conflicts(judge.scores(scales[-1]), told.sign)
-        for name, variant in READINGS:
-            other = conflicts(judge.scores(scales[0], variant), told.sign)
-            found[f"{name}, {method}"] = _less(fine, other, chance_conflict(fine) - chance_conflict(other))
-        broken[method] = subsets(told.sign, k).rename(columns={"violates": "conflict"})
-        known = not np.isnan(told.tie_rate)
-        by_chance[method] = chance_nontransitivity(k, told.tie_rate) if known else np.nan
-    explained = chance_conflict(of["likelihood"]) - chance_conflict(of["two_pass"])
-    found["aggregation"] = _less(of["likelihood"], of["two_pass"], explained)
+    relations = {method: aggregate(judge.pairs(pair), method) for method in COMPARED}
+    rows: dict[str, dict[str, object]] = {}
+    finest, violations, by_chance = {}, {}, {}
+    for method, relation in relations.items():
+        finest[method] = fine = conflicts(judge.scores(scales[-1]), relation.sign)
+        for name, variant in BASELINES:
+            other = conflicts(judge.scores(scales[0], variant), relation.sign)
+            rows[f"{name}, {method}"] = _difference(fine, other, chance_conflict(fine) - chance_conflict(other))
+        violations[method] = subsets(relation.sign, k).rename(columns={"violates": "conflict"})
+        known = not np.isnan(relation.tie_rate)
+        by_chance[method] = chance_nontransitivity(k, relation.tie_rate) if known else np.nan
+    one, two = finest["likelihood"], finest["two_pass"]
+    rows["aggregation"] = _difference(one, two, chance_conflict(one) - chance_conflict(two))
     explained = by_chance["likelihood"] - by_chance["two_pass"]
-    found["transitivity"] = _less(broken["likelihood"], broken["two_pass"], explained)
+    rows["transitivity"] = _difference(violations["likelihood"], violations["two_pass"], explained)
     kinds = [triple_classes(sign[None]) for sign in relations["two_pass"].sign]
     tied = [np.repeat([1.0, 0.0], [each["mixed"] + each["equiv"], each["cycle"]]) for each in kinds]
     cases = np.repeat(np.arange(len(tied)), [len(each) for each in tied])
-    share, chance = (
-        interval(np.concatenate(tied), cases, "bootstrap", bounds=SHARE),
-        chance_tied(relations["two_pass"].tie_rate),
-    )
-    found["tied"] = {**share, "explained": chance}
-    found["tied, above chance"] = share | {name: share[name] - chance for name in ("mean", "low", "high")}
-    found["tied, above chance"]["explained"] = 0.0
-    return pd.DataFrame(found).T.rename_axis("contrast").infer_objects().reset_index()
+    row = interval(np.concatenate(tied), cases, "bootstrap", bounds=SHARE)
+    chance = chance_tied(relations["two_pass"].tie_rate)
+    rows["tied"] = {**row, "explained": chance}
+    above = {name: row[name] - chance for name in ("mean", "low", "high")}
+    rows["tied, above chance"] = {**row, **above, "explained": 0.0}
+    return pd.DataFrame(rows).T.rename_axis("contrast").infer_objects().reset_index()
 
 
-def _less(one: pd.DataFrame, other: pd.DataFrame, explained: float) -> dict[str, object]:
+def _difference(one: pd.DataFrame, other: pd.DataFrame, explained: float) -> dict[str, object]:
     difference = one["conflict"].to_numpy() - other["conflict"].to_numpy()
     return {**interval(difference, one["case"], "bootstrap", bounds=(-1, 1)), "explained": explained}
 
 
 def sizes(cases: Cases) -> list[int]:
-    """Return the sizes of subsets to test for transitivity: those of 3, 4, 5 that the cases' answers fill."""
+    """Return the sizes of subsets to test for transitivity: 3, 4, 5 as far as the cases have as many answers."""
     return [k for k in (3, 4, 5) if k <= cases.scores.shape[1]] or [3]
 
 
-def own_conflicts(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the first judge in a `conflict_table`, without the scoring that is there for audits."""
-    columns = ["scale", "scoring", "aggregation", "mean", "low", "high", "n", "n_clusters", "chance"]
-    own = table[(table["judge"] == table["judge"].iloc[0]) & (table["scoring"] != "trustjudge_repo")]
+def model_conflicts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the first judge in a `conflict_table`, without the scoring method used for audits."""
     parts = {"score_tie_only": "score tie", "pair_tie_only": "pair tie"}
-    return own[[*columns, "reversal", *parts]].rename(columns=parts)
+    columns = ["scale", "scoring", "aggregation", "mean", "low", "high", "n", "n_clusters", "chance", "reversal"]
+    rows = of_first_judge(table)
+    return rows.loc[rows["scoring"] != "trustjudge_repo", [*columns, *parts]].rename(columns=parts)
 
 
 def of_largest(rates: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a `transitivity_table` about the largest subsets."""
+    """Return the rows of a `transitivity_table` for the largest subsets."""
     return rates[rates["k"] == rates["k"].max()]
 
 
-def own_rates(rates: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the first judge in a `transitivity_table` about the largest subsets."""
-    own = rates[(rates["judge"] == rates["judge"].iloc[0]) & (rates["k"] == rates["k"].max())]
+def model_rates(rates: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the first judge in a `transitivity_table` for the largest subsets."""
     columns = ["aggregation", "k", "mean", "low", "high", "n", "n_clusters", "chance", "tie_rate"]
-    return own[[*columns, *CLASSES, "cyclic_share"]]
+    return of_largest(of_first_judge(rates))[[*columns, *CLASSES, "cyclic_share"]]
 
 
 def planted_rates(table: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
     """Return both measures of all judges but the first: expected scores, finest scale, likelihood aggregation.
 
     Args:
-        table: Made by `conflict_table`.
-        rates: Made by `transitivity_table`.
+        table: From `conflict_table`.
+        rates: From `transitivity_table`.
     """
-    last = of_largest(rates)
-    finest = table[
-        (table["scoring"] == "expected")
-        & (table["aggregation"] == "likelihood")
-        & (table["scale"] == table["scale"].iloc[-1])
-    ]
-    both = pd.concat([finest, last[last["aggregation"] == "likelihood"]])
-    found = both[both["judge"] != table["judge"].iloc[0]].sort_values("metric")
-    found = found[["judge", "metric", "mean", "low", "high", "n", "n_clusters", "tie_rate", "chance"]]
-    found.attrs["reason"] = "no planted judges, or nobody says which answers are better"
-    return found
+    finest = table[(table["scoring"] == "expected") & (table["scale"] == table["scale"].iloc[-1])]
+    both = pd.concat([finest, of_largest(rates)])
+    both = both[(both["aggregation"] == "likelihood") & (both["judge"] != table["judge"].iloc[0])]
+    columns = ["judge", "metric", "mean", "low", "high", "n", "n_clusters", "tie_rate", "chance"]
+    both = both.sort_values("metric")[columns]
+    both.attrs["reason"] = "no planted judges, or no marks that say which answers are better"
+    return both
 
 
 def items(judge: Judgement, cases: Cases, scale: str, pair: str) -> pd.DataFrame:
-    """Return what `compare` pairs runs by: conflicts of scores and comparisons, and accuracy and position, by pair."""
-    fine = conflicts(judge.scores(scale), aggregate(judge.pairs(pair), "two_pass").sign)
-    both = pd.concat([fine, order_table(judge.pairs(pair), cases.scores)]).rename(columns={"random": "right"})
+    """Return conflicts of scores and comparisons, accuracy and position bias by pair, for `compare`."""
+    pairs = judge.pairs(pair)
+    fine = conflicts(judge.scores(scale), aggregate(pairs, "two_pass").sign)
+    both = pd.concat([fine, order_table(pairs, cases.scores)]).rename(columns={"random": "right"})
     names = np.array(cases.ids)[both["case"]]
     return both[["conflict", "reversal", "pair_tie", "right", "position"]].assign(question_id=names)
 
 
 def main_ratio(table: pd.DataFrame) -> pd.Series[Any]:
-    """Return the row of the headline: first judge, finest scale, expected scores, agreement of two verdicts."""
-    own = table[table["judge"] == table["judge"].iloc[0]]
-    return own[(own["scoring"] == "expected") & (own["aggregation"] == "two_pass")].iloc[-1]
+    """Return the row of the headline: first judge, finest scale, expected scores, two-pass comparisons."""
+    rows = of_first_judge(table)
+    return rows[(rows["scoring"] == "expected") & (rows["aggregation"] == "two_pass")].iloc[-1]
+
+
+PAPER, HERE = "TrustJudge, arXiv 2509.21117", "this notebook"
+AFTER = f"{HERE}, after arXiv 2509.21117"
+CLAIMS = {
+    "fine, two_pass": (
+        PAPER,
+        "Expected scores on the finest scale conflict less than the most probable level on the coarsest "
+        "(Llama-3.1-70B: 23.3 to 14.9 %)",
+    ),
+    "scale, two_pass": (
+        PAPER,
+        "Expected scores conflict less on the finest scale than on the coarsest (17.1 to 14.9 %)",
+    ),
+    "fine, likelihood": (
+        AFTER,
+        "Expected scores on the finest scale conflict less than the most probable level on the coarsest, compared by "
+        "likelihood",
+    ),
+    "scale, likelihood": (
+        AFTER,
+        "Expected scores conflict less on the finest scale than on the coarsest, compared by likelihood",
+    ),
+    "aggregation": (AFTER, "Likelihood aggregation conflicts less with scores than two-pass aggregation"),
+    "transitivity": (PAPER, "Likelihood aggregation is more transitive than two-pass aggregation (15.2 to 4.4 %)"),
+}
+"""Contrast -> source, and the claim that the contrast is below what ties explain."""
 
 
 def findings(table: pd.DataFrame, contrasts: pd.DataFrame, orders: pd.DataFrame) -> list[Finding]:
     """Return the claims of TrustJudge and of the controls, tested on the first judge.
 
     Args:
-        table: Made by `conflict_table`.
-        contrasts: Made by `contrasts`. A difference must lie below what ties explain of it.
-        orders: Made by `relations.order_tables`.
+        table: From `conflict_table`.
+        contrasts: From `contrasts`; a difference must be below the part explained by ties.
+        orders: From `relations.order_tables`.
     """
-    here, reported = "this notebook", "TrustJudge, arXiv 2509.21117"
-    after = f"{here}, after arXiv 2509.21117"
     row = rows_by(contrasts.assign(beyond=contrasts["explained"].clip(upper=0).fillna(0)), "contrast")
-    found = [
-        finding(claim, reported if paper else after, row[name], "below", row[name]["beyond"])
-        for name, (paper, claim) in CLAIMS.items()
+    claims = [
+        finding(claim, source, row[name], "below", row[name]["beyond"]) for name, (source, claim) in CLAIMS.items()
     ]
     ties = (
-        "Triples that agreement of two verdicts breaks hold a tie more often than random ones with as many ties "
+        "Triples that two-pass aggregation violates have a tie more often than random ones with as many ties "
         f"({row['tied']['mean']:.0%} of them; Llama-3.1-8B: 84.6 %)"
     )
-    found.append(finding(ties, reported, row["tied, above chance"], "above"))
-    best, judged = main_ratio(table), orders[orders["judge"] == table["judge"].iloc[0]]
-    right = interval(judged["random"], judged["case"], "wilson")
-    unrelated = "Scores and comparisons conflict less than unrelated ones would"
-    found.append(finding(unrelated, here, best, "below", best["chance"]))
-    return [*found, finding("The model judges better than chance", here, right, "above", 0.5)]
-
-
-CLAIMS = {
-    "fine, two_pass": (
-        True,
-        "Expected scores on the finest scale conflict less than the most probable level on the coarsest "
-        "(Llama-3.1-70B: 23.3 to 14.9 %)",
-    ),
-    "scale, two_pass": (
-        True,
-        "Expected scores conflict less on the finest scale than on the coarsest (17.1 to 14.9 %)",
-    ),
-    "fine, likelihood": (
-        False,
-        "Expected scores on the finest scale against the most probable level on the coarsest, compared by likelihood",
-    ),
-    "scale, likelihood": (
-        False,
-        "Expected scores on the finest scale against the coarsest, compared by likelihood",
-    ),
-    "aggregation": (
-        False,
-        "Likelihood aggregation conflicts less with scores than agreement of two verdicts",
-    ),
-    "transitivity": (
-        True,
-        "Likelihood aggregation is more transitive than agreement of two verdicts (15.2 to 4.4 %)",
-    ),
-}
-"""Contrast -> whether the paper reports it, and the claim that it is below what ties explain."""
+    best, pairs = main_ratio(table), of_first_judge(orders)
+    right = interval(pairs["random"], pairs["case"], "wilson")
+    unrelated = "Scores and comparisons conflict less than unrelated ones"
+    return [
+        *claims,
+        finding(ties, PAPER, row["tied, above chance"], "above"),
+        finding(unrelated, HERE, best, "below", best["chance"]),
+        finding("The judge is right more often than chance", HERE, right, "above", 0.5),
+    ]
 
 
 def draw_conflicts(table: pd.DataFrame) -> Figure:
     """Draw the first judge's conflict ratio by scale, scoring and aggregation."""
+    rows, label = model_conflicts(table), "conflict ratio (proportion of pairs)"
+    drawn = figures.intervals(rows, ["scale", "scoring"], by="aggregation", baseline="chance", xlabel=label)
     alt = "Conflict ratio of the model by scale, scoring and aggregation, with intervals and chance lines."
-    own, label = own_conflicts(table), "conflict ratio"
-    drawn = figures.intervals(own, ["scale", "scoring"], by="aggregation", baseline="chance", xlabel=label)
     return described(drawn, alt)
 
 
@@ -527,5 +477,5 @@ def draw_rates(rates: pd.DataFrame) -> Figure:
 
 def draw_sweep(sweep: pd.DataFrame) -> Figure:
     """Draw the rates of a `tolerance_sweep`."""
-    drawn = figures.curves(sweep, "delta", by="metric", xlabel="tolerance δ", ylabel="rate")
+    drawn = figures.curves(sweep, "delta", by="metric", xlabel="tolerance δ (scale 1 ... 5)", ylabel="proportion")
     return described(drawn, "Conflict ratio, non-transitivity and tie rate of the model against the tolerance.")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 
 from workbench import figures
 from workbench.answers import Floats, require_shown
@@ -17,8 +18,8 @@ from workbench.errors import InputError
 from workbench.figures import described
 from workbench.judges.cases import Cases
 from workbench.judges.consistency import conflict_ratio, cyclic_share
-from workbench.judges.readings import Judgement, Variant, by_candidate, likelihood_reward, right_pairs
-from workbench.judges.relations import Method, aggregate, sgn, upper
+from workbench.judges.readings import Judgement, Variant, by_candidate, of_first_judge
+from workbench.judges.relations import Method, aggregate, differences, right_pairs, sgn, upper
 from workbench.statistics import Finding, finding, interval, rows_by, unless, versus
 from workbench.statistics.comparisons import correlation
 from workbench.statistics.distances import js
@@ -28,35 +29,34 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMES = {1.0: "first better", 0.0: "equal", -1.0: "second better"}
+CLIP = 1e-12
 
 
-def rating_ranking_table(difference: ArrayLike, relation: ArrayLike, delta: float = 0.0) -> pd.DataFrame:
-    """What ratings imply against what comparisons say, as counts of pairs `[3, 3]`; unread pairs are left out.
+def rating_ranking_table(difference: ArrayLike, relation: ArrayLike) -> pd.DataFrame:
+    """Return the number of pairs by relation of the ratings and by comparison, `[3, 3]`; missing pairs are left out.
 
-    Its diagonal is the share that agree; the rest is the conflict ratio at the same tolerance (Peering Through
-    Preferences, arXiv 2308.15812).
+    The diagonal agrees; the rest is the conflict ratio at tolerance 0 (Peering Through Preferences, arXiv 2308.15812).
 
     Args:
         difference: Rating of the first candidate minus that of the second, `[pairs]`.
         relation: 1, 0 or -1, `[pairs]`.
-        delta: Ratings within it tie.
     """
-    implied, said = sgn(difference, delta), np.asarray(relation, np.float64)
-    if implied.shape != said.shape or implied.ndim != 1:
+    implied, compared = sgn(difference), np.asarray(relation, np.float64)
+    if implied.shape != compared.shape or implied.ndim != 1:
         raise InputError("Rating differences and relations must be two columns of the same length.")
-    order = list(NAMES.values())
-    kept = ~np.isnan(implied + said)
-    rows = pd.Categorical([NAMES[x] for x in implied[kept]], order)
-    columns = pd.Categorical([NAMES[x] for x in said[kept]], order)
+    known = ~np.isnan(implied + compared)
+    rows, columns = (
+        pd.Categorical([NAMES[sign] for sign in signs[known]], list(NAMES.values())) for signs in (implied, compared)
+    )
     return pd.crosstab(rows, columns, dropna=False).rename_axis(index="ratings", columns="comparison")
 
 
 def bradley_terry(relations: ArrayLike, alpha: float = 0.01) -> Floats:
-    """Log-strengths `[n]` of candidates that meet in several cases; a tie is half a win each way.
+    """Return log-strengths `[n]` of candidates compared in several cases; a tie is half a win for each.
 
     Args:
-        relations: Signs `[cases, n, n]`, NaN where unread.
-        alpha: Regularisation, needed where someone never loses.
+        relations: Signs `[cases, n, n]`, NaN missing.
+        alpha: Regularisation, required if a candidate never loses.
     """
     import choix
 
@@ -69,19 +69,14 @@ def bradley_terry(relations: ArrayLike, alpha: float = 0.01) -> Floats:
 
 
 def general_preference(v: ArrayLike, tau: float = 0.1) -> tuple[Floats, Floats]:
-    """Scores and probabilities that i is preferred to j, of embeddings in a plane or several (GPM, arXiv 2410.02197).
+    """Return preference scores and probabilities `[n, n]` of embeddings in one or more planes (GPM, arXiv 2410.02197).
 
-    s(i, j) = <R v_i, v_j> with R of quarter turns [[0, -1], [1, 0]]; skew, so a cycle can be stored without loss.
+    s(i, j) = <R v_i, v_j> with R of quarter turns [[0, -1], [1, 0]]: skew-symmetric, so cycles are represented exactly.
 
     Args:
         v: Embeddings `[n, 2 k]`.
         tau: Temperature of P = sigmoid(s / tau).
-
-    Returns:
-        s and P, `[n, n]` each.
     """
-    from scipy.special import expit
-
     x = np.asarray(v, np.float64)
     if x.ndim != 2 or x.shape[1] % 2:
         raise InputError(f"Embeddings must be [n, 2 k], not {list(x.shape)}.")
@@ -90,18 +85,15 @@ def general_preference(v: ArrayLike, tau: float = 0.1) -> tuple[Floats, Floats]:
     return s, expit(s / tau)
 
 
-CLIP = 1e-12
-
-
 def followup_matrix(answers: pd.DataFrame, order: Sequence[str]) -> Floats:
-    """The follow-up reward of every answer, `[cases, candidates]`; NaN absent.
+    """Return the follow-up reward of every answer, `[cases, candidates]`; NaN if absent.
 
     Args:
-        answers: To questions of `follow_up_questions`: options are next turns, pleased (value 1) and not (value 0).
-        order: The names of the cases.
+        answers: Answers to `follow_up_questions`, whose options are next turns, pleased (value 1) or not (value 0).
+        order: Ids of the cases.
     """
     if not {"case", "candidate", "value"} <= set(answers.columns):
-        raise InputError("These answers are to no follow-ups: they lack the tags case and candidate.")
+        raise InputError("The answers lack the tags 'case' and 'candidate'; ask the questions of follow_up_questions.")
     require_shown(answers)
     mean = answers["logprob"] / answers["n_tokens"]
     by_side = mean.groupby([answers["question_id"], answers["value"]], sort=False).mean().unstack()
@@ -117,24 +109,24 @@ def symmetric_kl(p: ArrayLike, q: ArrayLike) -> Floats:
 
 
 def internal_agreement(heads: Mapping[str, ArrayLike], clusters: ArrayLike | None = None) -> pd.DataFrame:
-    """Whether the rewards inside one model agree, one row a pair of heads (SCIR, arXiv 2502.08922).
+    """Return the agreement of the rewards inside one model, one row per pair of rewards (SCIR, arXiv 2502.08922).
 
     Args:
-        heads: Name -> P(first answer preferred) per pair, `[pairs]`, NaN unread; a head is a judge prompt, an
-            implicit reward, a likelihood ...
-        clusters: What pairs are resampled by for the interval, `[pairs]`.
+        heads: Reward (a judge prompt, an implicit reward, a likelihood) -> P(first answer preferred), `[pairs]`, NaN
+            missing.
+        clusters: Cluster of each pair for the bootstrap, `[pairs]`.
 
     Returns:
         head, other, `agree` (proportion of decided pairs on the same side of 1/2) with `low`, `high` and `chance`
-        (unrelated heads that name the first as often), `n`, `n_undecided` (one of them exactly 1/2), `n_clipped`
-        (0 or 1 under the logarithm), `symmetric_kl`, `js` (nats), `spearman` of the probabilities.
+        (unrelated rewards that prefer the first answer as often), `n`, `n_undecided` (one of them exactly 1/2),
+        `n_clipped` (0 or 1 under the logarithm), `symmetric_kl`, `js` (nats), `spearman` of the probabilities.
     """
     p = {name: np.asarray(values, np.float64) for name, values in heads.items()}
     if len({len(x) for x in p.values()}) != 1:
-        raise InputError("Every head needs one probability per pair, for the same pairs.")
+        raise InputError("Every reward needs one probability per pair, for the same pairs.")
     for name, x in p.items():
         if ((x < 0) | (x > 1)).any():
-            raise InputError(f"Head {name!r} holds a number outside [0, 1]; give probabilities.")
+            raise InputError(f"Reward {name!r} has a number outside [0, 1]; give probabilities.")
     groups = np.arange(len(next(iter(p.values())))) if clusters is None else np.asarray(clusters)
     return pd.DataFrame([{"head": a, "other": b, **_compared(p[a], p[b], groups)} for a, b in combinations(p, 2)])
 
@@ -145,13 +137,13 @@ def _compared(a: Floats, b: Floats, groups: NDArray[Any]) -> dict[str, float]:
     side = np.sign(a - 0.5) * np.sign(b - 0.5)
     decided = side != 0
     same = interval(side[decided] > 0, groups[known][decided], "bootstrap", draws=499)
-    names_first = [float((x[decided] > 0.5).mean()) if decided.any() else np.nan for x in (a, b)]
+    prefer_first = np.array([(x[decided] > 0.5).mean() if decided.any() else np.nan for x in (a, b)])
     both = (np.stack([x, 1 - x], axis=-1) for x in (a, b))
     return {
         "agree": same["mean"],
         "low": same["low"],
         "high": same["high"],
-        "chance": float(np.prod(names_first) + np.prod(1 - np.array(names_first))),
+        "chance": float(np.prod(prefer_first) + np.prod(1 - prefer_first)),
         "n": same["n"],
         "n_undecided": int((~decided).sum()),
         "n_clipped": int((np.isin(a, (0, 1)) | np.isin(b, (0, 1))).sum()),
@@ -161,33 +153,16 @@ def _compared(a: Floats, b: Floats, groups: NDArray[Any]) -> dict[str, float]:
     }
 
 
-def pair_heads(scores: ArrayLike, temperature: float = 1.0) -> Floats:
-    """P(the candidate that comes first is better) for every pair, from scores: sigmoid of the difference, `[pairs]`.
-
-    Args:
-        scores: `[cases, n]`.
-        temperature: Of the differences.
-    """
-    from scipy.special import expit
-
-    s = np.asarray(scores, np.float64)
-    i, j = np.triu_indices(s.shape[1], 1)
-    return np.asarray(expit((s[:, i] - s[:, j]) / temperature), np.float64).ravel()
-
-
 def preference_regression(x: ArrayLike, y: ArrayLike, prior_scale: float = 0.1) -> Floats:
-    """What each property is worth: the most probable coefficients under a Laplace prior (arXiv 2402.11296).
+    """Return the most probable coefficients of properties under a Laplace prior, `[properties]` (arXiv 2402.11296).
 
-    logit P(A preferred) = x . coefficients, without an intercept; sigmoid of a coefficient is the win rate when that
-    property alone differs.
+    logit P(A preferred) = x . coefficients, without an intercept; sigmoid of a coefficient is the win rate if only that
+    property differs. NaN for a property that never differs.
 
     Args:
         x: Property of A minus that of B, `[pairs, properties]`, in {-1, 0, 1}.
-        y: 1 where A is preferred, else 0, `[pairs]`.
-        prior_scale: Of the Laplace prior.
-
-    Returns:
-        `[properties]`; NaN for a property that never differs.
+        y: 1 if A is preferred, else 0, `[pairs]`.
+        prior_scale: Scale of the Laplace prior.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -197,30 +172,30 @@ def preference_regression(x: ArrayLike, y: ArrayLike, prior_scale: float = 0.1) 
     if len(features) < 5 * features.shape[1]:
         warnings.warn(f"{len(features)} pairs are few for {features.shape[1]} properties.", stacklevel=2)
     varies = features.any(axis=0)
-    both = np.concatenate([features, -features])  # one outcome alone would be one class; a mirrored pair says the same
+    mirrored = np.concatenate([features, -features])  # equivalent pairs, so that both classes occur
     outcome, weight = np.concatenate([preferred, 1 - preferred]), np.full(2 * len(features), 0.5)
     fit = LogisticRegression(
         l1_ratio=1.0, C=prior_scale, fit_intercept=False, solver="liblinear", max_iter=20000, tol=1e-8, random_state=0
     )
-    fit.fit(both[:, varies], outcome, sample_weight=weight)
-    found = np.full(features.shape[1], np.nan)
-    found[varies] = fit.coef_[0]
-    return found
+    fit.fit(mirrored[:, varies], outcome, sample_weight=weight)
+    coefficients = np.full(features.shape[1], np.nan)
+    coefficients[varies] = fit.coef_[0]
+    return coefficients
 
 
 def apc(relevant: ArrayLike, entails: ArrayLike, contradicts: ArrayLike) -> float:
-    """Faithfulness to a persona's statements: sum of g e + (1 - g)(1 - c) (APC, arXiv 2405.07726).
+    """Faithfulness to the statements of a persona: sum of g e + (1 - g)(1 - c) (APC, arXiv 2405.07726).
 
     Divide by the number of statements to compare personas; NaN without any.
 
     Args:
-        relevant: P(statement bears on the query), g.
+        relevant: P(statement is relevant to the query), g.
         entails: P(the answer entails it), e.
         contradicts: P(the answer contradicts it), c.
     """
     g, e, c = (np.asarray(x, np.float64) for x in (relevant, entails, contradicts))
     if ((np.stack([g, e, c]) < 0).any()) or (g > 1).any() or (e + c > 1 + 1e-9).any():
-        raise InputError("APC needs probabilities, and entailment plus contradiction of at most 1.")
+        raise InputError("APC needs probabilities, with entailment plus contradiction at most 1.")
     return float(np.sum(g * e + (1 - g) * (1 - c))) if g.size else float("nan")
 
 
@@ -229,95 +204,80 @@ READINGS: tuple[tuple[Variant, Method], ...] = (
     ("expected", "two_pass"),
     ("expected", "likelihood"),
 )
-"""Ways of reading ratings and comparisons that are compared."""
+"""Scoring and aggregation methods whose consistency is compared."""
 
 
 def nine_cells(judge: Judgement, score: str, pair: str) -> pd.DataFrame:
-    """Return counts of pairs, most probable rating (rows) against agreement of two verdicts (columns).
+    """Return the number of pairs by most probable rating (rows) and two-pass comparison (columns).
 
     Args:
-        judge: All it says of the same cases.
-        score: The prompt that rates one answer.
-        pair: The prompt that compares two.
+        judge: Responses to the same cases.
+        score: Prompt that rates one answer.
+        pair: Prompt that compares two answers.
     """
-    scores = judge.scores(score, "argmax")
-    i, j = np.triu_indices(scores.shape[1], 1)
     relation = upper(aggregate(judge.pairs(pair), "two_pass").sign)
-    return rating_ranking_table((scores[:, i] - scores[:, j]).ravel(), relation.ravel()).reset_index()
+    return rating_ranking_table(differences(judge.scores(score, "argmax")).ravel(), relation.ravel()).reset_index()
 
 
 def consistency_table(judges: Sequence[Judgement], score: str, pair: str) -> pd.DataFrame:
-    """Return the proportion of pairs on which ratings and comparisons agree, one row per judge and reading.
+    """Return the proportion of pairs on which ratings and comparisons agree, one row per judge and method.
 
-    It is 1 minus the conflict ratio at tolerance 0; `chance` is that of unrelated ones with as many ties.
+    This is 1 minus the conflict ratio at tolerance 0; `chance` is that of unrelated ones with as many ties.
     """
     rows = []
-    for judge in judges:
-        for variant, method in READINGS:
-            relations = aggregate(judge.pairs(pair), method)
-            found = conflict_ratio(judge.scores(score, variant), relations.sign)
-            rows.append({"judge": judge.judge, "reading": f"{variant}, {method}", **found})
+    for judge, (variant, method) in product(judges, READINGS):
+        row = conflict_ratio(judge.scores(score, variant), aggregate(judge.pairs(pair), method).sign)
+        rows.append({"judge": judge.judge, "reading": f"{variant}, {method}", **row})
     table = pd.DataFrame(rows)
     table[["mean", "low", "high", "chance"]] = 1 - table[["mean", "high", "low", "chance"]].to_numpy()
     columns = ["judge", "reading", "mean", "low", "high", "n", "n_clusters", "chance", "tie_rate", "score_tie_rate"]
     return table[columns]
 
 
-def likelihood_rewards(likely: pd.DataFrame, order: Sequence[str]) -> dict[str, Floats]:
-    """Return log-likelihood and pointwise mutual information of every answer, per token, `[cases, candidates]` each.
-
-    Args:
-        likely: Answers to `prompts.likelihood`, with their unconditional log-probability.
-        order: The names of the cases.
-    """
-    gain = likely["logprob"] - likely["logprob_unconditional"]
-    values = {"likelihood": likely["logprob"] / likely["n_tokens"], "pmi": gain / likely["n_tokens"]}
-    return {name: likelihood_reward(likely, value, order) for name, value in values.items()}
-
-
 def implicit_rewards(
     likely: pd.DataFrame, base: pd.DataFrame | None, beta: float, order: Sequence[str]
 ) -> dict[str, Floats]:
-    """Return the rewards of a model against the one before its training; none without such a model.
+    """Return the implicit rewards of a model relative to its reference model; empty without a reference.
 
     Args:
         likely: Answers of the model to `prompts.likelihood`.
-        base: Answers of the other model to the same questions.
-        beta: Strength of the tie to it, in nats per unit of reward.
-        order: The names of the cases.
+        base: Answers of the reference model to the same questions.
+        beta: Strength of the KL penalty, in units of reward per nat.
+        order: Ids of the cases.
     """
     if base is None:
         return {}
     gap = likely["logprob"] - base["logprob"]
-    values = {"implicit (DPO)": beta * gap, "density ratio, per token": gap / likely["n_tokens"]}
-    return {name: likelihood_reward(likely, value, order) for name, value in values.items()}
+    rewards = {"implicit (DPO)": beta * gap, "density ratio, per token": gap / likely["n_tokens"]}
+    return {name: by_candidate(likely, reward, order, "option") for name, reward in rewards.items()}
 
 
 def heads(rewards: Mapping[str, Floats], margin: Floats) -> dict[str, Floats]:
     """Return P(the first answer is better) by every reward and by comparison, `[pairs]` each.
 
     Args:
-        rewards: Name -> reward of every answer, `[cases, candidates]`; its spread is the temperature.
-        margin: Of the comparisons, `[cases, n, n]`.
+        rewards: Name -> reward of every answer, `[cases, candidates]`; P is the sigmoid of the difference, with the
+            standard deviation of the reward as temperature.
+        margin: Margin of the comparisons, `[cases, n, n]`.
     """
-    found = {name: pair_heads(reward, float(np.nanstd(reward)) or 1.0) for name, reward in rewards.items()}
-    return {**found, "comparison": (1 + upper(margin).ravel()) / 2}
+    p = {name: expit(differences(reward) / (float(np.nanstd(reward)) or 1.0)) for name, reward in rewards.items()}
+    return {**{name: x.ravel() for name, x in p.items()}, "comparison": (1 + upper(margin).ravel()) / 2}
 
 
 def right_by(rewards: Mapping[str, Floats], margin: Floats, cases: Cases) -> dict[str, pd.DataFrame]:
     """Return `right_pairs` of every reward, and of the scores that fit the comparisons best (least squares)."""
     everything = {**rewards, "comparison": cyclic_share(margin)[1]}
-    return {name: right_pairs(reward, cases.scores) for name, reward in everything.items()}
+    return {name: right_pairs(differences(reward), cases.scores) for name, reward in everything.items()}
 
 
 def items(right: Mapping[str, pd.DataFrame], cases: Cases) -> pd.DataFrame:
-    """Return which pairs each reward orders rightly, with the ids of their cases."""
+    """Return which pairs each reward orders correctly, with the ids of their cases."""
     table = pd.concat([each.rename(columns={"right": name}) for name, each in right.items()])
     return table.drop(columns="case").assign(question_id=np.array(cases.ids)[table["case"]])
 
 
 def accuracy(right: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the proportion of pairs each reward orders rightly, the best first, with intervals over cases."""
+    """Return the proportion of pairs each reward orders correctly, in descending order, with intervals over cases."""
     rows = [
         {"reward": name, **interval(each["right"], each["case"], "bootstrap", bounds=SHARE)}
         for name, each in right.items()
@@ -328,65 +288,61 @@ def accuracy(right: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def cases_of_pairs(cases: Cases) -> NDArray[np.intp]:
-    """Return the case of each pair of candidates, in the order of `heads`, `[pairs]`."""
+    """Return the index of the case of each pair of candidates, in the order of `heads`, `[pairs]`."""
     candidates = cases.scores.shape[1]
     return np.repeat(np.arange(len(cases)), candidates * (candidates - 1) // 2)
 
 
 def main_consistency(consistency: pd.DataFrame) -> pd.Series[Any]:
     """Return the row of the headline: first judge, expected scores, likelihood aggregation."""
-    return _own(consistency)["expected, likelihood"]
+    return rows_by(of_first_judge(consistency), "reading")["expected, likelihood"]
 
 
 def findings(consistency: pd.DataFrame, accuracy: pd.DataFrame) -> list[Finding]:
     """Return the claims of the papers and of this notebook, tested on the first judge.
 
     Args:
-        consistency: Made by `consistency_table`.
-        accuracy: Made by `accuracy`.
+        consistency: From `consistency_table`.
+        accuracy: From `accuracy`.
     """
-    here, reason = "this notebook", "they agree no more than unrelated ones with as many ties"
-    own, reward = _own(consistency), rows_by(accuracy, "reward")
-    unrelated = {name: unless(row, "above", row["chance"], reason) for name, row in own.items()}
-    disagree = "Ratings and comparisons disagree on more pairs than they agree on"
-    agree = "Expected scores agree with two agreeing verdicts more often than not"
+    here, reason = "this notebook", "they agree no more often than unrelated ones with as many ties"
+    rows, reward = rows_by(of_first_judge(consistency), "reading"), rows_by(accuracy, "reward")
+    undecided = {name: unless(row, "above", row["chance"], reason) for name, row in rows.items()}
+    first, second, last = (f"{variant}, {method}" for variant, method in READINGS)
+    disagree = "Ratings and comparisons disagree on more than half of the pairs"
+    agree = "Expected scores and two-pass comparisons agree on more than half of the pairs"
     more = "Expected scores agree with comparisons by likelihood more often than unrelated ones"
-    first, second, last = (own[f"{variant}, {method}"] for variant, method in READINGS)
     better = {
         "P(Yes)": ("P(Yes) orders answers better than chance", here),
         "follow-up": ("The likelihood of follow-ups orders answers better than chance", "FLR, arXiv 2409.13948"),
-        "comparison": ("Comparing two answers orders them better than chance", here),
+        "comparison": ("Pairwise comparison orders answers better than chance", here),
     }
     return [
-        finding(disagree, "arXiv 2308.15812", first, "below", 0.5, unrelated["argmax, two_pass"]),
-        finding(agree, "TrustJudge, arXiv 2509.21117", second, "above", 0.5, unrelated["expected, two_pass"]),
-        finding(more, here, last, "above", last["chance"]),
+        finding(disagree, "arXiv 2308.15812", rows[first], "below", 0.5, undecided[first]),
+        finding(agree, "TrustJudge, arXiv 2509.21117", rows[second], "above", 0.5, undecided[second]),
+        finding(more, here, rows[last], "above", rows[last]["chance"]),
         *[finding(claim, source, reward[name], "above", 0.5) for name, (claim, source) in better.items()],
     ]
 
 
 def draw_consistency(consistency: pd.DataFrame) -> Figure:
-    """Draw how often ratings and comparisons agree, by judge and reading."""
-    label = "ratings agree with comparisons"
+    """Draw how often ratings and comparisons agree, by judge and method."""
+    label = "proportion of pairs on which ratings and comparisons agree"
     drawn = figures.intervals(consistency, "judge", by="reading", baseline="chance", xlabel=label)
     return described(drawn, "Consistency of ratings and comparisons by judge, with chance.")
 
 
 def draw_accuracy(accuracy: pd.DataFrame, marks: str) -> Figure:
-    """Draw the accuracy of each reward; `marks` says whose order is the right one."""
-    drawn = figures.intervals(accuracy, "reward", baseline=0.5, xlabel=f"pairs ordered as {marks} do")
+    """Draw the accuracy of each reward against `marks`, a description of the correct order."""
+    drawn = figures.intervals(accuracy, "reward", baseline=0.5, xlabel=f"proportion of pairs ordered as by {marks}")
     return described(drawn, "Accuracy of each reward on pairs, with intervals and chance.")
 
 
 def draw_agreement(agreement: pd.DataFrame) -> Figure:
-    """Draw the agreement of every two rewards in a table of `internal_agreement`."""
+    """Draw a heat map of the agreement of rewards in a table of `internal_agreement`."""
     names = list(dict.fromkeys([*agreement["head"], *agreement["other"]]))
     grid = pd.DataFrame(1.0, names, names)
     for head, other, agree in zip(agreement["head"], agreement["other"], agreement["agree"]):
         grid.loc[head, other] = grid.loc[other, head] = agree
     drawn = figures.matrix(grid, "proportion of pairs on the same side", ends=(0, 1))
     return described(drawn, "Heat map of the agreement between every two rewards.")
-
-
-def _own(consistency: pd.DataFrame) -> dict[str, pd.Series[Any]]:
-    return rows_by(consistency[consistency["judge"] == consistency["judge"].iloc[0]], "reading")

@@ -1,4 +1,4 @@
-"""Verdicts and scores of a judge, read from the probabilities of its labels."""
+"""Scores and verdicts of a judge, computed from the probabilities of its labels."""
 
 from __future__ import annotations
 
@@ -15,71 +15,71 @@ from workbench.errors import InputError, unknown
 from workbench.questions import Question
 
 FIRST, SECOND, TIE = 1.0, -1.0, 0.0
-"""What the labels of a pairwise verdict are worth: the answer shown first is better, the second, neither."""
+"""Values of the labels of a pairwise verdict: the first answer shown is better, the second is, or neither."""
 MIN_MASS = 0.05
-"""Below this probability on all labels together a reading is flagged: the judge wanted to say something else."""
+"""Responses with less probability mass on their labels are flagged as unreliable."""
 HIDDEN = 0.05
-"""A reading is undecided where labels that were not shown may hold more than this proportion of all labels' mass."""
+"""A response is undecided if labels that were not shown may have more than this proportion of the labels' mass."""
 
 
 @dataclass(frozen=True, slots=True)
-class LabelReads:
-    """Distributions over the labels of one judge prompt, one row a reading."""
+class LabelProbabilities:
+    """Probabilities of the labels of one judge prompt, one row per response."""
 
     keys: pd.DataFrame = field(repr=False)
-    """question_id and the tags of each reading, `[reads]`."""
+    """question_id and tags, `[responses]`."""
     values: Floats
-    """What the labels stand for, rising, `[labels]`."""
+    """Numeric value of each label, ascending, `[labels]`."""
     raw: Floats = field(repr=False)
-    """The probability of each label as the judge gives it; rows add up to `mass`, `[reads, labels]`. Of a label that
-    the source did not show it is the least it can be."""
+    """Probability of each label, `[responses, labels]`; a lower bound where the source did not show the label."""
     top_k: Bools = field(repr=False)
-    """A label had no probability at all: the source shows its top tokens only, `[reads]`."""
+    """Whether the source left out a label because it shows its top tokens only, `[responses]`."""
     high: Floats | None = field(default=None, repr=False)
-    """The most each label's probability can be, `[reads, labels]`; None where every label was shown."""
+    """Upper bound of each probability, `[responses, labels]`; None if every label was shown."""
 
     @property
     def mass(self) -> Floats:
-        """The probability all labels hold together, `[reads]`."""
+        """Probability mass on all labels, `[responses]`."""
         return self.raw.sum(axis=1)
 
     @property
     def p(self) -> Floats:
-        """The distributions normalised over the labels, `[reads, labels]`; NaN if undecided or without any mass."""
+        """Probabilities normalised over the labels, `[responses, labels]`; NaN if undecided or without mass."""
         mass = self.mass[:, None]
         return np.divide(self.decided, mass, out=np.full_like(self.raw, np.nan), where=mass > 0)
 
     @property
     def decided(self) -> Floats:
-        """`raw`, and NaN where the reading is undecided, `[reads, labels]`."""
+        """`raw`, NaN for undecided responses, `[responses, labels]`."""
         return np.where(self.undecided[:, None], np.nan, self.raw)
 
     @property
     def undecided(self) -> Bools:
-        """Readings that what the source did not show could change, `[reads]`.
-
-        Another label may be the most probable one, or more than `HIDDEN` of the labels' probability is not known.
-        """
+        """Responses whose most probable label, or more than `HIDDEN` of the mass, depends on hidden labels."""
         if self.high is None:
             return np.zeros(len(self.raw), bool)
-        own = np.arange(self.raw.shape[1]) == self.raw.argmax(axis=1)[:, None]
-        rival = np.where(own, 0.0, self.high).max(axis=1)
+        top = np.arange(self.raw.shape[1]) == self.raw.argmax(axis=1)[:, None]
+        rival = np.where(top, 0.0, self.high).max(axis=1)
         hidden = (self.high - self.raw).sum(axis=1)
         return np.asarray((self.raw.max(axis=1) < rival) | (hidden > HIDDEN * self.high.sum(axis=1)), bool)
 
     @property
     def p_bounds(self) -> tuple[Floats, Floats]:
-        """The least and the most `p` can be, given what was not shown; equal to it where all was."""
+        """Lower and upper bound of `p`; equal where every label was shown."""
         high = self.raw if self.high is None else self.high
-        return _share(self.raw, high), _share(high, self.raw)
+        ends = []
+        for one, others in ((self.raw, high), (high, self.raw)):
+            whole = one + others.sum(axis=1, keepdims=True) - others
+            ends.append(np.divide(one, whole, out=np.full_like(one, np.nan), where=whole > 0))
+        return ends[0], ends[1]
 
     @property
     def low_mass(self) -> Bools:
-        """Readings whose labels hold less than `MIN_MASS`, or under a quarter of the median of all, `[reads]`."""
+        """Responses with a mass below `MIN_MASS` or below a quarter of the median mass, `[responses]`."""
         return np.asarray((self.mass < MIN_MASS) | faint(self.mass), bool)
 
     def counts(self) -> dict[str, int]:
-        """What every result carries: n_total, n_unparsed, n_low_mass, n_top_k, n_undecided (of those with mass)."""
+        """Return n_total, n_unparsed, n_low_mass, n_top_k and n_undecided (of those with mass)."""
         return {
             "n_total": len(self.raw),
             "n_unparsed": int((self.mass <= 0).sum()),
@@ -88,267 +88,225 @@ class LabelReads:
             "n_undecided": int((self.undecided & (self.mass > 0)).sum()),
         }
 
-    def where(self, **tags: object) -> LabelReads:
-        """The readings with these tags."""
-        kept = np.ones(len(self.keys), bool)
-        for name, value in tags.items():
-            kept &= (self.keys[name] == value).to_numpy()
-        if not kept.any():
-            raise InputError(f"No reading has {', '.join(f'{k}={v!r}' for k, v in tags.items())}.")
-        high = None if self.high is None else self.high[kept]
-        return LabelReads(self.keys[kept].reset_index(drop=True), self.values, self.raw[kept], self.top_k[kept], high)
 
+def label_probabilities(answers: pd.DataFrame) -> LabelProbabilities:
+    """Return the probability of each label for every response.
 
-def label_reads(answers: pd.DataFrame) -> LabelReads:
-    """The distribution over labels of every reading.
-
-    Options of one `value` are surface forms of one label: their probabilities add up, and forms that come to the same
-    tokens count once. Of numbers in digits, "8" holds all that begins with it wherever "85" is spelt with one more
-    token; what "85" takes is taken out of "8". Readings that differ in the tag `sample` only (several chains of
-    thought before one verdict) are averaged as probabilities. A label that the source did not show has the least it
-    can be, with the most beside it in `high`.
+    Options with the same `value` are surface forms of one label: their probabilities are added, and forms with the
+    same tokens count once. Among numbers, "8" includes everything that starts with it if "85" takes one more token;
+    the probability of "85" is subtracted from that of "8". Responses that differ only in the tag `sample` (several
+    chains of thought before one verdict) are averaged as probabilities.
 
     Args:
-        answers: Rows of judge prompts that share one set of labels, each option with its `value`.
+        answers: Answers to judge prompts with the same labels; every option has a `value`.
 
     Raises:
-        InputError: Options without a value, several label sets in one table, fewer than two labels, log-probabilities
-            above 0 or NaN.
+        InputError: An option without a value, different labels in one table, fewer than two labels, or
+            log-probabilities above 0 or NaN.
     """
     size = len(answers) // len(block_starts(answers))
     texts = answers["text"].to_numpy().astype(str)
     if len(answers) % size or (texts.reshape(-1, size) != texts[:size]).any():
-        raise InputError("The readings have different labels; read one template and scale at a time.")
+        raise InputError("The responses have different labels; pass the answers to one template and scale at a time.")
     table = levels(answers, nested="split", hidden="bounds")
     if "sample" in table and table["sample"].notna().any():
         table = averaged(table, ["sample"], weigh="mass")
     keys, values, raw = wide(table, "prob_low")
     high = wide(table, "prob_high")[2] if bounded(answers).any() else None
     top_k = np.asarray(wide(table, "unseen")[2].any(axis=1), bool)
-    return LabelReads(keys, values.astype(np.float64), raw, top_k, high)
+    return LabelProbabilities(keys, values.astype(np.float64), raw, top_k, high)
 
 
-def by_candidate(keys: pd.DataFrame, x: ArrayLike, order: Sequence[str] | None = None) -> Floats:
-    """Numbers per reading as `[cases, candidates]`, NaN where a case has fewer candidates.
+def by_candidate(
+    keys: pd.DataFrame, x: ArrayLike, order: Sequence[str] | None = None, candidate: str = "candidate"
+) -> Floats:
+    """Return one number per answer as `[cases, candidates]`, NaN where a case has fewer candidates.
 
     Args:
-        keys: Readings with the tags `case` and `candidate`.
-        x: A number each, `[reads]`.
-        order: The names of the cases in the order wanted (`Cases.ids`); by default as they come.
+        keys: Rows with the columns `case` and `candidate`.
+        x: One number per row, `[rows]`.
+        order: Ids of the cases in the order of the result (`Cases.ids`); by default the order of `keys`.
+        candidate: Column with the index of the answer.
     """
-    return _placed(keys, ["candidate"], np.asarray(x, np.float64), order)
+    return _arranged(keys, [candidate], np.asarray(x, np.float64), order)
 
 
-def likelihood_reward(likely: pd.DataFrame, x: ArrayLike, order: Sequence[str]) -> Floats:
-    """Return a number per answer as `[cases, candidates]`.
+def likelihood_rewards(likely: pd.DataFrame, order: Sequence[str]) -> dict[str, Floats]:
+    """Return log-likelihood and pointwise mutual information per token of every answer, `[cases, candidates]` each.
 
     Args:
-        likely: Answers to `prompts.likelihood`, whose options are the candidates.
-        x: A number each, `[answers]`.
-        order: The names of the cases.
+        likely: Answers to `prompts.likelihood`, with their unconditional log-probability.
+        order: Ids of the cases.
     """
-    return by_candidate(likely.assign(candidate=likely["option"]), x, order)
+    gain = likely["logprob"] - likely["logprob_unconditional"]
+    rewards = {"likelihood": likely["logprob"] / likely["n_tokens"], "pmi": gain / likely["n_tokens"]}
+    return {name: by_candidate(likely, reward, order, "option") for name, reward in rewards.items()}
 
 
-def pair_reads(reads: LabelReads, order: Sequence[str] | None = None) -> Floats:
-    """Pairwise verdicts as probabilities `[cases, n, n, 3]` of (FIRST, SECOND, TIE), NaN on the diagonal.
+def pair_probabilities(labels: LabelProbabilities, order: Sequence[str] | None = None) -> Floats:
+    """Return pairwise verdicts as probabilities `[cases, n, n, 3]` of (FIRST, SECOND, TIE), NaN on the diagonal.
 
-    Entry `[q, i, j]` is the reading with i shown first and j second, normalised over the labels. A template without
-    a label for ties gives TIE probability 0.
+    Entry `[q, i, j]` is the verdict with i shown first and j second, normalised over the labels. Without a label for
+    ties, the probability of TIE is 0.
 
     Args:
-        reads: Readings with the tags `case`, `first` and `second`.
-        order: The names of the cases in the order wanted (`Cases.ids`); by default as they come.
+        labels: Responses with the tags `case`, `first` and `second`.
+        order: Ids of the cases in the order of the result (`Cases.ids`); by default the order of the responses.
 
     Raises:
-        InputError: Labels that are no verdict on pairs, an answer compared with itself, a pair read twice.
+        InputError: Labels that are not pairwise verdicts, an answer compared with itself, a repeated pair.
     """
-    if not {FIRST, SECOND} <= set(reads.values) <= {FIRST, SECOND, TIE}:
-        raise InputError(f"Labels {reads.values.tolist()} are no verdict on pairs; those are 1, -1 and 0 for a tie.")
-    if (self_pair := (reads.keys["first"] == reads.keys["second"]).to_numpy()).any():
-        name = reads.keys["question_id"][int(self_pair.argmax())]
-        raise InputError(f"Reading {name!r} compares an answer with itself; compare two.")
-    p = np.zeros((len(reads.raw), 3))
-    for k, label in enumerate((FIRST, SECOND, TIE)):
-        if label in reads.values:
-            p[:, k] = reads.p[:, int(np.flatnonzero(reads.values == label)[0])]
-    return _placed(reads.keys, ["first", "second"], p, order)
+    if not {FIRST, SECOND} <= set(labels.values) <= {FIRST, SECOND, TIE}:
+        raise InputError(f"Labels of pairwise verdicts have the values 1, -1 and 0, not {labels.values.tolist()}.")
+    if (same := (labels.keys["first"] == labels.keys["second"]).to_numpy()).any():
+        name = labels.keys["question_id"][int(same.argmax())]
+        raise InputError(f"Question {name!r} compares an answer with itself; compare two answers.")
+    p = np.zeros((len(labels.raw), 3))
+    for k, value in enumerate((FIRST, SECOND, TIE)):
+        p[:, k] = labels.p[:, labels.values == value].sum(axis=1)
+    return _arranged(labels.keys, ["first", "second"], p, order)
 
 
-def _placed(keys: pd.DataFrame, axes: list[str], x: Floats, order: Sequence[str] | None) -> Floats:
-    if (twice := keys.duplicated(["case", *axes]).to_numpy()).any():
-        name = keys["question_id"].iloc[int(twice.argmax())] if "question_id" in keys else keys["case"].iloc[0]
+def _arranged(keys: pd.DataFrame, axes: list[str], x: Floats, order: Sequence[str] | None) -> Floats:
+    """Return `x` with one axis for the cases and one for each column of `axes`, NaN where there is no row."""
+    if (repeated := keys.duplicated(["case", *axes]).to_numpy()).any():
+        name = keys["question_id" if "question_id" in keys else "case"].iloc[int(repeated.argmax())]
         raise InputError(
-            f"{int(twice.sum())} readings stand twice for the same case and answers, {name!r} first; "
-            "read one template at a time."
+            f"{int(repeated.sum())} responses repeat a case and its answers, the first is {name!r}; pass the answers "
+            "to one template at a time."
         )
     names = list(dict.fromkeys(keys["case"]) if order is None else order)
     rows = pd.Index(names).get_indexer(pd.Index(keys["case"]))
     if (rows < 0).any():
-        raise InputError(f"Case {keys['case'].iloc[int((rows < 0).argmax())]!r} is not in the order given.")
+        raise InputError(f"Case {keys['case'].iloc[int((rows < 0).argmax())]!r} is missing from the given order.")
     index = [keys[name].to_numpy(np.int64) for name in axes]
     n = int(max(column.max() for column in index)) + 1
-    placed = np.full((len(names), *[n] * len(axes), *x.shape[1:]), np.nan)
-    placed[(rows, *index)] = x
-    return placed
+    result = np.full((len(names), *[n] * len(axes), *x.shape[1:]), np.nan)
+    result[(rows, *index)] = x
+    return result
 
 
-def _share(own: Floats, others: Floats) -> Floats:
-    """Each label's own end of its interval beside the other end of the other labels', `[reads, labels]`."""
-    whole = own + others.sum(axis=1, keepdims=True) - others
-    return np.divide(own, whole, out=np.full_like(own, np.nan), where=whole > 0)
+Variant = Literal["expected", "geval", "argmax", "trustjudge_repo"]
 
 
-Variant = Literal["expected", "geval", "argmax", "sampled", "literal_softmax", "trustjudge_repo"]
+def score(p: ArrayLike, values: ArrayLike, variant: Variant = "expected") -> Floats:
+    """Return one score per distribution over the levels of a scale.
 
-
-def score(p: ArrayLike, values: ArrayLike, variant: Variant = "expected", seed: int = 0) -> Floats:
-    """A score per distribution.
-
-    `expected` = sum s p(s) / sum p(s) (TrustJudge, arXiv 2509.21117); `geval` = sum s p(s), which probability lost to
-    other tokens pulls down; `argmax` the most probable level (the mean of several that tie); `sampled` one draw;
-    `literal_softmax` weighs by a softmax of the probabilities themselves, nearly uniform; `trustjudge_repo` is what
-    that paper's code computes: weights softmax(log-odds / 0.2) over 0 < p < 1, and 0 where nothing is left.
+    `expected`: sum s p(s) / sum p(s) (TrustJudge, arXiv 2509.21117). `geval`: sum s p(s), which is lower if mass is
+    lost to other tokens. `argmax`: the most probable level, the mean of those that tie. `trustjudge_repo`: what the
+    code of TrustJudge computes, weights softmax(log-odds / 0.2) over 0 < p < 1, and 0 if no level remains.
 
     Args:
-        p: Probabilities, raw or normalised, `[..., levels]`; levels a source does not show are 0,
-            undecided distributions NaN.
-        values: What the levels stand for, `[levels]`.
-        variant: See above; the last two are for audits.
-        seed: Of `sampled`.
+        p: Probabilities, raw or normalised, `[..., levels]`; 0 for hidden levels, NaN for undecided responses.
+        values: Values of the levels, `[levels]`.
+        variant: Scoring method; `trustjudge_repo` is for audits.
 
     Returns:
-        `[...]`, NaN where p is NaN or no level has any probability.
+        `[...]`, NaN where p is NaN or all levels have probability 0.
 
     Raises:
-        InputError: Negative probabilities, or above 1; shapes that do not fit; an unknown variant.
+        InputError: Probabilities below 0 or above 1 in total, shapes that do not match, an unknown variant.
     """
     if variant not in get_args(Variant):
         raise unknown("scoring variant", variant, list(get_args(Variant)))
-    prob, levels = np.asarray(p, np.float64), np.asarray(values, np.float64)
-    if levels.ndim != 1 or prob.shape[-1:] != levels.shape:
-        raise InputError(f"p has shape {prob.shape} and values {levels.shape}; the last axis is the scale.")
-    if (prob < 0).any() or (prob.sum(axis=-1) > 1 + 1e-6).any():
-        raise InputError("p must be probabilities: none below 0, and each distribution at most 1 in all.")
+    prob, scale = np.asarray(p, np.float64), np.asarray(values, np.float64)
+    if scale.ndim != 1 or prob.shape[-1:] != scale.shape:
+        raise InputError(f"p has the shape {prob.shape} and values {scale.shape}; the last axis must be the scale.")
     mass = prob.sum(axis=-1)
-    weights = _weights(prob, variant, seed)
+    if (prob < 0).any() or (mass > 1 + 1e-6).any():
+        raise InputError("p must be probabilities: none below 0, and at most 1 in total for each distribution.")
+    weights = prob
+    if variant == "argmax":
+        weights = (prob >= prob.max(axis=-1, keepdims=True)).astype(np.float64)
+    elif variant == "trustjudge_repo":
+        inside = (prob > 0) & (prob < 1)
+        odds = np.where(inside, np.log((prob + 1e-8) / (1 - prob + 1e-8)) / 0.2, -np.inf)
+        top = odds.max(axis=-1, keepdims=True)
+        weights = np.where(inside, np.exp(odds - np.where(np.isfinite(top), top, 0.0)), 0.0)
     total = weights.sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = np.sum(weights * levels, axis=-1) / (1.0 if variant == "geval" else total)
+        scores = np.sum(weights * scale, axis=-1) / (1.0 if variant == "geval" else total)
     if variant == "trustjudge_repo":
-        found = np.where(total > 0, found, 0.0)
-    return np.where(mass > 0, found, np.nan)
+        scores = np.where(total > 0, scores, 0.0)
+    return np.where(mass > 0, scores, np.nan)
 
 
 def rescale(scores: ArrayLike, scale: tuple[float, float], to: tuple[float, float]) -> Floats:
-    """Scores carried linearly from one scale to another, ends to ends.
+    """Return scores mapped linearly from one scale to another.
 
     The published formula multiplies by the ratio of the ranges without an offset, so 100 becomes 4.04 of 5.
 
     Raises:
-        InputError: A scale whose lower end is not below its upper end.
+        InputError: The lower end of a scale is not below its upper end.
     """
     for low, high in (scale, to):
         if not low < high:
             raise InputError(f"A scale from {low:g} to {high:g} has no length; give its lower end first.")
-    share = (np.asarray(scores, np.float64) - scale[0]) / (scale[1] - scale[0])
-    return to[0] + share * (to[1] - to[0])
-
-
-def pass_rate(p_yes: ArrayLike) -> float:
-    """Proportion of a checklist that holds: the mean over its distinct items, of verdicts or of probabilities of YES.
-
-    NaN for a checklist without items (TICK, arXiv 2410.03608).
-    """
-    items = np.asarray(p_yes, np.float64)
-    return float(items.mean()) if items.size else float("nan")
-
-
-def _weights(prob: Floats, variant: Variant, seed: int) -> Floats:
-    """What each level counts for, up to a factor."""
-    if variant == "argmax":
-        return (prob >= prob.max(axis=-1, keepdims=True)).astype(np.float64)
-    if variant == "literal_softmax":
-        return np.where(prob > 0, np.exp(prob), 0.0)
-    if variant == "trustjudge_repo":
-        inside = (prob > 0) & (prob < 1)
-        odds = np.where(inside, np.log((prob + 1e-8) / (1 - prob + 1e-8)) / 0.2, -np.inf)
-        top = odds.max(axis=-1, keepdims=True)
-        return np.where(inside, np.exp(odds - np.where(np.isfinite(top), top, 0.0)), 0.0)
-    if variant == "sampled":
-        draw = np.random.default_rng(seed).random(prob.shape[:-1])[..., None]
-        below = np.cumsum(prob, axis=-1) > draw * prob.sum(axis=-1, keepdims=True)
-        return (below & (np.cumsum(below, axis=-1) == 1)).astype(np.float64)
-    return prob
+    position = (np.asarray(scores, np.float64) - scale[0]) / (scale[1] - scale[0])
+    return to[0] + position * (to[1] - to[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All that one judge says of the same cases."""
+    """All responses of one judge to the same cases."""
 
     judge: str
-    """Its name."""
+    """Name of the judge."""
     order: tuple[str, ...] = field(repr=False)
-    """The names of the cases."""
-    reads: dict[str, LabelReads] = field(repr=False)
-    """"template labels", as in "score 1-100" -> readings."""
+    """Ids of the cases."""
+    prompts: dict[str, LabelProbabilities] = field(repr=False)
+    """Template and labels, such as "score 1-100" -> responses."""
 
-    def scores(self, prompt: str, variant: Variant = "expected") -> Floats:
-        """Scores of every candidate, `[cases, candidates]`."""
-        reads = self.of(prompt)
-        return by_candidate(reads.keys, score(reads.decided, reads.values, variant), self.order)
+    def scores(self, prompt: str, variant: Variant = "expected", scale: tuple[float, float] | None = None) -> Floats:
+        """Return the scores of all candidates, rescaled to `scale` if given, `[cases, candidates]`."""
+        labels = self.of(prompt)
+        scores = by_candidate(labels.keys, score(labels.decided, labels.values, variant), self.order)
+        return rescale(scores, (labels.values[0], labels.values[-1]), scale) if scale else scores
 
     def pairs(self, prompt: str) -> Floats:
-        """Pairwise verdicts `[cases, n, n, 3]`."""
-        return pair_reads(self.of(prompt), self.order)
+        """Return the pairwise verdicts, `[cases, n, n, 3]`; see `pair_probabilities`."""
+        return pair_probabilities(self.of(prompt), self.order)
 
-    def of(self, prompt: str) -> LabelReads:
-        """The readings of one judge prompt."""
-        if prompt not in self.reads:
-            raise unknown("judge prompt", prompt, list(self.reads))
-        return self.reads[prompt]
+    def of(self, prompt: str) -> LabelProbabilities:
+        """Return the responses to one judge prompt."""
+        if prompt not in self.prompts:
+            raise unknown("judge prompt", prompt, list(self.prompts))
+        return self.prompts[prompt]
 
 
 def answers_to(answers: pd.DataFrame, questions: Iterable[Question]) -> pd.DataFrame:
-    """Return the rows of answers to these questions."""
+    """Return the rows of the given questions."""
     return answers[answers["question_id"].isin({question.id for question in questions})]
 
 
 def judgement(judge: str, answers: pd.DataFrame, order: Sequence[str]) -> Judgement:
-    """What a judge says, by prompt: its answers to questions of several templates and scales in one table.
+    """Return the responses of a judge by prompt.
 
     Args:
         judge: Its name.
-        answers: Made by `ask` or `planted.answers`, with the tags `template` and `labels`.
-        order: The names of the cases (`Cases.ids`).
+        answers: From `ask` or `planted.answers`, to one or several templates, with the tags `template` and `labels`.
+        order: Ids of the cases (`Cases.ids`).
     """
     if not {"template", "labels"} <= set(answers.columns):
-        raise InputError("These answers are to no judge prompts: they lack the tags 'template' and 'labels'.")
+        raise InputError("The answers lack the tags 'template' and 'labels'; ask questions made from a judge template.")
     prompts = answers["template"].astype(str) + " " + answers["labels"].astype(str)
-    reads = {str(name): label_reads(_own_tags(part)) for name, part in answers.groupby(prompts)}
-    return Judgement(judge, tuple(order), reads)
-
-
-def _own_tags(part: pd.DataFrame) -> pd.DataFrame:
-    """One prompt's answers without the tags that only other prompts have."""
-    return part.drop(columns=[name for name in tag_columns(part) if part[name].isna().all()])
+    labels = {}
+    for name, part in answers.groupby(prompts):
+        of_others = [tag for tag in tag_columns(part) if part[tag].isna().all()]
+        labels[str(name)] = label_probabilities(part.drop(columns=of_others))
+    return Judgement(judge, tuple(order), labels)
 
 
 def reading_table(judgements: Iterable[Judgement]) -> pd.DataFrame:
-    """How well each judge's labels could be read: one row per judge and prompt, mass and what is flagged."""
+    """Return the mean mass on the labels and the number of flagged responses, one row per judge and prompt."""
     rows = [
-        {"judge": j.judge, "prompt": name, "mass": float(reads.mass.mean()), **reads.counts()}
-        for j in judgements
-        for name, reads in j.reads.items()
+        {"judge": each.judge, "prompt": name, "mass": float(labels.mass.mean()), **labels.counts()}
+        for each in judgements
+        for name, labels in each.prompts.items()
     ]
     return pd.DataFrame(rows)
 
 
-def right_pairs(scores: ArrayLike, human: ArrayLike) -> pd.DataFrame:
-    """Whether scores order pairs as people do: case, `right` (1/2 at a tie), pairs people tell apart only."""
-    s, h = np.asarray(scores, np.float64), np.asarray(human, np.float64)
-    i, j = np.triu_indices(h.shape[1], 1)
-    gap, truth = s[:, i] - s[:, j], np.sign(h[:, i] - h[:, j])
-    case, pair = np.nonzero(~np.isnan(gap) & (np.abs(truth) == 1))
-    right = (1 + np.sign(gap[case, pair]) * truth[case, pair]) / 2
-    return pd.DataFrame({"case": case, "right": right})
+def of_first_judge(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the judge listed first: the model, ahead of the planted judges."""
+    return table[table["judge"] == table["judge"].iloc[0]]

@@ -1,8 +1,8 @@
-"""Verdicts on pairs from two orders, and whether a judge is better than chance."""
+"""Verdicts on pairs, aggregated over both orders, and accuracy of a judge against chance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -14,6 +14,7 @@ from workbench.answers import Floats
 from workbench.errors import InputError, unknown
 from workbench.judges.readings import Judgement
 from workbench.statistics import interval
+from workbench.statistics.intervals import SHARE
 
 Method = Literal["likelihood", "two_pass", "ppl", "debiased_logit", "single_order"]
 SLACK = 1e-12
@@ -21,18 +22,18 @@ SLACK = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Relations:
-    """What a judge makes of every pair of candidates."""
+    """Relations between all candidates of each case, according to one judge."""
 
     sign: Floats = field(repr=False)
-    """Antisymmetric, `[cases, n, n]`: +1, 0, -1, and NaN where a pair was not read in the orders needed."""
+    """Antisymmetric, `[cases, n, n]`: +1, 0 or -1, NaN where a required order is missing."""
     margin: Floats = field(repr=False)
-    """How strongly, antisymmetric, `[cases, n, n]`: a difference of probabilities (of log-odds for debiased_logit)."""
+    """Antisymmetric, `[cases, n, n]`: difference of probabilities (of log-odds for debiased_logit)."""
     method: str
-    """How the two orders were put together."""
+    """Aggregation method."""
 
     @property
     def tie_rate(self) -> float:
-        """Proportion of the readable pairs that tie; NaN without any."""
+        """Proportion of ties among the known pairs; NaN without any."""
         sign = upper(self.sign)
         known = sign[~np.isnan(sign)]
         return float(np.mean(known == 0)) if known.size else float("nan")
@@ -41,27 +42,27 @@ class Relations:
 def aggregate(
     pairs: ArrayLike, method: Method = "likelihood", delta: float = 0.0, perplexity: ArrayLike | None = None
 ) -> Relations:
-    """One relation a pair.
+    """Return one relation per pair from the verdicts on both orders.
 
-    `two_pass`: the verdicts of both orders agree once un-swapped, else tie. `likelihood`: the most probable verdict
-    of the mean of both distributions; tie if it leads by at most delta. `ppl`: the verdict of the order with the
-    lower perplexity; tie if they differ by at most delta. `debiased_logit`: sign of the quality half of the log-odds,
-    d = (l1 - l2) / 2, the slot's half being left out; tie if |d| <= delta. `single_order`: the verdict with the lower
-    candidate shown first.
+    `two_pass`: the verdict if both orders give the same one for the candidates, else a tie. `likelihood`: the most
+    probable verdict of the mean distribution; a tie if its lead is at most delta. `ppl`: the verdict of the order with
+    the lower perplexity; a tie if they differ by at most delta. `debiased_logit`: sign of the quality part of the
+    log-odds, d = (l1 - l2) / 2, without the position part; a tie if |d| <= delta. `single_order`: the verdict with the
+    candidate of lower index shown first.
 
     Args:
         pairs: Probabilities `[cases, n, n, 3]` of (FIRST, SECOND, TIE); `[q, i, j]` has i shown first.
-        method: See above.
+        method: Aggregation method.
         delta: Tolerance, at least 0.
-        perplexity: For `ppl`, of each order's whole output, `[cases, n, n]`; by default that of the verdict alone.
+        perplexity: For `ppl`, of the whole output of each order, `[cases, n, n]`; by default of the verdict alone.
 
     Raises:
-        InputError: Shapes, a negative tolerance, an unknown method, probabilities off the simplex.
+        InputError: A wrong shape, a negative tolerance, an unknown method, values that are not probabilities.
     """
     if method not in get_args(Method):
         raise unknown("aggregation method", method, list(get_args(Method)))
     p = checked_pairs(pairs)
-    tolerance(delta)
+    check_tolerance(delta)
     swapped = un_swapped(p)
     if method == "likelihood":
         mean = (p + swapped) / 2
@@ -71,11 +72,10 @@ def aggregate(
         sign, margin = np.where(one == two, one, 0.0) + 0 * (one + two), (_lead(p) + _lead(swapped)) / 2
     elif method == "debiased_logit":
         quality, _ = logit_split(p)
-        sign, margin = _sign(quality, delta), quality
+        sign, margin = sgn(quality, delta), quality
     elif method == "single_order":
         low_first = np.triu(np.ones(p.shape[1:3]), 1).astype(bool)
-        sign = np.where(low_first, _verdict(p), -np.swapaxes(_verdict(p), 1, 2))
-        margin = np.where(low_first, _lead(p), -np.swapaxes(_lead(p), 1, 2))
+        sign, margin = (np.where(low_first, x, -np.swapaxes(x, 1, 2)) for x in (_verdict(p), _lead(p)))
     else:
         sign, margin = _by_perplexity(p, swapped, delta, perplexity)
     off = ~np.eye(p.shape[1], dtype=bool)
@@ -83,10 +83,10 @@ def aggregate(
 
 
 def logit_split(pairs: ArrayLike) -> tuple[Floats, Floats]:
-    """The log-odds of "first" against "second" as quality and slot bias, `[cases, n, n]` each, in nats.
+    """Return the quality part and the position part of the log-odds of FIRST, `[cases, n, n]` each, in nats.
 
-    With l1 read in order (i, j) and l2 in order (j, i): quality d = (l1 - l2) / 2, which changes sign with the pair,
-    and slot bias b = (l1 + l2) / 2, which does not; l1 = d + b exactly.
+    With l1 for order (i, j) and l2 for order (j, i): quality d = (l1 - l2) / 2 changes sign with the pair, position
+    bias b = (l1 + l2) / 2 does not, and l1 = d + b exactly.
     """
     p = checked_pairs(pairs)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -96,40 +96,43 @@ def logit_split(pairs: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def sgn(difference: ArrayLike, delta: float = 0.0, scale: ArrayLike = 1.0) -> Floats:
-    """The sign of a difference, 0 within `delta`; 3.8 and 3.7 tie at 0.1, whatever their floats."""
-    tolerance(delta)
-    return _sign(np.asarray(difference, np.float64), delta, np.maximum(1.0, np.abs(np.asarray(scale, np.float64))))
+    """Return the sign of a difference, 0 within `delta`, with room for rounding: 3.8 and 3.7 tie at 0.1."""
+    check_tolerance(delta)
+    x, size = np.asarray(difference, np.float64), np.maximum(1.0, np.abs(np.asarray(scale, np.float64)))
+    return np.where(np.abs(x) <= delta + SLACK * size, 0.0, np.sign(x)) + 0 * x
 
 
 def un_swapped(p: Floats) -> Floats:
-    """The verdicts of the other order, told of the same candidates: FIRST and SECOND change places."""
+    """Return the verdicts on the reversed order, expressed for the same candidates: FIRST and SECOND exchanged."""
     return np.swapaxes(p, 1, 2)[..., [1, 0, 2]]
 
 
 def upper(matrix: Floats) -> Floats:
-    """The entries of each unordered pair once, `[cases, n (n - 1) / 2]`."""
+    """Return the entries above the diagonal, one per unordered pair, `[cases, n (n - 1) / 2]`."""
     i, j = np.triu_indices(matrix.shape[1], 1)
     return matrix[:, i, j]
 
 
+def differences(scores: ArrayLike) -> Floats:
+    """Return the score of the first candidate minus that of the second for every pair, `[cases, pairs]`."""
+    s = np.asarray(scores, np.float64)
+    return upper(s[:, :, None] - s[:, None, :])
+
+
 def checked_pairs(pairs: ArrayLike) -> Floats:
-    """Pairwise probabilities of the right shape and between 0 and 1."""
+    """Return pairwise probabilities, checked for shape and range."""
     p = np.asarray(pairs, np.float64)
     if p.ndim != 4 or p.shape[1] != p.shape[2] or p.shape[3] != 3:
         raise InputError(f"Pairwise verdicts must be [cases, n, n, 3], not {list(p.shape)}.")
     if (p < 0).any() or (np.nansum(p, axis=-1) > 1 + 1e-6).any():
-        raise InputError("Pairwise verdicts must be probabilities: none below 0, and each three at most 1 in all.")
+        raise InputError("Pairwise verdicts must be probabilities: none below 0, and at most 1 for each pair.")
     return p
 
 
-def tolerance(delta: float) -> None:
-    """Refuse a tolerance below 0 or NaN."""
+def check_tolerance(delta: float) -> None:
+    """Refuse a tolerance that is negative or NaN."""
     if not delta >= 0:
-        raise InputError(f"delta={delta} is no tolerance; give 0 or more.")
-
-
-def _sign(x: Floats, delta: float, scale: Floats | float = 1.0) -> Floats:
-    return np.where(np.abs(x) <= delta + SLACK * scale, 0.0, np.sign(x)) + 0 * x
+        raise InputError(f"delta must be at least 0, not {delta}.")
 
 
 def _lead(p: Floats) -> Floats:
@@ -137,47 +140,50 @@ def _lead(p: Floats) -> Floats:
 
 
 def _verdict(p: Floats, delta: float = 0.0) -> Floats:
-    """The most probable verdict; a tie where the two best are within delta."""
+    """Return the most probable verdict; a tie if the two most probable are within delta."""
     best = np.sort(p, axis=-1)
     sign = np.array([1.0, -1.0, 0.0])[np.argmax(np.nan_to_num(p), axis=-1)]
     close = best[..., 2] - best[..., 1] <= delta + SLACK
     return np.where(close, 0.0, sign) + 0 * p.sum(axis=-1)
 
 
-def _by_perplexity(p: Floats, swapped: Floats, delta: float, given: ArrayLike | None) -> tuple[Floats, Floats]:
+def _by_perplexity(p: Floats, swapped: Floats, delta: float, perplexity: ArrayLike | None) -> tuple[Floats, Floats]:
     with np.errstate(divide="ignore"):
-        own = 1 / p.max(axis=-1) if given is None else np.asarray(given, np.float64)
-    if own.shape != p.shape[:3]:
-        raise InputError(f"Perplexities must be [cases, n, n] like the verdicts, not {list(own.shape)}.")
-    other = np.swapaxes(own, 1, 2)
-    surer = np.where((own < other)[..., None], p, swapped)
-    sign = np.where(np.abs(own - other) <= delta + SLACK, 0.0, _verdict(surer)) + 0 * (own + other)
-    margin = np.where(own == other, (_lead(p) + _lead(swapped)) / 2, _lead(surer))
+        one = 1 / p.max(axis=-1) if perplexity is None else np.asarray(perplexity, np.float64)
+    if one.shape != p.shape[:3]:
+        raise InputError(f"Perplexities must be [cases, n, n] like the verdicts, not {list(one.shape)}.")
+    other = np.swapaxes(one, 1, 2)
+    surer = np.where((one < other)[..., None], p, swapped)
+    sign = np.where(np.abs(one - other) <= delta + SLACK, 0.0, _verdict(surer)) + 0 * (one + other)
+    margin = np.where(one == other, (_lead(p) + _lead(swapped)) / 2, _lead(surer))
     return sign, margin + 0 * sign
 
 
 def order_table(pairs: ArrayLike, human: ArrayLike | None = None, chars: ArrayLike | None = None) -> pd.DataFrame:
-    """How each pair is judged in both orders, one row a pair whose both orders were read.
+    """Return the verdicts on each pair in both orders, one row per pair with both orders.
 
     Args:
         pairs: Probabilities `[cases, n, n, 3]` of (FIRST, SECOND, TIE).
-        human: What people give each candidate, `[cases, n]`, larger is better; NaN unknown.
+        human: Human scores of the candidates, `[cases, n]`, larger is better; NaN unknown.
         chars: Length of each candidate, `[cases, n]`.
 
     Returns:
-        case (index), i, j, where i is the better one if people tell them apart;
-        `first`: proportion of the two verdicts that name slot 1; `ties`: that tie; `slot_margin`: p(first) - p(second);
-        `agree`: both orders come to the same verdict on the candidates; `repeat`: probability that two sampled
-        verdicts on the same order agree; `flip`: that a sampled verdict is not the most probable one;
-        where people tell them apart (else NaN): `right_first`, `right_second` (the better one wins when shown first,
-        second; a tie is half), `both` (it wins both times), `random` = their mean, `position` = their difference,
-        `p_right` = mean probability of the right verdict among those that are no ties;
-        with `chars`: `better_longer`, and `longer`: proportion of the verdicts for the longer one (a tie is half; NaN
-        at equal length).
+        case (index), i, j, where i is the better answer if the human scores differ;
+        `first`: proportion of the two verdicts that name the first position; `ties`: that tie; `position_margin`:
+        p(first) - p(second); `agree`: both orders give the same verdict on the candidates; `repeat`: probability that
+        two sampled verdicts on the same order agree; `flip`: that a sampled verdict is not the most probable one;
+        if the human scores differ (else NaN): `right_first`, `right_second` (the better answer wins when shown first,
+        second; a tie counts half), `both` (it wins in both orders), `random` = their mean, `position` = their
+        difference, `p_right` = mean probability of the correct verdict among verdicts other than ties;
+        with `chars`: `better_longer`, and `longer`: proportion of verdicts for the longer answer (a tie counts half;
+        NaN at equal length).
     """
     p = checked_pairs(pairs)
+    for name, values in (("human", human), ("chars", chars)):
+        if values is not None and np.shape(values) != p.shape[:2]:
+            raise InputError(f"{name} must be [cases, n] = {list(p.shape[:2])}, not {list(np.shape(values))}.")
     swapped, n = un_swapped(p), p.shape[1]
-    worth = np.full(p.shape[:2], np.nan) if human is None else _fitting("human", human, p)
+    worth = np.full(p.shape[:2], np.nan) if human is None else np.asarray(human, np.float64)
     case, i, j = np.nonzero(np.triu(np.ones((n, n), bool), 1)[None] & ~np.isnan(p + swapped).any(axis=-1))
     turn = worth[case, j] > worth[case, i]
     i, j = np.where(turn, j, i), np.where(turn, i, j)
@@ -185,86 +191,99 @@ def order_table(pairs: ArrayLike, human: ArrayLike | None = None, chars: ArrayLi
     v1, v2 = _verdict(one), _verdict(two)
     strict = np.where(worth[case, i] > worth[case, j], 1.0, np.nan)
     a1, a2 = (1 + v1) / 2 * strict, (1 + v2) / 2 * strict
-    table = pd.DataFrame({"case": case, "i": i, "j": j})
-    table["first"] = ((v1 == 1) * 1.0 + (v2 == -1)) / 2
-    table["ties"] = ((v1 == 0) * 1.0 + (v2 == 0)) / 2
-    table["slot_margin"] = (_lead(one) - _lead(two)) / 2
-    table["agree"] = (v1 == v2) * 1.0
-    table["repeat"] = (np.sum(one**2, axis=-1) + np.sum(two**2, axis=-1)) / 2
-    table["flip"] = 1 - (one.max(axis=-1) + two.max(axis=-1)) / 2
-    table = table.assign(
-        right_first=a1, right_second=a2, both=((a1 == 1) & (a2 == 1)) * strict, random=(a1 + a2) / 2, position=a1 - a2
-    )
     for_either = (one + two)[:, :2]
     with np.errstate(invalid="ignore"):
-        table["p_right"] = for_either[:, 0] / for_either.sum(axis=1) * strict
+        p_right = for_either[:, 0] / for_either.sum(axis=1) * strict
+    columns = {
+        "case": case,
+        "i": i,
+        "j": j,
+        "first": ((v1 == 1) * 1.0 + (v2 == -1)) / 2,
+        "ties": ((v1 == 0) * 1.0 + (v2 == 0)) / 2,
+        "position_margin": (_lead(one) - _lead(two)) / 2,
+        "agree": (v1 == v2) * 1.0,
+        "repeat": (np.sum(one**2, axis=-1) + np.sum(two**2, axis=-1)) / 2,
+        "flip": 1 - (one.max(axis=-1) + two.max(axis=-1)) / 2,
+        "right_first": a1,
+        "right_second": a2,
+        "both": ((a1 == 1) & (a2 == 1)) * strict,
+        "random": (a1 + a2) / 2,
+        "position": a1 - a2,
+        "p_right": p_right,
+    }
     if chars is not None:
-        gap = np.sign((size := _fitting("chars", chars, p))[case, i] - size[case, j])
-        table["better_longer"] = np.where(np.isnan(strict), np.nan, gap > 0)
-        table["longer"] = np.where(gap == 0, np.nan, (1 + (v1 + v2) / 2 * gap) / 2)
-    return table
-
-
-def _fitting(name: str, values: ArrayLike, p: Floats) -> Floats:
-    found = np.asarray(values, np.float64)
-    if found.shape != p.shape[:2]:
-        raise InputError(f"{name} must be [cases, n] = {list(p.shape[:2])}, not {list(found.shape)}.")
-    return found
-
-
-WIDE = 0.4
-"""A 95% interval around one half that is wider, of some 20 independent pairs or fewer, is too few to call it a coin."""
+        size = np.asarray(chars, np.float64)
+        gap = np.sign(size[case, i] - size[case, j])
+        columns["better_longer"] = np.where(np.isnan(strict), np.nan, gap > 0)
+        columns["longer"] = np.where(gap == 0, np.nan, (1 + (v1 + v2) / 2 * gap) / 2)
+    return pd.DataFrame(columns)
 
 
 def order_tables(
     judgements: Iterable[Judgement], pair: str, human: ArrayLike | None = None, chars: ArrayLike | None = None
 ) -> pd.DataFrame:
-    """`order_table` of several judges on the same cases, with the column `judge`."""
+    """Return `order_table` of several judges on the same cases, with the column `judge`."""
     return pd.concat(
         [order_table(j.pairs(pair), human, chars).assign(judge=j.judge) for j in judgements], ignore_index=True
     )
 
 
-def sign_accuracy(relations: Relations, human: ArrayLike) -> dict[str, object]:
-    """Proportion of pairs people tell apart on which the judge agrees (a tie is half), with an interval over cases."""
-    h = np.asarray(human, np.float64)
-    i, j = np.triu_indices(h.shape[1], 1)
-    truth, said = np.sign(h[:, i] - h[:, j]), relations.sign[:, i, j]
+def right_pairs(difference: ArrayLike, human: ArrayLike) -> pd.DataFrame:
+    """Return whether a judge orders each pair as the human scores do, one row per pair whose human scores differ.
+
+    Args:
+        difference: Preference for the first candidate of a pair (a sign or a difference of scores), `[cases, pairs]`.
+        human: Human scores, `[cases, n]`.
+
+    Returns:
+        Columns case (index) and `right`, 1/2 for a tie.
+    """
+    said, truth = np.sign(np.asarray(difference, np.float64)), np.sign(differences(human))
     case, pair = np.nonzero(~np.isnan(said) & (np.abs(truth) == 1))
-    return interval((1 + said[case, pair] * truth[case, pair]) / 2, case, "bootstrap", draws=499, bounds=(0, 1))
+    return pd.DataFrame({"case": case, "right": (1 + said[case, pair] * truth[case, pair]) / 2})
 
 
-def standings(orders: pd.DataFrame, by: Sequence[str] = ("judge",)) -> pd.DataFrame:
-    """Return the `standing` of every group of an `order_table`, one row each with the columns `by`."""
+def pair_accuracy(relations: Relations, human: ArrayLike) -> dict[str, object]:
+    """Return the proportion of pairs that a judge orders as the human scores do, with an interval over cases."""
+    table = right_pairs(upper(relations.sign), human)
+    return interval(table["right"], table["case"], "bootstrap", draws=499, bounds=SHARE)
+
+
+WIDE = 0.4
+"""A wider 95% interval around 0.5 (about 20 independent pairs or fewer) does not show that a judge is at chance."""
+
+
+def against_chance(orders: pd.DataFrame, by: Sequence[str] = ("judge",)) -> pd.DataFrame:
+    """Return whether each group of an `order_table` is better than chance: the columns `by`, and `against chance`."""
     groups = orders.groupby(list(by), sort=False)
-    return pd.DataFrame([{**dict(zip(by, key)), "standing": standing(part)} for key, part in groups])
+    return pd.DataFrame([{**dict(zip(by, key)), "against chance": chance_verdict(part)} for key, part in groups])
 
 
-def standing(table: pd.DataFrame) -> str:
-    """One sentence on whether a judge judges at all, from its `order_table`; Wilson intervals, clustered by case."""
+def chance_verdict(table: pd.DataFrame) -> str:
+    """Return one sentence on whether a judge is better than chance, with Wilson intervals clustered by case."""
     right, first, second, ties = (
         interval(column, table["case"], "wilson")
         for column in (table["random"], table["first"], 1 - table["first"] - table["ties"], table["ties"])
     )
-    slots = f"first in {_shown(first)}, second in {_shown(second)}, tie in {ties['mean']:.0%} of {ties['n']} pairs"
+    positions = f"first in {_rate(first)}, second in {_rate(second)}, tie in {ties['mean']:.0%} of {ties['n']} pairs"
     if not right["n"]:
-        return f"nobody says which answers are better, so whether it judges cannot be said ({slots})"
-    shown = f"right in {_shown(right)} of {right['n']} pairs; {slots}"
+        return f"unknown: no marks say which answers are better ({positions})"
+    rates = f"right in {_rate(right)} of {right['n']} pairs; {positions}"
     if right["low"] > 0.5:
-        return f"judges better than chance ({shown})"
-    for slot, named in (("first", first), ("second", second)):
-        if named["mean"] > 0.95:
-            return f"does not judge: cannot be told from always-{slot} ({shown})"
+        return f"better than chance ({rates})"
+    for position, rate in (("first", first), ("second", second)):
+        if rate["mean"] > 0.95:
+            return f"at chance: picks the {position} answer almost always ({rates})"
     if right["high"] < 0.5:
-        return f"does not judge: is wrong more often than a coin ({shown})"
-    for slot, named in (("first", first), ("second", second)):
-        if named["low"] > 0.5:
-            return f"does not judge: leans to the {slot} answer and is right no more often than a coin ({shown})"
+        return f"worse than chance ({rates})"
+    for position, rate in (("first", first), ("second", second)):
+        if rate["low"] > 0.5:
+            return f"at chance: prefers the {position} answer ({rates})"
     if right["high"] - right["low"] > WIDE:
-        return f"too few pairs to say whether it judges ({shown})"
-    return f"does not judge: cannot be told from a coin ({shown})"
+        return f"unknown: too few pairs ({rates})"
+    return f"at chance ({rates})"
 
 
-def _shown(found: Mapping[str, Any]) -> str:
-    ends = "" if np.isnan(found["low"]) else f" [{found['low']:.0%}, {found['high']:.0%}]"
-    return f"{found['mean']:.0%}{ends}"
+def _rate(row: dict[str, Any]) -> str:
+    ends = "" if np.isnan(row["low"]) else f" [{row['low']:.0%}, {row['high']:.0%}]"
+    return f"{row['mean']:.0%}{ends}"

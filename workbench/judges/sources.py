@@ -1,9 +1,11 @@
-"""Cases of a named set, or of a user's file."""
+"""Cases of a named set or of a user's file, and published ratings of replies."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from workbench.datasets.benchmarks import labels
+from workbench.datasets.formats import number
 from workbench.datasets.items import Record, Unusable, counted, set_apart
-from workbench.datasets.rows import Row, divided, read_rows
+from workbench.datasets.rows import Row, columns_of, divided, read_rows
 from workbench.datasets.sources import Source, adapted, parse
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
@@ -27,46 +30,142 @@ COLUMNS = ("question", "answer", "score", "answer_a", "answer_b", "preferred", "
 PREFERRED = {"a": (1.0, 0.0), "b": (0.0, 1.0), "tie": (1.0, 1.0), "": (math.nan, math.nan)}
 PUBLISHED: dict[str, Callable[[Record], Case]] = {"trustjudge": trustjudge, "llmbar": llmbar}
 """Published file formats: `load_cases("answers.jsonl", format="trustjudge")`."""
+Scale = tuple[float, float] | None
 
 
-def file_cases(path: Path, format: str | None, scale: tuple[float, float] | None, dropped: Counter[str]) -> list[Case]:
-    """The cases of a user's file; see `load_cases`. Records of a published format that make none are counted.
+def load_cases(
+    source: str | os.PathLike[str],
+    n: int | None = None,
+    seed: int = 0,
+    *,
+    subset: str | None = None,
+    revision: str | None = None,
+    format: str | None = None,
+    scale: Scale = None,
+    max_chars: int | None = None,
+) -> Cases:
+    """Return the cases of a named set or of a user's file.
+
+    The answers of each case are shuffled, since several sources list the better answer first.
+
+    Args:
+        source: A name of `datasets.names("cases")`, or a .csv, .jsonl or .json file: one answer per row (`question`,
+            `answer`, and optionally `score` (of several raters between bars: 4|5|4), `reference`, `rubric`,
+            `checklist`), or one pair (`question`, `answer_a`, `answer_b`, `preferred`: A, B, tie or nothing). Answers
+            with the same `case`, or without one with the same question, form one case. Other columns are tags if all
+            rows of the case agree.
+        n: Number of cases; None for all.
+        seed: Seed of the sample and of the order of answers.
+        subset: A part, if `names` lists several; `all` for all of them.
+        revision: Another commit on the hub than the pinned one.
+        format: Format of a published file: `trustjudge` or `llmbar`.
+        scale: Allowed range of the scores in a user's file.
+        max_chars: Longest question and answers together; longer cases are left out.
 
     Raises:
-        InputError: The first thing that is wrong, with its line.
+        InputError: Unknown source or subset, missing data, an invalid row.
+    """
+    dropped: Counter[str] = Counter()
+    if scale and not scale[0] < scale[1]:
+        raise InputError(f"A scale from {scale[0]:g} to {scale[1]:g} has no length; give its lower end first.")
+    named = parse(os.fspath(source), "cases")
+    if named.source is None and (path := named.path):
+        cases = file_cases(path, format, scale, dropped)
+        origin, marks = Origin(path.name, f"sha256:{sha256_of(path)}", "the user's own"), f"the marks in {path.name}"
+    elif named.source:
+        part, commit = subset or named.part, revision or named.commit
+        cases, origin, marks = _source_cases(named.source, part, commit, dropped)
+    kept = []
+    for case in cases:
+        if max_chars and len(case.question) + sum(map(len, case.answers)) > max_chars:
+            dropped[f"longer than {max_chars} characters"] += 1
+        else:
+            order = list(range(len(case.answers)))
+            Random(f"{seed}:{case.id}").shuffle(order)
+            kept.append(case.reordered(order))
+    return Cases(kept, origin, +dropped, marks).sample(n, seed)
+
+
+def load_sets(
+    data: Sequence[str], n: int | None = None, seed: int = 0, *, subset: str | None = None, max_chars: int | None = None
+) -> dict[str, Cases]:
+    """Return several sets of cases by label; see `load_cases`. `subset` applies to sets with several parts."""
+    sets = {}
+    for label, name in labels(data).items():
+        source = parse(name, "cases").source
+        part = subset if source and len(source.parts) > 1 else None
+        sets[label] = load_cases(name, n, seed, subset=part, max_chars=max_chars)
+    return sets
+
+
+def overview(sets: Mapping[str, Cases]) -> pd.DataFrame:
+    """Return the number of cases and of dropped records, and the licence of every set."""
+    rows = [
+        {"data": name, "cases": len(cases), "dropped": sum(cases.dropped.values()), "licence": cases.origin.licence}
+        for name, cases in sets.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _source_cases(source: Source, subset: str, commit: str, dropped: Counter[str]) -> tuple[list[Case], Origin, str]:
+    parts = source.parts if subset == "all" else (source.part(subset),)
+    cases: list[Case] = []
+    seen: dict[str, str] = {}
+    digests = []
+    for part in parts:
+
+        def case(record: Record, part: str = part) -> Case:
+            made: Case = source.adapter(record)
+            return replace(made, tags={"source": source.name, "subset": part, **made.tags})
+
+        records = source.read(part, commit)
+        digests.append(records[1])
+        cases += [each for each, _ in adapted(source, case, records, dropped, ("section", "subset"), seen)]
+    if not cases:
+        raise InputError(f"{source.name!r} ({'; '.join(digests)}) has no usable record: {counted(dropped)}.")
+    shown = source.name if len(parts) > 1 or not parts[0] else f"{source.name} ({parts[0]})"
+    marks = [source.marks if isinstance(source.marks, str) else source.marks[part] for part in parts]
+    return cases, Origin(shown, "; ".join(digests), source.licence), " and ".join(dict.fromkeys(marks))
+
+
+def file_cases(path: Path, format: str | None, scale: Scale, dropped: Counter[str]) -> list[Case]:
+    """Return the cases of a user's file; see `load_cases`. Unusable records of a published format are counted.
+
+    Raises:
+        InputError: The first error, with its line.
     """
     if format is not None and format not in PUBLISHED:
         raise unknown("file format", format, list(PUBLISHED))
     if format:
         made = [(row, case) for row in read_rows(path) if (case := _published(row, format, dropped))]
-        return _apart(made, dropped)
+        return _with_ids(made, dropped)
     rows = read_rows(path, ("question",), what="cases", known=(*COLUMNS, "case"))
     columns = dict.fromkeys(name for row in rows for name in row)
     pairs = {"answer_a", "answer_b"} <= set(columns)
     if pairs == ("answer" in columns):
-        held = "both `answer` and `answer_a`, `answer_b`" if pairs else f"the columns {', '.join(columns)}"
-        raise InputError(f"{path.name} has {held}; write `answer` in a row an answer, or `answer_a` and `answer_b`.")
+        given = "both `answer` and `answer_a`, `answer_b`" if pairs else f"the columns {', '.join(columns)}"
+        raise InputError(f"{path.name} has {given}; use `answer` for one answer per row, or `answer_a` and `answer_b`.")
     if pairs:
-        return _apart([(row, _pair(row)) for row in rows])
+        return _with_ids([(row, _pair(row)) for row in rows])
     groups: dict[tuple[bool, str], list[Row]] = {}
     for row in rows:
         name = row.text("case").strip()
         groups.setdefault((bool(name), name or row.needed("question")), []).append(row)
-    return _apart([(group[0], _group(group, scale)) for group in groups.values()])
+    return _with_ids([(group[0], _group(group, scale)) for group in groups.values()])
 
 
-def _apart(cases: Sequence[tuple[Row, Case]], dropped: Counter[str] | None = None) -> list[Case]:
-    """The cases, each under an id of its own; each comes with its first row. Repeats are refused, or counted."""
+def _with_ids(cases: Sequence[tuple[Row, Case]], dropped: Counter[str] | None = None) -> list[Case]:
+    """Return the cases with unique ids; repeated cases are counted, or refused with their first row."""
     seen: dict[str, str] = {}
-    found = []
+    unique = []
     for row, case in cases:
-        if (own := set_apart(case, seen, row.where)) is not None:
-            found.append(own)
+        if (renamed := set_apart(case, seen, row.where)) is not None:
+            unique.append(renamed)
         elif dropped is not None:
             dropped["the same case again"] += 1
         else:
-            raise row.wrong(f"the same question and answers as in {seen[case.exact].rpartition(', ')[2]}; delete one.")
-    return found
+            raise row.wrong(f"the same question and answers as in {_line(seen[case.exact])}; delete one.")
+    return unique
 
 
 def _published(row: Row, format: str, dropped: Counter[str]) -> Case | None:
@@ -75,9 +174,9 @@ def _published(row: Row, format: str, dropped: Counter[str]) -> Case | None:
     except Unusable as reason:
         dropped[str(reason)] += 1
     except KeyError as field:
-        raise row.wrong(f"the format {format!r} has a field {field}, which is not there.") from None
+        raise row.wrong(f"the field {field} of the format {format!r} is missing.") from None
     except (TypeError, ValueError, AttributeError) as error:
-        raise row.wrong(f"this is no record of the format {format!r} ({error}).") from None
+        raise row.wrong(f"the record does not match the format {format!r} ({error}).") from None
     return None
 
 
@@ -91,23 +190,21 @@ def _pair(row: Row) -> Case:
     return Case(_question(row), answers, PREFERRED[key], **_extras([row]))
 
 
-def _group(rows: Sequence[Row], scale: tuple[float, float] | None) -> Case:
-    """The answers of one case, which share their question and all that belongs to it."""
-    for row in rows[1:]:
+def _group(rows: Sequence[Row], scale: Scale) -> Case:
+    """Return the case of several rows, which must have the same question and different answers."""
+    answers = tuple(_answer(row, "answer") for row in rows)
+    for i, row in enumerate(rows):
         if _question(row) != _question(rows[0]):
             raise row.wrong(
                 f"case {row.text('case').strip() or row.needed('question')!r} has another question than "
-                f"{_place(rows[0])}; write the same, letter by letter, in every row of a case."
+                f"{_line(rows[0].where)}; write the same question, letter by letter, in every row of a case."
             )
-    ratings = tuple(_marks(row, scale) for row in rows)
-    answers = tuple(_answer(row, "answer") for row in rows)
-    for i, row in enumerate(rows):
         if (first := answers.index(answers[i])) < i:
             raise row.wrong(
-                f"the same question and answer as in {_place(rows[first])}; delete one, and write marks of several "
-                "people in one row."
+                f"the same question and answer as in {_line(rows[first].where)}; delete one, and write the marks of "
+                "several raters in one row."
             )
-    return Case(_question(rows[0]), answers, ratings=ratings, **_extras(rows))
+    return Case(_question(rows[0]), answers, ratings=tuple(_marks(row, scale) for row in rows), **_extras(rows))
 
 
 def _question(row: Row) -> str:
@@ -121,28 +218,26 @@ def _answer(row: Row, column: str) -> str:
     return row.text(column)
 
 
-def _marks(row: Row, scale: tuple[float, float] | None) -> tuple[float, ...]:
-    """The marks of one answer: a number, several between bars or in a list, or nothing."""
-    given = row.get("score")
-    each = divided(given) if row.bars and isinstance(given, str) else given if isinstance(given, list) else [given]
-    marks = []
-    for value in each:
-        mark = Row({"score": value}, row.where).number("score")
-        if mark is not None and scale and not scale[0] <= mark <= scale[1]:
+def _marks(row: Row, scale: Scale) -> tuple[float, ...]:
+    """Return the marks of one answer: a number, several between bars or in a list, or none."""
+    cell = row.get("score")
+    cells = divided(cell) if row.bars and isinstance(cell, str) else cell if isinstance(cell, list) else [cell]
+    given = [Row({"score": each}, row.where).number("score") for each in cells]
+    marks = tuple(mark for mark in given if mark is not None)
+    for mark in marks:
+        if scale and not scale[0] <= mark <= scale[1]:
             raise row.wrong(f"the score {mark:g} is outside {scale[0]:g} to {scale[1]:g}.")
-        marks += [] if mark is None else [mark]
-    return tuple(marks)
+    return marks
 
 
 def _extras(rows: Sequence[Row]) -> dict[str, Any]:
-    """What belongs to a case: written in one of its rows or in all, and tags that are the same in all."""
+    """Return reference, rubric, checklist and tags: given in one row of a case, or the same in several."""
     for row in rows:
         if any(not text.removeprefix("!").strip() for text in row.texts("checklist")):
-            raise row.wrong("checklist holds a `!` without a requirement; write one behind it.")
+            raise row.wrong("checklist has a `!` without a requirement; write the requirement after it.")
     tags = {
-        name: row.tag(name)
-        for row in rows[:1]
-        for name, value in row.items()
+        name: rows[0].tag(name)
+        for name, value in rows[0].items()
         if name not in (*COLUMNS, "case") and not isinstance(value, list | dict)
     }
     return {
@@ -154,124 +249,72 @@ def _extras(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _shared(rows: Sequence[Row], name: str, read: Callable[[Row, str], Any]) -> Any:
-    """What the rows of a case say in a column, if they say it."""
-    said = [(row, found) for row in rows if (found := read(row, name))]
-    for row, found in said[1:]:
-        if found != said[0][1]:
-            raise row.wrong(f"{name} is another than in {_place(said[0][0])}, a row of the same case; write it once.")
-    return said[0][1] if said else None
+    """Return the value of a column in the rows of a case; None if it is empty in all of them."""
+    values = [(row, value) for row in rows if (value := read(row, name))]
+    for row, value in values[1:]:
+        if value != values[0][1]:
+            raise row.wrong(f"{name} differs from {_line(values[0][0].where)}, a row of the same case; write it once.")
+    return values[0][1] if values else None
 
 
-def _place(row: Row) -> str:
-    return row.where.rpartition(", ")[2]
+def _line(where: str) -> str:
+    return where.rpartition(", ")[2]
 
 
-def part_of(source: str, subset: str | None) -> str | None:
-    """Return `subset` for a set that has several parts, None for one that has none or is a user's file."""
-    found = parse(source, "cases").source
-    return subset if found and len(found.parts) > 1 else None
+ATTRIBUTES = ("Guidance", "Informativeness", "Relevance", "Safety", "Empathy", "Helpfulness", "Understanding")
+PREFIX = {"human": "human_response_", "judge": "judge_response_"}
 
 
-def load_sets(
-    data: Sequence[str], n: int | None = None, seed: int = 0, *, subset: str | None = None, max_chars: int | None = None
-) -> dict[str, Cases]:
-    """Return several sets of cases by label, as `load_cases` loads each.
+def load_ratings(
+    judge: str | os.PathLike[str], people: str | os.PathLike[str] | None = None, *, zeros: bool = False
+) -> pd.DataFrame:
+    """Return the human and judge ratings of replies in counselling of MentalAlign (arXiv 2510.19032).
 
-    Args:
-        data: Names or files.
-        n: Cases per set; None for all.
-        seed: Chooses the samples and the orders of answers.
-        subset: A part of those sets that have several.
-        max_chars: Leaves out cases whose question and answers are longer together.
-    """
-    return {
-        label: load_cases(source, n, seed, subset=part_of(source, subset), max_chars=max_chars)
-        for label, source in labels(data).items()
-    }
-
-
-def overview(sets: Mapping[str, Cases]) -> pd.DataFrame:
-    """Return the number of cases, of those dropped, and the licence of every set."""
-    rows = [
-        {"data": name, "cases": len(cases), "dropped": sum(cases.dropped.values()), "licence": cases.origin.licence}
-        for name, cases in sets.items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def load_cases(
-    source: str | os.PathLike[str],
-    n: int | None = None,
-    seed: int = 0,
-    *,
-    subset: str | None = None,
-    revision: str | None = None,
-    format: str | None = None,
-    scale: tuple[float, float] | None = None,
-    max_chars: int | None = None,
-) -> Cases:
-    """Cases of a named set or of a user's file.
-
-    The answers of every case are put in an order of its own: several sources list the better one first.
+    The schema is that of the repository abeerbadawi/MentalBench-Align: one row per conversation (`ConvID`), one column
+    `human_response_<source>` or `judge_response_<source>` per reply, each cell a JSON object of seven ratings, 1 to 5.
+    In the published files, 33 replies have human ratings of 0 on all seven attributes, and the published ICCs include
+    these zeros.
 
     Args:
-        source: A name of `datasets.names("cases")`, or a .csv, .jsonl or .json file: one answer a row (`question`,
-            `answer`, and if wanted `score` (of several people between bars: 4|5|4), `reference`, `rubric`,
-            `checklist`), or one pair (`question`, `answer_a`, `answer_b`, `preferred`: A, B, tie or nothing). Answers
-            with the same `case`, or without one with the same question, are of one case; other columns are tags where
-            they agree in all of it.
-        n: How many cases; None for all.
-        seed: Chooses the sample and the orders.
-        subset: A part, where `names` lists some; `all` for all of them.
-        revision: Another commit on the hub than the pinned one.
-        format: Of a published file: `trustjudge` or `llmbar`.
-        scale: The scores of a user's file must lie in it.
-        max_chars: Leaves out cases whose question and answers are longer together.
+        judge: File of the judge's ratings, .csv or .xlsx.
+        people: File of the human ratings; None if one file has both.
+        zeros: Whether 0 is a rating. True reproduces the published table; False changes agreement by up to .11.
+
+    Returns:
+        One row per conversation, source and attribute: `conversation`, `source` (`original` is the human reply),
+        `attribute`, `human`, `judge`; NaN where a cell has no valid rating. Average over conversations for
+        `agreement.icc_report`.
 
     Raises:
-        InputError: Unknown source or subset, data that is not there, a row that is wrong.
+        InputError: A file that cannot be read or lacks these columns.
     """
-    dropped: Counter[str] = Counter()
-    if scale and not scale[0] < scale[1]:
-        raise InputError(f"A scale from {scale[0]:g} to {scale[1]:g} has no length; give its lower end first.")
-    named = parse(os.fspath(source), "cases")
-    if named.source is None and (path := named.path):
-        cases, origin = file_cases(path, format, scale, dropped), Origin(path.name, "", "the user's own")
-        origin, marks = replace(origin, revision=f"sha256:{sha256_of(path)}"), f"the marks in {path.name}"
-    elif named.source:
-        how = (subset or named.part, revision or named.commit)
-        cases, origin, marks = _source_cases(named.source, *how, dropped)
-    kept = []
-    for case in cases:
-        if max_chars and len(case.question) + sum(map(len, case.answers)) > max_chars:
-            dropped[f"longer than {max_chars} characters"] += 1
-        else:
-            kept.append(case)
-    return Cases((_shuffled(case, seed) for case in kept), origin, +dropped, marks).sample(n, seed)
+    lowest = 0 if zeros else 1
+    given, human = _ratings(Path(judge).expanduser(), "judge", lowest), people or judge
+    table = _ratings(Path(human).expanduser(), "human", lowest).join(given, how="outer").sort_index()
+    return table.rename_axis(["conversation", "source", "attribute"]).reset_index()
 
 
-def _source_cases(source: Source, subset: str, commit: str, dropped: Counter[str]) -> tuple[list[Case], Origin, str]:
-    parts = source.parts if subset == "all" else (source.part(subset),)
-    found: list[Case] = []
-    seen: dict[str, str] = {}
-    digests = []
-    for part in parts:
-
-        def case(record: Record, part: str = part) -> Case:
-            made: Case = source.adapter(record)
-            return replace(made, tags={"source": source.name, "subset": part, **made.tags})
-
-        given = source.read(part, commit)
-        digests.append(given[1])
-        found += [each for each, _ in adapted(source, case, given, dropped, ("section", "subset"), seen)]
-    if not found:
-        raise InputError(f"No record of {source.name!r} ({'; '.join(digests)}) is a case to judge: {counted(dropped)}.")
-    shown = source.name if len(parts) > 1 or not parts[0] else f"{source.name} ({parts[0]})"
-    marks = [source.marks if isinstance(source.marks, str) else source.marks[part] for part in parts]
-    return found, Origin(shown, "; ".join(digests), source.licence), " and ".join(dict.fromkeys(marks))
+def _ratings(path: Path, rater: str, lowest: int) -> pd.DataFrame:
+    columns = [name for name in columns_of(path) if name.startswith(PREFIX[rater])]
+    if not columns:
+        raise InputError(f"{path.name} needs the column 'ConvID' and columns that begin with {PREFIX[rater]!r}.")
+    by_conversation: dict[str, dict[tuple[str, str], float]] = {}
+    for row in read_rows(path, ["ConvID", *columns], (), what="ratings"):
+        if (conversation := row.needed("ConvID")) in by_conversation:
+            raise row.wrong(f"the conversation {conversation!r} is repeated; keep one of its rows.")
+        cells = {column.removeprefix(PREFIX[rater]): row.text(column) for column in columns}
+        by_conversation[conversation] = {
+            (source, name): rating for source, cell in cells.items() for name, rating in _parsed(cell, lowest).items()
+        }
+    ratings = {(name, *key): rating for name, part in by_conversation.items() for key, rating in part.items()}
+    return pd.DataFrame({rater: pd.Series(ratings, dtype=float)})
 
 
-def _shuffled(case: Case, seed: int) -> Case:
-    order = list(range(len(case.answers)))
-    Random(f"{seed}:{case.id}").shuffle(order)
-    return case.reordered(order)
+def _parsed(cell: str, lowest: int) -> dict[str, float]:
+    """Return the seven ratings of a cell, with or without a Markdown code fence; NaN where there is no valid rating."""
+    try:
+        content = json.loads(re.sub(r"^```(json)?|```$", "", cell.strip()), strict=False)
+    except (ValueError, RecursionError):
+        content = None
+    values = {name: number(content.get(name)) if isinstance(content, dict) else None for name in ATTRIBUTES}
+    return {k: math.nan if x is None or not (x == lowest or 1 <= x <= 5) else x for k, x in values.items()}

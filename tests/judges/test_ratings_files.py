@@ -1,4 +1,4 @@
-"""Ratings in the schema of MentalAlign, on rows written for the project."""
+"""Ratings in the schema of MentalAlign, on rows written for this project."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 from workbench.errors import InputError
 from workbench.judges.agreement import icc_report
-from workbench.judges.mental_align import ATTRIBUTES, load_ratings
+from workbench.judges.sources import ATTRIBUTES, load_ratings
 
 MEANS = {"original": (4.1, 4.6), "claude": (3.5, 4.2), "gpt4o": (2.8, 3.9), "llama_3": (4.6, 4.8), "own": (3.9, 4.5)}
 
@@ -35,7 +35,7 @@ def test_oracle_of_icc_from_two_files(tmp_path):
     assert found["mean"].tolist() == pytest.approx([0.816151, 0.502646, 0.62], abs=1e-6)
 
 
-def test_one_file_that_holds_both_and_cells_that_say_nothing(tmp_path):
+def test_one_file_with_both_and_cells_without_ratings(tmp_path):
     people, judge = tables()
     both = people.merge(judge, on=["ConvID", "context"])
     both.loc[0, "judge_response_own"] = "I cannot rate this."
@@ -47,7 +47,7 @@ def test_one_file_that_holds_both_and_cells_that_say_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(("zeros", "kept"), [(False, 1), (True, 2)])
-def test_a_zero_is_a_rating_where_the_published_table_is_reproduced(tmp_path, zeros, kept):
+def test_a_zero_is_a_rating_only_to_reproduce_the_published_table(tmp_path, zeros, kept):
     people, judge = tables()
     people.loc[0, " human_response_own"] = cell(0)
     judge.loc[0, "judge_response_own"] = cell(0.5)
@@ -57,7 +57,7 @@ def test_a_zero_is_a_rating_where_the_published_table_is_reproduced(tmp_path, ze
     assert own["human"].mean() == pytest.approx(3.9 / kept)
 
 
-def test_wrong_files_say_what_is_wrong(tmp_path):
+def test_errors_of_files_name_the_column(tmp_path):
     (tmp_path / "x.csv").write_text("ConvID,text\n1,a\n")
     with pytest.raises(InputError, match="columns that begin with 'judge_response_'"):
         load_ratings(tmp_path / "x.csv")
@@ -65,7 +65,7 @@ def test_wrong_files_say_what_is_wrong(tmp_path):
         load_ratings(tmp_path / "none.csv")
 
 
-def test_a_conversation_that_stands_again_and_a_mark_that_is_none(tmp_path):
+def test_repeated_conversations_and_invalid_ratings(tmp_path):
     people, judge = tables()
     both = people.merge(judge, on=["ConvID", "context"]).astype(object)
     both.loc[0, "judge_response_own"] = cell(True, Safety="nan", Empathy=" 4 ")
@@ -74,5 +74,5 @@ def test_a_conversation_that_stands_again_and_a_mark_that_is_none(tmp_path):
     own = ratings[(ratings.source == "own") & (ratings.conversation == "1")].set_index("attribute")["judge"]
     assert own["Empathy"] == 4 and own.isna().sum() == 6
     pd.concat([both, both]).to_csv(tmp_path / "both.csv", index=False)
-    with pytest.raises(InputError, match=r"both.csv, line \d+: the conversation '1' stands a second time"):
+    with pytest.raises(InputError, match=r"both.csv, line \d+: the conversation '1' is repeated"):
         load_ratings(tmp_path / "both.csv")
