@@ -50,7 +50,7 @@ def test_a_note_the_disk_has_no_room_for_leaves_no_half_of_itself(tmp_path, monk
     assert (tmp_path / NOTES).read_bytes() == whole
 
 
-def test_models_are_called_by_their_last_part_and_told_apart():
+def test_models_are_named_by_their_last_part_unless_ambiguous():
     assert titles(["org/Model-1.5", "smollm2-135m-instruct"]) == ["Model-1.5", "smollm2-135m-instruct"]
     assert titles(["/data/a/final", "/data/b/final/"]) == ["a/final", "b/final"]
     assert titles(["/data/base#/runs/adapter"]) == ["base#adapter"]

@@ -102,7 +102,7 @@ def leftovers(cache):
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 @pytest.mark.parametrize("form", ["html", "json"])
-def test_only_the_wanted_members_are_kept_and_a_second_call_asks_nobody(cache, index, kind, form):
+def test_only_the_wanted_members_are_written_and_a_second_call_sends_no_request(cache, index, kind, form):
     content = archive_bytes(kind, FILES)
     package = make_package(kind, content)
     serve(index, package, content, form)
@@ -119,7 +119,7 @@ def test_only_the_wanted_members_are_kept_and_a_second_call_asks_nobody(cache, i
     assert leftovers(cache) == ["Pa_ck-1.0"]
 
 
-def test_a_flipped_bit_in_a_fetched_file_is_noticed_and_mended(cache, index):
+def test_a_flipped_bit_in_a_fetched_file_is_detected_and_replaced(cache, index):
     content = archive_bytes("wheel", FILES)
     package = make_package("wheel", content)
     serve(index, package, content)
@@ -276,7 +276,7 @@ def test_two_fetches_at_once_download_once(cache, index):
     assert sum(path.startswith("/files/") for path, _ in index.seen) == 1
 
 
-def test_a_full_disk_is_said_before_the_download(cache, index, monkeypatch):
+def test_a_full_disk_is_reported_before_the_download(cache, index, monkeypatch):
     monkeypatch.setattr(packages.shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
     with pytest.raises(InputError, match="does not fit on the disk"):
         fetch(make_package("wheel", b"1234"))

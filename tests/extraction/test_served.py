@@ -163,7 +163,7 @@ def test_the_pause_a_server_asks_for_is_kept(fake, folder):
     wb.ask(model, questions(2))
     assert time.monotonic() - start >= 1
     fake.failures = [(429, {"Retry-After": "86400"})]
-    with pytest.raises(InputError, match=r"429 \(not now\), tried 1 times; what was read before is kept"):
+    with pytest.raises(InputError, match=r"429 \(not now\), tried 1 times; finished answers are stored"):
         wb.ask(model, questions(3))
 
 
@@ -229,7 +229,7 @@ def test_a_model_changed_on_the_way_is_an_error_that_keeps_what_is_finished(fake
             answer["model" if what == "model" else "system_fingerprint"] = "new"
 
     fake.twist = change
-    with pytest.raises(InputError, match=r"changed its model while it was asked .*is 'org/new'|is 'new'"):
+    with pytest.raises(InputError, match=r"changed its model during use .*is 'org/new'|is 'new'"):
         wb.ask(model, questions(6))
     before = store_of(model.fingerprint)
     assert 4 < len(before) < 24
@@ -442,7 +442,7 @@ def test_one_name_for_two_numbers_is_refused(fake, folder, monkeypatch):
     wb.ask(model, questions(1))
     fake.twist = lambda body, answer, call: answer.update(twice=True)
     monkeypatch.setattr("fake_server.json.dumps", lambda content: TWICE if "twice" in content else DUMPS(content))
-    with pytest.raises(InputError, match=r"gives ' A' twice in one answer; this number is not taken"):
+    with pytest.raises(InputError, match=r"gives ' A' twice in one answer; the answer is not used"):
         wb.ask(model, questions(2))
 
 

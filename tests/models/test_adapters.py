@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import warnings
 
-import doors_adapters
+import faults_adapters
 import numpy as np
 import pytest
 import tiny
 import torch
-from doors import expected, read, saved
+from faults import expected, read, saved
 
 import workbench as wb
 from workbench.errors import InputError
@@ -24,7 +24,7 @@ CHAT = wb.Question((wb.Message("user", "What is the largest planet?"),), (wb.Opt
 
 def small(place, factor=0.01, **settings):
     """A base and a small adapter in folders of their own; the network under the adapter."""
-    base, network = tiny.network(), doors_adapters.tuned(**settings)
+    base, network = tiny.network(), faults_adapters.tuned(**settings)
     for name, weights in network.named_parameters():
         if "lora_B" in name:
             weights.data.mul_(factor)
@@ -61,7 +61,7 @@ def test_the_gap_of_half_precision_is_that_to_base_and_adapter(tmp_path, cache, 
         warnings.simplefilter("ignore")
         choice = engine.choose(model)
     base = wb.load_model(tmp_path / "base", device="cpu", dtype="bfloat16").network.float()
-    exact = doors_adapters.peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
+    exact = faults_adapters.peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
     probes = proof.probes(704, 512)
     found, wanted = proof.plain(model.network, probes), proof.plain(exact, probes)
     assert choice.half_gap == pytest.approx(np.abs(found - wanted).max(), abs=1e-4)
@@ -71,20 +71,20 @@ def test_the_gap_of_half_precision_is_that_to_base_and_adapter(tmp_path, cache, 
     assert "rounding the merged weights to bfloat16 moves probes by" in model.facts()["note"]
 
 
-def test_an_effect_that_half_precision_hides_is_said(tmp_path, cache):
+def test_an_effect_that_half_precision_hides_is_reported(tmp_path, cache):
     source, _ = small(tmp_path, factor=1e-4)
-    with pytest.warns(UserWarning, match="use dtype='float32' to see what it does"):
+    with pytest.warns(UserWarning, match="use dtype='float32' to see its effect"):
         _ = wb.load_model(source, device="cpu", dtype="bfloat16").network
 
 
 @pytest.mark.parametrize("kind", ["dora", "ia3", "oft"])
 def test_weights_are_merged_in_float32_before_they_are_rounded(tmp_path, cache, kind):
-    source, _ = doors_adapters.laid(tmp_path, **doors_adapters.KINDS[kind])
+    source, _ = faults_adapters.laid(tmp_path, **faults_adapters.KINDS[kind])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         merged = wb.load_model(source, device="cpu", dtype="bfloat16").network.state_dict()
     base = wb.load_model(tmp_path / "base", device="cpu", dtype="bfloat16").network.float()
-    exact = doors_adapters.peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).merge_and_unload()
+    exact = faults_adapters.peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).merge_and_unload()
     for name, weight in exact.state_dict().items():
         assert torch.equal(merged[name], weight.bfloat16()), name
 
@@ -92,7 +92,7 @@ def test_weights_are_merged_in_float32_before_they_are_rounded(tmp_path, cache, 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_tied_network_is_untied_by_an_adapter_on_its_head(tmp_path, cache, dtype):
     tied = tiny.network(tie_word_embeddings=True)
-    source, network = doors_adapters.laid(
+    source, network = faults_adapters.laid(
         tmp_path, tied, tiny.network(tie_word_embeddings=True), target_modules=["lm_head"]
     )
     model = wb.load_model(source, device="cpu", dtype=dtype)
@@ -103,7 +103,7 @@ def test_a_tied_network_is_untied_by_an_adapter_on_its_head(tmp_path, cache, dty
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
 def test_an_adapter_over_layers_spread_over_the_devices_at_hand_gives_the_same_numbers(tmp_path, cache):
-    source, network = doors_adapters.laid(tmp_path)
+    source, network = faults_adapters.laid(tmp_path)
     model = wb.load_model(source, device="auto", dtype="float32")
     assert read(model) == pytest.approx(expected(network, tiny.byte_tokenizer()), abs=2e-5)
 
@@ -111,7 +111,7 @@ def test_an_adapter_over_layers_spread_over_the_devices_at_hand_gives_the_same_n
 def test_merging_that_gives_other_numbers_is_refused(tmp_path, cache, monkeypatch):
     from peft.tuners.lora import Linear
 
-    source, _ = doors_adapters.laid(tmp_path)
+    source, _ = faults_adapters.laid(tmp_path)
     merge = Linear.merge
     monkeypatch.setattr(
         Linear, "merge", lambda layer, **given: (merge(layer, **given), layer.base_layer.weight.data.mul_(2))
@@ -120,7 +120,7 @@ def test_merging_that_gives_other_numbers_is_refused(tmp_path, cache, monkeypatc
         _ = wb.load_model(source, device="cpu").network
 
 
-def test_what_is_not_read_is_said_and_is_no_part_of_the_fingerprint(tmp_path, cache):
+def test_unread_files_are_noted_and_not_in_the_fingerprint(tmp_path, cache):
     saved(tmp_path)
     before = wb.load_model(tmp_path, device="cpu")
     for name in ("consolidated.safetensors", "old.gguf", "pytorch_model.bin"):
@@ -131,7 +131,7 @@ def test_what_is_not_read_is_said_and_is_no_part_of_the_fingerprint(tmp_path, ca
 
 
 def test_weights_that_are_left_out_are_in_the_record(tmp_path, cache):
-    from doors_weights import rotary_tables_and_prediction_blocks_are_left_out as fault
+    from faults_weights import rotary_tables_and_prediction_blocks_are_left_out as fault
 
     model = wb.load_model(fault(tmp_path)[0], device="cpu")
     _ = model.network
@@ -139,8 +139,8 @@ def test_weights_that_are_left_out_are_in_the_record(tmp_path, cache):
 
 
 def test_the_base_that_an_adapter_names_is_in_the_record(tmp_path, cache):
-    source, _ = doors_adapters.laid(tmp_path)
-    doors_adapters.configured(tmp_path, base_model_name_or_path="owner/other-base")
+    source, _ = faults_adapters.laid(tmp_path)
+    faults_adapters.configured(tmp_path, base_model_name_or_path="owner/other-base")
     model = wb.load_model(source, device="cpu")
     _ = model.network
     assert "the adapter names owner/other-base as its base" in model.facts()["note"]
@@ -149,7 +149,7 @@ def test_the_base_that_an_adapter_names_is_in_the_record(tmp_path, cache):
 def test_an_adapter_is_not_scaled_where_that_means_nothing(tmp_path, cache):
     from workbench.models.adapters import with_adapter
 
-    source, _ = doors_adapters.laid(tmp_path, modules_to_save=["lm_head"])
+    source, _ = faults_adapters.laid(tmp_path, modules_to_save=["lm_head"])
     with pytest.raises(InputError, match=r"cannot be scaled"):
         with_adapter(tiny.network(), wb.load_model(source, device="cpu"), scale=0.5)
 
@@ -172,7 +172,7 @@ def test_a_weight_that_is_changed_while_it_is_read_is_named(tmp_path, cache, mon
             network.model.norm.weight.data.mul_(2)
 
     monkeypatch.setattr(transformers.LlamaForCausalLM, "tie_weights", tie_and_change)
-    with pytest.raises(InputError, match=r"model\.norm\.weight .* is not what model\.safetensors holds"):
+    with pytest.raises(InputError, match=r"model\.norm\.weight .* is not that of model\.safetensors"):
         _ = wb.load_model(tmp_path, device="cpu").network
 
 

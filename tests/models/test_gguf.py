@@ -74,11 +74,6 @@ def test_a_tensor_that_the_network_has_no_place_for_is_named(name, tmp_path, cac
     refused(path, name, "no place")
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_block_count_that_is_not_that_of_the_tensors_is_refused(count, tmp_path, cache):
-    refused(gguf_files.write(tmp_path / "model.gguf", keys={"block_count": count}))
-
-
 def test_a_tensor_of_another_shape_is_named(tmp_path, cache):
     more = {"blk.1.ffn_up.weight": np.ones((40, 32), np.float32)}
     refused(gguf_files.write(tmp_path / "model.gguf", more=more), "blk.1.ffn_up.weight", "(40, 32)")

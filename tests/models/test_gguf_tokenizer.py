@@ -178,7 +178,7 @@ def test_a_text_begins_and_ends_as_the_file_says_or_as_its_split_does():
     assert built("gpt-2", add_bos_token=True, add_eos_token=True)("a", "b")["input_ids"].count(1) == 2
 
 
-def test_control_tokens_are_special_and_tokens_of_the_user_are_found_whole():
+def test_control_tokens_are_special_and_user_defined_tokens_are_whole():
     kinds = list(gguf_files.vocabulary()["tokenizer.ggml.token_type"])
     tokens = gguf_files.vocabulary()["tokenizer.ggml.tokens"]
     kinds[tokens.index("<|im_end|>")] = 4
@@ -217,7 +217,7 @@ def test_a_vocabulary_that_cannot_be_read_right_is_refused(key, value, word, tmp
     refused(path, word)
 
 
-def test_a_token_that_stands_twice_or_has_no_embedding_is_refused(tmp_path, cache):
+def test_a_duplicate_token_or_one_without_an_embedding_is_refused(tmp_path, cache):
     tokens = gguf_files.vocabulary()["tokenizer.ggml.tokens"]
     many = [*tokens, *(f"[{n}]" for n in range(400))]
     for name, listed, reason in (("a", [*tokens, tokens[9]], f"token {tokens[9]!r} twice"), ("b", many, "for 704")):

@@ -32,7 +32,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return real(model)
 
     monkeypatch.setattr(loading, "read_network", counted)
-    monkeypatch.setattr(loading, "_slot", loading._Slot())
+    monkeypatch.setattr(loading, "_kept", loading._Kept())
     yield names
 
 
@@ -44,12 +44,12 @@ def folders(tmp_path: Path) -> list[str]:
     return [str(tmp_path / "0"), str(tmp_path / "1")]
 
 
-def test_nothing_is_kept_unless_a_process_asks_for_it(reads: list[str], folders: list[str]) -> None:
+def test_no_network_is_kept_outside_kernels_of_runs(reads: list[str], folders: list[str]) -> None:
     first, second = (wb.load_model(folders[0]).network for _ in range(2))
-    assert first is not second and len(reads) == 2 and loading._slot.network is None
+    assert first is not second and len(reads) == 2 and loading._kept.network is None
 
 
-def test_it_is_lent_once_a_notebook_and_to_no_other_model(reads: list[str], folders: list[str]) -> None:
+def test_a_kept_network_is_used_once_a_notebook_and_for_its_model_alone(reads: list[str], folders: list[str]) -> None:
     loading.begin_notebook()
     first, again = (wb.load_model(folders[0]).network for _ in range(2))
     assert first is not again and len(reads) == 2  # in one notebook every model has a network of its own
@@ -57,7 +57,7 @@ def test_it_is_lent_once_a_notebook_and_to_no_other_model(reads: list[str], fold
     assert wb.load_model(folders[0]).network is first and len(reads) == 2
     loading.begin_notebook()
     other = wb.load_model(folders[1]).network
-    assert other is not first and len(reads) == 3 and loading._slot.network is other
+    assert other is not first and len(reads) == 3 and loading._kept.network is other
     loading.begin_notebook()
     assert wb.load_model(folders[0], dtype="float64").network.dtype == torch.float64
 
@@ -107,7 +107,7 @@ def test_a_network_that_was_changed_is_read_again(
     assert len(reads) == 2
 
 
-def test_a_lent_network_that_is_changed_is_not_served_stored_answers(folders: list[str], cache: Path) -> None:
+def test_a_changed_kept_network_is_not_given_stored_answers(folders: list[str], cache: Path) -> None:
     question = [Question("The capital of France is", [Option(" Paris", "correct"), Option(" Berlin", "wrong")])]
     loading.begin_notebook()
     wb.ask(wb.load_model(folders[0]), question)

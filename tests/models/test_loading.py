@@ -10,7 +10,6 @@ import sys
 import pytest
 import tiny
 import torch
-import transformers
 
 import workbench as wb
 from workbench.errors import InputError
@@ -104,7 +103,7 @@ def test_an_adapter_changes_the_numbers_and_the_fingerprint(folder, tmp_path):
     assert not torch.allclose(base.network(input_ids=ids).logits, expected, atol=1e-3)
 
 
-def test_pickled_weights_are_refused_unless_asked_for(folder):
+def test_pickled_weights_are_refused_unless_allowed(folder):
     (folder / "model.safetensors").unlink()
     torch.save(tiny.network().state_dict(), folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="pickle"):
@@ -133,7 +132,7 @@ def test_code_beside_the_weights_does_not_run(folder):
         ("owner/name", "Cannot reach the hub"),
     ],
 )
-def test_a_model_that_is_not_there_says_what_to_do(cache, monkeypatch, tmp_path, source, message):
+def test_the_error_for_a_missing_model_states_what_to_do(cache, monkeypatch, tmp_path, source, message):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=message):
         wb.load_model(source)
@@ -144,22 +143,6 @@ def test_an_incomplete_folder_is_named(folder, damage):
     (folder / damage).unlink()
     with pytest.raises(InputError, match="my-model"):
         wb.load_model(folder)
-
-
-def test_a_truncated_weight_file_is_named(folder):
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(InputError, match="damaged"):
-        _ = wb.load_model(folder, device="cpu").network
-
-
-def test_weights_of_another_kind_of_model_are_refused(folder):
-    """A reward model has no language-model head; its numbers would be random."""
-    config = transformers.AutoConfig.from_pretrained(folder)
-    config.tie_word_embeddings = False
-    transformers.LlamaForSequenceClassification(config).save_pretrained(folder)
-    with pytest.raises(InputError, match="lack 1 weights"):
-        _ = wb.load_model(folder, device="cpu").network
 
 
 def test_attention_code_named_in_a_configuration_is_refused(folder):

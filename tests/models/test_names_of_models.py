@@ -61,7 +61,7 @@ def test_a_folder_called_like_the_embedded_model_is_not_passed_over(here, monkey
 
 
 @pytest.mark.parametrize("source", ["./base#./adapter", "./my#model#adapter", f"{fetched.EMBEDDED}#./adapter"])
-def test_relative_adapters_are_found_from_another_folder(here, source, monkeypatch):
+def test_relative_adapters_resolve_from_another_folder(here, source, monkeypatch):
     check_name(source, here)
     absolute = "".join(str(here / part) if n % 2 else part for n, part in enumerate(paths_in(source, here)))
     assert absolute.endswith(f"#{here}/adapter")

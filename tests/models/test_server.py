@@ -1,4 +1,4 @@
-"""Addresses of served models: what they say, what is refused, and where keys go."""
+"""Addresses of served models: their parts, errors, and where keys are sent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fake(cache, monkeypatch):
         ("openai+http://127.0.0.1:1/v1/x", "http://127.0.0.1:1/v1", "x", False),
     ],
 )
-def test_an_address_says_where_and_what(text, base, name, exact):
+def test_an_address_is_parsed(text, base, name, exact):
     address = parse(f"{text}?tokenizer=./a+b%20c#d&timeout=2.5&retries=0")
     assert (address.base, address.name, address.exact) == (base, name, exact)
     assert (address.tokenizer, address.timeout, address.retries) == ("./a+b c#d", 2.5, 0)
@@ -61,11 +61,11 @@ def test_an_address_says_where_and_what(text, base, name, exact):
         ("vllm://ho st/NAME", "Cannot read the address"),
         ("openai+http://host/NAME", "Cannot read the address"),
         ("vllm://h/N?tokeniser=x", "Did you mean 'tokenizer'"),
-        ("vllm://h/N?timeout=soon", "is no float"),
+        ("vllm://h/N?timeout=soon", "must be float"),
         ("vllm://h/N?timeout=0", "must be above 0"),
         ("vllm://h/N?retries=-1", "out of range"),
-        (f"vllm://{KEY}@h/N", "holds no user or key.*WORKBENCH_API_KEY"),
-        (f"vllm://u:{KEY}@h/N", "holds no user or key"),
+        (f"vllm://{KEY}@h/N", "must not contain a user or key.*WORKBENCH_API_KEY"),
+        (f"vllm://u:{KEY}@h/N", "must not contain a user or key"),
         (f"vllm://h/N?api_key={KEY}", "environment variable WORKBENCH_API_KEY"),
         (f"vllm://h/N?token={KEY}", "environment variable WORKBENCH_API_KEY"),
     ],
@@ -83,7 +83,7 @@ def test_paths_in_the_options_can_be_changed_and_the_rest_survives():
     assert "".join(parts) == "vllm://h:1/a/b?timeout=3&tokenizer=./X&check_against=Y#Z"
 
 
-def test_nobody_there_a_wrong_name_and_a_missing_tokenizer_are_one_sentence_each(fake, tokenizer, tmp_path):
+def test_no_server_a_wrong_name_and_a_missing_tokenizer_are_one_sentence_each(fake, tokenizer, tmp_path):
     with pytest.raises(InputError, match=r"does not answer \(ConnectError\), tried 2 times"):
         wb.load_model(f"vllm://127.0.0.1:9/tiny?tokenizer={tokenizer}&retries=1")
     with pytest.raises(InputError, match="does not serve 'tinny'; it serves another, tiny"):
@@ -117,7 +117,7 @@ def test_the_current_folder_is_never_taken_for_the_servers(fake, tokenizer, tmp_
                 wb.load_model(f"vllm://{fake.host}/tiny{query}")
 
 
-def test_a_hub_id_that_is_a_folder_here_by_chance_is_asked_of_the_hub(fake, tokenizer, tmp_path, monkeypatch):
+def test_a_hub_id_is_looked_up_at_the_hub_even_if_a_folder_has_its_name(fake, tokenizer, tmp_path, monkeypatch):
     shutil.copytree(tokenizer, tmp_path / "org/tiny")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="hub for 'org/tiny'"):
@@ -166,27 +166,27 @@ def test_a_key_of_openai_goes_to_openai_alone(fake, tokenizer, monkeypatch):
     assert serving._key_for("https://api.openai.com/v1") == KEY
     assert serving._key_for("https://api.openai.com.example.org/v1") == ""
     monkeypatch.setenv(serving.KEY_VARIABLE, "a b")
-    with pytest.raises(InputError, match="characters no key can have"):
+    with pytest.raises(InputError, match="characters that no key can have"):
         serving._key_for("http://127.0.0.1/v1")
 
 
 def test_the_weights_of_a_tokenizers_repository_are_not_fetched(fake, tokenizer, monkeypatch):
-    asked = {}
+    request = {}
 
     def snapshot(repository, revision, allow_patterns, ignore_patterns):
-        asked.update(name=repository, revision=revision, patterns=allow_patterns)
+        request.update(name=repository, revision=revision, patterns=allow_patterns)
         return str(tokenizer)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     model = wb.load_model(f"vllm://{fake.host}/tiny?tokenizer=owner/name@abc")
-    assert (asked["name"], asked["revision"]) == ("owner/name", "abc")
-    assert not any(pattern.endswith(("safetensors", "bin")) for pattern in asked["patterns"])
+    assert (request["name"], request["revision"]) == ("owner/name", "abc")
+    assert not any(pattern.endswith(("safetensors", "bin")) for pattern in request["patterns"])
     assert model.facts()["tokenizer"].startswith("owner/name@abc") and model.facts()["revision"] == ""
 
 
-def test_a_pause_can_be_asked_for_as_seconds_or_as_a_date():
+def test_retry_after_is_read_as_seconds_or_as_a_date():
     def pause(text: str) -> float | None:
-        return serving._asked_pause(httpx.Response(429, headers={"Retry-After": text}))
+        return serving._retry_after(httpx.Response(429, headers={"Retry-After": text}))
 
     assert pause("2.5") == 2.5
     assert 50 < pause(format_datetime(datetime.now(UTC) + timedelta(seconds=60))) <= 60

@@ -1,13 +1,13 @@
-"""What a record says of settings and files that were not used, and names that are no paths; faults: `test_doors.py`."""
+"""Notes on settings and files that were not used, and names of folders with a tilde; faults: `test_faults.py`."""
 
 from __future__ import annotations
 
 import json
 
-import doors_adapters
+import faults_adapters
 import pytest
 import tiny
-from doors import opened, read, saved
+from faults import opened, read, saved
 from tokenizers import pre_tokenizers
 
 pytestmark = pytest.mark.model
@@ -25,7 +25,7 @@ def test_code_and_an_architecture_that_were_not_used_are_in_the_record(tmp_path,
 
 
 def test_what_an_adapters_folder_holds_besides_is_in_the_record(tmp_path, cache):
-    source, _ = doors_adapters.laid(tmp_path)
+    source, _ = faults_adapters.laid(tmp_path)
     (tmp_path / "adapter" / "adapter_model.bin").write_bytes(b"")
     tokenizer = tiny.byte_tokenizer()
     digits = pre_tokenizers.Digits(individual_digits=True)
@@ -34,7 +34,7 @@ def test_what_an_adapters_folder_holds_besides_is_in_the_record(tmp_path, cache)
     model = opened(source)
     read(model)
     assert "not read: adapter_model.bin" in model.note
-    assert "the adapter's tokenizer reads some texts otherwise than the base model's" in model.note
+    assert "the adapter's tokenizer encodes some texts otherwise than the base model's" in model.note
 
 
 def test_a_tilde_may_begin_the_name_of_a_folder(tmp_path, cache, monkeypatch):

@@ -232,7 +232,7 @@ def test_reading_is_no_change(cache: Path, family: str) -> None:
     model.check_unchanged()
 
 
-def test_base_and_tuned_are_told_apart(cache: Path) -> None:
+def test_base_and_adapter_have_separate_answers(cache: Path) -> None:
     """The difference between an adapter and its base is theirs, and not 0."""
     tuned = wrapped()
     after = wb.ask(tuned, QUESTIONS)["logprob"]
@@ -269,7 +269,7 @@ def test_a_network_in_training_mode_is_refused_with_that_reason(cache: Path, rea
     read(model)
 
 
-def test_what_is_changed_while_it_is_asked_is_not_stored(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_of_a_model_that_changes_meanwhile_are_not_stored(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = wrapped()
     real = engine.score
 
@@ -293,7 +293,7 @@ def test_a_forward_patched_on_the_class_is_noticed(monkeypatch: pytest.MonkeyPat
     assert wb.wrap_model(model.network, model.tokenizer).fingerprint != model.fingerprint
 
 
-def test_a_steered_model_is_asked_inside_its_block_alone(cache: Path) -> None:
+def test_a_steered_model_answers_only_inside_its_block(cache: Path) -> None:
     import numpy as np
 
     model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer())
@@ -357,7 +357,7 @@ def test_a_single_weight_is_noticed_after_the_probes_in_any_dtype(cache: Path, d
         wb.ask(model, QUESTIONS)
 
 
-def test_what_stands_in_for_weights_is_not_learned(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replaced_weights_are_not_learned(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer())
     real = engine._probe
 
@@ -380,6 +380,6 @@ def test_files_that_change_between_fingerprint_and_reading_are_refused(tmp_path:
     other = tmp_path / "other" / name
     path.write_bytes(other.read_bytes() if name == "model.safetensors" else path.read_bytes() + b" ")
     for part in ("network", "tokenizer"):
-        with pytest.raises(InputError, match="were changed after load_model had looked at them"):
+        with pytest.raises(InputError, match="were changed after load_model"):
             getattr(model, part)
     assert wb.load_model(tmp_path / "m").network is not None

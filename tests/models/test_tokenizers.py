@@ -1,4 +1,4 @@
-"""A tokenizer reads text as its tokenizer.json says, whatever class its configuration names."""
+"""A tokenizer encodes text as its tokenizer.json states, whatever class its configuration names."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def folder(tmp_path) -> Path:
 
 
 def changed(path: Path, **entries) -> None:
-    """Changes entries of a JSON file; None takes one out."""
-    held = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    held = {name: value for name, value in (held | entries).items() if value is not None}
-    path.write_text(json.dumps(held), "utf-8")
+    """Change entries of a JSON file; None removes one."""
+    content = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    content = {name: value for name, value in (content | entries).items() if value is not None}
+    path.write_text(json.dumps(content), "utf-8")
 
 
 def loaded(place: Path) -> wb.Model:
@@ -75,8 +75,7 @@ def test_what_a_class_would_put_beside_a_text_is_in_the_note(folder):
     model = loaded(folder)
     assert model.tokenizer("a").input_ids == Tokenizer.from_file(str(folder / "tokenizer.json")).encode("a").ids
     assert (
-        "puts <s> beside a text as its tokenizer.json says, not <s> </s> as transformers' RobertaTokenizer"
-        in model.note
+        "adds <s> to a text as its tokenizer.json states, not <s> </s> as transformers' RobertaTokenizer" in model.note
     )
 
 
@@ -121,13 +120,6 @@ def test_settings_for_training_do_not_touch_what_is_read(kind, folder):
     assert tokenizer.decode(context).endswith(f"{text}<|im_end|>\n<|im_start|>assistant\n")
 
 
-def test_ids_drawn_at_random_are_refused(folder):
-    model = json.loads((folder / "tokenizer.json").read_text())["model"]
-    changed(folder / "tokenizer.json", model=model | {"dropout": 0.1})
-    with pytest.raises(InputError, match=r"tokenizer.json asks for BPE dropout"):
-        _ = loaded(folder).tokenizer
-
-
 def stale_vocabulary(folder: Path) -> None:
     vocab = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
@@ -143,8 +135,8 @@ def stale_merges(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (stale_vocabulary, "holds two tokenizers: its vocabulary files .* have '[ab]' otherwise"),
-        (stale_merges, "holds two tokenizers"),
+        (stale_vocabulary, "contains two tokenizers: its vocabulary files .* have '[ab]' otherwise"),
+        (stale_merges, "contains two tokenizers"),
         (lambda place: changed(place / "added_tokens.json", **{"<|im_end|>": 7}), r"added_tokens.json gives .* id 7"),
         (lambda place: changed(place / "added_tokens.json", **{"<new>": 900}), "'<new>' the id 900"),
         (
@@ -176,13 +168,13 @@ def test_vocabulary_files_that_agree_with_the_file_are_no_fault(folder):
     assert loaded(folder).tokenizer
 
 
-def test_a_folder_without_the_file_says_what_its_tokenizer_was_built_by(folder):
+def test_a_folder_without_the_file_has_a_note_on_its_tokenizers_class(folder):
     legacy(folder)
     (folder / "tokenizer.json").unlink()
     changed(folder / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
     model = loaded(folder)
     assert model.tokenizer(" 10", add_special_tokens=False)["input_ids"]
-    assert "GPT2Tokenizer over merges.txt, vocab.json, with no tokenizer.json to hold it against" in model.note
+    assert "GPT2Tokenizer over merges.txt, vocab.json, with no tokenizer.json to compare it with" in model.note
 
 
 @pytest.mark.parametrize("name", ["LlamaTokenizer", "GemmaTokenizer"])
@@ -220,7 +212,7 @@ def test_words_of_the_configuration_that_the_file_does_not_have_are_refused(fold
 @pytest.mark.parametrize(
     ("stated", "named"),
     [
-        ({"lstrip": True}, r"reads 'camelCase .* otherwise than its tokenizer\.json says"),
+        ({"lstrip": True}, r"encodes 'camelCase .* otherwise than its tokenizer\.json"),
         ({}, r"tokenizer\.json gives the token '<x>' the id 395, which transformers reads as None"),
     ],
 )

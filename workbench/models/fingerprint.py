@@ -1,4 +1,4 @@
-"""Fingerprints: a name for the numbers a model gives, computed from its files without loading it."""
+"""Fingerprints: SHA-256 hashes that identify a model's numbers, computed from its files without loading it."""
 
 from __future__ import annotations
 
@@ -17,59 +17,55 @@ SETTINGS = (
     *("*.json", "*.jinja", "*.txt", "*.py", "additional_chat_templates/*.jinja", "tokenizer*", "*.tokenizer", "vocab*"),
     *("*.vocab", "merges*", "*.model", "*.tiktoken", "*.spm", "*.bpe", "*.codes"),
 )
-"""All that configurations, chat templates and any class of tokenizers may be read from."""
+"""Patterns of all files that configurations, chat templates and tokenizers may be read from."""
 SEAL = "sha256.json"
 IDLE = (SEAL, "*.index.json", "generation_config.json", "trainer_state.json", "*_results.json", "LICENSE*", "README*")
-"""Files of these endings that decide no number; an index is held against the weights."""
+"""Patterns of files that affect no number; an index is checked against the weights."""
 
 
 def of_files(paths: Iterable[Path], dtype: str) -> str:
-    """The SHA-256 over names and contents of model files and the dtype they are read in.
+    """Return the SHA-256 over names and contents of model files and the dtype they are read in.
 
-    Contents are hashed once: a file whose size, inode and times are unchanged is looked up. Renaming the folder
-    changes nothing; changing one byte of weights, tokenizer or template changes everything.
+    The hash of a file whose size, inode and times are unchanged is looked up. The folder's name has no influence.
     """
     lines = [f"dtype {dtype}", *(f"{path.name} {digest}" for path, digest in digests(paths).items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files of a model folder that decide its numbers."""
+    """Return the files of a model folder that affect its numbers."""
     paths = {path for pattern in WEIGHTS + SETTINGS for path in folder.glob(pattern)}
     return sorted(path for path in paths if path.is_file() and not any(path.match(pattern) for pattern in IDLE))
 
 
 def settings_files(folder: Path) -> list[Path]:
-    """The files of a model folder that decide its numbers, apart from weights."""
-    return [path for path in model_files(folder) if not holds_weights(path)]
-
-
-def holds_weights(path: Path) -> bool:
-    """Whether a file's name says that it holds weights."""
-    return any(path.match(pattern) for pattern in WEIGHTS)
+    """Return the files of a model folder that affect its numbers, apart from weights."""
+    return [path for path in model_files(folder) if not any(path.match(pattern) for pattern in WEIGHTS)]
 
 
 def seal(folder: Path) -> None:
-    """Write down the SHA-256 of a model folder's files, so that damage shows."""
-    found = {path.name: digest for path, digest in digests(model_files(folder)).items()}
+    """Write the SHA-256 of a model folder's files to `SEAL`, for `sealed`."""
     with written_whole(folder / SEAL) as partial:
-        partial.write_text(json.dumps(found, indent=1))
+        partial.write_text(json.dumps(_hashes(folder), indent=1))
 
 
 def sealed(folder: Path) -> bool:
-    """Whether a folder's files are those that were sealed."""
+    """Whether a folder's files are unchanged since `seal`."""
     try:
         expected = json.loads((folder / SEAL).read_text())
     except (OSError, ValueError):
         return False
-    return {path.name: digest for path, digest in digests(model_files(folder)).items()} == expected
+    return bool(expected == _hashes(folder))
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {path.name: digest for path, digest in digests(model_files(folder)).items()}
 
 
 def of_network(network: Any, tokenizer: Any, dtype: str) -> str:
-    """The fingerprint of a network in memory: its tensors, modules, attributes and configuration, and the tokenizer.
+    """Return the fingerprint of a network in memory: tensors, modules, attributes, configuration, and the tokenizer.
 
-    What a hook or another forward does cannot be told from outside: a network with one gets a name that no other will
-    ever have.
+    A network with hooks or a replaced forward gets a random fingerprint, since their effect cannot be hashed.
     """
     import torch
 

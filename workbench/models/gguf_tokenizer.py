@@ -1,4 +1,4 @@
-"""The tokenizer of a GGUF file, built from its metadata alone; a vocabulary whose rules are not known is refused."""
+"""The tokenizer of a GGUF file, built from its metadata; a vocabulary with unknown rules is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workbench.models.gguf import Gguf
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """Kinds of tokens in `tokenizer.ggml.token_type`."""
 _GPT2 = "GPT-2"
-"""Stands for the split built into `tokenizers`, which is GPT-2's."""
+"""Marks the split built into `tokenizers`, which is GPT-2's."""
 _DIGITS = r"\p{N}"
 _ENGLISH = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -29,88 +29,73 @@ _DEEPSEEK3 = (
 
 @dataclass(frozen=True)
 class _Rules:
-    """How a byte-level vocabulary wants its text cut before merging."""
+    """Rules of a byte-level vocabulary for text before merging."""
 
     splits: tuple[str, ...]
-    """Regular expressions, each cutting what the one before it left; or GPT-2's split."""
+    """Regular expressions, each applied to the pieces of the one before; or GPT-2's split."""
     composed: bool = False
-    """Whether text is brought to Unicode's composed form (NFC) first."""
+    """Whether text is first brought to Unicode's composed form (NFC)."""
     whole: bool = False
-    """Whether a piece that is a token is not merged at all."""
+    """Whether a piece that is a token is not merged."""
     begins: bool = False
-    """Whether a text begins with BOS where the file does not say."""
+    """Whether a text begins with BOS by default."""
 
 
-_DIGITS_GPT2 = _Rules((_DIGITS, _GPT2))
-_LLAMA3_RULES = _Rules((_LLAMA3,), whole=True, begins=True)
 PRE = {
-    "gpt-2": _Rules((_GPT2,)),
-    "phi-2": _Rules((_GPT2,)),
-    "mpt": _Rules((_GPT2,), composed=True),
-    "olmo": _Rules((_GPT2,), composed=True),
-    "smollm": _DIGITS_GPT2,
-    "starcoder": _DIGITS_GPT2,
-    "refact": _DIGITS_GPT2,
-    "codeshell": _DIGITS_GPT2,
+    **dict.fromkeys(("gpt-2", "phi-2"), _Rules((_GPT2,))),
+    **dict.fromkeys(("mpt", "olmo"), _Rules((_GPT2,), composed=True)),
+    **dict.fromkeys(("smollm", "starcoder", "refact", "codeshell"), _Rules((_DIGITS, _GPT2))),
     "command-r": _Rules((_DIGITS, _GPT2), composed=True),
-    "llama3": _LLAMA3_RULES,
-    "llama-v3": _LLAMA3_RULES,
-    "llama-bpe": _LLAMA3_RULES,
-    "falcon3": _LLAMA3_RULES,
-    "dbrx": _Rules((_LLAMA3,)),
-    "smaug-bpe": _Rules((_LLAMA3,)),
-    "qwen2": _Rules((_QWEN2,), composed=True),
-    "deepseek-r1-qwen": _Rules((_QWEN2,), composed=True),
-    "stablelm2": _Rules((_QWEN2,), composed=True),
+    **dict.fromkeys(("llama3", "llama-v3", "llama-bpe", "falcon3"), _Rules((_LLAMA3,), whole=True, begins=True)),
+    **dict.fromkeys(("dbrx", "smaug-bpe"), _Rules((_LLAMA3,))),
+    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "stablelm2"), _Rules((_QWEN2,), composed=True)),
     "tekken": _Rules((_TEKKEN,), whole=True, begins=True),
     "gpt-4o": _Rules((_GPT4O,)),
     "deepseek-coder": _Rules(("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", _DIGITS)),
     "deepseek-v3": _Rules((r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK3)),
     "falcon": _Rules((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]")),
 }
-"""What each `tokenizer.ggml.pre` names: the split of that model's own tokenizer.json. Others are refused.
+"""Rules of each `tokenizer.ggml.pre`: those of that model's own tokenizer.json. Other names are refused.
 
-The names and expressions are facts of the models (listed in llama.cpp's src/llama-vocab.cpp, which itself neither
-composes text nor, for a few, cuts it as finely).
+The names and expressions are facts of the models (listed in llama.cpp's src/llama-vocab.cpp, which itself does not
+compose text, and splits it less finely for a few).
 """
 
 
 def tokenizer_of(file: Gguf) -> Any:
-    """The tokenizer that a GGUF file's metadata describe, as a transformers tokenizer.
+    """Return the tokenizer that a GGUF file's metadata describe, as a transformers tokenizer.
 
     Raises:
-        InputError: If it is of a kind, or wants a split, that is not known.
+        InputError: If its kind or its split is not known, or its parts contradict one another.
     """
-    from tokenizers import AddedToken, Tokenizer, processors
+    from tokenizers import AddedToken, processors
     from transformers import PreTrainedTokenizerFast
 
-    tokens, kinds = file.key("tokenizer.ggml.tokens"), file.key("tokenizer.ggml.token_type", [])
+    tokens, kinds = file.value("tokenizer.ggml.tokens"), file.value("tokenizer.ggml.token_type", [])
     if len(kinds) != len(tokens):
-        raise file.refusal(f"says the kind of {len(kinds)} of its {len(tokens)} tokens (tokenizer.ggml.token_type)")
+        raise file.error(f"has the kinds of {len(kinds)} of its {len(tokens)} tokens (tokenizer.ggml.token_type)")
     vocabulary = {token or f"[EMPTY_{index}]": index for index, token in enumerate(tokens)}
     if len(vocabulary) != len(tokens):
         twice = next(token for index, token in enumerate(tokens) if vocabulary.get(token, index) != index)
-        raise file.refusal(f"has the token {twice!r} twice")
-    model = file.key("tokenizer.ggml.model")
+        raise file.error(f"has the token {twice!r} twice")
+    model = file.value("tokenizer.ggml.model")
     if model not in ("gpt2", "llama"):
-        raise file.refusal(f"has a tokenizer of the kind {model!r}, which is not read (gpt2 and llama are)")
+        raise file.error(f"has a tokenizer of the kind {model!r}, which is not supported (gpt2 and llama are)")
     spm = model == "llama"
     ids = {
-        "bos": file.key("tokenizer.ggml.bos_token_id", 1 if spm else None),
-        "eos": file.key("tokenizer.ggml.eos_token_id", 2 if spm else None),
-        "unk": file.key("tokenizer.ggml.unknown_token_id", 0 if spm else None),
-        "pad": file.key("tokenizer.ggml.padding_token_id", None),
+        "bos": file.value("tokenizer.ggml.bos_token_id", 1 if spm else None),
+        "eos": file.value("tokenizer.ggml.eos_token_id", 2 if spm else None),
+        "unk": file.value("tokenizer.ggml.unknown_token_id", 0 if spm else None),
+        "pad": file.value("tokenizer.ggml.padding_token_id", None),
     }
     if wrong := [f"{name} {index}" for name, index in ids.items() if index is not None and index >= len(tokens)]:
-        raise file.refusal(f"names {wrong[0]} as a special token, of {len(tokens)} tokens")
+        raise file.error(f"names {wrong[0]} as a special token, of {len(tokens)} tokens")
     named = {f"{name}_token": list(vocabulary)[index] for name, index in ids.items() if index is not None}
-    begins = spm
     if spm:
-        backend = _pieces(file, vocabulary, kinds, named["unk_token"])
+        backend, begins = _pieces(file, vocabulary, kinds, named["unk_token"]), True
     else:
         rules = _rules(file)
         backend, begins = _byte_level(file, vocabulary, rules), rules.begins
-    assert isinstance(backend, Tokenizer)
     special = {index for index in ids.values() if index is not None}
     for kind in (CONTROL, USER_DEFINED):
         added = [
@@ -120,46 +105,45 @@ def tokenizer_of(file: Gguf) -> Any:
         ]
         (backend.add_special_tokens if kind == CONTROL else backend.add_tokens)(added)
     edges = {
-        "bos": file.key("tokenizer.ggml.add_bos_token", begins),
-        "eos": file.key("tokenizer.ggml.add_eos_token", False),
+        "bos": file.value("tokenizer.ggml.add_bos_token", begins),
+        "eos": file.value("tokenizer.ggml.add_eos_token", False),
     }
     if lacking := [name for name, wanted in edges.items() if wanted and ids[name] is None]:
-        raise file.refusal(f"adds {lacking[0]} to every text and does not say which token that is")
+        raise file.error(f"adds {lacking[0]} to every text and does not state which token that is")
     first, last = (f"{named[f'{name}_token']} " * bool(edges[name]) for name in edges)
     if first or last:
-        pair = f"{first}$A {last}{first.replace(' ', ':1 ')}$B:1 {last.replace(' ', ':1 ')}".strip()
         backend.post_processor = processors.TemplateProcessing(
             single=f"{first}$A {last}".strip(),
-            pair=pair,
+            pair=f"{first}$A {last}{first.replace(' ', ':1 ')}$B:1 {last.replace(' ', ':1 ')}".strip(),
             special_tokens=[(named[f"{name}_token"], ids[name]) for name in edges if edges[name]],
         )
     if len(backend.get_vocab(with_added_tokens=True)) != len(tokens):
-        raise file.refusal("marks tokens as special that its vocabulary does not hold")
+        raise file.error("marks tokens as special that are not in its vocabulary")
     wrapped = PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **named)
-    wrapped.chat_template = file.key("tokenizer.chat_template", None)
+    wrapped.chat_template = file.value("tokenizer.chat_template", None)
     return wrapped
 
 
 def _rules(file: Gguf) -> _Rules:
-    """The split that the file's `tokenizer.ggml.pre` names."""
-    name = file.key("tokenizer.ggml.pre", "")
+    """Return the rules that the file's `tokenizer.ggml.pre` names."""
+    name = file.value("tokenizer.ggml.pre", "")
     if name not in PRE:
-        raise file.refusal(
+        raise file.error(
             f"names a split of text that is not known (tokenizer.ggml.pre {name!r}), so its tokens would be wrong"
         )
     return PRE[name]
 
 
 def _byte_level(file: Gguf, vocabulary: dict[str, int], rules: _Rules) -> Any:
-    """Byte-level merging, as in GPT-2, Llama 3 and Qwen."""
+    """Return a tokenizer with byte-level merging, as in GPT-2, Llama 3 and Qwen."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    merges = [tuple(merge.split(" ")) for merge in file.key("tokenizer.ggml.merges")]
-    file.unread.discard("tokenizer.ggml.scores")  # written by some converters, and of no effect
+    merges = [tuple(merge.split(" ")) for merge in file.value("tokenizer.ggml.merges")]
+    file.unread.discard("tokenizer.ggml.scores")  # written by some converters, without effect
     try:
         backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=rules.whole))
     except Exception as error:  # what the library raises for merges outside the vocabulary
-        raise file.refusal(f"has merges that do not fit its tokens ({error})") from error
+        raise file.error(f"has merges that do not fit its tokens ({error})") from error
     if rules.composed:
         backend.normalizer = normalizers.NFC()
     steps: list[Any] = [
@@ -176,30 +160,24 @@ def _byte_level(file: Gguf, vocabulary: dict[str, int], rules: _Rules) -> Any:
 
 
 def _pieces(file: Gguf, vocabulary: dict[str, int], kinds: list[int], unknown: str) -> Any:
-    """Sentencepiece's merging by scores, with spaces written `▁` and unknown characters as bytes, as in Llama 2."""
+    """Return a tokenizer with sentencepiece's merging by scores, as in Llama 2; unknown characters become bytes."""
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    scores = file.key("tokenizer.ggml.scores")
-    file.unread -= {"tokenizer.ggml.pre", "tokenizer.ggml.merges"}  # written by some converters, and of no effect
-    prefix = bool(file.key("tokenizer.ggml.add_space_prefix", True))
+    scores = file.value("tokenizer.ggml.scores")
+    file.unread -= {"tokenizer.ggml.pre", "tokenizer.ggml.merges"}  # written by some converters, without effect
+    prefix = bool(file.value("tokenizer.ggml.add_space_prefix", True))
     if len(scores) != len(vocabulary):
-        raise file.refusal(f"has scores of {len(scores)} of its {len(vocabulary)} tokens (tokenizer.ggml.scores)")
+        raise file.error(f"has scores of {len(scores)} of its {len(vocabulary)} tokens (tokenizer.ggml.scores)")
     normal = {token: index for token, index in vocabulary.items() if kinds[index] in (NORMAL, USER_DEFINED)}
-    merges = [
-        (-scores[index], index, token[:cut], token[cut:])
+    pairs = [
+        (-scores[index], index, normal[token[:cut]], normal[token[cut:]], (token[:cut], token[cut:]))
         for token, index in normal.items()
         for cut in range(1, len(token))
         if token[:cut] in normal and token[cut:] in normal
     ]
-    merges.sort(key=lambda merge: (merge[0], merge[1], normal[merge[2]], normal[merge[3]]))
+    merges = [pair for *_, pair in sorted(pairs)]
     backend = Tokenizer(
-        models.BPE(
-            vocab=vocabulary,
-            merges=[(left, right) for _, _, left, right in merges],
-            unk_token=unknown,
-            fuse_unk=True,
-            byte_fallback=True,
-        )
+        models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
     )
     steps: list[Any] = [normalizers.Prepend("▁")] * prefix + [normalizers.Replace(" ", "▁")]
     backend.normalizer = normalizers.Sequence(steps)
@@ -209,6 +187,6 @@ def _pieces(file: Gguf, vocabulary: dict[str, int], kinds: list[int], unknown: s
 
 
 def _eats_spaces(file: Gguf, token: str) -> bool:
-    """Whether the white space behind a control token belongs to it: Phi 3's, which the file cannot say."""
+    """Whether a control token includes the white space behind it, as in Phi 3; the file cannot state this."""
     phi = file.architecture == "phi3" and file.values["tokenizer.ggml.model"] == "llama"
     return phi and token not in ("<unk>", "<s>", "<|endoftext|>")

@@ -1,17 +1,15 @@
 """Reading networks and tokenizers from disk with transformers and PEFT.
 
-The network a process read first for a notebook is kept for the notebook that runs after it in the same process. That is
-off unless a process asks for it: the kernels of `workbench run` do, in which notebooks of one model follow each other.
+In the kernels of `workbench run`, in which notebooks of one model follow each other, the first network that a notebook
+loads is kept for the next one (`begin_notebook`). Other processes keep none.
 """
 
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +22,17 @@ from workbench.models.weights import headers, read_json, weight_files
 
 
 class StoredModel(Model):
-    """A model whose network and tokenizer are read from files when they are first used."""
+    """A model whose network and tokenizer are read from files on first use."""
 
     def _read(self, name: str) -> Any:
-        return _kept_or_read(self) if name == "network" else read_tokenizer(self)
+        return _shared_network(self) if name == "network" else read_tokenizer(self)
 
 
 def read_network(model: Model) -> Any:
-    """The network of a model folder, on its device, in evaluation mode.
+    """Return the network of a model folder, on its device, in evaluation mode.
 
     Raises:
-        InputError: If the files are incomplete, not safetensors, or of an architecture that is no causal model.
+        InputError: If the files are incomplete, are not safetensors, or are not those of a causal language model.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -46,19 +44,20 @@ def read_network(model: Model) -> Any:
         options["device_map"] = "auto"
     assert model.folder is not None
     stored = headers(weight_files(model.folder, model.name, model.allow_pickle))
-    with _quiet(), proof.nothing_unsaid():
+    with _quiet(), proof.full_loading_report():
         try:
-            network, found = AutoModelForCausalLM.from_pretrained(
+            network, report = AutoModelForCausalLM.from_pretrained(
                 str(model.folder), output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:
-            raise _unloaded(repr(model.name), model.folder, error) from error
+            raise _not_loaded(repr(model.name), model.folder, error) from error
     network.config.return_dict = network.config.get_text_config().return_dict = True
     written = read_json(model.folder / "config.json")
-    said = proof.check_network(network, found, stored, written, model.name)
-    network.workbench_note = "; ".join(filter(None, (said, proof.check_settings(network, written, model.name))))
+    notes = [proof.check_network(network, report, stored, written, model.name)]
+    notes.append(proof.check_settings(network, written, model.name))
+    network.workbench_note = "; ".join(filter(None, notes))
     if model.device != "auto":
         try:
             network = network.to(model.device)
@@ -72,7 +71,7 @@ def read_network(model: Model) -> Any:
 
 
 def read_tokenizer(model: Model) -> Any:
-    """The tokenizer of a model folder, which reads text as its `tokenizer.json` says.
+    """Return the tokenizer of a model folder, which encodes text as its `tokenizer.json` states.
 
     Raises:
         InputError: If its files cannot be read, or contradict one another.
@@ -86,19 +85,17 @@ def read_tokenizer(model: Model) -> Any:
             except MemoryError:
                 raise
             except Exception as error:
-                raise _unloaded(f"the tokenizer of {str(folder)!r}", folder, error) from error
+                raise _not_loaded(f"the tokenizer of {str(folder)!r}", folder, error) from error
         model.add_note(tokenizers.proved(tokenizer, folder))
         return tokenizer
 
     assert model.folder is not None
     tokenizer = read(model.folder)
-    if model.adapter:
-        tokenizer = with_tokenizer(tokenizer, model, read)
-    return tokenizer
+    return with_tokenizer(tokenizer, model, read) if model.adapter else tokenizer
 
 
-def _unloaded(what: str, folder: Path, error: Exception) -> InputError:
-    """A refusal by what transformers says, which blames config.json where that alone cannot be read either."""
+def _not_loaded(what: str, folder: Path, error: Exception) -> InputError:
+    """Return the error for files that transformers rejects; it names config.json if that alone is rejected alike."""
     from transformers import AutoConfig
 
     if (folder / "config.json").is_file() and not isinstance(error, InputError):
@@ -111,66 +108,64 @@ def _unloaded(what: str, folder: Path, error: Exception) -> InputError:
 
 
 @dataclass(slots=True)
-class _Slot:
-    """Room for one network."""
+class _Kept:
+    """The network that is kept for the next notebook."""
 
-    asked: bool = True
-    """Whether the present notebook has had its turn; True also where nothing is to be kept."""
+    used: bool = True
+    """Whether the present notebook has loaded a network already; always True in processes that keep none."""
     key: tuple[Any, ...] = ()
-    """What it was read as."""
+    """Fingerprint and options of its model."""
     network: Any = None
     """The network."""
     before: tuple[Any, ...] = ()
-    """Its state when it was read, and what is beside it."""
+    """Its state when it was read."""
 
 
-_slot = _Slot()
+_kept = _Kept()
 
 
 def begin_notebook() -> None:
-    """Lets the next notebook have the kept network, or keep the first one it reads."""
-    _slot.asked = False
+    """Let the next notebook use the kept network, or keep the first network it loads."""
+    _kept.used = False
 
 
-def _kept_or_read(model: Model) -> Any:
-    """A model's network: the kept one on a notebook's first call, if it is this model's and unchanged; else read.
+def _shared_network(model: Model) -> Any:
+    """Return a model's network: on a notebook's first call the kept one, if it is this model's and unchanged.
 
     A notebook that loads one model twice gets two networks, as in a process of its own.
     """
-    if _slot.asked:
+    if _kept.used:
         return read_network(model)
-    _slot.asked = True
+    _kept.used = True
     key = (model.fingerprint, model.device, model.trust_remote_code, model.allow_pickle)
-    if _slot.key != key or not _unchanged(_slot.network):
-        _slot.key, _slot.network = (), None
+    if _kept.key != key or not _is_unchanged(_kept.network):
+        _kept.key, _kept.network = (), None
         gc.collect()  # two networks may not fit
-        _slot.network = read_network(model)
-        _slot.key, _slot.before = key, (state.of_network(_slot.network), _beside(_slot.network))
-    return _slot.network
+        _kept.network = read_network(model)
+        _kept.key, _kept.before = key, (state.of_network(_kept.network), _other_settings(_kept.network))
+    return _kept.network
 
 
-def _unchanged(network: Any) -> bool:
-    """Whether the kept network is as it was when it was read."""
-    was, beside = _slot.before
-    return not state.changed(network, was, state.of_network) and beside == _beside(network)
+def _is_unchanged(network: Any) -> bool:
+    before, others = _kept.before
+    return not state.changed(network, before, state.of_network) and others == _other_settings(network)
 
 
-def _beside(network: Any) -> tuple[str, list[bool]]:
-    """What a notebook may change that decides no stored number: how texts are generated, and which weights train."""
+def _other_settings(network: Any) -> tuple[str, list[bool]]:
+    """Return what a notebook may change that affects no stored number: settings of generation, weights that train."""
     return repr(getattr(network, "generation_config", None)), [p.requires_grad for p in network.parameters()]
 
 
 @contextmanager
-def _quiet(bars: bool = False) -> Iterator[None]:
-    """Silences transformers' advice and progress bars; with `bars`, every bar where nobody watches."""
+def _quiet() -> Iterator[None]:
+    """Silence transformers' advice and progress bars."""
     from transformers.utils import logging
 
     level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        with redirect_stderr(StringIO()) if bars and not sys.stderr.isatty() else nullcontext():
-            yield
+        yield
     finally:
         logging.set_verbosity(level)
         if shown:

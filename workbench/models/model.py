@@ -1,4 +1,4 @@
-"""`Model`: a network, its tokenizer, and a fingerprint that says exactly which numbers they give."""
+"""`Model`: a network, its tokenizer, and a fingerprint that identifies their numbers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from workbench.models import state
 from workbench.models.server import Server
 
 STATE_OF: dict[str, Callable[[Any], state.State]] = {"network": state.of_network, "tokenizer": state.of_tokenizer}
-"""Part of a model -> what takes its state."""
+"""Part of a model -> function that returns its state."""
 
 
 def check_evaluating(network: Any, name: str) -> None:
-    """Refuse a network in training mode; `name` is what it is called in the error.
+    """Refuse the network of model `name` if a module is in training mode.
 
     Raises:
-        InputError: If a module is in training mode.
+        InputError: If one is.
     """
     if module := state.in_training(network):
         raise InputError(
@@ -32,9 +32,9 @@ def check_evaluating(network: Any, name: str) -> None:
 
 
 def positions_before(network: Any) -> int:
-    """How many positions a network has before that of the first token; not 0 in the RoBERTa family alone.
+    """Return the number of positions before that of the first token; not 0 in the RoBERTa family alone.
 
-    Its networks count positions from the padding id on, and leave out tokens of that id.
+    These networks count positions from the padding id on and skip tokens of that id.
     """
     for module in network.modules():
         if hasattr(module, "create_position_ids_from_input_ids") and hasattr(module, "position_embeddings"):
@@ -44,19 +44,19 @@ def positions_before(network: Any) -> int:
 
 @dataclass(frozen=True)
 class Model:
-    """A causal language model; network and tokenizer are loaded when first used.
+    """A causal language model; network and tokenizer are loaded on first use.
 
-    Make one with `load_model`, or with `wrap_model` from a network already in memory.
+    Created by `load_model`, or by `wrap_model` from a network in memory.
     """
 
     name: str
-    """What the user asked for."""
+    """The name it was loaded by."""
     folder: Path | None
-    """Folder of the model's files; None for a network wrapped from memory."""
+    """Folder of the model's files; None for a network from memory."""
     adapter: Path | None
-    """Folder of a PEFT adapter laid over it, if any."""
+    """Folder of a PEFT adapter, if any."""
     device: str
-    """Where it runs: cpu, cuda, cuda:1, mps, or auto for layers spread over devices."""
+    """cpu, cuda, cuda:1, mps, or auto for layers spread over devices."""
     dtype: str
     """Type of weights and activations: float32, bfloat16, float16 or float64."""
     fingerprint: str
@@ -64,28 +64,28 @@ class Model:
     revision: str = ""
     """Hub commit or package version that pins the files."""
     note: str = ""
-    """What a reader must know about these weights."""
+    """Remarks on the files for the record, such as contents that are not used."""
     trust_remote_code: bool = False
     """Whether code shipped beside the weights may run."""
     allow_pickle: bool = False
     """Whether weights may come from pickle files."""
     files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
-    """The files that the fingerprint is made of, where they are read for the network and the tokenizer."""
+    """The files behind the fingerprint, for models read from files."""
     server: Server | None = field(default=None, repr=False, compare=False)
-    """The server that reads it; None for a network on this machine."""
+    """The server of the model; None for a network on this machine."""
     loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """A network and tokenizer already in memory, by name."""
+    """Network and tokenizer if they were in memory from the start, by name."""
     states: dict[str, state.State] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """The states of network and tokenizer when the fingerprint was theirs, by name."""
+    """States of network and tokenizer that belong to the fingerprint, by name."""
 
     def __post_init__(self) -> None:
         self.states.update({name: STATE_OF[name](part) for name, part in self.loaded.items()})
 
     def require_network(self) -> None:
-        """Refuse a model that is not on this machine.
+        """Refuse a served model.
 
         Raises:
-            InputError: If it is behind a server.
+            InputError: If the model is behind a server.
         """
         if self.server is not None:
             raise InputError(
@@ -107,83 +107,67 @@ class Model:
         return self._part("tokenizer")
 
     def _part(self, name: str) -> Any:
-        """The network or the tokenizer; the state of one that is read is taken here."""
+        """Return the network or the tokenizer; if it is read from files, check these and record its state."""
         if name in self.loaded:
             return self.loaded[name]
         part = self._read(name)
-        self._check_files()
+        try:
+            same = not self.files or fingerprints.of_files(self.files, self.dtype) == self.fingerprint
+        except OSError:
+            same = False
+        if not same:
+            raise InputError(f"The files of {self.name!r} were changed after load_model; call load_model again.")
         self.states[name] = STATE_OF[name](part)
         return part
 
     def _read(self, name: str) -> Any:
-        """The network or the tokenizer of a model that is not in memory."""
+        """Read the network or the tokenizer from files."""
         raise NotImplementedError
 
     @cached_property
     def context_length(self) -> int:
-        """Most tokens the network takes at once, from its configuration.
+        """Largest number of tokens in one forward.
 
         Raises:
-            InputError: If the configuration names no believable length.
+            InputError: If the configuration does not state it.
         """
         if self.server is not None:
             return self.server.context_length
         return context_length_of(self.network.config, self.name) - positions_before(self.network)
 
     def add_note(self, text: str) -> None:
-        """Add what a reader must know that only showed when the files were read."""
+        """Append a remark to `note`, once."""
         if text and text not in self.note:
             object.__setattr__(self, "note", f"{self.note}; {text}" if self.note else text)
 
-    def _check_files(self) -> None:
-        """Refuse files that are no longer those of the fingerprint: what was read of them may be of either."""
-        try:
-            same = not self.files or fingerprints.of_files(self.files, self.dtype) == self.fingerprint
-        except OSError:
-            same = False
-        if not same:
-            raise InputError(
-                f"The files of {self.name!r} were changed after load_model had looked at them; call load_model again."
-            )
-
     def check_unchanged(self) -> None:
-        """Refuse numbers of a network or tokenizer that was changed after it was loaded as those of the fingerprint.
+        """Refuse a network or tokenizer that no longer belongs to the fingerprint.
 
         Raises:
-            InputError: If weights, modules, hooks, attributes, configuration, template or tokens are no longer as they
-                were, or the network is in training mode.
+            InputError: If weights, modules, hooks, attributes, configuration, template or tokens have changed since
+                loading, or the network is in training mode.
         """
         self.check_evaluating()
         for name, part in (self.loaded | vars(self)).items():
-            what = state.changed(part, self.states[name], STATE_OF[name]) if name in self.states else ""
-            if what:
+            path = state.changed(part, self.states[name], STATE_OF[name]) if name in self.states else ""
+            if path:
                 raise InputError(
-                    f"The {name} of {self.name!r} was changed after it was loaded ({what}), so stored answers are not "
-                    "its own; undo the change, use wrap_model(model.network, model.tokenizer) for the model it is now, "
-                    "or pass store=False."
+                    f"The {name} of {self.name!r} was changed after it was loaded ({path}), so its stored answers are "
+                    "no longer valid; undo the change, use wrap_model(model.network, model.tokenizer) for the changed "
+                    "model, or pass store=False."
                 )
 
     def check_evaluating(self) -> None:
-        """Refuse a network in training mode, in which dropout makes every number another one.
-
-        Raises:
-            InputError: If a module of the network is in training mode.
-        """
+        """Refuse a loaded network in training mode, see `check_evaluating` of this module."""
         network = (self.loaded | vars(self)).get("network")
         if network is not None:
             check_evaluating(network, self.name)
 
     def facts(self) -> dict[str, str]:
-        """What a run records of this model."""
-        facts = {
-            "model": self.name,
-            "revision": self.revision,
-            "fingerprint": self.fingerprint,
-            "device": self.device,
-            "dtype": self.dtype,
-            "adapter": self.adapter.name if self.adapter else "",
-            "note": self.note,
-        }
+        """Return what a run records of this model."""
+        facts = {"model": self.name, "revision": self.revision, "fingerprint": self.fingerprint}
+        facts |= {"device": self.device, "dtype": self.dtype}
+        facts |= {"adapter": self.adapter.name if self.adapter else "", "note": self.note}
         return facts | (self.server.facts() if self.server is not None else {})
 
     def __repr__(self) -> str:
@@ -196,10 +180,10 @@ class Model:
 
 
 def context_length_of(config: Any, name: str) -> int:
-    """Most tokens a network takes at once, from its configuration.
+    """Return the largest number of tokens in one forward, from a network's configuration.
 
     Raises:
-        InputError: If the configuration names no believable length.
+        InputError: If the configuration states no plausible length.
     """
     config = config.get_text_config()
     for setting in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
@@ -207,5 +191,5 @@ def context_length_of(config: Any, name: str) -> int:
         if isinstance(length, int) and 0 < length < 10**8:
             return length
     if getattr(config, "state_size", None) or config.model_type in ("bloom", "rwkv"):
-        return 10**8  # a recurrent state or ALiBi: no limit of its own
-    raise InputError(f"The configuration of {name!r} names no context length; set max_position_embeddings.")
+        return 10**8  # a recurrent state or ALiBi: no limit
+    raise InputError(f"The configuration of {name!r} states no context length; set max_position_embeddings.")

@@ -1,8 +1,8 @@
-"""What decides the numbers of a network and a tokenizer in memory, and whether any of it has changed.
+"""State of a network and a tokenizer in memory: everything that affects their numbers, to detect changes.
 
-A fingerprint is made once. Afterwards anything in memory may change: weights, buffers, hooks, training mode, a module,
-the switches and scalings of an adapter, a setting of the configuration, a rule of the tokenizer. A state maps the path
-of each such thing to a value that can be compared, and is made without reading whole tensors.
+A fingerprint is computed once, and anything in memory may change afterwards: weights, buffers, hooks, training mode,
+modules, the switches and scalings of an adapter, settings, rules of the tokenizer. A state maps the path of each of
+these to a comparable value and is computed without reading whole tensors.
 """
 
 from __future__ import annotations
@@ -17,62 +17,52 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 State = dict[str, Any]
-"""Path -> what stands there; with equal states a network gives equal numbers."""
+"""Path -> comparable value; a network with an equal state gives equal numbers."""
 SAMPLED = 16
-"""Numbers of each tensor that are read, for writes past the tensor's own count (`tensor.data`)."""
+"""Numbers read from each tensor, to detect writes that bypass its version counter (`tensor.data`)."""
 NUMBERS = " (numbers)"
-"""Behind the path of a tensor: the path of those numbers."""
-KEPT_APART = re.compile(
+"""Suffix of the path under which a tensor's sampled numbers are kept."""
+SEPARATE = re.compile(
     r"_(parameters|buffers|modules|non_persistent.*|(forward|backward|state_dict|load|is_full).*hook.*)"
 )
 """Attributes of modules that are read elsewhere, or not at all."""
-IRRELEVANT = frozenset(
-    [
-        *("_output_capturing_hooks_installed", "_is_hf_initialized", "gradient_checkpointing", "generation_config"),
-        *(
-            "_name_or_path",
-            "_commit_hash",
-            "name_or_path",
-            "transformers_version",
-            "use_cache",
-            "warnings_issued",
-            "workbench_note",
-        ),
-        *("init_kwargs", "init_inputs", "files_loaded", "deprecation_warnings", "verbose"),
-        *("_tokenizer", "_in_target_context_manager"),
-    ]
-)
-"""Attributes of modules, configurations and tokenizers that decide no number."""
+IRRELEVANT = frozenset((
+    "_output_capturing_hooks_installed", "_is_hf_initialized", "gradient_checkpointing", "generation_config",
+    "_name_or_path", "_commit_hash", "name_or_path", "transformers_version", "use_cache", "warnings_issued",
+    "workbench_note", "init_kwargs", "init_inputs", "files_loaded", "deprecation_warnings", "verbose", "_tokenizer",
+    "_in_target_context_manager",
+))  # fmt: skip
+"""Attributes of modules, configurations and tokenizers that affect no number."""
 RECOMPUTED = re.compile(r"(?!.*original).*(inv_freq|max_seq_len_cached|attention_scaling)")
-"""Attributes that a rotary embedding whose factors follow the length of a text writes anew at each forward."""
+"""Attributes that a rotary embedding whose factors depend on the length of a text recomputes at each forward."""
 PROBE = "The year 1984, 10 or 123\n\n1  tab\t naïve façade 日本語 🙂 <s></s> don't(x)==0; "
-"""A text of digits, spaces, accents, other scripts and control tokens; a change of the vocabulary changes its ids."""
+"""Digits, spaces, accents, other scripts and control tokens, whose ids a change of the vocabulary changes."""
 LIBRARIES = ("torch.", "transformers.", "peft.")
-"""Packages whose functions networks call by name, so that another function under that name changes their numbers."""
+"""Packages whose functions networks call by name, so that replacing a function changes their numbers."""
 computing = RLock()
-"""Held while the engine has a network compute in another way than its own; a state is taken when none does."""
+"""Locked while the engine computes with a modified network; a state is only taken outside."""
 _written: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
 
 def of_network(network: Any) -> State:
-    """The state of a network; its cost follows the number of modules and tensors, not their size."""
+    """Return the state of a network; the cost depends on the number of modules and tensors, not on their size."""
     with computing:
         return structure(network) | dict(_tensors(network))
 
 
 def structure(network: Any) -> State:
-    """The state of a network without its tensors: modules, hooks, attributes and configuration."""
+    """Return the state of a network without its tensors: modules, hooks, attributes and configuration."""
     with computing:
         return {"": id(network)} | dict(_described(network, id))
 
 
 def in_words(network: Any) -> list[str]:
-    """The structure of a network in words that are the same in every process, for a fingerprint."""
+    """Return the structure of a network as text that is the same in every process, for a fingerprint."""
     return [f"{path} {value}" for path, value in _described(network, named)]
 
 
 def of_tokenizer(tokenizer: Any, name_of: Callable[[Any], Any] = id) -> State:
-    """The state of a tokenizer: all of its rules; of its vocabulary the size, some entries and the ids of a text."""
+    """Return the state of a tokenizer: rules, size and some entries of the vocabulary, and the ids of a text."""
     state: State = {"": name_of(tokenizer)}
     state |= {name: _value(value, name_of) for name, value in vars(tokenizer).items() if name not in IRRELEVANT}
     state["vocabulary"] = len(tokenizer)
@@ -91,16 +81,16 @@ def of_tokenizer(tokenizer: Any, name_of: Callable[[Any], Any] = id) -> State:
 
 
 def changed(part: Any, before: State, state_of: Callable[[Any], State]) -> str:
-    """The first path at which a network or tokenizer is not as in a former state; "" if there is none."""
+    """Return the first path at which a network or tokenizer differs from an earlier state; empty if there is none."""
     now, ignored = state_of(part), _written.get(part, ()) if state_of is of_network else ()
     paths = (path for path in {**before, **now} if now.get(path) != before.get(path) and path not in ignored)
     return next((path or "another object" for path in paths), "")
 
 
 def learn(network: Any, before: State) -> None:
-    """Takes what changed since `before` as written by this network's own forward, and compares it no more.
+    """Exclude from comparison what changed since `before`: the network's own forward writes it.
 
-    Weights are always compared: no forward writes to them.
+    Weights are always compared, since no forward writes to them.
     """
     now, weights = of_network(network), dict(network.named_parameters(remove_duplicate=False))
     written = {path for path in {**before, **now} if now.get(path) != before.get(path)}
@@ -108,17 +98,17 @@ def learn(network: Any, before: State) -> None:
 
 
 def in_training(network: Any) -> str:
-    """The name of the first module in training mode, that of the class for the network itself; "" if there is none."""
+    """Return the name of the first module in training mode (of the class, for the network itself); empty if none is."""
     return next((name or type(network).__name__ for name, module in network.named_modules() if module.training), "")
 
 
 def is_hooked(network: Any) -> bool:
-    """Whether a module has a hook or a forward of its own; what they do cannot be known from outside."""
-    return any(_hooks(module) or _own_forward(module) for module in network.modules())
+    """Whether a module has hooks or a replaced forward, whose effect cannot be known from outside."""
+    return any(_hooks(module) or _has_replaced_forward(module) for module in network.modules())
 
 
 def _described(network: Any, name_of: Callable[[Any], Any]) -> Iterator[tuple[str, Any]]:
-    """Path and value of everything but tensors."""
+    """Yield path and value of everything but tensors."""
     from torch.nn.modules import module as torch_modules
 
     for name in ("_global_forward_hooks", "_global_forward_pre_hooks"):
@@ -132,7 +122,7 @@ def _described(network: Any, name_of: Callable[[Any], Any]) -> Iterator[tuple[st
         for name, value in vars(module).items():
             if _is_left_out(name) or (recomputes and RECOMPUTED.fullmatch(name)):
                 continue
-            if name == "forward" and not _own_forward(module):
+            if name == "forward" and not _has_replaced_forward(module):
                 continue
             if hasattr(value, "to_diff_dict"):
                 configs.setdefault(id(value), (f"{path}.{name}".lstrip("."), value))
@@ -146,7 +136,7 @@ def _described(network: Any, name_of: Callable[[Any], Any]) -> Iterator[tuple[st
 
 
 def _settings_of(config: Any, name_of: Callable[[Any], Any]) -> Iterator[tuple[str, Any]]:
-    """Name and value of each setting of a configuration, also of those inside it."""
+    """Yield name and value of each setting of a configuration, also of nested configurations."""
     for name, value in vars(config).items():
         if hasattr(value, "to_diff_dict"):
             yield from ((f"{name}.{inner}", each) for inner, each in _settings_of(value, name_of))
@@ -155,7 +145,7 @@ def _settings_of(config: Any, name_of: Callable[[Any], Any]) -> Iterator[tuple[s
 
 
 def _value(value: Any, name_of: Callable[[Any], Any]) -> Any:
-    """What an attribute holds: plain values by content, also in containers; other objects by what `name_of` says."""
+    """Return a comparable value of an attribute: content for plain values and containers, else `name_of` the object."""
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         return repr(value)
     if isinstance(value, dict):
@@ -174,49 +164,45 @@ def _value(value: Any, name_of: Callable[[Any], Any]) -> Any:
 
 
 def named(thing: Any) -> str:
-    """What a thing is called in every process."""
-    named = thing if hasattr(thing, "__qualname__") else type(thing)
-    return f"{named.__module__}.{named.__qualname__}"
+    """Return the qualified name of a class or function, or of an object's class."""
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _hooks(module: Any) -> list[tuple[Any, Any]]:
-    """The hooks on a module's passes, apart from those transformers leaves there for hidden states."""
-    named = [some for name, some in vars(module).items() if name.startswith(("_forward", "_backward")) and some]
-    hooks = [each for some in named if hasattr(some, "values") for each in some.items()]
+    """Return the hooks on a module's passes, without those that transformers adds to capture hidden states."""
+    groups = [group for name, group in vars(module).items() if name.startswith(("_forward", "_backward")) and group]
+    hooks = [each for group in groups if hasattr(group, "values") for each in group.items()]
     return [(k, hook) for k, hook in hooks if not str(getattr(hook, "__module__", "")).startswith("transformers.")]
 
 
-def _own_forward(module: Any) -> bool:
-    """Whether a module has another forward than its class."""
-    own = vars(module).get("forward")
-    usual = (
-        isinstance(own, MethodType)
-        and own.__self__ is module
-        and own.__func__ is getattr(type(module), "forward", None)
-    )
-    return own is not None and not usual
+def _has_replaced_forward(module: Any) -> bool:
+    """Whether a module has a forward other than its class's."""
+    forward, usual = vars(module).get("forward"), getattr(type(module), "forward", None)
+    bound = isinstance(forward, MethodType) and forward.__self__ is module and forward.__func__ is usual
+    return forward is not None and not bound
 
 
 @cache
 def _is_left_out(name: str) -> bool:
-    return name in IRRELEVANT or KEPT_APART.fullmatch(name) is not None
+    return name in IRRELEVANT or SEPARATE.fullmatch(name) is not None
 
 
 def _recomputes(module: Any) -> bool:
-    """Whether a module is a rotary embedding whose factors follow the length of a text."""
+    """Whether a module is a rotary embedding whose factors depend on the length of a text."""
     kinds = vars(module).get("rope_type")
     kinds = kinds.values() if isinstance(kinds, dict) else [kinds]
     return any(kind in ("dynamic", "longrope") for kind in kinds)
 
 
 def _tensor(tensor: Any) -> tuple[Any, ...]:
-    """What changes when a tensor is replaced, moved, or written to in place."""
+    """Return what changes when a tensor is replaced, moved, or written to in place."""
     written = None if tensor.is_inference() else tensor._version
     return tensor.data_ptr(), written, tuple(tensor.shape), tensor.stride(), str(tensor.dtype), str(tensor.device)
 
 
 def _tensors(network: Any) -> Iterator[tuple[str, Any]]:
-    """Path and state of every parameter and buffer; the sampled numbers of a device are fetched together."""
+    """Yield path and state of every parameter and buffer; the samples of one device are fetched together."""
     import torch
 
     samples: dict[Any, list[tuple[str, Any]]] = {}
@@ -237,7 +223,7 @@ def _tensors(network: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _sample(tensor: Any) -> Any:
-    """The bytes of some numbers of a tensor, spread over it, on its device."""
+    """Return the bytes of evenly spaced numbers of a tensor, on its device."""
     import torch
 
     step = max(1, tensor.numel() // SAMPLED)
@@ -249,15 +235,15 @@ def _sample(tensor: Any) -> Any:
 
 
 def _rule(rule: Any) -> Any:
-    """A normalizer, pre-tokenizer, post-processor or decoder, written out."""
+    """Return a normalizer, pre-tokenizer, post-processor or decoder, serialised."""
     try:
         return rule and rule.__getstate__()
-    except Exception:  # one written in Python cannot be written out; what it does shows in the encoding
+    except Exception:  # a rule written in Python cannot be serialised; its effect shows in the encoding
         return type(rule).__name__
 
 
 def _settings(model: Any) -> Iterator[tuple[str, str]]:
-    """The settings of a tokenizer's model, such as its dropout."""
+    """Yield the settings of a tokenizer's model, such as its dropout."""
     for name in dir(model):
         value = None if name.startswith("_") else getattr(model, name)
         if value is None or isinstance(value, (bool, int, float, str)):

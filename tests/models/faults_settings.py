@@ -1,4 +1,4 @@
-"""Faults of settings: a configuration that says two things, or more than its network or adapter has a place for."""
+"""Faults of settings: a configuration that contradicts itself, or has settings that its network or adapter ignores."""
 
 from __future__ import annotations
 
@@ -6,81 +6,73 @@ import json
 
 import tiny
 import torch
-from doors import row, saved
-from doors_adapters import configured as adapter_configured
-from doors_adapters import laid
-from doors_adapters import rewritten as adapter_rewritten
-from doors_weights import INDEX, WEIGHTS, configured, rewritten
+from faults import fault, saved
+from faults_adapters import configured as adapter_configured
+from faults_adapters import laid
+from faults_adapters import rewritten as adapter_rewritten
+from faults_weights import INDEX, UP, WEIGHTS, configured, rewritten
 from safetensors.torch import load_file
 
-UP = "model.layers.0.mlp.up_proj.weight"
 LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e6}
 FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128], "modules_to_not_convert": ["lm_head"]}
 
 
-def removed(place, *names):
-    """Takes settings out of a folder's config.json."""
-    config = json.loads((place / "config.json").read_text())
-    (place / "config.json").write_text(json.dumps({key: v for key, v in config.items() if key not in names}))
-
-
-@row("folder", refused=r"config\.json .* says rope_theta 1000000\.0 in one place and 10000\.0 in another")
+@fault("folder", refused=r"config\.json .* gives rope_theta as 1000000\.0 in one place and as 10000\.0 in another")
 def a_scaling_that_takes_the_place_of_the_base(place):
     saved(place, tiny.network(rope_parameters={"rope_type": "default", "rope_theta": 1e6}))
     configured(place, rope_scaling={"type": "linear", "factor": 4.0})
     return place
 
 
-@row("folder", refused=r"says rope_theta 500000 in one place and 10000\.0")
+@fault("folder", refused=r"gives rope_theta as 500000 in one place and as 10000\.0")
 def a_base_beside_the_rotary_settings(place):
     saved(place)
     configured(place, rope_theta=500000)
     return place
 
 
-@row("folder")
+@fault("folder")
 def rotary_settings_as_older_files_write_them(place):
     network = saved(place, tiny.network(rope_parameters=LINEAR))
-    removed(place, "rope_parameters")
-    configured(place, rope_theta=1e6, rope_scaling={"type": "linear", "factor": 4.0})
-    return place, network, tiny.byte_tokenizer()
+    configured(place, "rope_parameters", rope_theta=1e6, rope_scaling={"type": "linear", "factor": 4.0})
+    return place, network
 
 
-@row("folder")
+@fault("folder")
 def rotary_settings_in_both_forms(place):
     network = saved(place, tiny.network(rope_parameters=LINEAR))
     configured(place, rope_theta=1e6, rope_scaling={"type": "linear", "factor": 4.0})
-    return place, network, tiny.byte_tokenizer()
+    return place, network
 
 
 EXTRA = {"attn_logit_softcapping": 50.0, "logit_scale": 0.1, "embedding_multiplier": 12}
 EXTRA |= {"use_bidirectional_attention": True}
 for key, value in EXTRA.items():
 
-    @row("folder", refused=rf"config\.json .* sets {key} to .* LlamaForCausalLM does not read", name=key)
+    @fault("folder", refused=rf"config\.json .* sets {key} to .* LlamaForCausalLM does not read", name=key)
     def a_setting_of_another_architecture(place, key=key, value=value):
         saved(place)
         configured(place, **{key: value})
         return place
 
 
-@row("folder", refused=r"two architectures, LlamaForCausalLM .* and GemmaForCausalLM .*model_type 'gemma'")
+@fault("folder", refused=r"two architectures, LlamaForCausalLM .* and GemmaForCausalLM .*model_type 'gemma'")
 def a_model_type_of_another_architecture(place):
     saved(place, tiny.network(tie_word_embeddings=True))
     configured(place, model_type="gemma")
     return place
 
 
-@row("folder")
+@fault("folder")
 def an_architecture_of_the_models_own_code(place):
     network = saved(place)
     configured(place, architectures=["MyModel"], auto_map={"AutoModelForCausalLM": "modeling_mine.MyModel"})
-    return place, network, tiny.byte_tokenizer()
+    return place, network
 
 
 for key, value in {"num_hidden_layers": "2", "rms_norm_eps": "1e-2", "vocab_size": None, "dtype": "float7"}.items():
 
-    @row(
+    @fault(
         "folder",
         refused=rf"Cannot load the config\.json of .*{key if key != 'dtype' else 'float7'}",
         name=f"{key}_of_another_kind",
@@ -91,42 +83,42 @@ for key, value in {"num_hidden_layers": "2", "rms_norm_eps": "1e-2", "vocab_size
         return place
 
 
-@row("folder", refused=r"Cannot load .* its files name 'nope', which transformers does not know")
-def an_activation_that_nobody_knows(place):
+@fault("folder", refused=r"Cannot load .* its files name 'nope', which transformers does not know")
+def an_activation_that_unknown(place):
     saved(place)
     configured(place, hidden_act="nope")
     return place
 
 
-@row("folder", refused=r"chat_template\.jinja' is no text in UTF-8")
+@fault("folder", refused=r"chat_template\.jinja' is not UTF-8 text")
 def a_chat_template_that_is_no_text(place):
     saved(place)
     (place / "chat_template.jinja").write_bytes(b"\xe9")
     return place
 
 
-@row("folder")
+@fault("folder")
 def an_index_that_names_the_whole_file(place):
     network = saved(place)
     (place / INDEX).write_text(json.dumps({"weight_map": dict.fromkeys(load_file(place / WEIGHTS), WEIGHTS)}))
-    return place, network, tiny.byte_tokenizer()
+    return place, network
 
 
 for kind in (torch.float8_e4m3fn, torch.complex64, torch.int8):
 
-    @row(
+    @fault(
         "folder",
         refused=rf"{UP} .* is stored as \w+ in model\.safetensors",
         name=f"stored_as_{kind}",
     )
     def numbers_that_are_not_whole(place, kind=kind):
         rewritten(place, lambda weights: weights.update({UP: weights[UP].to(kind)}))
-        configured(place, quantization_config={"quant_method": "nobody_knows"})
+        configured(place, quantization_config={"quant_method": "unknown"})
         return place
 
 
 def in_eight_bits(place, keep=lambda key: True):
-    """A tiny model of which some weights are stored in 8 bits with scales, those that `keep` lets stand."""
+    """A tiny model with weights in 8 bits; those whose key passes `keep` have scales."""
     network = tiny.network()
 
     def change(weights):
@@ -143,46 +135,40 @@ def in_eight_bits(place, keep=lambda key: True):
     return network
 
 
-@row("folder")
+@fault("folder")
 def weights_in_eight_bits_with_scales(place):
     network = in_eight_bits(place)
-    return place, network, tiny.byte_tokenizer()
+    return place, network
 
 
 for kind in (torch.int8, torch.uint8):
 
-    @row("folder", refused=rf"{UP} .* is stored as [IU]8 in .* without its scale", name=f"{kind}_under_fp8")
+    @fault("folder", refused=rf"{UP} .* is stored as [IU]8 in .* without its scale", name=f"{kind}_under_fp8")
     def whole_numbers_where_eight_bits_are_read(place, kind=kind):
         rewritten(place, lambda weights: weights.update({UP: weights[UP].to(kind)}))
         configured(place, quantization_config=FP8)
         return place
 
 
-@row("folder")
+@fault("folder")
 def outputs_as_tuples(place):
     network = saved(place)
     configured(place, return_dict=False)
-    return place, network, tiny.byte_tokenizer()
+    return place, network
 
 
-@row("folder", refused=r"weights for images or sound \(model\.mm_projector.*save its language model alone")
-def weights_that_read_images(place):
-    rewritten(place, lambda weights: weights.update({"model.mm_projector.0.weight": torch.zeros(4, 4)}))
-    return place
-
-
-@row("folder", refused=r"layers\.1\..* stored as F8_E4M3 in model\.safetensors without its scale")
+@fault("folder", refused=r"layers\.1\..* stored as F8_E4M3 in model\.safetensors without its scale")
 def weights_in_eight_bits_without_some_scales(place):
     in_eight_bits(place, lambda key: "layers.1." not in key)
     return place
 
 
-@row("adapter", refused=r"size mismatch for .*embed_tokens.*resize the base, save it, and lay the adapter over that")
+@fault("adapter", refused=r"size mismatch for .*embed_tokens.*resize the base, save it, and apply the adapter to that")
 def an_adapter_over_a_resized_base(place):
     return laid(place, tiny.network(vocab_size=720), modules_to_save=["embed_tokens", "lm_head"])[0]
 
 
-@row("adapter", refused=r"adapter_config\.json .* has no lora_alpha")
+@fault("adapter", refused=r"adapter_config\.json .* has no lora_alpha")
 def an_adapter_without_a_strength(place):
     source, _ = laid(place)
     file = place / "adapter" / "adapter_config.json"
@@ -190,42 +176,44 @@ def an_adapter_without_a_strength(place):
     return source
 
 
-@row("adapter", refused=r"adapter_config\.json .* sets use_tomorrow to True, which this version of PEFT does not know")
+@fault(
+    "adapter", refused=r"adapter_config\.json .* sets use_tomorrow to True, which this version of PEFT does not know"
+)
 def a_setting_of_a_newer_peft(place):
     source, _ = laid(place)
     adapter_configured(place, use_tomorrow=True)
     return source
 
 
-@row("adapter")
+@fault("adapter")
 def settings_of_an_adapters_training(place):
     source, network = laid(place)
     adapter_configured(place, lorap_emb_lr=1e-6, merge_weights=False, enable_lora=None)
-    return source, network, tiny.byte_tokenizer()
+    return source, network
 
 
-@row("adapter", refused=r"acts behind its alora_invocation_tokens alone")
+@fault("adapter", refused=r"acts only behind its alora_invocation_tokens")
 def an_adapter_that_acts_behind_some_tokens(place):
     return laid(place, alora_invocation_tokens=[5, 6])[0]
 
 
-@row("adapter", refused=r"stores .*lora_A\.weight as I8, .*convert the adapter")
+@fault("adapter", refused=r"stores .*lora_A\.weight as I8, .*convert the adapter")
 def an_adapter_in_whole_numbers(place):
     source, _ = laid(place)
     adapter_rewritten(place, lambda weights: {name: (w * 100).to(torch.int8) for name, w in weights.items()})
     return source
 
 
-@row("name", refused=r"There is no model folder '~nobody-of-that-name/model'")
-def a_home_folder_of_nobody(place):
-    return "~nobody-of-that-name/model"
+@fault("name", refused=r"There is no model folder '~no-such-user/model'")
+def an_unknown_home_folder(place):
+    return "~no-such-user/model"
 
 
-@row("name", refused=r"'owner/name@' names no revision")
+@fault("name", refused=r"'owner/name@' names no revision")
 def a_revision_without_a_name(place):
     return "owner/name@"
 
 
-@row("name", refused=r"cannot be looked up as a folder \(File name too long\)")
+@fault("name", refused=r"cannot be looked up as a folder \(File name too long\)")
 def a_name_that_is_too_long(place):
     return "x" * 5000

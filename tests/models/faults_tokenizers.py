@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import tiny
-from doors import row, saved
+from faults import fault, saved
 from tokenizers import pre_tokenizers, processors
 from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
@@ -23,30 +23,30 @@ def rebuilt(place, name="GPT2Tokenizer"):
     return network
 
 
-@row("folder")
+@fault("folder")
 def a_class_that_splits_otherwise_than_the_file(place):
     network = rebuilt(place)
     return place, network, PreTrainedTokenizerFast.from_pretrained(place)
 
 
-@row("wrap_model", refused="another pre-tokenizer than .*tokenizer.json")
+@fault("wrap_model", refused="another pre-tokenizer than .*tokenizer.json")
 def a_class_that_splits_otherwise_than_its_file(place):
     return wb.wrap_model(rebuilt(place), AutoTokenizer.from_pretrained(place))
 
 
-@row("folder")
+@fault("folder")
 def a_class_that_puts_a_start_before_every_text(place):
     network = rebuilt(place, "RobertaTokenizer")
     return place, network, PreTrainedTokenizerFast.from_pretrained(place)
 
 
-@row("folder", refused=r"NllbTokenizer puts .* </s> beside every text, and .*tokenizer\.json says nothing")
+@fault("folder", refused=r"NllbTokenizer adds .* </s> to every text, and .*tokenizer\.json adds nothing")
 def a_class_that_puts_a_language_before_every_text(place):
     rebuilt(place, "NllbTokenizer")
     return place
 
 
-@row("wrap_model", refused="another post-processor than .*tokenizer.json")
+@fault("wrap_model", refused="another post-processor than .*tokenizer.json")
 def a_class_that_puts_an_end_behind_every_text(place):
     saved(place)
     settings = json.loads((place / "tokenizer_config.json").read_text())
@@ -57,7 +57,7 @@ def a_class_that_puts_an_end_behind_every_text(place):
     return wb.wrap_model(tiny.network(), tokenizer)
 
 
-@row("folder", refused=r"post_processor of .*tokenizer\.json puts '<s>' beside a text as id 7, .*vocabulary has as 1")
+@fault("folder", refused=r"post_processor of .*tokenizer\.json adds '<s>' to a text as id 7, .*vocabulary has as 1")
 def a_start_under_another_id(place):
     tokenizer = tiny.byte_tokenizer()
     start = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 7)])
@@ -68,7 +68,9 @@ def a_start_under_another_id(place):
 
 for stated in (True, False):
 
-    @row("folder", refused=rf"add_bos_token {str(stated).lower()}, but .*tokenizer\.json", name=f"a_start_{stated}")
+    @fault(
+        "folder", refused=rf"add_bos_token to {str(stated).lower()}, but .*tokenizer\.json", name=f"a_start_{stated}"
+    )
     def a_start_that_one_file_states_and_the_other_does_not(place, stated=stated):
         saved(place, tokenizer=tiny.byte_tokenizer(bos=not stated))
         settings = json.loads((place / "tokenizer_config.json").read_text())
@@ -80,70 +82,70 @@ OTHERS = {"nothing": (None, "NoneType"), "a_name": ("gpt2", "str"), "a_network":
 OTHERS["a_tokenizer_alone"] = (tiny.byte_tokenizer().backend_tokenizer, "tokenizers library alone")
 for key, (given, named) in OTHERS.items():
 
-    @row("wrap_model", refused=f"tokenizer in memory is .*{named}.*; .*wrap_model|{named}; give PreTrained", name=key)
+    @fault("wrap_model", refused=f"tokenizer in memory is .*{named}.*; .*wrap_model|{named}; give PreTrained", name=key)
     def no_tokenizer_of_transformers(place, given=given):
         return wb.wrap_model(tiny.network(), given)
 
 
-@row("folder", refused="holds two tokenizers.*vocab.json")
+@fault("folder", refused="contains two tokenizers.*vocab.json")
 def a_vocabulary_of_another_tokenizer(place):
     saved(place)
     (place / "vocab.json").write_text(json.dumps({"a": 1, "b": 0}))
     return place
 
 
-@row("folder", refused="tokenizer.json asks for BPE dropout")
+@fault("folder", refused="tokenizer.json has BPE dropout")
 def ids_drawn_at_random(place):
     saved(place)
-    held = json.loads((place / "tokenizer.json").read_text())
-    held["model"]["dropout"] = 0.5
-    (place / "tokenizer.json").write_text(json.dumps(held))
+    content = json.loads((place / "tokenizer.json").read_text())
+    content["model"]["dropout"] = 0.5
+    (place / "tokenizer.json").write_text(json.dumps(content))
     return place
 
 
-@row("folder", refused="added_tokens.json gives the token '<new>' the id 7")
+@fault("folder", refused="added_tokens.json gives the token '<new>' the id 7")
 def added_tokens_of_another_tokenizer(place):
     saved(place)
     (place / "added_tokens.json").write_text(json.dumps({"<new>": 7}))
     return place
 
 
-@row("wrap_model", refused="ByT5Tokenizer, which runs in Python")
+@fault("wrap_model", refused="ByT5Tokenizer, which runs in Python")
 def a_python_tokenizer(place):
     return wb.wrap_model(tiny.network(), ByT5Tokenizer())
 
 
-@row("wrap_model", refused="does not know .it knows 300 tokens")
+@fault("wrap_model", refused="does not know .it knows 300 tokens")
 def a_tokenizer_with_more_tokens_than_the_network(place):
     return wb.wrap_model(tiny.network(vocab_size=300), tiny.byte_tokenizer())
 
 
-@row("wrap_model", refused="several templates .rag., none of them called 'default'")
+@fault("wrap_model", refused="several templates .rag., none of them called 'default'")
 def several_chat_templates_and_no_default(place):
     tokenizer = tiny.byte_tokenizer()
     tokenizer.chat_template = {"rag": tiny.TEMPLATE}
-    return asked_in_chat(wb.wrap_model(tiny.network(), tokenizer))
+    return after_a_chat(wb.wrap_model(tiny.network(), tokenizer))
 
 
-@row("wrap_model", refused="drops or changes message 1")
+@fault("wrap_model", refused="drops or changes message 1")
 def a_chat_template_that_drops_the_system_text(place):
     template = "{% for m in messages if m.role == 'user' %}<|im_start|>{{ m.content }}{% endfor %}"
-    return asked_in_chat(wb.wrap_model(tiny.network(), tiny.byte_tokenizer(template=template)))
+    return after_a_chat(wb.wrap_model(tiny.network(), tiny.byte_tokenizer(template=template)))
 
 
-def asked_in_chat(model: wb.Model) -> wb.Model:
-    """A model that is asked a question in chat form before it is read."""
+def after_a_chat(model: wb.Model) -> wb.Model:
+    """A model that has answered a question in chat form."""
     chat = (wb.Message("system", "Be brief."), wb.Message("user", "Capital?"))
     wb.ask(model, [wb.Question(chat, (wb.Option("Paris"), wb.Option("Rome")))], store=False)
     return model
 
 
-@row("folder")
+@fault("folder")
 def a_decoder_that_counts_positions_from_its_padding_id(place):
-    return place, saved(place, tiny.network("roberta")), tiny.byte_tokenizer()
+    return place, saved(place, tiny.network("roberta"))
 
 
-@row("wrap_model")
+@fault("wrap_model")
 def a_network_that_ends_in_an_assertion_on_masks(place):
     network = tiny.network("xlm")
-    return wb.wrap_model(network, tiny.byte_tokenizer(), "xlm"), network, tiny.byte_tokenizer()
+    return wb.wrap_model(network, tiny.byte_tokenizer(), "xlm"), network

@@ -1,18 +1,18 @@
-"""The table of faults between a user's files and a network: what `test_doors.py` runs, and how a row is added.
+"""The table of faults between a user's files and a network, which `test_faults.py` runs, and how to add one.
 
-A row is a function that makes the fault in an empty folder and gives what is loaded, and what must come of it:
+A fault is a function that creates it in an empty folder and returns what is loaded and what the result must be:
 
-    @row("folder", refused="model.safetensors")     # the sentence names the thing
+    @fault("folder", refused="model.safetensors")    # an error whose message matches this
     def an_index_beside_a_whole_file(place):
         ...
-        return place                                # a model's name, or a Model
+        return place                                 # a model's name, or a Model
 
-    @row("adapter")                                  # no refusal: the numbers of the network that is given too
+    @fault("adapter")                                # no error: the numbers of this network
     def an_adapter_beside_the_model(place):
         ...
-        return f"{base}#{adapter}", network, tokenizer
+        return f"{base}#{adapter}", network          # and its tokenizer, if not `tiny.byte_tokenizer()`
 
-Rows stand in `doors_<theme>.py`, which `test_doors.py` imports.
+Faults are in `faults_<theme>.py`, which `test_faults.py` imports.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ import torch
 
 import workbench as wb
 
-DOORS = ("folder", "gguf", "adapter", "wrap_model", "name")
+SOURCES = ("folder", "gguf", "adapter", "wrap_model", "name")
 OPTIONS = (" Jupiter", " 10", " I don't know.")
 PROMPT = "Question: What is the largest planet? Answer:"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One fault through one door."""
+class Fault:
+    """One fault in one kind of source."""
 
     name: str
-    door: str
+    source: str
     make: Callable[[Path], Any]
-    """Makes the fault in a folder; gives a model or its name, and for a right value the network and tokenizer too."""
+    """Creates the fault in a folder; returns a model or its name, and without an error also network and tokenizer."""
     refused: str
-    """What the refusal must name, a regular expression; empty where the right value must come."""
+    """Regular expression for the error's message; empty if the right numbers are expected."""
     options: dict[str, Any]
     """Options of `load_model`."""
 
 
-ROWS: list[Row] = []
+FAULTS: list[Fault] = []
 
 
-def row(
-    door: str, refused: str = "", name: str = "", **options: Any
+def fault(
+    source: str, refused: str = "", name: str = "", **options: Any
 ) -> Callable[[Callable[[Path], Any]], Callable[[Path], Any]]:
-    """Adds a fault to the table, by the function's name or another; what else is given goes to `load_model`."""
-    assert door in DOORS
+    """Add a fault to the table, under the function's name or another; other options are those of `load_model`."""
+    assert source in SOURCES
 
     def add(make: Callable[[Path], Any]) -> Callable[[Path], Any]:
-        ROWS.append(Row(name or make.__name__, door, make, refused, options))
+        FAULTS.append(Fault(name or make.__name__, source, make, refused, options))
         return make
 
     return add
@@ -68,14 +68,14 @@ def opened(source: Any, **options: Any) -> wb.Model:
 
 
 def read(model: wb.Model) -> list[float]:
-    """What the workbench reads: log-probabilities of a few options, in nats."""
+    """Log-probabilities of a few options, in nats, by `ask`."""
     question = wb.Question(PROMPT, tuple(wb.Option(text) for text in OPTIONS))
     return [float(value) for value in wb.ask(model, [question], store=False)["logprob"]]
 
 
-def expected(network: Any, tokenizer: Any) -> list[float]:
-    """The same by one plain forward an option, in float64."""
-    network = network.double().eval()
+def expected(network: Any, tokenizer: Any = None) -> list[float]:
+    """The same by one plain forward per option, in float64."""
+    network, tokenizer = network.double().eval(), tokenizer or tiny.byte_tokenizer()
     start = tokenizer(PROMPT).input_ids
     sums = []
     for text in OPTIONS:
@@ -87,7 +87,7 @@ def expected(network: Any, tokenizer: Any) -> list[float]:
 
 
 def saved(place: Path, network: Any = None, tokenizer: Any = None, **options: Any) -> Any:
-    """Saves a tiny model in a folder; gives its network."""
+    """Save a tiny model in a folder and return its network."""
     network = tiny.network() if network is None else network
     network.save_pretrained(place, **options)
     (tokenizer or tiny.byte_tokenizer()).save_pretrained(place)

@@ -1,4 +1,4 @@
-"""Faults of adapters: what does not fit, what is not whole, and what merging would change."""
+"""Faults of adapters: adapters that do not fit, are incomplete, or that merging would change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import peft
 import tiny
 import torch
-from doors import row, saved
+from faults import fault, saved
 from safetensors.torch import load_file, save_file
 
 import workbench as wb
@@ -75,14 +75,14 @@ KINDS = {
 }
 for kind, given in KINDS.items():
 
-    @row("adapter", name=kind)
+    @fault("adapter", name=kind)
     def an_adapter_of_a_kind(place, given=given):
         source, network = laid(place, **given)
-        return source, network, tiny.byte_tokenizer()
+        return source, network
 
-    @row("wrap_model", name=kind)
+    @fault("wrap_model", name=kind)
     def a_network_under_an_adapter(place, given=given):
-        return wb.wrap_model(tuned(**given), tiny.byte_tokenizer()), tuned(**given), tiny.byte_tokenizer()
+        return wb.wrap_model(tuned(**given), tiny.byte_tokenizer()), tuned(**given)
 
 
 TIED = {
@@ -95,86 +95,86 @@ TIED = {
 }
 for kind, given in TIED.items():
 
-    @row("adapter", name=kind)
+    @fault("adapter", name=kind)
     def an_adapter_on_a_tied_pair(place, given=given):
         base = tiny.network(tie_word_embeddings=True)
         source, network = laid(place, tiny.network(tie_word_embeddings=True), base, **given)
-        return source, network, tiny.byte_tokenizer()
+        return source, network
 
 
-@row("adapter", refused=r"weights that have no place .*_orig_mod")
+@fault("adapter", refused=r"weights that have no place .*_orig_mod")
 def names_with_the_prefix_of_a_compiled_network(place):
     source, _ = laid(place)
     rewritten(place, lambda weights: {name.replace(".model.", "._orig_mod.", 1): w for name, w in weights.items()})
     return source
 
 
-@row("adapter", refused=r"weights that have no place .*module\.")
+@fault("adapter", refused=r"weights that have no place .*module\.")
 def names_with_the_prefix_of_a_parallel_network(place):
     source, _ = laid(place)
     rewritten(place, lambda weights: {f"module.{name}": tensor for name, tensor in weights.items()})
     return source
 
 
-@row("adapter", refused=r"lacks 4 weights .*layers\.1\.")
+@fault("adapter", refused=r"lacks 4 weights .*layers\.1\.")
 def half_of_the_layers(place):
     source, _ = laid(place)
     rewritten(place, lambda weights: {name: w for name, w in weights.items() if "layers.1." not in name})
     return source
 
 
-@row("adapter", refused=r"lacks \d+ weights")
+@fault("adapter", refused=r"lacks \d+ weights")
 def an_adapter_of_a_smaller_model(place):
     source, _ = laid(place, base=tiny.network(num_hidden_layers=3))
     return source
 
 
-@row("adapter", refused=r"holds 4 weights that have no place .*layers\.2\.")
+@fault("adapter", refused=r"contains 4 weights that have no place .*layers\.2\.")
 def an_adapter_of_a_larger_model(place):
     source, _ = laid(place, tiny.network(num_hidden_layers=3))
     return source
 
 
-@row("adapter", refused=r"does not fit .*size mismatch for .*q_proj.*shape")
+@fault("adapter", refused=r"does not fit .*size mismatch for .*q_proj.*shape")
 def an_adapter_of_a_wider_model(place):
     source, _ = laid(place, tiny.network(hidden_size=64))
     return source
 
 
-@row("adapter", refused=r"does not fit .*size mismatch")
+@fault("adapter", refused=r"does not fit .*size mismatch")
 def a_rank_that_the_configuration_does_not_have(place):
     source, _ = laid(place, rank_pattern={"q_proj": 2})
     configured(place, rank_pattern={})
     return source
 
 
-@row("adapter", refused=r"does not fit .*Target modules")
+@fault("adapter", refused=r"does not fit .*Target modules")
 def an_adapter_of_another_architecture(place):
     source, _ = laid(place, tiny.network("gpt2"), target_modules=["c_attn"])
     return source
 
 
-@row("adapter", refused=r"does not fit .*lacks .*lm_head")
+@fault("adapter", refused=r"does not fit .*lacks .*lm_head")
 def a_saved_head_that_the_file_lacks(place):
     source, _ = laid(place, modules_to_save=["lm_head"])
     rewritten(place, lambda weights: {name: tensor for name, tensor in weights.items() if "lm_head" not in name})
     return source
 
 
-@row("adapter", refused=r"changes nothing .*lora_alpha")
+@fault("adapter", refused=r"changes nothing .*lora_alpha")
 def a_scaling_of_zero(place):
     source, _ = laid(place)
     configured(place, lora_alpha=0)
     return source
 
 
-@row("adapter")
+@fault("adapter")
 def an_adapter_that_was_not_trained(place):
     source, network = laid(place, init_lora_weights=True)
-    return source, network, tiny.byte_tokenizer()
+    return source, network
 
 
-@row("adapter", refused=r"init_lora_weights='pissa'.*plain LoRA")
+@fault("adapter", refused=r"init_lora_weights='pissa'.*plain LoRA")
 def an_adapter_that_changes_the_base(place):
     source, _ = laid(place, init_lora_weights="pissa")
     return source
@@ -188,16 +188,16 @@ for kind in ("prompt", "prefix", "p_tuning"):
             return peft.PromptEncoderConfig(**settings, encoder_hidden_size=16)
         return (peft.PromptTuningConfig if kind == "prompt" else peft.PrefixTuningConfig)(**settings)
 
-    @row("adapter", refused=r"of the kind (PROMPT_TUNING|PREFIX_TUNING|P_TUNING)", name=f"{kind}_tuning")
+    @fault("adapter", refused=r"of the kind (PROMPT_TUNING|PREFIX_TUNING|P_TUNING)", name=f"{kind}_tuning")
     def an_adapter_of_virtual_tokens(place, kind=kind):
         return laid(place, config=config_of(kind))[0]
 
-    @row("wrap_model", refused=r"of the kind (PROMPT_TUNING|PREFIX_TUNING|P_TUNING)", name=f"{kind}_tuning")
+    @fault("wrap_model", refused=r"of the kind (PROMPT_TUNING|PREFIX_TUNING|P_TUNING)", name=f"{kind}_tuning")
     def a_network_behind_virtual_tokens(place, kind=kind):
         return wb.wrap_model(tuned(config=config_of(kind)), tiny.byte_tokenizer())
 
 
-@row("adapter", refused=r"damaged|does not fit")
+@fault("adapter", refused=r"damaged|does not fit")
 def a_truncated_adapter(place):
     source, _ = laid(place)
     file = place / "adapter" / FILE
@@ -205,14 +205,14 @@ def a_truncated_adapter(place):
     return source
 
 
-@row("adapter", refused=r"adapter_config\.json .* cannot be read")
+@fault("adapter", refused=r"adapter_config\.json .* cannot be read")
 def an_adapter_of_an_unknown_kind(place):
     source, _ = laid(place)
-    configured(place, peft_type="NOBODY_KNOWS")
+    configured(place, peft_type="UNKNOWN")
     return source
 
 
-@row("adapter", refused=r"lacks adapter_model\.safetensors")
+@fault("adapter", refused=r"lacks adapter_model\.safetensors")
 def an_adapter_in_pickle(place):
     source, _ = laid(place)
     torch.save(load_file(place / "adapter" / FILE), place / "adapter" / "adapter_model.bin")
@@ -220,14 +220,14 @@ def an_adapter_in_pickle(place):
     return source
 
 
-@row("adapter", refused=r"tokenizer of its own.*gives \d+ tokens of .* another id")
+@fault("adapter", refused=r"tokenizer of its own.*gives \d+ tokens of .* another id")
 def a_tokenizer_of_another_model(place):
     source, _ = laid(place)
     tiny.metaspace_tokenizer().save_pretrained(place / "adapter")
     return source
 
 
-@row("adapter")
+@fault("adapter")
 def a_tokenizer_with_words_that_the_base_has_as_pieces(place):
     source, network = laid(place)
     tokenizer = tiny.byte_tokenizer()
@@ -236,7 +236,7 @@ def a_tokenizer_with_words_that_the_base_has_as_pieces(place):
     return source, network, tokenizer
 
 
-@row("adapter", refused=r"adapter' has two chat templates that differ")
+@fault("adapter", refused=r"adapter' has two chat templates that differ")
 def two_chat_templates_of_an_adapter(place):
     source, _ = laid(place)
     (place / "adapter" / "chat_template.jinja").write_text("{{ messages }}")
@@ -244,7 +244,7 @@ def two_chat_templates_of_an_adapter(place):
     return source
 
 
-@row("adapter", refused=r"both a whole model .* and an adapter")
+@fault("adapter", refused=r"both a whole model .* and an adapter")
 def an_adapter_in_the_folder_of_its_base(place):
     saved(place)
     tuned().save_pretrained(place)
