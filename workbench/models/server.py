@@ -308,7 +308,7 @@ def connect(source: str) -> tuple[Server, Path, str]:
 
 def _options(query: str) -> dict[str, Any]:
     """Return the options behind the question mark, converted to their types."""
-    kinds = {option.name: type(option.default) for option in fields(Address)[3:]}
+    kinds: dict[str, Any] = {option.name: type(option.default) for option in fields(Address)[3:]}
     options: dict[str, Any] = {}
     for name, _, text in (pair.partition("=") for pair in query.split("&") if pair):
         if name not in kinds and SECRET.search(name):
