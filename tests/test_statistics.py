@@ -270,6 +270,11 @@ def test_adjusted_p_values():
     assert adjusted([0.05, 0.05, 0.05, 0.10, 0.25], "fdr_bh") == pytest.approx([0.083333] * 3 + [0.125, 0.25], abs=1e-6)
     with pytest.raises(InputError, match="Unknown adjustment"):
         adjusted([0.1], "bonferoni")
+    from statsmodels.stats.multitest import multipletests
+
+    p = np.random.default_rng(0).random(200).round(2) ** 4  # with ties
+    assert adjusted(p) == pytest.approx(multipletests(p, method="holm")[1], abs=1e-15)
+    assert adjusted([]).size == 0 and np.isnan(adjusted([np.nan])).all()
 
 
 ROW = {"mean": 0.43, "low": 0.35, "high": 0.51, "n": 100}

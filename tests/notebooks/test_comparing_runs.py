@@ -11,7 +11,6 @@ from workbench.files import CHECKOUT
 from workbench.reports import compare
 from workbench.runs import execute, plan
 from workbench.runs.comparison import keep_comparison
-from workbench.runs.kernel import Kernel
 
 NOTEBOOKS = sorted(CHECKOUT.glob("notebooks/*/*.ipynb"))
 FEW = {"n": 4, "benchmarks": ["general_knowledge", "piqa"]}
@@ -38,13 +37,12 @@ def test_every_notebook_keeps_items_or_says_why_not(path):
 @pytest.mark.notebook
 @pytest.mark.model
 @pytest.mark.parametrize("name", [FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
-def test_two_runs_of_a_notebook_are_compared(name, tmp_path):
+def test_two_runs_of_a_notebook_are_compared(name, tmp_path, embedded_kernel):
     (study, notebook), (given, otherwise) = name.split("/"), PAIRS[name]
-    with Kernel() as kernel:
-        runs = [
-            execute(plan(study, "quick", values, notebook=notebook)[0], tmp_path, kernel=kernel)
-            for values in (given, given | otherwise)
-        ]
+    runs = [
+        execute(plan(study, "quick", values, notebook=notebook)[0], tmp_path, kernel=embedded_kernel)
+        for values in (given, given | otherwise)
+    ]
     assert [run.failure for run in runs] == [None, None]
     found = compare(*runs)
     assert found.differences["n"].max() == len(runs[0].frame("items")) > 1

@@ -39,16 +39,14 @@ ITEMS = "id,text,key,dimension,opposite\n" + "".join(
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory, kernel):
-    done, model = {}, tmp_path_factory.mktemp("model")
-    tiny.network(context=4096).save_pretrained(model)
-    tiny.byte_tokenizer().save_pretrained(model)
+def executed(tmp_path_factory, tiny_model, kernel):
+    done = {}
 
     def run(notebook, given=None):
         key = (notebook, str(given))
         if key not in done:
             (planned,) = plan(
-                "cultural_alignment", "quick", {"model": str(model), **(given or SMALL[notebook])}, notebook=notebook
+                "cultural_alignment", "quick", {"model": tiny_model, **(given or SMALL[notebook])}, notebook=notebook
             )
             done[key] = execute(planned, tmp_path_factory.mktemp("outputs"), kernel=kernel)
         return done[key]

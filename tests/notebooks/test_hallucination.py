@@ -13,10 +13,10 @@ SMALL = {"n": 6, "benchmarks": ["general_knowledge", "piqa"]}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, kernel):
+def runs(tmp_path_factory, embedded_kernel):
     outputs = tmp_path_factory.mktemp("outputs")
     planned = [plan("hallucination", "quick", SMALL, notebook=name)[0] for name in NOTEBOOKS]
-    return {each.notebook: execute(each, outputs, kernel=kernel) for each in planned}
+    return {each.notebook: execute(each, outputs, kernel=embedded_kernel) for each in planned}
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
@@ -50,7 +50,7 @@ def test_one_number_has_one_interval_inside_its_range(runs):
     assert (shares["low"] >= 0).all() and (shares["high"] <= 1).all()
 
 
-def test_a_users_own_file_is_a_benchmark(tmp_path, kernel):
+def test_a_users_own_file_is_a_benchmark(tmp_path, embedded_kernel):
     mine = tmp_path / "my items.csv"
     mine.write_text(
         "question,correct,wrong,topic\n"
@@ -60,6 +60,6 @@ def test_a_users_own_file_is_a_benchmark(tmp_path, kernel):
     )
     given = {"benchmarks": [str(mine)], "n": None}
     (planned,) = plan("hallucination", "quick", given, notebook="distributional_correctness")
-    run = execute(planned, tmp_path / "out", kernel=kernel)
+    run = execute(planned, tmp_path / "out", kernel=embedded_kernel)
     assert run.status == "ok", run.failure
     assert run.facts["questions"][0]["name"] == "my items.csv"

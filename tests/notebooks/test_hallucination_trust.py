@@ -1,4 +1,4 @@
-"""The notebooks on trust in benchmarks and answers, end to end through papermill with a few items."""
+"""The notebooks on trust in benchmarks and answers, end to end with a few items on a random network of two layers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SMALL = {
         "samples": 10,
     },
     "steering": {
-        **{"n": 4, "n_learn": 1, "steps": 2, "layers": [18], "alphas": [1.0], "n_statements": 6},
+        **{"n": 4, "n_learn": 1, "steps": 2, "layers": [1], "alphas": [1.0], "n_statements": 6},
     },
 }
 
@@ -46,12 +46,11 @@ def outputs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("notebook", SMALL)
-def test_the_notebook_runs_and_leaves_a_report(notebook, outputs, kernel):
-    (planned,) = plan("hallucination", "quick", SMALL[notebook], notebook=notebook)
+def test_the_notebook_runs_and_leaves_a_report(notebook, outputs, tiny_model, kernel):
+    (planned,) = plan("hallucination", "quick", {"model": tiny_model, **SMALL[notebook]}, notebook=notebook)
     run = execute(planned, outputs, kernel=kernel)
     assert run.status == "ok", run.failure
     assert_comparable(run)
-    assert run.facts["model"]["model"] == "smollm2-135m-instruct"
     assert (run.folder / "report.html").stat().st_size < 2_500_000
     assert run.headline is not None and run.headline.n == UNITS[notebook]
     assert set(run.frame("what_holds")["verdict"].str.split(":").str[0]) <= {"holds", "does not hold", "cannot tell"}
@@ -67,7 +66,7 @@ def test_the_notebook_runs_and_leaves_a_report(notebook, outputs, kernel):
         assert run.frame("tokens")["tokens"].str.len().gt(0).all()
 
 
-def test_a_users_own_table_gets_risk_scores(tmp_path, kernel):
+def test_a_users_own_table_gets_risk_scores(tmp_path, tiny_model, kernel):
     rows = "\n".join(f"{20 + i % 50},{1 + i % 2},{i % 3}" for i in range(12))
     (tmp_path / "people.csv").write_text("AGE,JOB,HOURS\n" + rows)
     (tmp_path / "people.yaml").write_text(
@@ -77,9 +76,8 @@ def test_a_users_own_table_gets_risk_scores(tmp_path, kernel):
         '    choices: ["No", "Yes"]\n    ask_probability: How probable is long sleep?\n'
     )
     given = {"tables": [], "csv": str(tmp_path / "people.csv"), "dictionary": str(tmp_path / "people.yaml")}
-    (planned,) = plan(
-        "hallucination", "quick", given | {"n": None, "shots": 2, "draws": 10, "folds": 2}, notebook="risk_scores"
-    )
+    given |= {"model": tiny_model, "n": None, "shots": 2, "draws": 10, "folds": 2}
+    (planned,) = plan("hallucination", "quick", given, notebook="risk_scores")
     run = execute(planned, tmp_path / "out", kernel=kernel)
     assert run.status == "ok", run.failure
     rows = run.frame("rows")

@@ -1,4 +1,4 @@
-"""The judges notebooks, end to end through papermill on the embedded model."""
+"""The judges notebooks, end to end: two on the embedded model, the others on a random network of two layers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ SMALL = {
     "ratings_and_rankings": {"n": 2},
     "agreement": {"n": 2, "n_pairs": 3, "pairs": ["nq_human"], "panel": ["score"]},
 }
+EMBEDDED = ("master_keys", "ratings_and_rankings")
 
 
 @pytest.mark.parametrize("notebook", SMALL)
-def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path, kernel):
-    (planned,) = plan("judges", "quick", SMALL[notebook], notebook=notebook)
-    run = execute(planned, tmp_path, kernel=kernel)
+def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path, tiny_model, kernel, embedded_kernel):
+    given = SMALL[notebook] | ({} if notebook in EMBEDDED else {"model": tiny_model})
+    (planned,) = plan("judges", "quick", given, notebook=notebook)
+    run = execute(planned, tmp_path, kernel=embedded_kernel if notebook in EMBEDDED else kernel)
     assert run.status == "ok", run.failure
     assert_comparable(run)
     report = (run.folder / "report.html").read_text()
@@ -56,7 +58,7 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path, kernel
         assert rates["oracle", "the reference"] == 1 and rates["oracle", "empty"] == 0
 
 
-def test_a_users_own_judge_and_items(tmp_path, kernel):
+def test_a_users_own_judge_and_items(tmp_path, tiny_model, kernel):
     template = tmp_path / "mine.txt"
     template.write_text(
         "kind: pairwise\nlabels: {left: 1, right: -1}\n---\n{question}\n1. {answer_a}\n2. {answer_b}\n---\nBetter:"
@@ -68,7 +70,7 @@ def test_a_users_own_judge_and_items(tmp_path, kernel):
     scale = tmp_path / "mine_too.txt"
     scale.write_text("kind: pointwise\nlabels: {bad: 1, good: 2}\n---\n{question}\n{answer}\n---\nThis is")
     own = {"pair_template": str(template), "score_template": str(scale), "top": None}
-    given = {"data": str(items), "n": None, "controls": ["oracle"], **own}
+    given = {"model": tiny_model, "data": str(items), "n": None, "controls": ["oracle"], **own}
     (planned,) = plan("judges", "quick", given, notebook="consistency")
     run = execute(planned, tmp_path / "out", kernel=kernel)
     assert run.status == "ok", run.failure
@@ -77,11 +79,12 @@ def test_a_users_own_judge_and_items(tmp_path, kernel):
     assert run.frame("conflict_ratio").query("judge == 'oracle' and scoring == 'expected'")["mean"].eq(0).all()
 
 
-def test_agreement_with_single_raters_on_a_scale_they_do_not_fill(tmp_path, kernel):
+def test_agreement_with_single_raters_on_a_scale_they_do_not_fill(tmp_path, tiny_model, kernel):
     items = tmp_path / "mine.csv"
     rows = [f"What is {k} and {k}?,{k + k + off},{marks}" for k in (1, 2, 3) for off, marks in ((0, "4|3"), (k, "2|3"))]
     items.write_text("\n".join(["question,answer,score", *rows, "What is 4 and 4?,8,4|4", "What is 4 and 4?,9,1|2"]))
-    given = {"data": str(items), "n": None, "scale": [1, 7], "n_pairs": 3, "pairs": ["nq_human"], "panel": ["score"]}
+    given = {"model": tiny_model, "data": str(items), "n": None, "scale": [1, 7]}
+    given |= {"n_pairs": 3, "pairs": ["nq_human"], "panel": ["score"]}
     (planned,) = plan("judges", "quick", given, notebook="agreement")
     run = execute(planned, tmp_path / "out", kernel=kernel)
     assert run.status == "ok", run.failure
@@ -93,12 +96,13 @@ def test_agreement_with_single_raters_on_a_scale_they_do_not_fill(tmp_path, kern
     assert "the marks in mine.csv (scale 1 to 7)" in unescape((run.folder / "report.html").read_text())
 
 
-def test_items_without_scores_run_and_report_what_is_unknown(tmp_path, kernel):
+def test_items_without_scores_run_and_report_what_is_unknown(tmp_path, tiny_model, kernel):
     items = tmp_path / "mine.jsonl"
     items.write_text(
         "\n".join(f'{{"question": "What is {k} and {k}?", "answer": "{a}"}}' for k in (1, 2) for a in "248")
     )
-    (planned,) = plan("judges", "quick", {"data": [str(items)], "templates": ["pair"]}, notebook="biases")
+    given = {"model": tiny_model, "data": [str(items)], "templates": ["pair"]}
+    (planned,) = plan("judges", "quick", given, notebook="biases")
     run = execute(planned, tmp_path / "out", kernel=kernel)
     assert run.status == "ok", run.failure
     assert run.frame("standing")["against chance"].str.contains("no marks say which answers are better").all()

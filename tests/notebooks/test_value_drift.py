@@ -1,4 +1,7 @@
-"""The value drift notebooks, end to end through papermill on the embedded model, with a step or two of training."""
+"""The value drift notebooks, end to end with a step or two of training.
+
+One trains the embedded model and one reads it; the others train random networks of two layers.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ SMALL = {
     "alignment_geometry": {"saves": [0, 1], "batch": 1, "draws": 10, "layers": [-1], "n_train": 20},
     "released_checkpoints": {"per_topic": 1, "stages": ["smollm2-135m-instruct"]},
 }
+EMBEDDED = ("alignment_geometry", "released_checkpoints")
 
 
 def own_texts(notebook, folder):
@@ -46,8 +50,9 @@ def own_texts(notebook, folder):
 
 
 @pytest.mark.parametrize("notebook", list(SMALL))
-def test_the_notebook_runs_and_leaves_a_report(notebook, tmp_path):
-    (planned,) = plan("value_drift", "quick", SMALL[notebook] | own_texts(notebook, tmp_path), notebook=notebook)
+def test_the_notebook_runs_and_leaves_a_report(notebook, tmp_path, tiny_model):
+    given = SMALL[notebook] | own_texts(notebook, tmp_path) | ({} if notebook in EMBEDDED else {"model": tiny_model})
+    (planned,) = plan("value_drift", "quick", given, notebook=notebook)
     run = execute(planned, tmp_path)
     assert run.status == "ok", run.failure
     assert_comparable(run)

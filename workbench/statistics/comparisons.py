@@ -132,8 +132,11 @@ def adjusted(p: ArrayLike, method: Literal["holm", "fdr_bh"] = "holm") -> Floats
     if method not in ("holm", "fdr_bh"):
         raise unknown("adjustment", method, ["holm", "fdr_bh"])
     values = np.array(p, np.float64)
-    known = ~np.isnan(values)
-    if known.any():
+    known = np.flatnonzero(~np.isnan(values))
+    if method == "holm":  # statsmodels collects garbage in each call of its own, half a second beside a model
+        ordered = known[np.argsort(values[known])]
+        values[ordered] = np.minimum(np.maximum.accumulate(values[ordered] * np.arange(len(ordered), 0, -1)), 1.0)
+    elif len(known):
         from statsmodels.stats.multitest import multipletests
 
         values[known] = multipletests(values[known], method=method)[1]

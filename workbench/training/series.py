@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import hashlib
 import json
 import time
@@ -225,12 +226,15 @@ def _run(place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, 
                 reward=reward,
                 callbacks=[_keeper(set(facts["save_at"]), model.fingerprint, advance)],
             )
+            gc.freeze()  # transformers collects garbage after training: only among what came since
             try:
                 trainer.train(resume_from_checkpoint=str(checkpoint_folder(place, done)) if done else None)
             except InputError:
                 raise
             except ValueError as error:  # a setting that TRL looks at only now
                 raise InputError(f"TRL cannot train {facts['algorithm']!r} with these parameters: {error}") from error
+            finally:
+                gc.unfreeze()
             history = trainer.state.log_history
         else:  # killed between its last checkpoint and the record
             history = json.loads((checkpoint_folder(place, done) / "trainer_state.json").read_text())["log_history"]
