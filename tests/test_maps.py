@@ -34,8 +34,9 @@ def test_a_distribution_counts_every_value_between_its_ends():
 
 def test_country_map_has_an_arrow_per_persona():
     countries = pd.DataFrame({"x": [0, 1], "y": [0, 1], "region": ["r", "s"]}, index=["A", "B"])
-    points = pd.DataFrame({"x": [0.2], "y": [0.3], "dx": [0.1], "dy": [0.1]}, index=["A"])
-    axes = cultural_map.country_map(countries, points, (0, 0), (0.5, 0.5)).axes[0]
+    points = pd.DataFrame({"x": [0, 0.2], "y": [0, 0.3], "dx": [0.1, 0.1], "dy": [0.1, 0.1]}, index=["none", "A"])
+    culture = cultural_map.culture_map(np.random.default_rng(0).normal(50, 10, (8, 6)))
+    axes = cultural_map.draw_map(cultural_map.Places(culture, countries, points, points)).axes[0]
     assert len(axes.patches) == 1
     assert "as A" in {text.get_text() for text in axes.texts}
 

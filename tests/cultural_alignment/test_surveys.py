@@ -281,7 +281,7 @@ def test_shares_of_statements_have_as_many_options_as_are_asked(tmp_path):
     assert len(shares([1, 2, 3, 4, 5])) == 10 and len(shares(range(1, 8), scale="likert7")) == 14
     assert shares(list(surveys.SCALES["likert5"])).equals(shares([1, 2, 3, 4, 5]))
     with pytest.raises(
-        InputError, match=r"s.csv: Item 's' lacks an option for group 'N': it is asked with 5, Strongly"
+        InputError, match=r"s.csv: Item 's' lacks an option for group 'N': it has 5, Strongly"
     ):
         shares([1, 2, 3])
     with pytest.raises(InputError, match=r"s.csv, line 7: '6' is no option of item 's'.*`scale`"):

@@ -183,7 +183,7 @@ def test_a_story_that_ends_with_its_own_question_is_asked_once():
 def test_a_record_without_a_key_or_a_text_is_left_out_and_counted(name, change, reason):
     found = load_choices(name, records=[RECORDS[name], {**RECORDS[name], **change}])
     assert found.dropped == {reason: 1}
-    with pytest.raises(InputError, match=rf"No record of '{name}' \(given\) can be asked \(1 times {reason}"):
+    with pytest.raises(InputError, match=rf"No record of '{name}' \(given\) can be used \(1 times {reason}"):
         load_choices(name, records=[{**RECORDS[name], **change}])
 
 
@@ -312,7 +312,7 @@ def test_opinion_qa_weighs_and_splits_refusals_off(tmp_path):
     )
     found = load_opinion_qa(tmp_path, "POLPARTY")
     assert found.instrument[0].scale == ("Not safe", "Very safe")
-    assert found.dropped == {"not asked, or fewer than two options": 1}
+    assert found.dropped == {"no answers, or fewer than two options": 1}
     a = found.shares[found.shares.group == "A"]
     assert a["share"].tolist() == [0.25, 0.75] and a[["n_used", "n_dropped"]].iloc[0].tolist() == [2, 1]
     with pytest.raises(InputError, match=r"American_Trends_Panel_W26: responses.csv lacks the column 'AGE'"):

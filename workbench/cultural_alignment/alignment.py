@@ -336,11 +336,7 @@ def draw_personas(aligned: Aligned, n_items: int, synthetic: bool) -> Figure | N
     title = f"Personas against {who} ({n_items} items); white is people with people ({aligned.human:.2f})"
     label = "alignment (1 - JS distance, base 2)"
     figure = matrix(aligned.shown, label, centre=aligned.human, mark_diagonal=True, title=title)
-    return described(
-        figure,
-        "Alignment of each persona's answers with each group's, the own group framed; below it position-only answers, "
-        "uniform answers, and people with people.",
-    )
+    return described(figure, "Alignment of each persona with each group, the own group framed, above three baselines.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ KINDS = ("stereotype", "anti-stereotype", "unrelated")
 ACCEPTABLE = ("yes", "no", "neutral")
 SMALL_WORDS = ("and", "of", "the")
 MOST_PERMUTED = 3
-"""Options up to which every order is asked, not only the rotations."""
+"""Options up to which every order is used, not only the rotations."""
 
 
 def normad(record: Record, condition: str) -> Item:
@@ -138,7 +138,7 @@ def load_choices(
     }
     if not items:
         raise InputError(
-            f"No record of {benchmark.name!r} ({given[1]}) can be asked ({counted(dropped)}); take another copy."
+            f"No record of {benchmark.name!r} ({given[1]}) can be used ({counted(dropped)}); take another copy."
         )
     chosen = sample(list(items), n, seed, str)
     how = Rendering("letters", chat, shuffle=False)

@@ -35,8 +35,6 @@ def kogut_singh(a: ArrayLike, b: ArrayLike, variances: ArrayLike) -> float:
     The variances (ddof 1) are those over the reference countries.
     """
     one, two, v = (np.asarray(x, np.float64) for x in (a, b, variances))
-    if one.shape != two.shape or one.shape != v.shape:
-        raise InputError(f"The countries and the variances have shapes {one.shape}, {two.shape} and {v.shape}.")
     if not (v > 0).all():
         raise InputError("A dimension does not vary over the reference countries; choose others.")
     return float(np.mean((one - two) ** 2 / v))
@@ -98,7 +96,7 @@ class CultureMap:
     explained: Floats
     """Proportion of variance of every axis, `[D]`."""
     n: int
-    """Number of reference countries."""
+    """Reference countries."""
 
     def place(self, scores: ArrayLike) -> Floats:
         """Return coordinates `[points, 2]` of scores `[points, D]`; the axes stay those of the reference countries."""
@@ -312,60 +310,6 @@ def _oriented(loadings: Floats) -> Floats:
     return loadings * np.array([np.sign(loadings[gay, 0]), -np.sign(loadings[god, 1])])
 
 
-def country_map(
-    countries: pd.DataFrame,
-    points: pd.DataFrame,
-    origin: Floats | Sequence[float],
-    uniform: Floats | Sequence[float],
-    axis_names: tuple[str, str] = ("first axis", "second axis"),
-    title: str = "",
-) -> Figure:
-    """Plot countries on two axes, coloured by region, with an arrow from the model to each of its personas.
-
-    Args:
-        countries: Indexed by name: `x`, `y` and `region`.
-        points: Indexed by persona: `x`, `y` and the half axes `dx`, `dy` of an ellipse (one sd over formats).
-        origin: Position of the model without a persona.
-        uniform: Position of uniform answers.
-        axis_names: Labels of the axes.
-        title: Title of the figure.
-    """
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 6.4), layout="constrained")
-        for number, (region, part) in enumerate(countries.groupby("region", sort=True)):
-            cycle = number // len(PALETTE)
-            look = {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[(number + cycle) % len(MARKERS)]}
-            axes.scatter(part["x"], part["y"], s=26, label=region, zorder=3, alpha=0.85, **look)
-            for name, row in part.iterrows():
-                axes.annotate(str(name), (row["x"], row["y"]), (4, 3), textcoords="offset points", size=7.5, color=GREY)
-        _draw_personas(axes, points, origin, float(np.ptp(countries[["x", "y"]].to_numpy())))
-        axes.scatter(*uniform, s=170, marker="o", facecolors="none", edgecolors="black", label="uniform answers")
-        axes.scatter(*origin, s=90, marker="*", color="black", zorder=5, label="model without persona")
-        axes.set(xlabel=axis_names[0], ylabel=axis_names[1], title=title)
-        axes.grid()
-        figure.legend(loc="outside lower center", ncols=4)
-        plt.close(figure)
-    return figure
-
-
-def _draw_personas(axes: Axes, points: pd.DataFrame, origin: Floats | Sequence[float], reach: float) -> None:
-    """Draw each persona with its spread and an arrow, named only where the names do not overlap."""
-    from matplotlib.patches import Ellipse
-
-    apart = len(points) < 2 or float(np.ptp(points[["x", "y"]].to_numpy(), axis=0).max()) > 0.1 * reach
-    for name, row in points.iterrows():
-        if np.isfinite([row["dx"], row["dy"]]).all():
-            spread = Ellipse((row["x"], row["y"]), 2 * row["dx"], 2 * row["dy"], color="black", alpha=0.07, lw=0)
-            axes.add_patch(spread)
-        style = {"arrowstyle": "->", "color": "black", "lw": 0.9, "alpha": 0.7}
-        axes.annotate("", (row["x"], row["y"]), (origin[0], origin[1]), arrowprops=style)
-        if apart:
-            axes.annotate(f"as {name}", (row["x"], row["y"]), (4, -9), textcoords="offset points", size=7.5)
-    axes.scatter(points["x"], points["y"], s=16, color="black", zorder=4, label=f"model as {len(points)} personas")
-
-
 def format_means(by_format: pd.DataFrame) -> pd.DataFrame:
     """Return score and acquiescence by dimension without a persona, with intervals over formats."""
     default = by_format[by_format["persona"] == "none"]
@@ -386,11 +330,7 @@ def draw_dimensions(dimensions: pd.DataFrame, countries: list[str], n_items: int
         baseline_name="uniform and position-only answers",
         xlabel=f"score, 0 to 100 ({n_items} items, 8 formats; the published scores use another instrument)",
     )
-    return described(
-        figure,
-        "The model's six dimension scores with intervals over formats, beside published scores of three countries and "
-        "the score of uniform answers.",
-    )
+    return described(figure, "The model's six dimension scores, beside published scores of three countries.")
 
 
 def ranks(profile: pd.DataFrame, countries: list[str]) -> pd.DataFrame:
@@ -461,21 +401,50 @@ def loadings(axes: CultureMap) -> pd.DataFrame:
 
 
 def draw_map(places: Places) -> Figure:
-    """Plot the countries on the map, and an arrow from the model to each persona."""
-    first, second = places.axes.explained[:2]
-    figure = country_map(
-        places.countries,
-        places.personas.drop("none"),
-        places.personas.loc["none", ["x", "y"]].to_numpy(),
-        places.axes.place(np.full(len(DIMENSIONS), 50.0))[0],
-        (f"first axis ({first:.0%})", f"second axis ({second:.0%})"),
-        "Countries by published scores; arrows: from the model to its personas",
-    )
+    """Plot the countries on the map, coloured by region, and an arrow from the model to each persona."""
+    import matplotlib.pyplot as plt
+
+    countries, personas = places.countries, places.personas.drop("none")
+    origin = places.personas.loc["none", ["x", "y"]].to_numpy()
+    uniform = places.axes.place(np.full(len(DIMENSIONS), 50.0))[0]
+    first, second = (f"{name} axis ({part:.0%})" for name, part in zip(("first", "second"), places.axes.explained))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 6.4), layout="constrained")
+        for number, (region, part) in enumerate(countries.groupby("region", sort=True)):
+            cycle = number // len(PALETTE)
+            look = {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[(number + cycle) % len(MARKERS)]}
+            axes.scatter(part["x"], part["y"], s=26, label=region, zorder=3, alpha=0.85, **look)
+            for name, row in part.iterrows():
+                axes.annotate(str(name), (row["x"], row["y"]), (4, 3), textcoords="offset points", size=7.5, color=GREY)
+        _draw_personas(axes, personas, origin, float(np.ptp(countries[["x", "y"]].to_numpy())))
+        axes.scatter(*uniform, s=170, marker="o", facecolors="none", edgecolors="black", label="uniform answers")
+        axes.scatter(*origin, s=90, marker="*", color="black", zorder=5, label="model without persona")
+        title = "Countries by published scores; arrows: from the model to its personas"
+        axes.set(xlabel=first, ylabel=second, title=title)
+        axes.grid()
+        figure.legend(loc="outside lower center", ncols=4)
+        plt.close(figure)
     return described(
         figure,
         "Countries on the first two principal axes of published scores, coloured by region; the model as a star with "
         "an arrow to each persona and an ellipse of one standard deviation over formats.",
     )
+
+
+def _draw_personas(axes: Axes, points: pd.DataFrame, origin: Floats | Sequence[float], reach: float) -> None:
+    """Draw each persona with its spread and an arrow, named only where the names do not overlap."""
+    from matplotlib.patches import Ellipse
+
+    apart = len(points) < 2 or float(np.ptp(points[["x", "y"]].to_numpy(), axis=0).max()) > 0.1 * reach
+    for name, row in points.iterrows():
+        if np.isfinite([row["dx"], row["dy"]]).all():
+            spread = Ellipse((row["x"], row["y"]), 2 * row["dx"], 2 * row["dy"], color="black", alpha=0.07, lw=0)
+            axes.add_patch(spread)
+        style = {"arrowstyle": "->", "color": "black", "lw": 0.9, "alpha": 0.7}
+        axes.annotate("", (row["x"], row["y"]), (origin[0], origin[1]), arrowprops=style)
+        if apart:
+            axes.annotate(f"as {name}", (row["x"], row["y"]), (4, -9), textcoords="offset points", size=7.5)
+    axes.scatter(points["x"], points["y"], s=16, color="black", zorder=4, label=f"model as {len(points)} personas")
 
 
 def arrows(places: Places) -> pd.DataFrame:

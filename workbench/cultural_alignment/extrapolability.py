@@ -295,10 +295,7 @@ def draw_curves(against: pd.DataFrame, n_personas: int) -> Figure | None:
         ylabel="adjusted Rand index",
         title=f"{n_personas} personas, k = {CLUSTERS}",
     )
-    return described(
-        figure,
-        "Agreement of clusterings by subset size for the model's personas, the published scores and independent noise.",
-    )
+    return described(figure, "Agreement of clusterings by subset size: personas, published scores, independent noise.")
 
 
 def held_out(sets: dict[str, pd.DataFrame], draws: int = 999, seed: int = 0) -> pd.DataFrame:

@@ -287,7 +287,7 @@ def by_region(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_regions(scores: pd.DataFrame, regions: pd.DataFrame, metric: str) -> Figure | None:
-    """Plot one metric of `by_region` for regions with three templates or more; None if there is no such region."""
+    """Plot one metric of `by_region` for regions with three templates or more; None without one."""
     sizes = scores.groupby("region").agg(n=("question_id", "size"), templates=("template", "nunique"))
     sizes = sizes[sizes["templates"] >= FEWEST_TEMPLATES]
     if regions.empty or sizes.empty:

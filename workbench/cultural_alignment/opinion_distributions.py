@@ -30,7 +30,7 @@ from workbench.statistics import (
     unless,
     versus,
 )
-from workbench.statistics.distances import Floats, entropy, settled
+from workbench.statistics.distances import Floats, entropy, fractions, settled
 from workbench.statistics.findings import no_rows
 from workbench.statistics.intervals import SHARE
 
@@ -71,10 +71,7 @@ def correct_answer(p: ArrayLike, human: ArrayLike | None = None, tau: float = 0.
 
 def order_flip(forward: ArrayLike, reverse: ArrayLike) -> Floats:
     """Return |P(content | one order) - P(content | reversed)| of each item, `[items]`."""
-    one, two = np.asarray(forward, np.float64), np.asarray(reverse, np.float64)
-    if one.shape != two.shape or not (((one >= 0) & (one <= 1)).all() and ((two >= 0) & (two <= 1)).all()):
-        raise InputError("Give one probability per item and order, between 0 and 1.")
-    return np.abs(one - two)
+    return np.abs(np.subtract(*fractions(forward=forward, reverse=reverse)))
 
 
 def order_robust(p: ArrayLike) -> Floats:
@@ -95,7 +92,7 @@ def order_robust(p: ArrayLike) -> Floats:
 def self_placement(responses: pd.DataFrame) -> pd.DataFrame:
     """Return the side a respondent places itself on, by the order in which the sides were listed.
 
-    `responses` are those to a question whose scale runs from left to right, asked in both directions (tag `direction`).
+    `responses` are to a question whose scale runs from left to right, in both directions (tag `direction`).
 
     Returns:
         One row per direction and one for their mean: probability of `left`, `middle` and `right`, `mass`, and
@@ -167,12 +164,7 @@ def people(
     personas_file: str | Path | None,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, list[Persona]]:
-    """Return people's answers, synthetic without a file, and the personas that are groups of these people.
-
-    Raises:
-        InputError: A file cannot be read, country scores for synthetic answers are missing, or a persona of the user's
-            file is not a group.
-    """
+    """Return people's answers, synthetic without a file, and the personas that are groups of these people."""
     personas = instruments.load_personas(personas_file) if personas_file else instruments.personas(countries)
     if shares:
         table = populations.load_shares(shares, items)
@@ -269,9 +261,7 @@ def draw_overall(overall: pd.DataFrame, n_groups: int, n_items: int) -> Figure:
         xlabel=f"similarity, mean over {n_groups} groups (n = {n_items} items; js in base 2)",
     )
     return described(
-        figure,
-        "Mean alignment of the model in one order and with orders averaged, of position-only and of uniform answers, "
-        "beside that of people with people.",
+        figure, "Mean alignment of the model, position-only and uniform answers, beside people with people."
     )
 
 
@@ -292,19 +282,15 @@ def draw_answers(survey: Survey, shares: pd.DataFrame, n_items: int) -> Figure |
     """Plot the distribution of answers over the scale beside people; None if items have scales of different size."""
     if survey.default.groupby("item")["level"].size().nunique() != 1:
         return None
-    tables = {
-        "model, one order": survey.one_order,
-        "model, orders averaged": survey.default,
-        "position only": survey.blind,
-    }
-    means = {name: table.groupby("level")["p"].mean() for name, table in tables.items()}
+    names = ("model, one order", "model, orders averaged", "position only")
+    tables = (survey.one_order, survey.default, survey.blind)
+    means = {name: table.groupby("level")["p"].mean() for name, table in zip(names, tables)}
     wide = pd.DataFrame({**means, "people": shares.groupby("level")["share"].mean()}).T
     wide.columns = [str(k + 1) for k in range(wide.shape[1])]
     xlabel = f"proportion of answers by position on the scale, lowest first (mean of {n_items} items)"
     return described(
         stacked_shares(wide, xlabel, ordered=True),
-        "Distribution of answers over the scale: the model in one order, with orders averaged, without content, and "
-        "people.",
+        "Distribution of answers over the scale: the model in one order, averaged, without content, and people.",
     )
 
 
@@ -453,11 +439,8 @@ def twins(
 ) -> dict[str, pd.DataFrame]:
     """Return alignment, mass and p_max by item before and after post-training, by reading; empty without a base model.
 
-    Args:
-        answers: `before` and `after` -> answers to the same items as plain text.
-        survey: The tuned model's answers from the other sections.
-        shares: Answers of people.
-        in_template: Whether `survey` was asked through the chat template; its readings are then added.
+    `answers` are `before` and `after` -> answers to the same items as plain text. The readings of `survey`, the tuned
+    model's other answers, are added if they were given `in_template`.
     """
     tables: dict[str, pd.DataFrame] = {}
     for when, each in answers.items():

@@ -32,7 +32,7 @@ NO_OPINION = re.compile(
     r"|\((?:vol|do not read|spontaneous)|-\d+:-\d+|^(?:dk|n/a|never heard of|can.?t (?:rate|say|choose))\b",
     re.IGNORECASE,
 )
-"""Options that are no opinion: not known, not answered or asked, not applicable, volunteered, or a code of missing."""
+"""Options that are no opinion: not known, no answer, not applicable, volunteered, or a code of missing."""
 OTHER_SAMPLE = re.compile(r"\((?:old|non)[^)]*sample\)", re.IGNORECASE)
 
 
@@ -81,14 +81,7 @@ def load_global_opinions(
     number of options differs from that of the shares are dropped. All items are unordered, as the source does not state
     which are ordered. A country has one name, that of `country_scores` ("Britain" and "Great Britain" are one group);
     of several samples of a country in one question the current national sample is used, else the first, and the others
-    are counted.
-
-    Args:
-        n: Items drawn with the seed; all for None.
-        groups: Countries to use, in any spelling of the data set.
-        seed: Seed of the sample.
-        revision: Commit on the hub; None for the pinned commit.
-        records: The records, if read elsewhere.
+    are counted. `groups` are countries in any spelling of the data set, `revision` is a commit on the hub.
     """
     records = records if records is not None else find("global_opinions", "opinions").read(commit=revision)[0]
     dropped: Counter[str] = Counter()
@@ -150,13 +143,8 @@ def load_subpop(
 ) -> Opinions:
     """Return SubPOP (2502.16761): answer shares of groups in Pew's American Trends Panel, in OpinionQA's scheme.
 
-    CC BY-NC-SA 4.0 and gated: accept its terms on the hub first. Refusals are left out of the shares.
-
-    Args:
-        attribute: Attribute that divides people: POLPARTY, POLIDEOLOGY, RACE, RELIG, AGE, SEX, EDUCATION, INCOME ...
-        n: Items drawn with the seed; all for None.
-        seed: Seed of the sample.
-        records: The records, if read elsewhere.
+    CC BY-NC-SA 4.0 and gated: accept its terms on the hub first. Refusals are left out of the shares. Attributes that
+    divide people: POLPARTY, POLIDEOLOGY, RACE, RELIG, AGE, SEX, EDUCATION, INCOME, CREGION ...
     """
     records = list(records if records is not None else find("subpop", "opinions").read()[0])
     if attribute not in (known := {str(record["attribute"]) for record in records}):
@@ -181,17 +169,9 @@ def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | No
 
     Answers are weighted by `WEIGHT_W<wave>`; refusals are left out and counted in the shares' `n_dropped`. Groups are
     those listed in the wave's metadata.csv, as in OpinionQA's own tables; without that file all but refusals. Of rows
-    of info.csv with one key (one column, asked in several wordings) the first is used.
-
-    Args:
-        folder: Contains a folder American_Trends_Panel_W* per wave, with info.csv, responses.csv and metadata.csv.
-        attribute: Column of the responses that divides people: POLPARTY, CREGION, AGE, SEX, EDUCATION, RELIG ...
-        n: Items drawn with the seed; all for None.
-        seed: Seed of the sample.
-
-    Returns:
-        The opinions; `dropped` counts rows of info.csv, respondents of groups that are not listed, and listed groups
-        without an answer.
+    of info.csv with one key (one column with several wordings) the first is used. The folder contains a folder
+    American_Trends_Panel_W* per wave, with info.csv, responses.csv and metadata.csv; the attribute is a column of the
+    responses. `dropped` counts rows of info.csv, respondents of groups not listed, and listed groups without an answer.
 
     Raises:
         InputError: There is no folder of a wave, or a file cannot be read (with the wave, the file and the key).
@@ -241,7 +221,7 @@ def _wave_items(wave: Path, seen: Collection[str], dropped: Counter[str]) -> dic
         except (InputError, TypeError, ValueError) as error:
             raise row.wrong(f"{key} cannot be read ({error}).") from None
         if item is None or key not in columns:
-            dropped["not asked, or fewer than two options"] += 1
+            dropped["no answers, or fewer than two options"] += 1
         elif key in items or key in seen:
             dropped["a key of info.csv again"] += 1
         else:
@@ -261,13 +241,13 @@ def _listed_groups(shares: pd.DataFrame, wave: Path, attribute: str, dropped: Co
     check_names(dict.fromkeys([*(listed or ()), *shares["group"]]), f"A group in {attribute!r}")
     for name in listed or ():
         dropped[f"waves without an answer of the listed group {name!r}"] += name not in set(shares["group"])
-    kept = shares["group"].isin(listed) if listed else ~shares["group"].str.contains(NO_OPINION)
-    others = shares[~kept].drop_duplicates("group")
+    chosen = shares["group"].isin(listed) if listed else ~shares["group"].str.contains(NO_OPINION)
+    others = shares[~chosen].drop_duplicates("group")
     dropped["respondents of groups that are not listed"] += int(others[["n_used", "n_dropped"]].to_numpy().sum())
-    if not kept.any():
+    if not chosen.any():
         values = ", ".join(map(repr, others["group"][:5]))
         raise InputError(f"No value of {attribute!r} in responses.csv ({values}) is listed in metadata.csv.")
-    return shares[kept]
+    return shares[chosen]
 
 
 def _python_list(row: Row, column: str) -> list[Any]:

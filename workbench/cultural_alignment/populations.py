@@ -83,7 +83,7 @@ def load_shares(
         if (name := row.needed("item")) not in options:
             raise unknown("item", name, list(options), f" in {row.where}")
         if (share := row.number("share")) is None or share < 0:
-            raise row.wrong("the share is negative or missing; leave out a group that was not asked.")
+            raise row.wrong("the share is negative or missing; leave out a group without answers.")
         level = _level(name, options[name], row)
         rows.append({"item": name, "group": row.needed("group"), "level": level, "share": share})
     with error_prefix(path.name):
@@ -111,7 +111,7 @@ def check_shares(
     """
     keys = ["item", "group"]
     if not (shares["share"] >= 0).all():
-        raise InputError("A share is negative or missing; leave out a group that was not asked.")
+        raise InputError("A share is negative or missing; leave out a group without answers.")
     if (twice := shares.duplicated([*keys, "level"])).any():
         row = shares[twice].iloc[0]
         raise InputError(f"Item {row['item']!r} has option {row['level'] + 1} twice for group {row['group']!r}.")
@@ -123,7 +123,7 @@ def check_shares(
     if (short := levels.transform("size") != wanted).any():
         row = shares[short].iloc[0]
         texts = options[row["item"]] if options else ()
-        given = f": it is asked with {len(texts)}, {' | '.join(texts)}" if texts else ""
+        given = f": it has {len(texts)}, {' | '.join(texts)}" if texts else ""
         raise InputError(
             f"Item {row['item']!r} lacks an option for group {row['group']!r}{given}; write 0 for an option that was "
             "not chosen, or people's options in the item's `scale`."

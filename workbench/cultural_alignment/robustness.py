@@ -39,7 +39,7 @@ KHAN = "Khan et al. 2025"
 def shift(after: ArrayLike, before: ArrayLike, seed: int = 0) -> dict[str, Any]:
     """Return the shift of item scores between two levels of a format factor.
 
-    Both are oriented 0-1 scores of the same items, `[items]`; NaN where an item was not asked.
+    Both are oriented 0-1 scores of the same items, `[items]`; NaN where an item has no answer.
 
     Returns:
         `mean` of d = after - before with `low`, `high`; `mean_abs` with `abs_low`, `abs_high`; `d_z` = mean / sd; `p`
@@ -130,8 +130,6 @@ def choice_preference(trials: pd.DataFrame, k: int) -> pd.DataFrame:
     Returns:
         One row per name: `preference` (0.5 is neutral), `n`, and `unbalanced` where a pair lacks its reverse.
     """
-    if k < 2:
-        raise InputError(f"A scale needs at least two points, not {k}.")
     if (same := trials["first"] == trials["second"]).any():
         raise InputError(f"{trials.loc[same, 'first'].iloc[0]!r} is paired with itself; leave that row out.")
     rating = trials["rating"].to_numpy(np.float64)
@@ -185,7 +183,7 @@ class Study:
 
     items: Instrument
     scale: str
-    """Scale the items are asked on."""
+    """Scale of the eight formats."""
     people: list[Persona]
     """Personas in their first wording."""
     typical: list[Persona]
@@ -214,11 +212,7 @@ def study(
     personas_file: str | Path | None,
     seed: int = 0,
 ) -> Study:
-    """Load items, personas and population; without shares the population is synthetic where country scores allow it.
-
-    Raises:
-        InputError: A file cannot be read, or a persona is not a group of the shares.
-    """
+    """Load items, personas and population; without shares the population is synthetic where country scores allow it."""
     items = instruments.load_instrument(instrument).head(per_dimension)
     people = instruments.load_personas(personas_file) if personas_file else instruments.personas(countries)
     names = [persona.name for persona in people]
@@ -292,7 +286,7 @@ class Survey:
 
     @property
     def wordings(self) -> pd.DataFrame:
-        """Responses as personas in the one format that every wording is asked in."""
+        """Responses as personas in the one format of all wordings."""
         r = self.responses
         return r[(r["persona"] != "none") & (r["format"] == Format(self.scale).id)]
 
@@ -388,9 +382,7 @@ def draw_stability(stability: pd.DataFrame, n_items: int) -> Figure:
         xlabel=f"mean |shift| of an item, scale 0 to 1 ({n_items} items)",
     )
     return described(
-        figure,
-        "Mean absolute shift of an item under each change of format with its 95% interval, beside the human standard "
-        "deviation between countries.",
+        figure, "Mean absolute shift of an item by change of format, beside the human sd between countries."
     )
 
 
@@ -417,11 +409,7 @@ def draw_slopes(survey: Survey) -> Figure:
         "agreement (0 to 1)",
         f"The same {len(ends)} items with the option list reversed",
     )
-    return described(
-        figure,
-        "One line per item from its agreement with options listed ascending to descending; level lines would mean "
-        "stability.",
-    )
+    return described(figure, "Agreement with each item, options ascending and descending; level lines: stability.")
 
 
 def direction(stability: pd.DataFrame) -> dict[str, float]:
@@ -466,7 +454,7 @@ def same_signs(effects: pd.DataFrame) -> pd.DataFrame:
 
 
 def position(survey: Survey) -> pd.DataFrame:
-    """Return mean preference and position bias of binary items asked in both orders, in logits; no rows without any."""
+    """Return mean preference and position bias of binary items in both orders, in logits; no rows without any."""
     binary = survey.scores[survey.scores["scale"] == "binary"]
     if binary.empty:
         return no_rows("No item was shown as two statements (more_scales=, with an opposite for every item).")
@@ -499,8 +487,7 @@ def draw_variance(variance: pd.DataFrame) -> Figure:
     countries, formats = (int(variance[name].max()) for name in ("n_countries", "n_formats"))
     figure = stacked_shares(variance[["country", "format", "rest"]], title=f"{countries} personas x {formats} formats")
     return described(
-        figure,
-        "Stacked bars: proportion of variance of each dimension between personas, between formats and the rest.",
+        figure, "Proportion of variance of each dimension between personas, between formats, and the rest."
     )
 
 
@@ -533,10 +520,7 @@ def draw_choices(preferences: pd.DataFrame) -> Figure:
         "preference (0.5: none)",
         f"Who should be helped first? {n * (n - 1) // 2} pairs in both orders",
     )
-    return described(
-        figure,
-        "Preference for each country on the forced scale and on the scale with a neutral option; 0.5 is no preference.",
-    )
+    return described(figure, "Preference for each country without and with a neutral option; 0.5 is no preference.")
 
 
 def stability_findings(stability: pd.DataFrame, n_items: int) -> list[Finding]:

@@ -51,7 +51,7 @@ class SurveyItem:
     opposite: str = ""
     """Statement of the other pole, for the binary format."""
     scale: tuple[str, ...] = ()
-    """The item's own options, lowest position first; empty for a statement asked on agreement scales."""
+    """The item's own options, lowest position first; empty for a statement on agreement scales."""
     positions: tuple[float, ...] = ()
     """Numeric positions of the options, if they are not evenly spaced."""
     ordinal: bool = True
@@ -423,7 +423,7 @@ def scores(levels: pd.DataFrame) -> pd.DataFrame:
 
 
 def position_effects(p_first: ArrayLike, p_second: ArrayLike, eps: float | None = None) -> tuple[Floats, Floats]:
-    """Return preference and position bias of a binary item asked in both orders, in logits.
+    """Return preference and position bias of a binary item in both orders, in logits.
 
     With p_first = P(first position | X first) and p_second = P(first position | X second): preference for X =
     (logit p_first - logit p_second) / 2, bias towards the first position = their mean. Probabilities are clipped to

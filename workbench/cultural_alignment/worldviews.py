@@ -14,14 +14,7 @@ from numpy.typing import ArrayLike
 from workbench.answers import levels
 from workbench.cultural_alignment.alignment import similarity
 from workbench.cultural_alignment.instruments import country_scores
-from workbench.cultural_alignment.surveys import (
-    NO_PERSONA,
-    Instrument,
-    Persona,
-    leakage,
-    padded_distributions,
-    prompt_of,
-)
+from workbench.cultural_alignment.surveys import Instrument, Persona, leakage, padded_distributions, prompt_of
 from workbench.errors import InputError
 from workbench.figures import described, intervals
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
@@ -34,14 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TOPICS = (
-    "a wedding",
-    "raising children",
-    "a good breakfast",
-    "honouring the dead",
-    "settling a quarrel between neighbours",
-    "running a school",
-    "caring for the old",
-    "celebrating the new year",
+    *("a wedding", "raising children", "a good breakfast", "honouring the dead"),
+    *("settling a quarrel between neighbours", "running a school", "caring for the old", "celebrating the new year"),
 )
 PLURAL = "Keep in mind that people all over the world see things differently, and give each of their views its due."
 LISTED = "Customs differ between {names}."
@@ -64,15 +51,14 @@ def world_regions() -> dict[str, str]:
 def world_questions(n: int | None = None, personas: Sequence[Persona] = (), chat: bool = True) -> Questions:
     """Return questions on the country a topic brings to mind, in three conditions and with every persona.
 
-    The first `n` topics are asked (all for None); the tags are item (the topic), condition and persona, the options 24
-    countries.
+    Tags: item (the topic, the first n or all), condition and persona. The options are 24 countries.
     """
     topics = TOPICS[:n]
     if not topics:
         raise InputError("n must be at least one topic, or None for all.")
     names = list(world_regions())
     texts = {"plain": "", "plural": PLURAL, "listed": LISTED.format(names=", ".join(names))}
-    settings = [(condition, NO_PERSONA.name, text) for condition, text in texts.items()]
+    settings = [(condition, "none", text) for condition, text in texts.items()]
     settings += [("agents", persona.name, persona.text) for persona in personas]
     options = tuple(Option(name if chat else f" {name}") for name in names)
     questions = []
@@ -232,11 +218,7 @@ def draw_worlds(means: pd.DataFrame, n_topics: int) -> Figure:
         baseline_name=f"uniform over the {len(world_regions())} countries",
         xlabel=f"diversity of the regions named ({n_topics} topics)",
     )
-    return described(
-        figure,
-        "Diversity of the regions that topics bring to mind, without and with a request for many worldviews, with the "
-        "countries listed, and pooled over personas, beside answers uniform over the countries.",
-    )
+    return described(figure, "Diversity of the regions that topics bring to mind by condition, beside uniform answers.")
 
 
 def statements(items: Instrument, n: int) -> dict[str, str]:
