@@ -50,17 +50,14 @@ def test_missing_items_stay_missing_and_are_counted():
     assert (found["n"], found["n_dropped"]) == (2, 1)
 
 
-def test_js_of_near_equals_is_one_where_scipy_says_nan():
-    rng, broken = np.random.default_rng(0), 0
-    for _ in range(3000):
-        p = rng.dirichlet(np.ones(5))
-        q = np.exp(np.log(p))
-        q = q / q.sum()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            broken += np.isnan(jensenshannon(p, q))
-        assert alignment.similarity([p], [q])[0] == pytest.approx(1, abs=1e-6)
-    assert broken > 0
+def test_js_of_near_equals_is_one_where_scipy_returns_nan():
+    p = np.random.default_rng(0).dirichlet(np.ones(5), 3000)
+    q = np.exp(np.log(p))
+    q = q / q.sum(axis=1, keepdims=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert np.isnan(jensenshannon(p, q, axis=1)).any()
+    assert alignment.similarity(p, q) == pytest.approx(1, abs=1e-6)
 
 
 def test_similarities_agree_with_scipy():
@@ -87,7 +84,7 @@ def test_undefined_statistics_are_nan():
     assert np.isnan(worldviews.perspective_diversity({}, ["a", "b"]))
 
 
-def test_negative_icc_is_kept():
+def test_a_negative_icc_is_not_clipped():
     assert robustness.variance_proportions([[0, 1], [1, 0], [0.5, 0.5]])["icc_agreement"] < 0
 
 
@@ -99,18 +96,21 @@ def test_clusters_need_more_rows_than_clusters():
     assert extrapolability.ari_curve(x)["n_dropped"].unique().tolist() == [1]
 
 
-def test_unbalanced_keys_are_said():
+@pytest.fixture
+def wbc_scores():
     from test_culture_oracles import WBC_ROWS, response_rows
 
-    scores = surveys.scores(response_rows(WBC_ROWS, [1, 1, 1, -1], persona="none"))
+    return lambda keys: surveys.scores(response_rows(WBC_ROWS, keys, persona="none"))
+
+
+def test_unbalanced_keys_give_a_warning(wbc_scores):
     with pytest.warns(UserWarning, match="not balanced"):
-        assert instruments.dimension_scores(scores, by="persona")["acquiescence_confounded"].all()
+        scores = instruments.dimension_scores(wbc_scores([1, 1, 1, -1]), by="persona")
+    assert scores["acquiescence_confounded"].all()
 
 
-def test_a_dimension_needs_three_quarters_of_its_items():
-    from test_culture_oracles import WBC_ROWS, response_rows
-
-    scores = surveys.scores(response_rows(WBC_ROWS, [1, -1, 1, -1], persona="none"))
+def test_a_dimension_needs_three_quarters_of_its_items(wbc_scores):
+    scores = wbc_scores([1, -1, 1, -1])
     scores.loc[[0, 1], "x"] = np.nan
     found = instruments.dimension_scores(scores, by="persona").iloc[0]
     assert np.isnan(found["score"]) and found["n_dropped"] == 2
@@ -205,14 +205,12 @@ def test_many_clusterings_are_those_of_the_library():
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score
 
-    from workbench.cultural_alignment.extrapolability import many_ari, many_kmeans
-    from workbench.cultural_alignment.instruments import DIMENSIONS, country_scores
-
+    many_ari, many_kmeans = extrapolability.many_ari, extrapolability.many_kmeans
     rng = np.random.default_rng(0)
     one, two = rng.integers(0, 3, (40, 9)), rng.integers(0, 4, (40, 9))
     assert many_ari(one, two) == pytest.approx([adjusted_rand_score(a, b) for a, b in zip(one, two)])
     assert many_ari(one[:1] * 0, one[:1] * 0).tolist() == [1.0]
-    scores = country_scores()[list(DIMENSIONS)].to_numpy()
+    scores = instruments.country_scores()[instruments.DIMENSIONS].to_numpy()
     z = (scores - scores.mean(axis=0)) / scores.std(axis=0)
     sets = z.reshape(3, 8, 6)
     theirs = [KMeans(3, n_init=50, random_state=0).fit_predict(points) for points in sets]
@@ -265,26 +263,19 @@ def test_bbq_scores_from_probabilities():
 
 def test_bbq_by_region_tells_accuracy_abstention_and_bias_apart():
     right = {"ambiguous": [1.0, 0.0, 0.0, 0.0], "disambiguated": [1.0, 1.0, 1.0, 0.0]}
-    says_unknown = {"ambiguous": [1.0, 0.0, 0.0, 0.0], "disambiguated": [0.0, 0.0, 0.0, 1.0]}
+    unknown = {"ambiguous": [1.0, 0.0, 0.0, 0.0], "disambiguated": [0.0, 0.0, 0.0, 1.0]}
     rows = [
         {
-            "region": region,
-            "condition": each,
-            "template": f"t{i}",
-            "accuracy": right[each][i],
-            "abstains": says_unknown[each][i],
-            "p_correct": 0.5,
-            "p_unknown": 0.1,
-            "bias": sign * (0.1 + i / 100),
-            "chosen_bias": np.nan if says_unknown[each][i] else sign,
+            **{"region": region, "condition": each, "template": f"t{i}", "p_correct": 0.5, "p_unknown": 0.1},
+            **{"accuracy": right[each][i], "abstains": unknown[each][i], "bias": sign * (0.1 + i / 100)},
+            "chosen_bias": np.nan if unknown[each][i] else sign,
         }
         for region, sign in (("North", 1.0), ("South", -1.0))
         for each in right
         for i in range(4)
     ]
-    found = national_bias.bbq_summary(pd.DataFrame(rows), ["region", "condition"]).set_index(
-        ["region", "condition", "metric"]
-    )
+    keys = ["region", "condition", "metric"]
+    found = national_bias.bbq_summary(pd.DataFrame(rows), keys[:2]).set_index(keys)
     mean = found["mean"].unstack("metric")
     assert mean.loc[("North", "ambiguous"), ["accuracy", "abstains"]].tolist() == [0.25, 0.25]
     assert mean.loc[("North", "disambiguated"), ["accuracy", "abstains"]].tolist() == [0.75, 0.25]
@@ -296,19 +287,13 @@ def test_bbq_by_region_tells_accuracy_abstention_and_bias_apart():
         national_bias.bbq_summary(pd.DataFrame(rows), ["region"])
 
 
-def test_either_meaningful_sentence_counts_against_the_unrelated_one():
-    rows = [("i0", "stereotype", -1.0), ("i0", "anti-stereotype", -3.0), ("i0", "unrelated", -2.0)]
-    table = pd.DataFrame(rows, columns=["item", "kind", "logprob"]).assign(n_tokens=1, target="x")
-    assert national_bias.stereoset_scores(table)["related"].tolist() == [0.5]
-
-
 def test_stereoset_scores():
-    rows = [("i0", "stereotype", -1.0), ("i0", "anti-stereotype", -2.0), ("i0", "unrelated", -3.0)]
-    rows += [("i1", "stereotype", -2.0), ("i1", "anti-stereotype", -2.0), ("i1", "unrelated", -1.0)]
-    table = pd.DataFrame(rows, columns=["item", "kind", "logprob"]).assign(n_tokens=1, target="x")
-    found = national_bias.stereoset_scores(table)
-    assert found["stereotype"].tolist() == [1, 0.5]
-    assert found["related"].tolist() == [1, 0]
+    rows = [("i0", -1.0, -2.0, -3.0), ("i1", -2.0, -2.0, -1.0), ("i2", -1.0, -3.0, -2.0)]
+    kinds = ("stereotype", "anti-stereotype", "unrelated")
+    cells = [{"item": item, "kind": kind, "logprob": x} for item, *xs in rows for kind, x in zip(kinds, xs)]
+    found = national_bias.stereoset_scores(pd.DataFrame(cells).assign(n_tokens=1, target="x"))
+    assert found["stereotype"].tolist() == [1, 0.5, 1]
+    assert found["related"].tolist() == [1, 0, 0.5]  # either meaningful sentence counts against the unrelated one
     assert national_bias.icat(1, 0.5) == 1 and national_bias.icat(1, 1) == 0
 
 
@@ -328,15 +313,9 @@ def test_mean_tau_agrees_with_rank_agreement_and_shuffles():
     assert cultural_map.mean_tau_test(model, reference, draws=9)["mean_tau"] == pytest.approx(np.mean(taus))
 
 
-def test_refusals_in_words_are_found():
-    texts = [
-        "As an AI, I do not judge.",
-        "I\u2019m sorry, no.",
-        "I don't have personal opinions.",
-        "People can't agree.",
-        "",
-    ]
-    assert worldviews.refusals(texts).tolist() == [True, True, True, False, False]
+def test_refusals_in_words_are_detected():
+    texts = ["As an AI, I do not judge.", "I\u2019m sorry, no.", "I don't have personal opinions."]
+    assert worldviews.refusals([*texts, "People can't agree.", ""]).tolist() == [True, True, True, False, False]
 
 
 def test_labels_need_all_their_probabilities():

@@ -43,15 +43,11 @@ def read_forms(forms="sum"):
 
 
 def test_option_distribution_adds_aliases_up():
-    found = read_forms()
-    assert found["p"].tolist() == pytest.approx([0.574097, 0.311360, 0.114543], abs=1e-6)
-    assert found["mass"].tolist() == pytest.approx([0.8765326] * 3, abs=1e-6)
-    rating = found["p"] @ found["value"]
-    assert rating == pytest.approx(1.540446, abs=1e-6)
-    assert surveys.scores(found)["x_raw"][0] == pytest.approx(0.270223, abs=1e-6)
-
-
-def test_option_distribution_of_the_best_alias():
+    table = read_forms()
+    assert table["p"].tolist() == pytest.approx([0.574097, 0.311360, 0.114543], abs=1e-6)
+    assert table["mass"].tolist() == pytest.approx([0.8765326] * 3, abs=1e-6)
+    assert table["p"] @ table["value"] == pytest.approx(1.540446, abs=1e-6)
+    assert surveys.scores(table)["x_raw"][0] == pytest.approx(0.270223, abs=1e-6)
     assert read_forms("max")["p"].tolist() == pytest.approx([0.546549, 0.331499, 0.121952], abs=1e-6)
 
 
@@ -147,16 +143,30 @@ def test_forced_against_neutral_choice():
 
 
 def test_an_all_neutral_country_scores_one_half():
-    rows = [("X", "Y", 3), ("Y", "X", 3)]
-    found = robustness.choice_preference(pd.DataFrame(rows, columns=["first", "second", "rating"]), 5)
+    rows = {"first": ["X", "Y"], "second": ["Y", "X"], "rating": [3, 3]}
+    found = robustness.choice_preference(pd.DataFrame(rows), 5)
     assert found["preference"].tolist() == [0.5, 0.5]  # 0.625 in the published code's second scorer
     assert not found["unbalanced"].any()
 
 
-def test_js_similarity_states_its_base():
-    p, q = [(0.5, 0.3, 0.2)], [(0.2, 0.3, 0.5)]
-    assert alignment.similarity(p, q)[0] == pytest.approx(0.690459, abs=1e-6)
-    assert alignment.similarity(p, q, base="e")[0] == pytest.approx(0.742290, abs=1e-6)
+REVERSED = [(0.5, 0.3, 0.2)], [(0.2, 0.3, 0.5)]
+FALLING = [(0.1, 0.2, 0.3, 0.4)], [(0.4, 0.3, 0.2, 0.1)]
+SOFT = [(0, 0.4, 0.6, 0, 0)], [(0, 0.4, 0.1, 0.5, 0)]  # expectations 2.6 and 3.1
+
+
+@pytest.mark.parametrize(
+    ("pair", "how", "expected"),
+    [
+        (REVERSED, {}, 0.690459),
+        (REVERSED, {"base": "e"}, 0.742290),
+        (FALLING, {"kind": "wasserstein"}, 0.666667),
+        (FALLING, {"kind": "wasserstein", "pos": (1, 2, 4, 5)}, 0.65),
+        (SOFT, {"kind": "soft"}, 0.875),
+        (SOFT, {"kind": "hard"}, 0),
+    ],
+)
+def test_similarities(pair, how, expected):
+    assert alignment.similarity(*pair, **how)[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_js_similarity_of_disjoint_answers():
@@ -164,24 +174,11 @@ def test_js_similarity_of_disjoint_answers():
     assert alignment.similarity([(1, 0)], [(0, 1)], base="e")[0] == pytest.approx(0.167445, abs=1e-6)
 
 
-def test_wasserstein_representativeness_uses_the_items_positions():
-    p, q = [(0.1, 0.2, 0.3, 0.4)], [(0.4, 0.3, 0.2, 0.1)]
-    assert alignment.similarity(p, q, "wasserstein")[0] == pytest.approx(0.666667, abs=1e-6)
-    assert alignment.similarity(p, q, "wasserstein", pos=(1, 2, 4, 5))[0] == pytest.approx(0.65)
-
-
 def test_uniform_answers_beat_the_right_single_answer():
     human, uniform, single = [(0.1, 0.2, 0.4, 0.3)], [(0.25,) * 4], [(0, 0, 1, 0)]
-    assert alignment.similarity(uniform, human)[0] == pytest.approx(0.799497, abs=1e-6)
-    assert alignment.similarity(uniform, human, "wasserstein")[0] == pytest.approx(0.866667, abs=1e-6)
-    assert alignment.similarity(single, human)[0] == pytest.approx(0.370861, abs=1e-6)
-    assert alignment.similarity(single, human, "wasserstein")[0] == pytest.approx(0.766667, abs=1e-6)
-
-
-def test_soft_alignment():
-    p, h = [(0, 0.4, 0.6, 0, 0)], [(0, 0.4, 0.1, 0.5, 0)]  # expectations 2.6 and 3.1
-    assert alignment.similarity(p, h, "soft")[0] == pytest.approx(0.875)
-    assert alignment.similarity(p, h, "hard")[0] == 0
+    kinds = ("js", "wasserstein")
+    values = [alignment.similarity(each, human, kind)[0] for each in (uniform, single) for kind in kinds]
+    assert values == pytest.approx([0.799497, 0.866667, 0.370861, 0.766667], abs=1e-6)
 
 
 def test_spectrum_alignment_in_nats():
@@ -237,9 +234,8 @@ def test_vsm13_invariances():
     ],
 )
 def test_cultural_alignment_test_tau(row, tau):
-    found = cultural_map.rank_agreement([60, 30, 50], row)
-    assert found["tau"] == pytest.approx(tau, abs=1e-6)
-    assert np.isnan(found["p"])  # three countries can never be significant
+    test = cultural_map.rank_agreement([60, 30, 50], row)
+    assert test["tau"] == pytest.approx(tau, abs=1e-6) and np.isnan(test["p"])  # three are never significant
 
 
 SDS = np.array([20.45, 23.47, 19.84, 22.72, 23.21, 22.25])
@@ -263,9 +259,8 @@ COUNTRIES = {
         ("China", "Japan", 2.1808),
     ],
 )
-def test_kogut_singh_on_the_full_reference(a, b, distance):
-    found = cultural_map.kogut_singh(COUNTRIES[a], COUNTRIES[b], variances=SDS**2)  # sds are published to two decimals
-    assert found == pytest.approx(distance, rel=1e-3)
+def test_kogut_singh_on_the_full_reference(a, b, distance):  # sds are published to two decimals
+    assert cultural_map.kogut_singh(COUNTRIES[a], COUNTRIES[b], SDS**2) == pytest.approx(distance, rel=1e-3)
 
 
 def test_kogut_singh_takes_the_sample_variance_of_its_reference():
@@ -339,18 +334,18 @@ def test_order_flip_of_a_self_placement():
 
 
 def test_foundations_that_do_not_differ_are_degenerate():
-    told = {"care": ((0.2, 0.4, 0.5), (0.4, 0.5, 0.8)), "loyalty": ((0.4, 0.4, 0.6), (0.6, 0.6, 0.8))}
+    scores = {"care": ((0.2, 0.4, 0.5), (0.4, 0.5, 0.8)), "loyalty": ((0.4, 0.4, 0.6), (0.6, 0.6, 0.8))}
     rows = [
         {"persona": who, "item": f"{name}{i}", "dimension": name, "x_raw": x}
-        for name, both in told.items()
+        for name, both in scores.items()
         for who, values in zip(("left", "right"), both)
         for i, x in enumerate(values)
     ]
-    found = opinion_distributions.foundations_gap(pd.DataFrame(rows)).set_index("dimension")
-    assert found.loc["care", ["mean_left", "difference"]].tolist() == pytest.approx([5 * 1.1 / 3, 1.0])
-    assert found.at["care", "t"] == pytest.approx(1 / (0.5 / np.sqrt(3)))
-    assert found.at["loyalty", "difference"] == pytest.approx(1.0)
-    assert found.at["loyalty", "note"] == "degenerate" and found.loc["loyalty", ["t", "p", "low"]].isna().all()
+    gap = opinion_distributions.foundations_gap(pd.DataFrame(rows)).set_index("dimension")
+    assert gap.loc["care", ["mean_left", "difference"]].tolist() == pytest.approx([5 * 1.1 / 3, 1.0])
+    assert gap.at["care", "t"] == pytest.approx(1 / (0.5 / np.sqrt(3)))
+    assert gap.at["loyalty", "difference"] == pytest.approx(1.0)
+    assert gap.at["loyalty", "note"] == "degenerate" and gap.loc["loyalty", ["t", "p", "low"]].isna().all()
 
 
 def test_favourites_are_robust_only_with_one_content_in_all_orders():
@@ -362,7 +357,7 @@ def test_favourites_are_robust_only_with_one_content_in_all_orders():
         opinion_distributions.order_robust([one])
 
 
-def test_arguments_that_come_back_are_found_with_who_says_them():
+def test_recurring_arguments_are_clustered_with_their_speakers():
     same, other = "Sharing makes a village strong.", "Nobody should be told what to think."
     said = [("a", "agrees", same), ("b", "agrees", same), ("c", "disagrees", same), ("c", "disagrees", "Yes.")]
     said += [("d", "disagrees", other), ("e", "disagrees", other)]

@@ -159,7 +159,7 @@ def test_a_respondent_of_one_label_leans_towards_it():
     assert two.claim.startswith("normad: the rule of thumb helps") and two.estimate == pytest.approx(0)
 
 
-def test_claims_keep_the_order_that_was_asked_for_and_skip_what_is_missing():
+def test_claims_are_in_the_given_order_without_missing_subsets():
     apart = national_bias.bbq_against_guessing(SCORES)
     items = national_bias.stereoset_summary(stereo(preferred=12))
     found = national_bias.findings(SUMMARY, apart, items, ["Religion", "Nationality", "Age"], ["religion", "race"])

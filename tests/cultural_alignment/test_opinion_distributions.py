@@ -1,4 +1,4 @@
-"""What the notebooks opinion_distributions computes, on respondents that answer as a group, uniformly, or by slot."""
+"""The notebook opinion_distributions, on respondents that answer as a group, uniformly, or by position."""
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from workbench.answers import averaged, levels
 from workbench.cultural_alignment import alignment, instruments, opinion_distributions, surveys, worldviews
 from workbench.cultural_alignment.opinions import WEST
 from workbench.cultural_alignment.surveys import Instrument, SurveyItem
+from workbench.errors import InputError
 
 COUNTRIES = ["U.S.A.", "China", "Japan", "Sweden"]
 ITEMS = instruments.load_instrument().head(2)
@@ -17,19 +18,19 @@ BLANK = surveys.content_free(ITEMS)
 
 
 def like(shares, group):
-    """A respondent that answers every item as this group, or as its persona's, does; uniformly without content."""
-    held = {key: part["share"].to_numpy() for key, part in shares.sort_values("level").groupby(["item", "group"])}
+    """A respondent that answers every item as this group, or its persona's group, does; uniformly without content."""
+    shares_of = {key: part["share"].to_numpy() for key, part in shares.sort_values("level").groupby(["item", "group"])}
 
     def answer(question):
         _, place = planted._places(question)
         who = question.tags.get("persona", "none")
-        p = held[question.tags["item"], group if who == "none" else who]
+        p = shares_of[question.tags["item"], group if who == "none" else who]
         return planted._spread(np.full(len(p), 1 / len(p)) if "N/A" in question.prompt_text else p, place)
 
     return answer
 
 
-def asked(who):
+def all_questions(who):
     return [
         *surveys.survey_questions(ITEMS, FORMATS, [surveys.NO_PERSONA, *who]),
         *surveys.survey_questions(BLANK, FORMATS),
@@ -44,7 +45,7 @@ def people():
 @pytest.fixture(scope="module")
 def read(people):
     shares, who = people
-    return opinion_distributions.survey(planted.planted_answers(asked(who), like(shares, "Japan")), BLANK)
+    return opinion_distributions.survey(planted.planted_answers(all_questions(who), like(shares, "Japan")), BLANK)
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +70,8 @@ def test_answers_are_read_in_one_order_averaged_and_without_content(read):
 
 def test_a_respondent_that_answers_as_a_group_is_aligned_with_it(people, read, aligned):
     shares, _ = people
-    assert list(dict.fromkeys(aligned["reading"])) == [
-        "one order",
-        "orders averaged",
-        "position only (no content)",
-        "uniform",
-    ]
+    readings = ["one order", "orders averaged", "position only (no content)", "uniform"]
+    assert list(dict.fromkeys(aligned["reading"])) == readings
     mean = opinion_distributions.by_group(aligned).set_index(["kind", "reading", "group"])["mean"]
     assert mean["js", "orders averaged", "Japan"] == pytest.approx(1)
     assert mean["wasserstein", "one order", "Japan"] == pytest.approx(1)
@@ -99,7 +96,7 @@ def test_claims_need_content_beside_the_prior(people, aligned):
     assert (uniform.verdict, guess.verdict) == ("holds", "does not hold")
     shares = people[0]
     blind = opinion_distributions.survey(
-        planted.planted_answers(asked([]), lambda q: np.full(len(q.options), 1 / len(q.options))), BLANK
+        planted.planted_answers(all_questions([]), lambda q: np.full(len(q.options), 1 / len(q.options))), BLANK
     )
     flat = opinion_distributions.by_reading(blind, shares)
     said = opinion_distributions.alignment_findings(flat, gaps)[0].verdict
@@ -113,13 +110,8 @@ def _row(mean):
 def test_emotions_are_compared_with_the_list_without_an_emoji():
     scale = ("joy", "fear", "anger")
     items = tuple(SurveyItem(f"e{i}", f"Which? {i}", scale=scale, ordinal=False) for i in range(6))
-    shares = pd.DataFrame(
-        [
-            {"item": item.id, "group": "people", "level": k, "share": 0.8 if k == i % 3 else 0.1}
-            for i, item in enumerate(items)
-            for k in range(3)
-        ]
-    )
+    rows = [(item.id, "people", k, 0.8 if k == i % 3 else 0.1) for i, item in enumerate(items) for k in range(3)]
+    shares = pd.DataFrame(rows, columns=["item", "group", "level", "share"])
     bank = opinion_distributions.with_blank(Instrument("emotions", items))
     assert [item.id for item in bank] == [*(item.id for item in items), "content-free"]
 
@@ -144,8 +136,8 @@ def test_emotions_are_compared_with_the_list_without_an_emoji():
 
 def test_one_right_answer_must_survive_the_order(people):
     shares, _ = people
-    surest = planted.planted_answers(asked([]), lambda q: planted._spread(np.eye(5)[3], planted._places(q)[1]))
-    slot = planted.planted_answers(asked([]), planted.takes_position(0))
+    surest = planted.planted_answers(all_questions([]), lambda q: planted._spread(np.eye(5)[3], planted._places(q)[1]))
+    slot = planted.planted_answers(all_questions([]), planted.takes_position(0))
     peaks = {}
     for name, told in (("content", surest), ("slot", slot)):
         found = opinion_distributions.peaked(opinion_distributions.survey(told, BLANK), shares, 0.99)
@@ -164,7 +156,7 @@ def test_one_right_answer_must_survive_the_order(people):
 def test_personas_that_answer_as_their_groups_are_as_diverse(people, read):
     found = opinion_distributions.diversity(read, people[0]).iloc[0]
     assert found["mean"] == pytest.approx(1) and found["n"] == 12
-    alone = opinion_distributions.survey(planted.planted_answers(asked([]), planted.takes_position(0)), BLANK)
+    alone = opinion_distributions.survey(planted.planted_answers(all_questions([]), planted.takes_position(0)), BLANK)
     assert opinion_distributions.diversity(alone, people[0]).attrs["reason"]
 
 
@@ -188,16 +180,12 @@ def test_foundations_are_on_their_scale_and_need_items():
     )
 
 
-def test_the_west_is_held_against_others_beyond_uniform_answers():
+def test_western_groups_are_compared_with_others_beyond_uniform_answers():
     items = tuple(SurveyItem(f"q{i}", f"Question {i}?", scale=("a", "b", "c")) for i in range(8))
     names = ["Germany", "France", "Kenya", "Japan"]
-    rows = [
-        {"item": item.id, "group": g, "level": k, "share": p}
-        for item in items
-        for g in names
-        for k, p in enumerate((0.8, 0.1, 0.1) if g in WEST else (0.1, 0.1, 0.8))
-    ]
-    shares = pd.DataFrame(rows)
+    sides = {g: (0.8, 0.1, 0.1) if g in WEST else (0.1, 0.1, 0.8) for g in names}
+    rows = [(item.id, g, k, p) for item in items for g in names for k, p in enumerate(sides[g])]
+    shares = pd.DataFrame(rows, columns=["item", "group", "level", "share"])
     panel = Instrument("panel", items)
     letters = surveys.formats("own", ["numbers"], answer=["label"])
 
@@ -276,7 +264,7 @@ def test_worlds_are_as_diverse_as_planted(worlds):
     assert "8 topics" in worldviews.draw_worlds(means, 8).axes[0].get_xlabel()
 
 
-def test_open_answers_are_held_against_their_own_statement(read):
+def test_open_answers_are_compared_with_their_own_statement(read):
     assert worldviews.statements(ITEMS, 0) == {}
     none = worldviews.open_answers({}, [], None, read.default)
     assert none.attrs["reason"] and worldviews.open_means(none).empty and worldviews.arguments(none)[1] == ""
@@ -298,9 +286,36 @@ def test_open_answers_are_held_against_their_own_statement(read):
     means = worldviews.open_means(found)
     claim = worldviews.open_finding(found, means)
     assert claim.estimate == pytest.approx(found["disparity"].mean())
-    assert (
-        claim.verdict == "cannot tell: closed answers are no nearer to the text on their own statement than to others"
-    )
+    assert claim.verdict.endswith("closed answers are no nearer to the text on their own statement than to others")
     table, note = worldviews.arguments(found)
     assert note.startswith("6 sentences, 0 too short; 0 of 6 replies take no side")
     assert table.empty and table.attrs["reason"].startswith("no sentence recurs")  # five of six: a phrase
+
+
+def test_every_topic_has_every_condition_and_persona():
+    questions = worldviews.world_questions(2, instruments.personas(["Japan", "Brazil"]))
+    assert len(questions) == 2 * (3 + 2) == len({q.id for q in questions})
+    assert {q.tags["condition"] for q in questions} == {"plain", "plural", "listed", "agents"}
+    regions = worldviews.world_regions()
+    assert all({option.text for option in q.options} == set(regions) for q in questions)
+    assert len(regions) == 24 and set(regions.values()) == set(instruments.country_scores()["region"])
+    by = {q.tags["condition"]: q.prompt_text for q in questions if q.tags["item"] == worldviews.TOPICS[0]}
+    assert "Great Britain" in by["listed"] and "Great Britain" not in by["plain"] + by["plural"]
+    assert by["plural"].endswith(by["plain"][-40:]) and len(by["plural"]) > len(by["plain"])
+    plain = worldviews.world_questions(1, chat=False)
+    assert all(q.prompt_text.endswith("Answer:") and q.options[0].text.startswith(" ") for q in plain)
+    with pytest.raises(InputError, match="one topic"):
+        worldviews.world_questions(0)
+
+
+def test_moral_items_need_six_options_and_a_foundation(tmp_path):
+    path, scale = tmp_path / "mine.csv", "none|hardly|little|some|much|most"
+    path.write_text(f"id,text,dimension,scale\ncare1,Whether somebody was hurt.,care,{scale}\n", "utf-8")
+    formats = surveys.formats("own", ["numbers"], answer=["label"])
+    questions = surveys.survey_questions(instruments.load_foundations(path), formats, instruments.SIDES)
+    assert len(questions) == 4 and {o.value for q in questions for o in q.options} == set(map(float, range(6)))
+    path.write_text("id,text,dimension\ncare1,Whether somebody was hurt.,care\n", "utf-8")
+    with pytest.raises(InputError, match="six options"):
+        instruments.load_foundations(path)
+    words = [text.split()[-1].lower() for text in instruments.PLACEMENT[0].scale]
+    assert words == ["left"] * 3 + ["middle"] + ["right"] * 3  # the sides of the self-placement are balanced

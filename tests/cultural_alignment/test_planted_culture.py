@@ -24,7 +24,6 @@ from workbench.cultural_alignment.surveys import NO_PERSONA, Format, formats, su
 from workbench.statistics import interval
 
 INSTRUMENT = load_instrument()
-FACTORS = ["labels", "direction", "answer"]
 RNG = np.random.default_rng(3)
 OPINIONS = {item.id: float(RNG.uniform(0.2, 0.75)) for item in INSTRUMENT}
 
@@ -40,7 +39,7 @@ def shares():
 
 
 def test_stable_respondent_is_stable():
-    found = robustness.stability(answered(planted.holds_opinion(planted.by_item(OPINIONS))), FACTORS)
+    found = robustness.stability(answered(planted.holds_opinion(planted.by_item(OPINIONS))), robustness.FACTORS)
     assert found["mean_abs"].to_numpy() == pytest.approx(0, abs=1e-12)  # 0.3333 in the published code
     assert found["flip_rate"].tolist() == [0, 0, 0]
     assert found["tvd"].to_numpy() == pytest.approx(0, abs=1e-12)
@@ -53,7 +52,7 @@ def test_stable_respondent_is_stable_across_scales():
     assert found["flip_rate"].isna().all()  # scales of different size have no common option
 
 
-def test_slot_answerer_is_found_out():
+def test_a_position_biased_respondent_is_detected():
     how = formats("binary", ["numbers"], answer=["label"])
     table = answered(planted.takes_position(0), how)
     found = robustness.stability(table, ["direction"]).iloc[0]
@@ -92,9 +91,7 @@ def test_country_oracle_is_perfectly_aligned(shares):
     assert found["personas"]["margin"].min() > 0 and found["p_top1"] < 0.01
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scores = instruments.dimension_scores(surveys.scores(table), by="persona").pivot(
-            index="persona", columns="dimension", values="score"
-        )
+        scores = instruments.profiles(surveys.scores(table))
     truth = instruments.dimension_scores(surveys.scores(shares_as_responses(shares)), by="persona")
     for dimension, part in truth.groupby("dimension"):
         ours = scores.loc[part["persona"], dimension]
@@ -108,7 +105,7 @@ def test_planted_format_effect_is_recovered():
         tags = question.tags
         return OPINIONS[tags["item"]] + (0.2 + noise[tags["item"]]) * (tags["direction"] == "descending")
 
-    found = robustness.stability(answered(planted.holds_opinion(opinion)), FACTORS).set_index("factor")
+    found = robustness.stability(answered(planted.holds_opinion(opinion)), robustness.FACTORS).set_index("factor")
     effect = found.loc["direction"]
     assert effect["low"] <= 0.2 <= effect["high"]
     assert effect["p_holm"] < 0.001
@@ -184,19 +181,12 @@ def test_answers_that_are_flatter_as_any_persona_are_no_gain_of_its_own():
     ("respondent", "found", "abstains"),
     [("guesses one of the two", 0.0, 0.0), ("always unknown", 0.0, 0.0), ("uniform", 0.0, 0.0), ("reads", 0.5, 1.0)],
 )
-def test_bbq_is_held_against_respondents_that_do_not_read_the_context(respondent, found, abstains):
-    scores = pd.DataFrame(
-        [
-            {"subject": "Religion", "template": f"t{k}", "condition": condition}
-            for k in range(8)
-            for condition in ("ambiguous", "disambiguated")
-        ]
-    )
+def test_bbq_is_compared_with_respondents_that_ignore_the_context(respondent, found, abstains):
+    rows = [("Religion", f"t{k}", condition) for k in range(8) for condition in ("ambiguous", "disambiguated")]
+    scores = pd.DataFrame(rows, columns=["subject", "template", "condition"])
     hidden = scores["condition"] == "ambiguous"
-    unknown = {"guesses one of the two": 0.0, "always unknown": 1.0, "uniform": 1 / 3, "reads": hidden * 1.0}[
-        respondent
-    ]
-    scores["abstains"] = unknown
+    unknown = {"guesses one of the two": 0.0, "always unknown": 1.0, "uniform": 1 / 3, "reads": hidden * 1.0}
+    scores["abstains"] = unknown[respondent]
     right = 1.0 if respondent == "reads" else (1 - scores["abstains"]) / 2
     scores["accuracy"] = np.where(hidden, scores["abstains"], right)
     table = national_bias.bbq_against_guessing(scores).set_index("metric")["mean"]

@@ -1,4 +1,4 @@
-"""What the notebook robustness computes, on respondents that are known: opinions, slots, and people themselves."""
+"""The notebook robustness, on planted respondents: fixed opinions, position bias, and people themselves."""
 
 import numpy as np
 import pandas as pd
@@ -83,18 +83,15 @@ def test_answers_are_read_apart_from_those_without_content(study, read):
 
 
 def test_contrasts_are_joined_by_respondent(study, stability):
-    assert stability["respondent"].tolist() == [
-        *["model"] * 8,
-        *["planted: fixed opinions"] * 3,
-        *["planted: first position"] * 3,
-    ]
+    sizes = {"model": 8, "planted: fixed opinions": 3, "planted: first position": 3}
+    assert stability.groupby("respondent", sort=False).size().to_dict() == sizes
     contrasts = stability.loc[stability["respondent"] == "model", "contrast"].tolist()
-    assert contrasts[:3] == [
-        "labels: numbers to letters",
-        "direction: ascending to descending",
-        "answer: label to text",
-    ]
-    assert contrasts[3] == "scale: likert5 to binary" and contrasts[-1] == "wording: native to typical"
+    formats = ["labels: numbers to letters", "direction: ascending to descending", "answer: label to text"]
+    assert (
+        contrasts[:3] == formats
+        and contrasts[3] == "scale: likert5 to binary"
+        and contrasts[-1] == "wording: native to typical"
+    )
     slot = stability.iloc[-2]
     assert slot["mean_abs"] == 1 and slot["tvd"] == 1 and (stability["mean_abs"][:11] < 1e-9).all()
     assert set(robustness.STABILITY) <= set(stability.columns)
@@ -106,7 +103,7 @@ def test_contrasts_are_joined_by_respondent(study, stability):
     assert "Mean absolute shift" in robustness.draw_stability(stability, 12).get_label()
 
 
-def test_a_respondent_that_follows_the_slot_is_moved_by_the_direction(study):
+def test_a_position_biased_respondent_is_moved_by_the_direction(study):
     asked = robustness.questions(study, more_scales=False)
     read = robustness.survey(study, planted.planted_answers(asked, planted.takes_position(0)))
     own = robustness.stability(read.main, robustness.FACTORS)
@@ -142,9 +139,7 @@ def test_preference_and_variance_are_those_planted(read):
     assert table["preference"] == pytest.approx(0, abs=1e-9)  # keys are balanced
     variance = robustness.variance(read)
     assert variance.index.tolist() == [item for item in dict.fromkeys(read.scores["dimension"])]
-    assert variance["country"].to_numpy() == pytest.approx(1) and variance["icc_agreement"].to_numpy() == pytest.approx(
-        1
-    )
+    assert variance[["country", "icc_agreement"]].to_numpy() == pytest.approx(1)
     assert (variance["n_countries"] == 4).all() and (variance["n_formats"] == 8).all()
     figure = robustness.draw_variance(variance)
     assert figure.axes[0].get_title(loc="left") == "4 personas x 8 formats"
@@ -206,7 +201,7 @@ def test_a_neutral_option_takes_what_has_no_preference():
 
     def prefers_a(question):
         k = max(option.value for option in question.options)
-        place = {"A": {question.tags["first"]: 1.0, question.tags["second"]: k}.get("A", (1 + k) / 2)}["A"]
+        place = {question.tags["first"]: 1.0, question.tags["second"]: k}.get("A", (1 + k) / 2)
         near = np.array([abs(option.value - place) for option in question.options])
         return (near == near.min()) / (near == near.min()).sum()
 

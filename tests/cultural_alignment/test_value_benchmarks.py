@@ -21,47 +21,27 @@ from workbench.datasets.sources import Source, find, names
 from workbench.errors import InputError
 from workbench.planted import planted_answers
 
+OPTIONS = {f"prompt_option_{letter}": text for letter, text in zip("abcd", ("bread", "soup", "fish", "cake"))}
 RECORDS = {
     "normad": {
-        "Country": "no_where",
-        "Value": "Giving is good.",
-        "Rule-of-Thumb": "Guests bring bread.",
-        "Story": "Ana visits Ben with bread.",
-        "Gold Label": "yes",
-        "Subaxis": "visiting",
+        **{"Country": "no_where", "Value": "Giving is good.", "Rule-of-Thumb": "Guests bring bread."},
+        **{"Story": "Ana visits Ben with bread.", "Gold Label": "yes", "Subaxis": "visiting"},
     },
-    "nurvalues": {
-        "index": 1,
-        "Nursing_Value": "Human_Dignity",
-        "Alignment": 0,
-        "text_EN": "The nurse left.",
-    },
+    "nurvalues": {"index": 1, "Nursing_Value": "Human_Dignity", "Alignment": 0, "text_EN": "The nurse left."},
     "cdeval": {
-        "Dimension": "PDI",
-        "Domain": "work",
-        "Question": "Who decides?",
-        "Option 1": "The head.",
-        "Option 2": "All.",
+        **{"Dimension": "PDI", "Domain": "work", "Question": "Who decides?"},
+        **{"Option 1": "The head.", "Option 2": "All."},
     },
-    "cultural_bench": {
-        "prompt_question": "What is eaten first?",
-        "answer": "B",
-        "country": "nowhere",
-        **{f"prompt_option_{letter}": text for letter, text in zip("abcd", ("bread", "soup", "fish", "cake"))},
-    },
+    "cultural_bench": {"prompt_question": "What is eaten first?", "answer": "B", "country": "nowhere", **OPTIONS},
     "pacifaist": {
-        "task_type": "multiple_choice",
-        "prompt": "Which comes first?",
-        "choice_a": "Switch off.",
-        "choice_b": "Go on.",
-        "correct_choice": "A",
-        "subcategory": "EP1",
+        **{"task_type": "multiple_choice", "prompt": "Which comes first?", "subcategory": "EP1"},
+        **{"choice_a": "Switch off.", "choice_b": "Go on.", "correct_choice": "A"},
     },
 }
 
 
 @pytest.mark.parametrize("name", names("choices")["name"])
-def test_every_slot_holds_every_option_equally_often(name):
+def test_every_option_is_equally_often_in_every_position(name):
     questions = load_choices(name, records=[RECORDS[name]])
     k, conditions = len(questions[0].options), len(find(name, "choices").conditions or ("",))
     orders = {2: 2, 3: 6, 4: 4}[k]
@@ -76,7 +56,7 @@ def test_every_slot_holds_every_option_equally_often(name):
         assert questions[0].tags["key_position"] == first
 
 
-def test_normad_says_more_from_context_to_context():
+def test_normad_contexts_add_information():
     questions = load_choices("normad", records=[RECORDS["normad"]])
     first = {q.tags["condition"]: q.prompt_text for q in questions if q.tags["order_shown"] == 0}
     assert list(first) == list(find("normad", "choices").conditions) and len({q.tags["item"] for q in questions}) == 1
@@ -115,12 +95,6 @@ def test_cdeval_scores_poles_not_right_and_wrong():
     assert {option.role for option in first.options} == {"none"}
 
 
-def test_open_prompts_are_dropped_and_counted():
-    open_one = {**RECORDS["pacifaist"], "task_type": "generative"}
-    questions = load_choices("pacifaist", records=[RECORDS["pacifaist"], open_one])
-    assert questions.dropped == {"an open prompt": 1}
-
-
 def test_comments_of_a_users_csv_are_skipped(tmp_path):
     row = RECORDS["pacifaist"]
     lines = ["# a licence", "# a name", ",".join(row), ",".join(row.values())]
@@ -135,7 +109,7 @@ def test_constant_letter_is_printed_beside_a_benchmark():
     assert national_bias.constant_answers(keys, 2)["best_constant"].tolist() == [1.0, 1.0]
 
 
-def test_what_is_missing_is_said():
+def test_a_missing_file_name_or_field_is_named():
     with pytest.raises(InputError, match="needs your own file"):
         load_choices("pacifaist")
     with pytest.raises(InputError, match="normad"):
@@ -154,7 +128,7 @@ def test_a_set_whose_commit_was_not_checked_asks_for_one_and_the_others_are_pinn
         assert re.search("@[0-9a-f]{40}$", load_choices(name).origin.revision)
 
 
-def test_a_story_that_ends_with_its_own_question_is_asked_once():
+def test_a_story_that_ends_with_its_own_question_gets_no_second_one():
     story = "Ana visits Ben. Is what Ana did socially acceptable?"
     record = {**RECORDS["normad"], "Story": story, "Country": "south_korea"}
     for question in load_choices("normad", records=[record]):
@@ -174,10 +148,12 @@ def test_a_story_that_ends_with_its_own_question_is_asked_once():
         ("nurvalues", {"Alignment": "2"}, "no answer key"),
         ("nurvalues", {"text_EN": ""}, "an empty text_EN"),
         ("cdeval", {"Dimension": ""}, "an empty Dimension"),
+        ("cultural_bench", {"prompt_option_c": None}, "an empty prompt_option_c"),
         ("cultural_bench", {"answer": ""}, "no answer key"),
         ("cultural_bench", {"answer": None}, "no answer key"),
         ("cultural_bench", {"answer": "AB"}, "no answer key"),
         ("pacifaist", {"correct_choice": ""}, "no answer key"),
+        ("pacifaist", {"task_type": "generative"}, "an open prompt"),
     ],
 )
 def test_a_record_without_a_key_or_a_text_is_left_out_and_counted(name, change, reason):
@@ -189,9 +165,8 @@ def test_a_record_without_a_key_or_a_text_is_left_out_and_counted(name, change, 
 
 @pytest.mark.parametrize(("alignment", "label"), [(1, "yes"), ("1.0", "yes"), (0.0, "no"), ("0", "no")])
 def test_alignment_is_read_as_a_number(alignment, label):
-    assert (
-        load_choices("nurvalues", records=[{**RECORDS["nurvalues"], "Alignment": alignment}])[0].tags["label"] == label
-    )
+    record = {**RECORDS["nurvalues"], "Alignment": alignment}
+    assert load_choices("nurvalues", records=[record])[0].tags["label"] == label
 
 
 def test_six_opposite_poles_are_not_one_group():
@@ -199,12 +174,6 @@ def test_six_opposite_poles_are_not_one_group():
     with pytest.raises(InputError, match="has no field 'Dimension'"):
         load_choices("cdeval", records=[bare])
     assert load_choices("cdeval", records=[RECORDS["cdeval"]])[0].tags["group"] == "PDI"
-
-
-def test_empty_options_are_dropped_and_counted():
-    hole = {**RECORDS["cultural_bench"], "prompt_option_c": None}
-    found = load_choices("cultural_bench", records=[RECORDS["cultural_bench"], hole])
-    assert found.dropped == {"an empty prompt_option_c": 1}
 
 
 GLOBAL = [
@@ -237,11 +206,8 @@ def test_options_that_are_no_opinion_and_countries_of_two_names():
         "DK/Refused",
     ]
     options += ["Don't -9:-2", "Against it (spontaneous)", "Hard to say", "Have not heard of it"]
-    first = {
-        "Britain": [0.4, 0.1, *[0.05] * 9],
-        "S. Korea": [0.2, 0.3, *[0.05] * 9],
-        "United States": [0.5, *[0.05] * 10],
-    }
+    first = {"Britain": [0.4, 0.1], "S. Korea": [0.2, 0.3], "United States": [0.5, 0.05]}
+    first = {name: [*shares, *[0.05] * 9] for name, shares in first.items()}
     second = {"India (Old national sample)": [0.9, 0.1], "Great Britain": [0.2, 0.8], "South Korea": [1.0, 0.0]}
     second |= {"India (Current national sample)": [0.3, 0.7], "China (Non-national sample)": [0.5, 0.5]}
     records = [
@@ -262,11 +228,8 @@ def test_options_that_are_no_opinion_and_countries_of_two_names():
 
 def test_opinions_are_named_by_one_text(monkeypatch):
     monkeypatch.setattr(Source, "read", lambda source, commit=None: (GLOBAL, f"{source.hub}@{commit or source.commit}"))
-    assert (
-        len(load_opinions("global_opinions").instrument)
-        == len(load_opinions("global_opinions@" + "0" * 40).instrument)
-        == 1
-    )
+    assert len(load_opinions("global_opinions").instrument) == 1
+    assert len(load_opinions("global_opinions@" + "0" * 40).instrument) == 1
     with pytest.raises(InputError, match="needs an attribute"):
         load_opinions("subpop")
     with pytest.raises(InputError, match="American_Trends_Panel_W"):
@@ -288,7 +251,7 @@ PANEL = [
 ]
 
 
-def test_subpop_stands_in_the_order_of_its_ordinals():
+def test_subpop_options_are_in_the_order_of_their_ordinals():
     found = load_subpop("PARTY", records=PANEL)
     (item,) = found.instrument
     assert item.scale == ("Not safe", "Rather safe", "Very safe") and item.positions == (1.0, 2.5, 3.0)
@@ -341,7 +304,7 @@ def panel(folder, info=(), answers="", header="SAFE_W43,IMP_W43,POLPARTY,WEIGHT_
     return folder
 
 
-def test_a_key_of_info_that_stands_again_is_counted(tmp_path):
+def test_a_repeated_key_of_info_is_counted(tmp_path):
     (question, *rest) = INFO["IMP_W43"]
     again = [("IMP_W43", f"{question[:-1]} or {colour}?", *rest) for colour in ("blue", "green")]
     folder = panel(tmp_path, [(key, *row) for key, row in INFO.items()] + again)
@@ -370,7 +333,7 @@ def test_answers_and_groups_in_other_letters_are_matched_or_refused(tmp_path):
         load_opinion_qa(panel(tmp_path, info, answers.replace("Left", "left")))
 
 
-def test_a_users_file_without_a_column_is_told_which(tmp_path):
+def test_a_column_missing_from_a_users_file_is_named(tmp_path):
     (tmp_path / "mine.csv").write_text("Country,Background\nx,y\n")
     with pytest.raises(
         InputError, match=r"mine.csv, line 2: there is no column 'Gold Label', which 'normad' needs; add the column"
@@ -393,7 +356,7 @@ def test_what_is_wrong_in_a_wave_is_named_with_wave_file_and_key(tmp_path, chang
         load_opinion_qa(panel(tmp_path, **given))
 
 
-def test_a_story_told_of_two_countries_is_asked_for_both():
+def test_a_story_of_two_countries_gives_a_question_for_each():
     stories = [RECORDS["normad"], {**RECORDS["normad"], "Country": "elsewhere"}, RECORDS["normad"]]
     found = load_choices("normad", records=stories)
     assert found.dropped == {"the same again": 1} and len({q.id for q in found}) == len(found)

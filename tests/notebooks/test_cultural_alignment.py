@@ -83,7 +83,7 @@ def test_shares_have_intervals_within_their_range(executed):
     assert ends[~pd.isna(ends)].max() <= 1
 
 
-def test_alignment_is_held_against_uniform_answers_item_by_item(executed):
+def test_alignment_is_compared_with_uniform_answers_item_by_item(executed):
     run = executed("opinion_distributions")
     found = run.frame("alignment").query("kind == 'js'").pivot(index="group", columns="reading", values="mean")
     gap = (found["orders averaged"] - found["uniform"]).round(3)
@@ -105,7 +105,7 @@ def test_thresholds_and_controls_of_our_own_are_no_papers_statement(executed):
     assert found[found.index.str.startswith("Pooled over")].str.endswith("by construction").all()
 
 
-def test_the_survey_in_the_docs_runs_as_it_stands(executed, tmp_path):
+def test_the_survey_in_the_docs_runs(executed, tmp_path):
     page = (ROOT / "docs/cultural_alignment.md").read_text()
     blocks = {b.split(",")[0] + str(b.count("share")): b for b in re.findall(r"(?m)(?:^    [^\n]*,[^\n]*\n)+", page)}
     for name, start in (("items", "    id0"), ("shares", "    item1"), ("personas_file", "    name0")):
@@ -118,14 +118,14 @@ def test_the_survey_in_the_docs_runs_as_it_stands(executed, tmp_path):
     assert run.status == "ok", run.failure
 
 
-def test_planted_respondents_are_found_in_the_notebook(executed):
+def test_planted_respondents_are_recovered_in_the_notebook(executed):
     table = executed("robustness").frame("stability")
     planted = table[table["respondent"].str.startswith("planted")].set_index(["respondent", "contrast"])["mean_abs"]
     assert planted["planted: fixed opinions"].max() == pytest.approx(0, abs=1e-12)
     assert planted["planted: first position"]["direction: ascending to descending"] == pytest.approx(1)
 
 
-def test_other_models_are_held_against_the_first(executed, tmp_path):
+def test_other_models_are_compared_with_the_first(executed, tmp_path):
     other = tmp_path / "other"
     tiny.network(context=4096, seed=1).save_pretrained(other)
     tiny.byte_tokenizer().save_pretrained(other)
@@ -233,7 +233,7 @@ def test_a_survey_of_two_groups_runs(executed, tmp_path):
     assert len(run.frame("personas")) == 2
 
 
-def test_real_people_of_several_countries_are_held_against_the_west(executed, tmp_path):
+def test_real_people_of_several_countries_are_compared_with_the_west(executed, tmp_path):
     wave = tmp_path / "human_resp" / "American_Trends_Panel_W1"
     wave.mkdir(parents=True)
     keys, options = [f"Q{i}_W1" for i in range(3)], ["Good", "Fair", "Bad", "Refused"]
@@ -272,12 +272,12 @@ def test_a_survey_without_people_is_tested_for_stability(executed, tmp_path):
     assert len(run.frame("stability")) and not run.frame("what_holds")["claim"].str.contains("own group").any()
 
 
-def test_groups_without_personas_are_refused_before_anything_is_asked(executed, tmp_path):
+def test_groups_without_personas_are_refused_before_the_first_question(executed, tmp_path):
     run = executed("robustness", {**write_survey(tmp_path, ["North", "South"]), "more_scales": False})
     assert run.status == "failed" and "personas_file=" in run.failure.message
 
 
-def test_every_value_benchmark_a_user_brings_is_asked(executed, tmp_path):
+def test_every_value_benchmark_of_a_user_runs(executed, tmp_path):
     labels, values = ("yes", "no", "neutral"), ("Altruism", "Justice")
     records = {
         "normad": [
