@@ -179,7 +179,7 @@ def test_an_outcome_in_other_letters_is_not_negative(write):
     columns = write(DICTIONARY, "a.yaml")
     table = load_table(write("AGE,OUT,G\n20,yes,N\n30,no,S\n40, yes,N \n"), columns)
     assert table.labels.tolist() == [1, 0, 1] and table.groups() == ["N", "S", "N"]
-    with pytest.raises(InputError, match="'OUT' holds 'Yes', which is not yes as written; mend it or list it"):
+    with pytest.raises(InputError, match="'OUT' contains 'Yes', which is not yes as written; correct it or list it"):
         load_table(write("AGE,OUT,G\n20,yes,N\n30,Yes,S\n"), columns)
     with pytest.raises(InputError, match="A group in 'G' is spelled in two ways, 'N' and 'n'"):
         load_table(write("AGE,OUT,G\n20,yes,N\n30,no,n\n"), columns).groups()

@@ -60,7 +60,7 @@ def test_O_20_abstention_precision_recall():
     assert found.to_dict() == pytest.approx({"precision": 1, "recall": 0.4, "f1": 0.571429}, abs=1e-6)
 
 
-def test_nobody_abstained():
+def test_no_abstentions():
     found = distributional_correctness.abstention_prf([0, 0, 0], [1, 0, 0]).set_index("metric")
     assert np.isnan(found["mean"]["precision"])
     assert found["note"]["precision"] == "its base is empty"
@@ -100,7 +100,7 @@ def test_abstention_phrases_one_at_a_time(phrases, p_abstain):
     assert kept["role"].tolist().count("wrong") == 2
 
 
-def test_an_abstention_phrase_nobody_asked_is_refused():
+def test_an_abstention_phrase_that_is_no_option_is_refused():
     with pytest.raises(InputError, match="Did you mean 'I do not know"):
         distributional_correctness.keep_abstentions(phrased(), "I don't know", ADDED)
     with pytest.raises(InputError, match="abstention phrase 'Pass'"):

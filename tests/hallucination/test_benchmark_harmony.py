@@ -120,8 +120,8 @@ def test_ragged_options_are_compared_by_their_sorted_probabilities():
 
 
 def test_mean_variance_plane():
-    table = pd.DataFrame({"benchmark": ["a", "a", "b"], "harmony": [0.8, 1.0, 0.5]})
-    found = benchmark_harmony.mean_variance(table).set_index("benchmark")
+    table = pd.DataFrame({"benchmark": ["a", "a", "b"], "configuration": ["x", "y", "x"], "harmony": [0.8, 1.0, 0.5]})
+    found = benchmark_harmony.plane(table, draws=9, seed=0).set_index("benchmark")
     assert found.loc["a", ["mean", "variance", "n"]].tolist() == pytest.approx([0.9, 0.02, 2])
     assert np.isnan(found.loc["b", "variance"])
 
@@ -169,7 +169,7 @@ def test_parts_that_differ_in_chance_are_no_finding_about_a_coin():
 
 def test_readers_that_answer_at_random_differ_by_chance_alone():
     coins = [[flipped(60, 10 * bench + reader) for reader in range(4)] for bench in range(8)]
-    found = [benchmark_harmony.reader_range(each, draws=30) for each in coins]
+    found = [benchmark_harmony.harmony_range(each, draws=30) for each in coins]
     assert min(each["range"] for each in found) > 0  # largest less smallest is above 0 for coins
     excess = interval([each["excess"] for each in found])
     assert excess["low"] < 0 < excess["high"]
@@ -185,7 +185,7 @@ def test_a_reader_that_knows_one_part_only_is_told_from_the_others():
         np.arange(200) % 3 * part,
         k,
     )
-    assert benchmark_harmony.reader_range([*even, uneven], draws=60)["excess"] > 0.1
+    assert benchmark_harmony.harmony_range([*even, uneven], draws=60)["excess"] > 0.1
 
 
 def test_what_is_shuffled_within_strata_stays_there():
@@ -236,7 +236,7 @@ def parts(readings):
 def test_normalisations_are_read_on_plain_texts_alone(readings):
     expected = ["model, cloze, none", "model, cloze, chars", "model, letters, none", "model, cloze, none, 2 examples"]
     assert list(readings.tables) == [(name, reader) for name in ("one", "two") for reader in expected]
-    assert readings.names == ["one", "two"] and set(readings.main["reader"]) == {expected[0]}
+    assert readings.names == ["one", "two"] and set(readings.main["configuration"]) == {expected[0]}
     items = benchmark_harmony.items(readings)
     assert len(items) == 48 and items["answer_correct"].mean() == pytest.approx(0.75)
 
@@ -280,17 +280,17 @@ def test_kernels_and_weights_change_harmony(readings, parts):
 
 
 def test_readers_and_their_range(readings):
-    table, ranges = benchmark_harmony.by_reader(readings, 3, bandwidth=0.25, draws=9, seed=0)
+    table, ranges = benchmark_harmony.by_configuration(readings, 3, bandwidth=0.25, draws=9, seed=0)
     assert len(table) == 8 and (table["k"] >= 2).all()
-    assert ranges["benchmark"].tolist() == ["one", "two"] and (ranges["readers"] == 4).all()
+    assert ranges["benchmark"].tolist() == ["one", "two"] and (ranges["configurations"] == 4).all()
     few = benchmark_harmony.plane(table, draws=9, seed=0)
     assert few["mean_low"].isna().all() and few["n"].tolist() == [4, 4]
     many = pd.DataFrame(
-        {"benchmark": "one", "reader": [f"r{k}" for k in range(9)], "harmony": np.linspace(0.2, 0.9, 9)}
+        {"benchmark": "one", "configuration": [f"r{k}" for k in range(9)], "harmony": np.linspace(0.2, 0.9, 9)}
     )
     row = benchmark_harmony.plane(many, draws=50, seed=0).iloc[0]
     assert row["mean_low"] < row["mean"] < row["mean_high"] and row["variance_low"] < row["variance_high"]
-    assert "readers" in benchmark_harmony.draw_plane(few).get_label()
+    assert "configurations" in benchmark_harmony.draw_plane(few).get_label()
     rising = pd.DataFrame({"harmony": np.linspace(0, 1, 9), "k": range(9), "n": 5})
     control = benchmark_harmony.size_control(rising, draws=20, seed=0).set_index("harmony and")["mean"]
     assert control["k"] == pytest.approx(1) and np.isnan(control["n"])

@@ -32,14 +32,14 @@ def test_O_60_seed_report():
 
 def test_a_spread_of_rounding_errors_is_none():
     found = benchmark_variance.seed_report([[0.1 + 0.2], [0.3], [0.3]], chance=0.25)
-    assert found.seed_sd == 0 and np.isnan(found.snr_above_chance) and "agree exactly" in found.notes["snr"]
+    assert found.seed_sd == 0 and np.isnan(found.snr_above_chance) and "the same score" in found.notes["snr"]
 
 
 def test_numbers_of_readings_have_intervals_over_questions():
     """Two benchmarks of 20 questions, read in two ways by three readers each: 40 units, however many rows."""
     rng = np.random.default_rng(0)
     rows = [
-        {"benchmark": b, "reading": kind, "reader": f"{kind} {r}", "question_id": f"q{q}", "right": right}
+        {"benchmark": b, "style": kind, "variant": f"{kind} {r}", "question_id": f"q{q}", "right": right}
         for b in "ab"
         for kind, shift in (("cloze", 0.0), ("letters", 0.35))
         for r in range(3)
@@ -47,10 +47,10 @@ def test_numbers_of_readings_have_intervals_over_questions():
     ]
     items = pd.DataFrame(rows)
     found = benchmark_variance.over_questions(
-        items, lambda t: benchmark_variance.reader_sd(t["letters"]) - benchmark_variance.reader_sd(t["cloze"])
+        items, lambda t: benchmark_variance.sd_of_means(t["letters"]) - benchmark_variance.sd_of_means(t["cloze"])
     )
-    means = items.groupby(["benchmark", "reading", "reader"])["right"].mean()
-    spread = means.groupby(["benchmark", "reading"]).std().unstack()
+    means = items.groupby(["benchmark", "style", "variant"])["right"].mean()
+    spread = means.groupby(["benchmark", "style"]).std().unstack()
     assert found["mean"] == pytest.approx((spread["letters"] - spread["cloze"]).mean())
     assert found["n"] == 40 and found["low"] < found["mean"] < found["high"]
 
@@ -194,14 +194,14 @@ def all_but_two(i: int) -> float:
 
 def test_readers_are_compared_with_chance_and_with_item_noise():
     items = read_by(two_of_three, all_but_two)
-    assert items["right"].groupby(items["reader"]).mean().tolist() == pytest.approx([8 / 12, 10 / 12])
+    assert items["right"].groupby(items["variant"]).mean().tolist() == pytest.approx([8 / 12, 10 / 12])
     assert items["p_right"].iloc[:2].tolist() == pytest.approx([0.2, 0.9]) and (items["chance"] == 0.5).all()
     table = benchmark_variance.accuracy(items)
     assert table["mean"].tolist() == pytest.approx([8 / 12, 10 / 12]) and (table["chance"] == 0.5).all()
     assert table["verdict"].iloc[1].startswith("above chance")
     noise = benchmark_variance.noise(items, seed=0).iloc[0]
-    assert noise["mean"] == pytest.approx(9 / 12) and noise["reader_sd"] == pytest.approx(np.sqrt(2) / 12)
-    assert noise["gap"] == pytest.approx(1.96 * noise["reader_sd"] - 1.96 * np.sqrt(8 / 12 * 4 / 12 / 12), abs=1e-4)
+    assert noise["mean"] == pytest.approx(9 / 12) and noise["variant_sd"] == pytest.approx(np.sqrt(2) / 12)
+    assert noise["gap"] == pytest.approx(1.96 * noise["variant_sd"] - 1.96 * np.sqrt(8 / 12 * 4 / 12 / 12), abs=1e-4)
     over = benchmark_variance.excess(items)
     assert over["mean"] == pytest.approx(noise["gap"]) and over["n"] == 12
 
@@ -220,7 +220,7 @@ def test_differences_take_the_first_two_readers():
     assert found["difference"] == pytest.approx(-2 / 12) and found["n"] == 12
     assert found["se_paired"] > 0 and found["se_independent"] > 0
     alone = benchmark_variance.differences(read_by(two_of_three))
-    assert alone.empty and "two readers" in alone.attrs["reason"]
+    assert alone.empty and "two variants" in alone.attrs["reason"]
 
 
 def test_checkpoints_rise():
@@ -254,12 +254,12 @@ def test_items_of_every_source_are_analysed():
     items, networks = read_by(two_of_three, all_but_two), learners()
     series = benchmark_variance.series([answered("one", two_of_three)])
     sources = benchmark_variance.item_sources(items, networks, series, "one")
-    assert list(sources) == ["one, readers", benchmark_variance.DIGITS, "one, checkpoints"]
+    assert list(sources) == ["one, prompts", benchmark_variance.DIGITS, "one, checkpoints"]
     assert list(benchmark_variance.item_sources(items, networks, benchmark_variance.series([]), "one"))[2:] == []
     summary = benchmark_variance.item_summary(sources).set_index("items of")
-    assert summary.loc["one, readers", "difficulty"] == pytest.approx(9 / 12)
+    assert summary.loc["one, prompts", "difficulty"] == pytest.approx(9 / 12)
     assert summary.loc["one, checkpoints", "all agree"] == 1  # one reader
-    assert summary["readers"].tolist() == [2, 12, 1] and summary["items"].tolist() == [12, 20, 12]
+    assert summary["respondents"].tolist() == [2, 12, 1] and summary["items"].tolist() == [12, 20, 12]
     stability = benchmark_variance.stability(sources, draws=5, seed=0)
     assert stability["items of"].tolist() == [benchmark_variance.DIGITS]  # the others have fewer than six readers
     digits = benchmark_variance.digit_items(networks)
@@ -276,7 +276,7 @@ def test_findings_on_planted_readers():
     found = benchmark_variance.findings(items, over, networks, stability)
     assert len(found) == 5 and found[0].estimate == over["mean"]
     assert found[1].estimate == pytest.approx(6 / 12 / np.sqrt(2) - 2 / 12 / np.sqrt(2))
-    assert found[1].verdict.startswith("cannot tell: by letters")  # at chance
+    assert found[1].verdict.startswith("cannot tell: with letters")  # at chance
     assert found[2].estimate > 0
     row = stability.iloc[0]
     assert found[3].estimate == pytest.approx(row["weak_strong"] - row["random"])
@@ -298,7 +298,7 @@ def test_variants_leave_out_what_is_an_example_to_one_of_them(tmp_path):
 
 def test_figures_say_what_they_show():
     items = read_by(two_of_three, all_but_two)
-    drawn = benchmark_variance.draw_readers(benchmark_variance.accuracy(items))
+    drawn = benchmark_variance.draw_variants(benchmark_variance.accuracy(items))
     assert "chance" in drawn.get_label()
     assert "passes" in benchmark_variance.draw_course(benchmark_variance.course(learners())).get_label()
     curves = pd.DataFrame({"a": [1.0, 2.0, 0.1], "b": [0.0, 1.0, 0.0]})

@@ -101,13 +101,13 @@ def test_batch_bounds_hold_as_often_as_they_say(m, below, seed):
 
 def test_batch_bounds_over_200_splits():
     scores = np.random.default_rng(0).exponential(size=300)
-    held = conformal.batch_bounds_repeatedly(scores, 5, 5, 0.1, splits=200)["held"]
-    assert held.mean() >= 0.9 - 3 * np.sqrt(0.09 / 200)
+    covered = conformal.batch_bounds_repeatedly(scores, 5, 5, 0.1, splits=200)["covered"]
+    assert covered.mean() >= 0.9 - 3 * np.sqrt(0.09 / 200)
 
 
 def test_ties_keep_the_bound():
     scores = np.random.default_rng(0).integers(0, 3, 300).astype(float)
-    assert conformal.batch_bounds_repeatedly(scores, 5, 3, 0.1, splits=200)["held"].mean() >= 0.85
+    assert conformal.batch_bounds_repeatedly(scores, 5, 3, 0.1, splits=200)["covered"].mean() >= 0.85
 
 
 def test_label_sets_cover_the_true_set():
@@ -128,8 +128,8 @@ def test_label_sets_cover_the_true_set():
     ("call", "message"),
     [
         (lambda: conformal.conformal_select(CALIBRATION, CORRECT[1:], TEST, 0.1), "correct must hold 19"),
-        (lambda: conformal.conformal_select([], [], TEST, 0.1), "calibration must hold"),
-        (lambda: conformal.conformal_select(CALIBRATION, CORRECT, [np.nan], 0.1), "test must hold"),
+        (lambda: conformal.conformal_select([], [], TEST, 0.1), "calibration must contain"),
+        (lambda: conformal.conformal_select(CALIBRATION, CORRECT, [np.nan], 0.1), "test must contain"),
         (lambda: conformal.conformal_select(CALIBRATION, CORRECT, TEST, 1.1), "q must be"),
         (lambda: conformal.batch_quantile_bound([1], 2, 3), "rank must"),
         (lambda: conformal.batch_bounds_repeatedly([1, 2], 2, 1), "m must"),

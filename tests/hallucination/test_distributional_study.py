@@ -115,7 +115,7 @@ def test_a_knowing_respondent_is_told_from_chance_and_silence():
         change["with"] - change["without"]
     )
     said = dc.against_chance(dc.summary(scored), dc.means(scored))
-    assert said.index.tolist() == list(BENCHMARKS) and "only 4 units" in said.loc["two", "DCS against silence"]
+    assert said.index.tolist() == list(BENCHMARKS) and "only 4 units" in said.loc["two", "DCS against abstention"]
     assert said["forced accuracy against chance"].str.startswith("above chance").tolist() == [True, False]
 
 
@@ -139,7 +139,7 @@ def test_confidence_targets_and_loadings():
     assert targets.tolist() == [1, 1, 1, 0, 0]  # silent where the target is not exceeded
     sweep = dc.loadings(main).set_index(["metric", "loading"])["mean"]
     assert sweep["dcs", 0.5] == pytest.approx((6 / 9 - 0.5 * 2 / 9) * 8 / 9)
-    assert sweep["silence_is_punished", 0.25] == 1 and sweep["silence_is_punished", 1.0] == 0
+    assert sweep["abstention_is_penalised", 0.25] == 1 and sweep["abstention_is_penalised", 1.0] == 0
 
 
 def test_figures_say_what_they_show():

@@ -165,7 +165,7 @@ def test_supervised_baselines_know_what_can_be_known():
     assert risk_scores.METRICS["auroc"](found["gradient_boosting"], y) > 0.85
     assert found["base_rate"].to_numpy() == pytest.approx(np.full(300, y.mean()))
     told = risk_scores.risk_report(found["base_rate"], y, ["auroc", "ece"], draws=20).set_index("metric")
-    assert np.isnan(told.loc["auroc", "mean"]) and told.loc["auroc", "note"] == "a constant score ranks nobody"
+    assert np.isnan(told.loc["auroc", "mean"]) and told.loc["auroc", "note"] == "a constant score has no ranking"
     assert told.loc["ece", "mean"] == 0 and told.loc["ece", "low"] == 0
 
 

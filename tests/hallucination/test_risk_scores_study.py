@@ -65,10 +65,10 @@ def test_a_planted_respondent_is_read_in_every_way(shots):
     assert ("score_examples" in readings.values()) == bool(shots)
     items = risk_scores.items(both, readings, by_letter)
     assert items[f"Brier score of the {risk_scores.NUMBER}"].to_numpy() == pytest.approx((0.3 - both["label"]) ** 2)
-    assert items["question"].iloc[0] == by_letter[0][1].prompt_text  # the order asked last
+    assert items["question"].iloc[0] == by_letter[0][1].prompt_text  # the order given last
     assert not items.filter(like="regression").size
-    told = risk_scores.missing_numbers([rows for _, rows in loaded])
-    assert told.endswith("of fair.") and told.count(" of ") == 3
+    sentence = risk_scores.missing_numbers([rows for _, rows in loaded])
+    assert sentence.endswith(": 0 of anes96, 0 of fair.")
 
 
 def test_unread_rows_are_counted_and_left_out():
@@ -78,7 +78,7 @@ def test_unread_rows_are_counted_and_left_out():
     report = risk_scores.reports(table, readings, draws=10, seed=0)
     rows = report[report["metric"] == "auroc"].set_index("score")
     assert rows.loc["number", ["n", "n_unread"]].tolist() == [N - 10, 10]
-    assert rows.loc["base rate", "note"] == "a constant score ranks nobody"
+    assert rows.loc["base rate", "note"] == "a constant score has no ranking"
     wide = risk_scores.worth(report).set_index("score")
     assert wide.loc["base rate", "auroc"] == "undefined" and "[" in wide.loc[risk_scores.LETTERS, "auroc"]
     verdicts = risk_scores.rankings(report)
@@ -98,7 +98,7 @@ def test_claims_about_scores_that_rank():
             "the letters rank people better than chance (AUROC)",
             "the letters' score ranks people worse than gradient boosting",
             "the number ranks worse than the letters (AUROC)",
-            "the letters are overconfident (R_bias, above what scores of one half can have)",
+            "the letters are overconfident (R_bias, above the largest value for scores of one half)",
             "the order of the choices moves the score (gap above 0.05)",
             "worked examples improve the ranking (AUROC)",
         ],
@@ -110,7 +110,7 @@ def test_letters_without_knowledge_decide_nothing_and_no_examples_are_claimed_to
     table = scores(letters=0.0, number=0.9)
     table["score_letters"] = np.repeat(np.linspace(0.1, 0.9, N // 4), 4)  # alike for both outcomes
     found = judged(table, shots=0)
-    reason = "cannot tell: the letters cannot be told from chance"
+    reason = "cannot tell: the letters cannot be distinguished from chance"
     assert list(found.values())[1:4] == [reason] * 3 and len(found) == 6
 
 

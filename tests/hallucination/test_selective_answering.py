@@ -71,11 +71,11 @@ def test_a_score_that_ranks_releases_the_right_answers_and_keeps_the_bound(items
     table = released.set_index(["q", "choice", "metric"])["mean"]
     assert table[0.2, "optimised", "power"] > 0.9
     assert (table.xs("false_share", level="metric") <= [0.2] * 3 + [0.5] * 3).all()
-    assert selective.mistakes_at(released, 0.5)["mean"] == table[0.5, "optimised", "false_share"]
+    assert selective.error_rate_at(released, 0.5)["mean"] == table[0.5, "optimised", "false_share"]
     kept = selective.release_table(released, items)
     assert (kept["splits"] == SPLITS).all() and (kept["items"] == N).all()
     words = selective.release_summary(released, items)
-    assert len(words) == 6 and words["mistakes among released"].str.contains("[", regex=False).any()
+    assert len(words) == 6 and words["error rate among released answers"].str.contains("[", regex=False).any()
     found = selective.release_findings(runs, released, 0.2)
     assert [finding.estimate for finding in found[:3]] == table[0.2].xs("false_share", level="metric").loc[
         list(selective.CHOICES)
@@ -84,8 +84,8 @@ def test_a_score_that_ranks_releases_the_right_answers_and_keeps_the_bound(items
     assert "q = 0.2;" in found[3].claim and found[3].estimate == pytest.approx(
         table[0.2, "optimised", "power"] - table[0.2, "split", "power"]
     )
-    assert "below the diagonal" in selective.draw_mistakes(released, "splits").get_label()
-    assert selective.draw_power(released).get_label().startswith("Share of right answers")
+    assert "below the diagonal" in selective.draw_error_rate(released, "splits").get_label()
+    assert selective.draw_power(released).get_label().startswith("Proportion of correct answers")
 
 
 def test_one_split_says_why_nothing_is_released(items):
@@ -98,12 +98,12 @@ def test_one_split_says_why_nothing_is_released(items):
 def test_batch_bounds_and_label_sets_hold_as_promised(readings):
     batches = selective.batch_bounds(readings["none"], 3, 0.2, SPLITS, seed=0)
     assert batches["of the batch"].tolist() == ["median", "worst"] and (batches["items"] == N).all()
-    assert batches["bound"].is_monotonic_increasing and (batches["held"] >= 0.5).all()
+    assert batches["bound"].is_monotonic_increasing and (batches["covered"] >= 0.5).all()
     sets = selective.label_sets(readings["tokens"], 0.2, SPLITS, seed=0)
     by = sets.set_index("metric")["mean"]
     assert by["covered"] >= 0.5 and by["share_of_all"] == pytest.approx(by["sets"] / 16)
     found = selective.guarantee_findings(batches, sets, 0.2)
-    assert [finding.estimate for finding in found] == [*batches["held"], by["covered"]]
+    assert [finding.estimate for finding in found] == [*batches["covered"], by["covered"]]
     assert all(finding.n == SPLITS and "−" not in finding.rule for finding in found)
 
 
@@ -163,7 +163,7 @@ def test_voters_rules_and_what_the_model_said():
     people = pd.DataFrame({"PID": [0.0, 3.0, 6.0], "selfLR": [4.0, 7.0, 1.0], "income": [12.0, 11.0, 21.0]})
     silent = weak_supervision.ABSTAINS
     assert weak_supervision.voter_rules(people).tolist() == [[0, silent, silent], [silent, 1, 0], [1, 0, 1]]
-    assert weak_supervision.spoken(pd.Series([0.49, 0.5 - 1e-14, 0.5, 0.7])).tolist() == [0, 1, 1, 1]
+    assert weak_supervision.predicted(pd.Series([0.49, 0.5 - 1e-14, 0.5, 0.7])).tolist() == [0, 1, 1, 1]
 
 
 def test_polar_tells_each_scalariser_apart_by_the_wrong_answers_it_finds():
@@ -173,5 +173,5 @@ def test_polar_tells_each_scalariser_apart_by_the_wrong_answers_it_finds():
     said = np.where(draw.random(150) < 0.7, truth, 1 - truth)
     table = weak_supervision.polar(x, said, truth[:, None], truth)
     assert table["scalariser"].tolist() == list(weak_supervision.SCALARISERS)
-    assert (table["error_rate"] == (said != truth).mean()).all() and (table["says 1"] == said.mean()).all()
+    assert (table["error_rate"] == (said != truth).mean()).all() and (table["predicted 1"] == said.mean()).all()
     assert (table.loc[table["scalariser"] != "chebyshev", "auroc"] > 0.8).all()

@@ -68,7 +68,7 @@ def test_attributions_are_told_by_token():
     gaps = steering.completeness([both, none])
     assert gaps["gap"].tolist() == [0.0, 0.5] and gaps["tokens"].tolist() == [5, 5]
     told = steering.strongest_tokens([both, none])
-    assert told["tokens"].tolist() == ["sun · ␣", "moon", "sun · ␣", "none: no token pulls towards wrong"]
+    assert told["tokens"].tolist() == ["sun · ␣", "moon", "sun · ␣", "none: no token towards wrong"]
     assert told["side"].tolist() == ["towards right", "towards wrong"] * 2
 
 
@@ -105,17 +105,17 @@ def test_what_steering_changes_is_found():
         (
             (0.6, 0.2, 0.2),
             (0.6, 0.2, 0.2),
-            ["cannot tell: a random push cannot be told from it"] * 2 + ["cannot tell"] * 2,
+            ["cannot tell: the effect cannot be distinguished from that of a random direction"] * 2 + ["cannot tell"] * 2,
         ),
         (
             (0.1, 0.8, 0.1),
             (0.6, 0.2, 0.2),
-            ["cannot tell: a random push cannot be told from it"] * 2 + ["does not hold"] * 2,
+            ["cannot tell: the effect cannot be distinguished from that of a random direction"] * 2 + ["does not hold"] * 2,
         ),
     ],
 )
 def test_steering_counts_only_beyond_a_random_push(steered, random, expected):
-    table, told = scores(steered, random), steering.told_apart(graded(9, 1), seed=0)
+    table, told = scores(steered, random), steering.grading_auroc(graded(9, 1), seed=0)
     claims = steering.findings(table, steering.effects(table), told, 2.0)
     assert [claim.verdict for claim in claims] == [*expected, "holds"]
 
@@ -136,7 +136,7 @@ def test_statements_are_graded_in_pairs():
     assert found["level"].tolist() == [1.0, 0.0] * 10
     assert steering.grading_errors(found)["mae"].tolist() == [pytest.approx((1 + 9 * 0.25) / 20)]
     assert steering.grading_bins(found)["n"].tolist() == [9, 2, 9]
-    told = steering.told_apart(found, seed=0).iloc[0]
+    told = steering.grading_auroc(found, seed=0).iloc[0]
     assert told["mean"] == pytest.approx(0.995) and told["verdict"].startswith("above chance")
-    alike = steering.told_apart(graded(7, 7), seed=0).iloc[0]
+    alike = steering.grading_auroc(graded(7, 7), seed=0).iloc[0]
     assert alike["mean"] == 0.5 and alike["verdict"].startswith("cannot be told from chance")

@@ -166,9 +166,9 @@ def test_yes_and_no_are_words_without_quotes(files):
 @pytest.mark.parametrize(
     ("csv", "changes", "message"),
     [
-        (CSV.replace("41.5,2.0", "41.5,3"), {}, r"Column 'job' holds '3' in line 3.*known: 1, 2"),
+        (CSV.replace("41.5,2.0", "41.5,3"), {}, r"Column 'job' contains '3' in line 3.*known: 1, 2"),
         (CSV.replace("30,1", ",1"), {}, r"Column 'years' has no value in line 2"),
-        (CSV.replace("30,1", "old,1"), {}, r"Column 'years' holds 'old' in line 2, which is no number of years"),
+        (CSV.replace("30,1", "old,1"), {}, r"Column 'years' contains 'old' in line 2, not a number of years"),
         (CSV, {"group": "town"}, r"rows.csv lacks the column 'town'"),
         (CSV, {"group": {"column": "years"}}, "`above` and two texts"),
         (CSV, {"gruop": "job"}, "Unknown key 'gruop' of task 'sleep' of columns.yaml. Did you mean 'group'"),
@@ -177,11 +177,11 @@ def test_yes_and_no_are_words_without_quotes(files):
         (CSV, {"target": {"column": "hours"}}, "either `positive` or `above`"),
         (CSV.replace("job", "work"), {}, r"rows.csv lacks the column 'job'"),
         (CSV.replace(",8\n", ",\n"), {}, "Target column 'hours' has no value in line 2"),
-        (CSV.replace(",8\n", ",long\n"), {}, "holds 'long' in line 2, which is no number"),
-        (CSV, {"target": {"column": "hours", "positive": "yes"}}, "never holds yes"),
+        (CSV.replace(",8\n", ",long\n"), {}, "contains 'long' in line 2, which is not a number"),
+        (CSV, {"target": {"column": "hours", "positive": "yes"}}, "never contains yes"),
         (CSV, {"target": {"column": "hours", "above": "7h"}}, "`above` of the target is '7h'; write a number"),
         (CSV, {"target": {"column": "hours", "positive": None}}, "null as `positive`; write it in quotes"),
-        (CSV, {"keep": {"years": ["18y", None]}}, "`keep` holds '18y'"),
+        (CSV, {"keep": {"years": ["18y", None]}}, "`keep` contains '18y'"),
         (CSV, {"question": None}, "needs a text as 'question'"),
         (CSV, {"features": ["height"]}, "Unknown column 'height' of columns.yaml"),
         (CSV, {"choices": ["Yes"]}, "two choices"),
@@ -218,7 +218,7 @@ def test_a_dictionary_without_its_parts_is_refused(tmp_path):
     with pytest.raises(InputError, match="two parts"):
         tables.load_table(tmp_path / "rows.csv", tmp_path / "columns.yaml")
     (tmp_path / "columns.yaml").write_text("columns: {}\ntasks: {}")
-    with pytest.raises(InputError, match="holds no task"):
+    with pytest.raises(InputError, match="contains no task"):
         tables.load_table(tmp_path / "rows.csv", tmp_path / "columns.yaml")
     (tmp_path / "columns.yaml").write_text("columns: [")
     with pytest.raises(InputError, match="well-formed YAML"):
@@ -246,7 +246,7 @@ def test_codes_are_the_same_text_or_the_only_one_of_the_same_value(files):
     kinds = {"01": "first", "1": "second", "2": "third", "None": "none", "nan": "no number"}
     csv = "kind,job,hours\n01,1,8\n1,1,8\n2.0,1,6\nNone,1,6\nnan,1,6\n"
     assert [row[0].partition(": ")[2] for row in shown(files, csv, kind={"values": kinds})] == list(kinds.values())
-    with pytest.raises(InputError, match=r"Column 'kind' holds '1.0' in line 2, which its dictionary does not explain"):
+    with pytest.raises(InputError, match=r"Column 'kind' contains '1.0' in line 2, which its dictionary does not explain"):
         shown(files, csv.replace("\n01,", "\n1.0,"), kind={"values": kinds})
 
 
@@ -290,7 +290,7 @@ def test_labels_are_numbers():
 def test_a_cell_of_neither_outcome_is_no_negative_one(files):
     csv = "years,job,hours\n30,1,yes\n41,2,no\n52,,unknown\n35,1,-9\n36,1,unknown\n37,1,no\n"
     target = {"column": "hours", "positive": "yes"}
-    with pytest.raises(InputError, match=r"'hours' holds 'no', 'unknown', '-9' beside yes; list .* `negative`"):
+    with pytest.raises(InputError, match=r"'hours' contains 'no', 'unknown', '-9' besides yes; list .* `negative`"):
         tables.load_table(*files(csv, target=target))
     table = tables.load_table(*files(csv, target=target | {"negative": ["no"]}))
     assert table.labels.tolist() == [1, 0, 0] and table.rows["years"].tolist() == ["30", "41", "37"]
@@ -300,5 +300,5 @@ def test_a_cell_of_neither_outcome_is_no_negative_one(files):
     }
     assert tables.load_table(*files(csv, target=target | {"negative": "no"}), n=2).dropped == table.dropped
     for bad in ({"negative": "yes"}, {"negative": None}):
-        with pytest.raises(InputError, match=r"as `negative`; leave one out|holds no null"):
+        with pytest.raises(InputError, match=r"as `negative`; leave one out|contains no null"):
             tables.load_table(*files(csv, target=target | bad))

@@ -61,7 +61,7 @@ def test_the_notebook_runs_and_leaves_a_report(notebook, outputs, tiny_model, ke
         constant = run.frame("report").query("score == 'base rate'").set_index("metric")
         assert constant["mean"].isna()["auroc"] and constant.loc["ece", "mean"] == 0
     if notebook == "selective_answering":
-        assert {"share of the right answers that is released", "items"} <= set(run.frame("release_summary"))
+        assert {"proportion of correct answers released", "items"} <= set(run.frame("release_summary"))
     if notebook == "steering":
         assert run.frame("tokens")["tokens"].str.len().gt(0).all()
 

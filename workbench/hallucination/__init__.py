@@ -1,1 +1,1 @@
-"""Whether a model hallucinates, or knows when to abstain: one module a notebook, and what they share."""
+"""Hallucination and abstention: one module per notebook, and shared modules."""

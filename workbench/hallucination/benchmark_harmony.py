@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,14 +17,19 @@ from workbench.answers import Normalisation, block_starts, outcomes, probabiliti
 from workbench.errors import InputError, unknown
 from workbench.files import titles
 from workbench.statistics import Finding
-from workbench.statistics.distances import Floats, distributions, entropy, fractions
+from workbench.statistics.distances import Floats, Ints, distributions, entropy, fractions
+from workbench.statistics.findings import no_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Kernel = Literal["gaussian", "none"]
 KERNELS = ("gaussian", "none")
-Ints = NDArray[np.int64]
+HERE, PAPER = "this notebook", "arXiv 2509.25671"
+FLOOR = 1e-9
+"""Least probability in a divergence, which would be infinite at 0."""
+FEWEST_CONFIGURATIONS = 8
+"""Configurations needed for a bootstrap over them; fewer give too few different samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +37,21 @@ class Harmony:
     """Harmony of one partition, with its controls."""
 
     harmony: float
-    """Normalised entropy of the subdomains' shares, 0 to 1; NaN where no subdomain earns anything."""
+    """Normalised entropy of the parts' contributions, 0 to 1; NaN where no part contributes."""
     ceiling: float
-    """Harmony of equal accuracies on subdomains of these sizes: what the sizes alone allow."""
+    """Harmony of equal accuracies on parts of these sizes."""
     worst: float
-    """Lowest accuracy of a subdomain."""
+    """Lowest accuracy of a part."""
     weighted_variance: float
-    """Variance of the subdomains' accuracies, weighted by size."""
+    """Variance of the parts' accuracies, weighted by size."""
     mean: float
     """Accuracy over all items."""
     k: int
-    """Subdomains."""
+    """Number of parts."""
     n: float
-    """Items."""
+    """Number of items."""
     note: str = ""
-    """Why a number is a convention or NaN."""
+    """Why the harmony is 1 by convention, or NaN."""
 
 
 def harmony(
@@ -55,22 +61,22 @@ def harmony(
     bandwidth: float = 0.25,
     weighted: bool = True,
 ) -> Harmony:
-    """Harmony of subdomains.
+    """Return the harmony of the parts of a benchmark.
 
     Args:
-        accuracy: Of each subdomain, `[k]`.
-        sizes: Their items or weights, `[k]`, above 0.
-        kernel: `gaussian` takes g = exp(-(f - mean)^2 / (2 bandwidth^2)), `none` takes g = f.
+        accuracy: Accuracy of each part, `[k]`.
+        sizes: Items or weight of each part, `[k]`, above 0.
+        kernel: `gaussian` takes g = exp(-(f - mean)^2 / (2 bandwidth^2)) of each accuracy f, `none` takes g = f.
         bandwidth: Of the Gaussian kernel, in units of accuracy.
-        weighted: Whether shares and mean weigh subdomains by size; if not, all weigh alike.
+        weighted: Whether parts are weighted by size in the contributions and the mean, or equally.
 
     Raises:
-        InputError: A subdomain is empty, or a setting is unknown or out of bounds.
+        InputError: A part is empty, or a setting is unknown or out of bounds.
     """
     (f,) = fractions(accuracy=accuracy)
     size = np.asarray(sizes, np.float64)
     if size.shape != f.shape or not np.isfinite(size).all() or (size <= 0).any():
-        raise InputError("sizes must hold one positive number per subdomain; leave empty subdomains out.")
+        raise InputError("sizes must contain one positive number per part; leave empty subdomains out.")
     if kernel not in KERNELS:
         raise unknown("kernel", kernel, list(KERNELS))
     if not bandwidth > 0:
@@ -78,115 +84,121 @@ def harmony(
     w = size / size.sum()
     used = w if weighted else np.full(len(f), 1 / len(f))
     g = np.exp(-((f - used @ f) ** 2) / (2 * bandwidth**2)) if kernel == "gaussian" else f
-    note = "one subdomain: 1 by convention" if len(f) == 1 else ""
-    if not (used @ g):
-        note = "no subdomain has a correct answer"
+    note = "one part: 1 by convention" if len(f) == 1 else ""
     return Harmony(
-        harmony=_entropy(used * g),
-        ceiling=_entropy(used),
+        harmony=_normalised_entropy(used * g),
+        ceiling=_normalised_entropy(used),
         worst=float(f.min()),
         weighted_variance=float(w @ (f - w @ f) ** 2),
         mean=float(w @ f),
         k=len(f),
         n=float(size.sum()),
-        note=note,
+        note=note if used @ g else "no part has a correct answer",
     )
 
 
-def harmony_of_items(
-    correct: ArrayLike,
-    labels: ArrayLike,
-    kernel: Kernel = "gaussian",
-    bandwidth: float = 0.25,
-    weighted: bool = True,
-) -> Harmony:
-    """Harmony of items `[N]` with the subdomain each belongs to, `[N]`; see `harmony`."""
+def _normalised_entropy(contributions: Floats) -> float:
+    """Return the Shannon entropy over its maximum: 1 for one part, NaN where all contributions are 0."""
+    if not contributions.sum():
+        return float("nan")
+    k = len(contributions)
+    return float(entropy(contributions / contributions.sum()) / np.log(k)) if k > 1 else 1.0
+
+
+def harmony_of_items(correct: ArrayLike, labels: ArrayLike, **settings: Any) -> Harmony:
+    """Return the `harmony` of items by their correctness (0 to 1) and the label of their part, `[N]` each."""
     (right,) = fractions(correct=correct)
-    codes = _codes(labels, len(right))
+    codes = pd.factorize(np.asarray(labels))[0]
+    if codes.shape != right.shape or (codes < 0).any():
+        raise InputError(f"labels must name the part of each of the {len(right)} items.")
     sizes = np.bincount(codes)
-    return harmony(np.bincount(codes, right) / sizes, sizes, kernel, bandwidth, weighted)
+    return harmony(np.bincount(codes, right) / sizes, sizes, **settings)
 
 
 def harmony_test(
     correct: ArrayLike,
     labels: ArrayLike,
-    kernel: Kernel = "gaussian",
     bandwidth: float = 0.25,
-    weighted: bool = True,
     draws: int = 999,
     seed: int = 0,
     strata: ArrayLike | None = None,
 ) -> dict[str, float | str]:
-    """Harmony against random partitions of the same sizes.
+    """Compare harmony with that of random partitions with parts of the same sizes.
 
-    Noise alone keeps harmony below its ceiling; only what lies below the random partitions speaks of the subdomains.
+    Noise alone keeps harmony below its ceiling, so only a harmony below that of random partitions is evidence about
+    the parts.
 
     Args:
-        correct: Whether each item is right, `[N]`.
-        labels: The subdomain of each, `[N]`.
-        kernel: See `harmony`.
-        bandwidth: See `harmony`.
-        weighted: See `harmony`.
-        draws: Random partitions.
-        seed: Of them.
-        strata: What a random partition leaves in place, `[N]`, as the number of options of each item: parts that differ
-            in chance differ in accuracy whoever answers.
+        correct: Correctness of each item, `[N]`.
+        labels: Part of each item, `[N]`.
+        bandwidth: Of the Gaussian kernel.
+        draws: Number of random partitions.
+        seed: Of the random partitions.
+        strata: Stratum of each item, `[N]`, such as its number of options: items are shuffled within strata. Parts that
+            differ in chance accuracy differ in accuracy under any respondent.
 
     Returns:
         The fields of `Harmony`, then `random_mean`, `random_low`, `random_high` (middle 95% of the random partitions)
-        and `p_random`, the one-sided p of a harmony this low.
+        and `p_random`, the one-sided p-value of a harmony this low.
     """
-    (right,) = fractions(correct=correct)
-    codes = _codes(labels, len(right))
-    found = harmony_of_items(right, codes, kernel, bandwidth, weighted)
-    chance = _of_random_parts(right, codes, (kernel, bandwidth, weighted), draws, seed, strata)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        low, high = np.nanquantile(chance, [0.025, 0.975])
-        middle = float(np.nanmean(chance))
-    below = float((1 + np.sum(chance <= found.harmony + 1e-12)) / (1 + draws))
+    observed = harmony_of_items(correct, labels, bandwidth=bandwidth)
+    random = _of_random_partitions(correct, labels, bandwidth, draws, seed, strata)
+    middle = statistics.middle(random)
+    as_low = float((1 + np.sum(random <= observed.harmony + 1e-12)) / (1 + draws))
     return {
-        **asdict(found),
-        **{"random_mean": middle, "random_low": float(low), "random_high": float(high)},
-        "p_random": float("nan") if np.isnan(found.harmony) else below,
+        **asdict(observed),
+        **{f"random_{name}": middle[name] for name in ("mean", "low", "high")},
+        "p_random": float("nan") if np.isnan(observed.harmony) else as_low,
     }
 
 
-def reader_range(
-    readers: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]],
+def harmony_range(
+    configurations: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]],
     bandwidth: float = 0.25,
     draws: int = 99,
     seed: int = 0,
 ) -> dict[str, float]:
-    """How far harmony differs between readers of one benchmark, beside how far random parts make it differ.
+    """Return the range of harmony over configurations of one benchmark, and that of random partitions.
 
-    Every reader has clusters of its own, and their number and sizes alone move harmony: so each harmony is taken less
-    the mean of random partitions of the same sizes. The range over readers is above 0 for noise too.
+    Every configuration has its own clusters, whose number and sizes alone move harmony, so the mean of random
+    partitions of the same sizes is subtracted from each harmony. The range is above 0 for noise too.
 
     Args:
-        readers: Of each reader, whether each item is right, the subdomain of each, and the strata, `[N]`; see
+        configurations: Correctness, part and stratum of each item, `[N]` each, under each configuration; see
             `harmony_test`.
         bandwidth: Of the Gaussian kernel.
-        draws: Random partitions of each reader's items.
-        seed: Of them.
+        draws: Random partitions of each configuration's items.
+        seed: Of the random partitions.
 
     Returns:
-        `range` (largest less smallest reader), `random_range` (mean over random partitions), `excess` (their
-        difference, 0 for readers that answer at random) and `readers`.
+        `range` (largest minus smallest), `random_range` (mean over random partitions), `excess` (their difference, 0
+        for configurations that answer at random) and `configurations` (their number).
     """
     gaps, random_gaps = [], []
-    for number, (correct, labels, strata) in enumerate(readers):
-        (right,) = fractions(correct=correct)
-        codes = _codes(labels, len(right))
-        chance = _of_random_parts(right, codes, ("gaussian", bandwidth, True), draws, seed + number, strata)
-        gaps.append(harmony_of_items(right, codes, bandwidth=bandwidth).harmony - np.nanmean(chance))
-        random_gaps.append(chance - np.nanmean(chance))
-    found, by_chance = float(np.ptp(gaps)), float(np.nanmean(np.ptp(random_gaps, axis=0)))
-    return {"range": found, "random_range": by_chance, "excess": found - by_chance, "readers": float(len(gaps))}
+    for number, (correct, labels, strata) in enumerate(configurations):
+        random = _of_random_partitions(correct, labels, bandwidth, draws, seed + number, strata)
+        gaps.append(harmony_of_items(correct, labels, bandwidth=bandwidth).harmony - np.nanmean(random))
+        random_gaps.append(random - np.nanmean(random))
+    observed, by_chance = float(np.ptp(gaps)), float(np.nanmean(np.ptp(random_gaps, axis=0)))
+    return {
+        "range": observed,
+        "random_range": by_chance,
+        "excess": observed - by_chance,
+        "configurations": float(len(gaps)),
+    }
+
+
+def _of_random_partitions(
+    correct: ArrayLike, labels: ArrayLike, bandwidth: float, draws: int, seed: int, strata: ArrayLike | None
+) -> Floats:
+    """Return the harmony of random partitions with parts of the same sizes, `[draws]`."""
+    rng, codes = np.random.default_rng(seed), pd.factorize(np.asarray(labels))[0]
+    shuffled = (within(correct, strata, rng) for _ in range(draws))
+    return np.array([harmony_of_items(values, codes, bandwidth=bandwidth).harmony for values in shuffled])
 
 
 def within(values: ArrayLike, strata: ArrayLike | None, rng: np.random.Generator) -> Floats:
-    """The values in random order, `[N]`, each staying within its stratum; anywhere without strata."""
+    """Return the values shuffled within their strata, `[N]`; without strata, shuffled freely."""
     given = np.asarray(values, np.float64)
     codes = np.zeros(len(given)) if strata is None else pd.factorize(np.asarray(strata))[0]
     shuffled = np.empty_like(given)
@@ -194,64 +206,43 @@ def within(values: ArrayLike, strata: ArrayLike | None, rng: np.random.Generator
     return shuffled
 
 
-def mean_variance(table: pd.DataFrame, by: str = "benchmark", value: str = "harmony") -> pd.DataFrame:
-    """The mean-variance plane: per benchmark the mean and the variance (ddof 1) of harmony over its readers.
-
-    Args:
-        table: One row per benchmark and reader (a model, a readout, a normalisation).
-        by: Column of the benchmark.
-        value: Column of the harmony; NaN is left out.
-
-    Returns:
-        `by`, mean, variance (NaN with fewer than two readers), n.
-    """
-    groups = table.dropna(subset=[value]).groupby(by, sort=False)[value]
-    return groups.agg(mean="mean", variance="var", n="count").reset_index()
+def symmetric_kl(p: ArrayLike) -> Floats:
+    """Return KL(p || q) + KL(q || p) in nats of every two rows of `[N, K]` distributions, `[N, N]`."""
+    rows = np.maximum(distributions("p", p), FLOOR)
+    cross = rows @ np.log(rows).T
+    negative_entropy = np.diag(cross)
+    return np.maximum(negative_entropy[:, None] - cross + negative_entropy[None, :] - cross.T, 0.0)
 
 
-def symmetric_kl(p: ArrayLike, floor: float = 1e-9) -> Floats:
-    """Symmetrised Kullback-Leibler divergence KL(p || q) + KL(q || p) of every two rows, `[N, N]`, in nats.
-
-    Args:
-        p: One distribution per item over the same options, `[N, K]`.
-        floor: Smallest probability; keeps the divergence finite where an option has none.
-    """
-    rows = np.maximum(distributions("p", p), floor)
-    logs = np.log(rows)
-    cross = rows @ logs.T
-    own = np.diag(cross)
-    return np.maximum(own[:, None] - cross + own[None, :] - cross.T, 0.0)
-
-
-def similarity(p: ArrayLike, floor: float = 1e-9) -> Floats:
-    """exp(-J / 2) of the symmetrised divergence J, `[N, N]`: 1 for equal distributions."""
-    return np.exp(-symmetric_kl(p, floor) / 2)
+def similarity(p: ArrayLike) -> Floats:
+    """Return exp(-J / 2) of the symmetrised divergence J of every two rows, `[N, N]`: 1 for equal distributions."""
+    return np.exp(-symmetric_kl(p) / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Items in clusters by how alike the model answers them."""
+    """Clusters of items with similar answer distributions."""
 
     labels: Ints
     """Cluster of each item, `[N]`."""
     silhouettes: pd.DataFrame
-    """Per number of clusters `k`: `silhouette` on 1 - similarity, and sizes of the `smallest` and largest cluster."""
+    """Per number of clusters `k`: `silhouette` on 1 - similarity, and sizes of the `smallest` and `largest` cluster."""
     k: int
-    """The number of clusters with the best silhouette."""
+    """Number of clusters with the best silhouette."""
     note: str = ""
-    """What to know about it."""
+    """Whether the similarity matrix is disconnected."""
 
 
 def partition_items(p: ArrayLike, ks: Sequence[int] = tuple(range(2, 21)), seed: int = 0) -> Partition:
-    """Spectral clustering of items by their answer distributions, the number of clusters chosen by silhouette.
+    """Cluster items spectrally by their answer distributions, with the number of clusters that has the best silhouette.
 
     Args:
         p: One distribution per item over the same options, `[N, K]`; see `sorted_probabilities` for ragged ones.
-        ks: Numbers of clusters to try; those not below N are left out.
+        ks: Numbers of clusters to try; those not below N are skipped.
         seed: Of the clustering.
 
     Raises:
-        InputError: Fewer than four items, or no number of clusters fits.
+        InputError: There are fewer than four items, or no number of clusters is below N.
     """
     from scipy.sparse.csgraph import connected_components
     from sklearn.cluster import SpectralClustering
@@ -259,38 +250,36 @@ def partition_items(p: ArrayLike, ks: Sequence[int] = tuple(range(2, 21)), seed:
 
     alike = similarity(p)
     n = len(alike)
-    tried = [k for k in ks if 2 <= k < n]
-    if n < 4 or not tried:
-        raise InputError(f"{n} items cannot be clustered; give at least four, or a partition you know.")
+    candidates = [k for k in ks if 2 <= k < n]
+    if n < 4 or not candidates:
+        raise InputError(f"{n} items cannot be clustered; give at least four, or a known partition.")
     distance = 1 - alike
     np.fill_diagonal(distance, 0.0)
     rows, best, labels = [], -np.inf, np.zeros(n, np.int64)
-    for k in tried:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    for k in candidates:
+        with warnings.catch_warnings(action="ignore"):
             model = SpectralClustering(k, affinity="precomputed", random_state=seed, assign_labels="cluster_qr")
-            found = model.fit_predict(alike).astype(np.int64)
-        sizes = np.bincount(found)
-        score = float(silhouette_score(distance, found, metric="precomputed")) if len(sizes) > 1 else np.nan
+            clusters = model.fit_predict(alike).astype(np.int64)
+        sizes = np.bincount(clusters)
+        score = float(silhouette_score(distance, clusters, metric="precomputed")) if len(sizes) > 1 else np.nan
         rows.append({"k": k, "silhouette": score, "smallest": int(sizes[sizes > 0].min()), "largest": int(sizes.max())})
         if score > best:
-            best, labels = score, found
-    parts = connected_components(alike > 1e-6, directed=False)[0]
-    note = f"the similarity falls into {parts} unconnected parts" if parts > 1 else ""
+            best, labels = score, clusters
+    components = connected_components(alike > 1e-6, directed=False)[0]
+    note = f"the similarity falls into {components} unconnected parts" if components > 1 else ""
     labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
     return Partition(labels, pd.DataFrame(rows), int(labels.max()) + 1, note)
 
 
 def sorted_probabilities(p: pd.DataFrame) -> Floats:
-    """The option probabilities of each question in falling order, padded with 0, `[questions, most options]`.
+    """Return the option probabilities of each question in falling order, padded with 0, `[questions, most options]`.
 
-    Items with other options can be compared by it: what is left is how sure and how divided the model is.
+    They make items with different options comparable by how certain and how divided the model is.
 
     Args:
-        p: A table made by `workbench.probabilities`.
+        p: A table returned by `workbench.probabilities`.
     """
-    starts = block_starts(p)
-    parts = np.split(p["p"].to_numpy(np.float64), starts[1:])
+    parts = np.split(p["p"].to_numpy(np.float64), block_starts(p)[1:])
     table = np.zeros((len(parts), max(map(len, parts))))
     for row, part in zip(table, parts):
         row[: len(part)] = np.sort(part)[::-1]
@@ -299,12 +288,12 @@ def sorted_probabilities(p: pd.DataFrame) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Benchmarks as every reader answers them."""
+    """Answers to the benchmarks under every configuration."""
 
     tables: Mapping[tuple[str, str], pd.DataFrame]
-    """(benchmark, reader) -> the answers with their probabilities."""
+    """(benchmark, configuration) -> answers with their probabilities."""
     items: pd.DataFrame
-    """Outcomes of all of them, one row per question and reader."""
+    """Outcomes, one row per question and configuration."""
 
     @property
     def names(self) -> list[str]:
@@ -313,38 +302,38 @@ class Readings:
 
     @property
     def main(self) -> pd.DataFrame:
-        """The rows of the first reader, with the clusters of their templates."""
-        rows = self.items[self.items["reader"] == self.items["reader"].iloc[0]]
+        """The rows of the first configuration, with the clusters of their templates."""
+        rows = self.items[self.items["configuration"] == self.items["configuration"].iloc[0]]
         return rows.assign(cluster=statistics.clusters(rows))
 
     def of(self, column: str) -> dict[str, NDArray[Any]]:
-        """A column of the first reader's rows, by benchmark."""
+        """A column of the first configuration's rows, by benchmark."""
         return {str(name): part[column].to_numpy() for name, part in self.main.groupby("benchmark", sort=False)}
 
 
 def readings(
     answers: Mapping[tuple[str, str, int, str], pd.DataFrame], normalisations: Sequence[Normalisation], plain: int
 ) -> Readings:
-    """Return what each reader says: a model, a style, a number of examples and a normalisation.
+    """Return the answers under each configuration: model, style, number of worked examples and normalisation.
 
     Args:
         answers: (model, style, worked examples, source) -> answers.
-        normalisations: Of the log-likelihoods of option texts; letters, and prompts with other numbers of examples
-            than `plain`, are read under the first alone.
-        plain: Number of worked examples under which all normalisations are read.
+        normalisations: All are used for option texts after `plain` worked examples; letters, and prompts with another
+            number of examples, use the first alone.
+        plain: Number of worked examples under which all normalisations are used.
     """
     models = list(dict.fromkeys(model for model, *_ in answers))
-    called, tables = dict(zip(models, titles(models))), {}
+    short, tables = dict(zip(models, titles(models))), {}
     for (model, style, shots, _), table in answers.items():
         for normalisation in normalisations if style == "cloze" and shots == plain else normalisations[:1]:
-            reader = f"{called[model]}, {style}, {normalisation}" + (f", {shots} examples" if shots else "")
-            p = probabilities(table, normalisation).assign(reader=reader)
-            tables[str(table["benchmark"].iloc[0]), reader] = p
+            name = f"{short[model]}, {style}, {normalisation}" + (f", {shots} examples" if shots else "")
+            p = probabilities(table, normalisation).assign(configuration=name)
+            tables[str(table["benchmark"].iloc[0]), name] = p
     return Readings(tables, pd.concat([outcomes(table) for table in tables.values()], ignore_index=True))
 
 
 def items(readings: Readings) -> pd.DataFrame:
-    """Return the rows to compare runs by: correctness and confidence of the first reader, one row per question."""
+    """Return correctness and confidence under the first configuration, one row per question, for comparing runs."""
     return readings.main[["benchmark", "question_id", "cluster", "answer_correct", "answer_confidence"]]
 
 
@@ -353,43 +342,48 @@ class Parts:
     """Partitions of the benchmarks."""
 
     labels: Mapping[tuple[str, str], NDArray[Any]]
-    """(benchmark, "clusters" or "subject") -> the part of each question of the first reader."""
+    """(benchmark, "clusters" or "subject") -> part of each question of the first configuration."""
     sizes: pd.DataFrame
-    """Silhouette and sizes by benchmark and number of clusters; `chosen` marks the one taken."""
+    """Silhouette and sizes by benchmark and number of clusters; `chosen` marks the selected number."""
     silhouettes: pd.DataFrame
     """Silhouette by benchmark (rows) and number of clusters (columns), with `chosen k`."""
 
 
 def partitions(readings: Readings, most_clusters: int, seed: int) -> Parts:
-    """Return clusters of questions that the first reader answers alike, and the subjects of the source.
+    """Return two partitions: clusters of questions with similar answers, and the subjects of the source.
 
-    Subjects count where at least two have five questions or more; smaller ones are pooled as "other".
+    Clusters come from the first configuration. Subjects with fewer than five questions are pooled as "other"; a
+    benchmark has a partition by subject only if at least two remain.
     """
-    first = str(readings.main["reader"].iloc[0])
-    found = {name: _clusters(readings.tables[name, first], most_clusters, seed) for name in readings.names}
-    labels: dict[tuple[str, str], NDArray[Any]] = {(name, "clusters"): each.labels for name, each in found.items()}
+    first = str(readings.main["configuration"].iloc[0])
+    clusters = {name: _clusters(readings.tables[name, first], most_clusters, seed) for name in readings.names}
+    labels: dict[tuple[str, str], NDArray[Any]] = {(name, "clusters"): each.labels for name, each in clusters.items()}
     for name, subjects in readings.of("subject").items():
         named = pd.Series(subjects).fillna("other").astype(str)
         pooled = named.where(named.map(named.value_counts()) >= 5, "other")
         if pooled.nunique() > 1:
             labels[name, "subject"] = pooled.to_numpy()
-    tables = [
-        each.silhouettes.assign(benchmark=name, chosen=each.silhouettes["k"] == each.k) for name, each in found.items()
-    ]
+    tables = [each.silhouettes.assign(benchmark=name, chosen_k=each.k) for name, each in clusters.items()]
     sizes = pd.concat(tables, ignore_index=True)
-    chosen = pd.Series({name: each.k for name, each in found.items()}, name="chosen k")
+    sizes["chosen"] = sizes["k"] == sizes.pop("chosen_k")
     wide = sizes.pivot(index="benchmark", columns="k", values="silhouette").loc[readings.names]
+    chosen = pd.Series({name: each.k for name, each in clusters.items()}, name="chosen k")
     return Parts(labels, sizes, wide.join(chosen).rename(columns=str))
+
+
+def _clusters(p: pd.DataFrame, most: int, seed: int) -> Partition:
+    return partition_items(sorted_probabilities(p), range(2, most + 1), seed)
 
 
 def against_random(readings: Readings, parts: Parts, bandwidth: float, draws: int, seed: int) -> pd.DataFrame:
     """Return the harmony of each partition with its bootstrap interval, its controls and random partitions.
 
-    A random partition has parts of the same sizes, and questions change places only with questions of as many options.
+    Random partitions have parts of the same sizes; questions are exchanged only with questions of as many options.
     """
     correct, options, rows = readings.of("answer_correct"), readings.of("n_options"), []
     for (name, kind), labels in parts.labels.items():
         how: dict[str, Any] = {"draws": draws, "seed": seed}
+        tested = harmony_test(correct[name], labels, bandwidth, strata=options[name], **how)
         ends = statistics.bootstrap(
             lambda right, codes: harmony_of_items(right, codes, bandwidth=bandwidth).harmony,
             correct[name],
@@ -398,12 +392,11 @@ def against_random(readings: Readings, parts: Parts, bandwidth: float, draws: in
             bounds=(0, 1),
             **how,
         )
-        tested = harmony_test(correct[name], labels, bandwidth=bandwidth, strata=options[name], **how)
         interval = {"low": ends["low"], "high": ends["high"], "bootstrap": ends["note"]}
         rows.append({"benchmark": name, "partition": kind, **tested, **interval})
     table = pd.DataFrame(rows)
     inside = table["harmony"].between(table["random_low"], table["random_high"])
-    verdict = {True: "not distinguishable from random parts", False: "distinguishable from random parts"}
+    verdict = {True: "not distinguishable from random partitions", False: "distinguishable from random partitions"}
     return table.assign(p_adjusted=statistics.adjusted(table["p_random"]), verdict=inside.map(verdict))
 
 
@@ -414,21 +407,20 @@ def intervals(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def controls(results: pd.DataFrame) -> pd.DataFrame:
-    """Return what moves harmony without meaning: the ceiling of the sizes, the worst part, the weighted variance."""
-    moved = ["ceiling", "worst", "weighted_variance", "mean", "k", "n", "note"]
-    return results[["benchmark", "partition", *moved]]
+    """Return the ceiling, the worst accuracy, and the weighted variance of each partition."""
+    return results[["benchmark", "partition", "ceiling", "worst", "weighted_variance", "mean", "k", "n", "note"]]
 
 
 def accuracies(readings: Readings, parts: Parts) -> pd.DataFrame:
-    """Return the accuracy of each part: by subject where there are subjects, else by cluster of the first benchmark."""
+    """Return the accuracy of each subject, or of each cluster of the first benchmark if no benchmark has subjects."""
     correct = readings.of("answer_correct")
-    kept = [key for key in parts.labels if key[1] == "subject"] or [next(iter(parts.labels))]
+    keys = [key for key in parts.labels if key[1] == "subject"] or [next(iter(parts.labels))]
     tables = [
         pd.DataFrame({"benchmark": name, "part": parts.labels[name, kind].astype(str), "accuracy": correct[name]})
-        for name, kind in kept
+        for name, kind in keys
     ]
-    found = statistics.summarise(pd.concat(tables), ["accuracy"], by=["benchmark", "part"], method="wilson")
-    return found[["benchmark", "part", "mean", "low", "high", "n"]]
+    means = statistics.summarise(pd.concat(tables), ["accuracy"], by=["benchmark", "part"], method="wilson")
+    return means[["benchmark", "part", "mean", "low", "high", "n"]]
 
 
 def kernels(readings: Readings, parts: Parts, bandwidth: float) -> pd.DataFrame:
@@ -440,51 +432,62 @@ def kernels(readings: Readings, parts: Parts, bandwidth: float) -> pd.DataFrame:
     }
     correct, rows = readings.of("answer_correct"), []
     for (name, kind), labels in parts.labels.items():
-        values = {said: harmony_of_items(correct[name], labels, **how).harmony for said, how in settings.items()}
+        values = {label: harmony_of_items(correct[name], labels, **how).harmony for label, how in settings.items()}
         rows.append({"benchmark": name, "partition": kind, **values, "n": len(labels)})
     return pd.DataFrame(rows)
 
 
-def by_reader(
+def by_configuration(
     readings: Readings, most_clusters: int, bandwidth: float, draws: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the harmony of each reader over clusters of its own, and its range over readers (see `reader_range`)."""
+    """Return the harmony of each configuration over its own clusters, and its `harmony_range` on each benchmark."""
     rows = []
-    read: dict[str, list[tuple[ArrayLike, ArrayLike, ArrayLike]]] = {name: [] for name in readings.names}
-    for (name, reader), table in readings.tables.items():
-        found = outcomes(table)
-        right, own = found["answer_correct"].to_numpy(), _clusters(table, most_clusters, seed)
-        read[name].append((right, own.labels, found["n_options"].to_numpy()))
-        score = harmony_of_items(right, pd.factorize(own.labels)[0], bandwidth=bandwidth).harmony
-        rows.append({"benchmark": name, "reader": reader, "k": own.k, "n": len(right), "harmony": score})
-    ranges = [{"benchmark": name, **reader_range(each, bandwidth, min(draws, 99), seed)} for name, each in read.items()]
+    samples: dict[str, list[tuple[ArrayLike, ArrayLike, ArrayLike]]] = {name: [] for name in readings.names}
+    for (name, configuration), table in readings.tables.items():
+        result, clusters = outcomes(table), _clusters(table, most_clusters, seed)
+        right = result["answer_correct"].to_numpy()
+        samples[name].append((right, clusters.labels, result["n_options"].to_numpy()))
+        score = harmony_of_items(right, clusters.labels, bandwidth=bandwidth).harmony
+        about = {"benchmark": name, "configuration": configuration, "k": clusters.k, "n": len(right)}
+        rows.append({**about, "harmony": score})
+    ranges = [{"benchmark": n, **harmony_range(s, bandwidth, min(draws, 99), seed)} for n, s in samples.items()]
     return pd.DataFrame(rows), pd.DataFrame(ranges)
 
 
-def plane(by_reader: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
-    """Return mean and variance of harmony over readers, with bootstrap intervals where there are at least 8 readers."""
-    table = mean_variance(by_reader)
-    enough = by_reader["reader"].nunique() >= 8  # fewer give a bootstrap too few different samples
-    of: dict[str, Callable[..., float]] = {"mean": np.mean, "variance": lambda values: float(np.var(values, ddof=1))}
-    for column, statistic in of.items():
-        found = [
-            statistics.bootstrap(statistic, part["harmony"], draws=draws, seed=seed, centred=True)
-            for _, part in by_reader.groupby("benchmark", sort=False)
-        ]
-        for end in ("low", "high"):
-            table[f"{column}_{end}"] = [ends[end] if enough else np.nan for ends in found]
-    columns = [f"{column}_{end}" for column in of for end in ("low", "high")]
-    return table[[*(name for name in table if name not in columns), *columns]]
+def plane(table: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
+    """Return mean and variance (ddof 1) of each benchmark's harmony over configurations.
+
+    Bootstrap intervals over configurations need at least `FEWEST_CONFIGURATIONS` of them.
+
+    Args:
+        table: One row per benchmark and configuration, see `by_configuration`; rows without harmony are left out.
+        draws: Bootstrap samples.
+        seed: Of the bootstrap.
+    """
+    groups = table.dropna(subset=["harmony"]).groupby("benchmark", sort=False)["harmony"]
+    moments = groups.agg(mean="mean", variance="var", n="count")
+    enough = table["configuration"].nunique() >= FEWEST_CONFIGURATIONS
+    for column, statistic in (("mean", np.mean), ("variance", partial(np.var, ddof=1))):
+        moments[[f"{column}_low", f"{column}_high"]] = np.nan
+        for name, values in groups if enough else ():
+            ends = statistics.bootstrap(statistic, values, draws=draws, seed=seed, centred=True)
+            moments.loc[name, [f"{column}_low", f"{column}_high"]] = ends["low"], ends["high"]
+    return moments.reset_index()
 
 
-def size_control(by_reader: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
-    """Return the rank correlation of harmony with the numbers of clusters and questions; NaN where they are equal."""
-    rows = []
-    for what in ("k", "n"):
-        found = statistics.bootstrap(
-            statistics.correlation, by_reader["harmony"], by_reader[what], draws=draws, seed=seed
-        )
-        rows.append({"harmony and": what, **found})
+def size_control(table: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
+    """Return the rank correlation of harmony with numbers of clusters and questions; NaN where these do not vary.
+
+    Args:
+        table: See `plane`.
+        draws: Bootstrap samples.
+        seed: Of the bootstrap.
+    """
+    how: dict[str, Any] = {"draws": draws, "seed": seed}
+    rows = [
+        {"harmony and": size, **statistics.bootstrap(statistics.correlation, table["harmony"], table[size], **how)}
+        for size in ("k", "n")
+    ]
     return pd.DataFrame(rows)[["harmony and", "mean", "low", "high", "n", "note"]]
 
 
@@ -497,88 +500,56 @@ def agreement(readings: Readings, parts: Parts, draws: int, seed: int) -> pd.Dat
         subjects, clusters = pd.factorize(parts.labels[name, "subject"])[0], parts.labels[name, "clusters"]
         rng = np.random.default_rng(seed)
         shuffled = [adjusted_rand_score(within(subjects, options[name], rng), clusters) for _ in range(99)]
-        ends = statistics.bootstrap(adjusted_rand_score, subjects, clusters, draws=draws, seed=seed, centred=True)
-        rows.append({"benchmark": name, **ends, "shuffled": np.mean(shuffled)})
-    table = pd.DataFrame(rows, columns=["benchmark", "mean", "low", "high", "n", "shuffled", "note"])
-    table.attrs["reason"] = "none of these benchmarks names subjects"
-    return table
+        index = statistics.bootstrap(adjusted_rand_score, subjects, clusters, draws=draws, seed=seed, centred=True)
+        rows.append({"benchmark": name, **index, "shuffled": np.mean(shuffled)})
+    if not rows:
+        return no_rows("none of these benchmarks names subjects")
+    return pd.DataFrame(rows)[["benchmark", "mean", "low", "high", "n", "shuffled", "note"]]
 
 
 def findings(results: pd.DataFrame, ranges: pd.DataFrame, agreement: pd.DataFrame) -> list[Finding | None]:
     """Return the paper's directions and the controls of the notebook, tested on this run."""
-    here = "this notebook"
     gaps = results.assign(below_random=results["harmony"] - results["random_mean"])
     below = statistics.summarise(gaps, ["below_random"], cluster="benchmark").iloc[0]
     excess = statistics.summarise(ranges, ["excess"]).iloc[0]
-    depends = "Harmony depends on the reader (largest less smallest reader, less that of random parts)"
-    return [
-        statistics.finding(
-            "Parts carry the score less evenly than random parts of the same sizes", here, below, "below"
-        ),
-        statistics.finding(depends, "arXiv 2509.25671", excess, "above"),
-        *(
-            statistics.finding(
-                f"The model's clusters follow the subjects of {row['benchmark']} (above shuffled subjects)",
-                here,
-                row,
-                "above",
-                row["shuffled"],
-            )
-            for _, row in agreement.iterrows()
-        ),
+    claims: list[tuple[Any, ...]] = [
+        ("Harmony is lower than that of random partitions with parts of the same sizes", HERE, below, "below"),
+        ("The range of harmony over configurations exceeds that of random partitions", PAPER, excess, "above"),
     ]
+    for _, row in agreement.iterrows():
+        follows = f"The model's clusters agree with the subjects of {row['benchmark']} (above shuffled subjects)"
+        claims.append((follows, HERE, row, "above", row["shuffled"]))
+    return [statistics.finding(*claim) for claim in claims]
 
 
 def draw_harmony(results: pd.DataFrame) -> Figure:
     """Draw the harmony of each partition beside that of random partitions."""
     random = {"value": results["random_mean"], "low": results["random_low"], "high": results["random_high"]}
-    bars = [
-        results.assign(what="random parts of the same sizes (middle 95 %)", **random),
-        results.assign(what="this partition", value=results["harmony"]),
+    marks = [
+        results.assign(partitions="random, parts of the same sizes (middle 95 %)", **random),
+        results.assign(partitions="this partition", value=results["harmony"]),
     ]
-    how: dict[str, Any] = {"value": "value", "by": "what", "xlabel": "harmony (1: all parts carry the score alike)"}
+    label = "harmony (1: all parts contribute equally)"
+    figure = figures.intervals(
+        pd.concat(marks), ["benchmark", "partition"], value="value", by="partitions", xlabel=label
+    )
     alt = "Harmony of each benchmark and partition beside the middle 95% of random partitions of the same sizes."
-    return figures.described(figures.intervals(pd.concat(bars), ["benchmark", "partition"], **how), alt)
+    return figures.described(figure, alt)
 
 
 def draw_parts(accuracies: pd.DataFrame) -> Figure:
     """Draw the accuracies of the first 24 parts."""
-    alt = "Accuracy of each part of the benchmarks with known subjects, with 95% Wilson intervals."
     label = "accuracy, abstention left out"
-    return figures.described(figures.intervals(accuracies.head(24), ["benchmark", "part"], xlabel=label), alt)
+    figure = figures.intervals(accuracies.head(24), ["benchmark", "part"], xlabel=label)
+    alt = "Accuracy of each part of the benchmarks with known subjects, with 95% Wilson intervals."
+    return figures.described(figure, alt)
 
 
 def draw_plane(plane: pd.DataFrame) -> Figure:
-    """Draw mean and variance of each benchmark's harmony over readers."""
-    labels = {"xlabel": "mean of harmony over the readers", "ylabel": "variance over the readers"}
+    """Draw mean and variance of each benchmark's harmony over configurations."""
+    labels = {"xlabel": "mean harmony over configurations", "ylabel": "variance over configurations"}
     alt = (
-        "Mean and variance of each benchmark's harmony over the readers, with 95% bootstrap intervals over the "
-        "readers where there are at least 8."
+        "Mean and variance of each benchmark's harmony over configurations, with 95% bootstrap intervals where there "
+        f"are at least {FEWEST_CONFIGURATIONS}."
     )
     return figures.described(figures.points(plane, "mean", "variance", "benchmark", **labels), alt)
-
-
-def _clusters(p: pd.DataFrame, most: int, seed: int) -> Partition:
-    return partition_items(sorted_probabilities(p), range(2, most + 1), seed)
-
-
-def _entropy(shares: Floats) -> float:
-    """Shannon entropy over its maximum; 1 for one part, NaN where nothing is to share."""
-    if not shares.sum():
-        return float("nan")
-    return float(entropy(shares / shares.sum()) / np.log(len(shares))) if len(shares) > 1 else 1.0
-
-
-def _of_random_parts(
-    right: Floats, codes: Ints, how: tuple[Kernel, float, bool], draws: int, seed: int, strata: ArrayLike | None
-) -> Floats:
-    """Harmony of random partitions of the same sizes, `[draws]`."""
-    rng = np.random.default_rng(seed)
-    return np.array([harmony_of_items(within(right, strata, rng), codes, *how).harmony for _ in range(draws)])
-
-
-def _codes(labels: ArrayLike, n: int) -> Ints:
-    codes = pd.factorize(np.asarray(labels))[0].astype(np.int64)
-    if codes.shape != (n,) or (codes < 0).any():
-        raise InputError(f"labels must name the subdomain of each of the {n} items.")
-    return codes

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Readings = Mapping[str, pd.DataFrame]
 """Normalisation -> one row per question, see `readings`."""
-ITEMS = ("answer_correct", "answer_confidence", "chance")
 CALIBRATED = "calibrated model (mean of 999 draws)"
 
 
@@ -32,7 +31,7 @@ def readings(answers: Sequence[pd.DataFrame], normalisations: Sequence[Normalisa
 
     Args:
         answers: One table per benchmark, as `ask` returns it.
-        normalisations: How the log-likelihoods of options are compared.
+        normalisations: Length normalisations of the options' log-likelihoods.
     """
     together = pd.concat(answers, ignore_index=True)
     tables = {name: outcomes(probabilities(together, name)) for name in normalisations}
@@ -43,14 +42,14 @@ def readings(answers: Sequence[pd.DataFrame], normalisations: Sequence[Normalisa
 
 
 def items(main: pd.DataFrame, questions: Iterable[Questions]) -> pd.DataFrame:
-    """Return the rows to compare runs by: a question with its text, cluster, correctness, confidence and chance."""
-    texts = {question.id: question.prompt_text for asked in questions for question in asked}
-    table = main[["benchmark", "question_id", "cluster", *ITEMS]]
+    """Return text, cluster, correctness, confidence and chance, one row per question, for comparing runs."""
+    texts = {question.id: question.prompt_text for benchmark in questions for question in benchmark}
+    table = main[["benchmark", "question_id", "cluster", "answer_correct", "answer_confidence", "chance"]]
     return table.assign(question=main["question_id"].map(texts))
 
 
 def accuracy(main: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracy (Wilson interval) and mean confidence of each benchmark, beside chance."""
+    """Return accuracy (Wilson interval), mean confidence and chance of each benchmark."""
     by: dict[str, Any] = {"by": "benchmark", "cluster": "cluster"}
     correct = statistics.summarise(main, "answer_correct", method="wilson", **by)
     table = pd.concat([correct, statistics.summarise(main, "answer_confidence", bounds=(0, 1), **by)])
@@ -67,12 +66,12 @@ def reports(readings: Readings, bins: int) -> dict[str, CalibrationReport]:
 
 
 def metrics(reports: Mapping[str, CalibrationReport], label: str = "normalisation") -> pd.DataFrame:
-    """Return the numbers of each report, one row per report, in an index called `label`."""
+    """Return the metrics of each report, one row per report, in an index named `label`."""
     return pd.DataFrame({name: report.metrics() for name, report in reports.items()}).T.rename_axis(label)
 
 
 def noise(main: pd.DataFrame, bins: int, draw: np.random.Generator) -> Floats:
-    """Return the ECE of 999 samples in which each answer is correct with exactly its stated confidence, `[999]`."""
+    """Return the ECE of 999 samples in which each answer is correct with exactly its confidence, `[999]`."""
     confidence = main["answer_confidence"].to_numpy()
     return np.array([metrics_of.ece(confidence, draw.random(len(confidence)) < confidence, bins) for _ in range(999)])
 
@@ -80,9 +79,9 @@ def noise(main: pd.DataFrame, bins: int, draw: np.random.Generator) -> Floats:
 def intervals(main: pd.DataFrame, noise: Floats, bins: int, seed: int) -> pd.DataFrame:
     """Return ECE, AUROC and AURC with centred bootstrap intervals over clusters, indexed by statistic.
 
-    Column `chance alone` is the statistic of a confidence that equals the proportion of correct options. AUROC among
-    questions of equal chance has the baseline 0.5, for questions with fewer options have higher confidence and
-    accuracy under a uniform guess too.
+    Column `chance alone` is the statistic of a confidence equal to the proportion of correct options. AUROC among
+    questions of equal chance has the baseline 0.5: questions with fewer options have higher confidence and accuracy
+    under a uniform guess too.
     """
     c, y, chance = (main[name].to_numpy() for name in ("answer_confidence", "answer_correct", "chance"))
     how: dict[str, Any] = {"clusters": main["cluster"].to_numpy(), "seed": seed, "centred": True, "bounds": (0, 1)}
@@ -92,14 +91,14 @@ def intervals(main: pd.DataFrame, noise: Floats, bins: int, seed: int) -> pd.Dat
         "AUROC, equal chance": (statistics.bootstrap(metrics_of.auroc, c, y, chance, **how), 0.5),
         "AURC": (statistics.bootstrap(metrics_of.aurc, c, y, **how), metrics_of.aurc(chance, y)),
     }
-    given = {name: {**found, "chance alone": alone} for name, (found, alone) in rows.items()}
+    given = {name: {**row, "chance alone": alone} for name, (row, alone) in rows.items()}
     table = pd.DataFrame.from_dict(given, orient="index").rename_axis("statistic")
     table[CALIBRATED] = pd.Series({"ECE": noise.mean()})
     return table
 
 
 def selective(readings: Readings) -> tuple[dict[str, RiskCoverage], pd.DataFrame]:
-    """Return the risk-coverage curve of each normalisation, and a table of what it amounts to."""
+    """Return the risk-coverage curve of each normalisation, and a table of its summary statistics."""
     pairs = {name: (table["answer_confidence"], table["answer_correct"]) for name, table in readings.items()}
     curves = {name: metrics_of.risk_coverage(*pair) for name, pair in pairs.items()}
     rows = {
@@ -120,11 +119,11 @@ class Recalibrated:
     """Held-out answers before and after recalibration."""
 
     reports: Mapping[str, CalibrationReport]
-    """Method ("as it is" first) -> report on the held-out questions; empty where none are left."""
+    """Method ("as it is" first) -> report on the held-out questions; empty without held-out questions."""
     errors: pd.DataFrame
     """Squared error of each method's confidence, one row per held-out question, with `question_id` and `cluster`."""
     note: str
-    """How many questions were held out, and why nothing was fitted."""
+    """Number of held-out questions, and the reason if nothing was fitted."""
 
     @property
     def shown(self) -> dict[str, CalibrationReport]:
@@ -133,11 +132,11 @@ class Recalibrated:
 
 
 def recalibrate(main: pd.DataFrame, held_out: float, bins: int, draw: np.random.Generator) -> Recalibrated:
-    """Return temperature scaling, Platt scaling and isotonic regression, fitted on one part and judged on the other.
+    """Fit temperature scaling, Platt scaling and isotonic regression on one part and evaluate them on the other.
 
     Args:
-        main: A reading, see `readings`.
-        held_out: Proportion of the clusters that is held out, between 0 and 1.
+        main: One of the `readings`.
+        held_out: Proportion of the clusters to evaluate on, between 0 and 1.
         bins: Bins of the reports.
         draw: Source of the split. Clusters are never divided.
 
@@ -170,14 +169,11 @@ def findings(main: pd.DataFrame, intervals: pd.DataFrame, noise: Floats, after: 
     excess |= {"n": len(main), "n_clusters": ece["n_clusters"]}
     signed = main.assign(bias=main["answer_confidence"] - main["answer_correct"])
     bias = statistics.summarise(signed, ["bias"], cluster="cluster", bounds=(-1, 1)).iloc[0]
+    ranks = "Among questions of equal chance, confidence ranks correct answers above wrong ones (AUROC)"
     claims: list[tuple[str, Any, float]] = [
         ("The model is overconfident (confidence minus accuracy)", bias, 0.0),
         ("The ECE exceeds that of a calibrated model with the same confidences", excess, 0.0),
-        (
-            "Among questions of equal chance, confidence ranks correct answers above wrong ones (AUROC)",
-            intervals.loc["AUROC, equal chance"],
-            0.5,
-        ),
+        (ranks, intervals.loc["AUROC, equal chance"], 0.5),
     ]
     if "temperature" in after.errors:
         before, scaled = (after.errors.assign(brier=after.errors[name]) for name in ("as it is", "temperature"))

@@ -1,4 +1,4 @@
-"""Conformal selection of answers, batch bounds and label sets."""
+"""Conformal selection of answers, bounds for batches, and label sets."""
 
 from __future__ import annotations
 
@@ -13,62 +13,67 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import InputError, unknown
 from workbench.statistics import adjusted
-from workbench.statistics.distances import Bools, Floats, fractions, mask, threshold
+from workbench.statistics.distances import Bools, Floats, Ints, fractions, mask, threshold
 
 SLACK = 1e-12
 """Scores closer than this are equal."""
+BLOCK = 4_000_000
+"""Most pairs of test answers in memory at once."""
+PARTS = ("tune", "calibrate", "test")
+Choice = Literal["split", "optimised", "trained"]
 
 
 def conformal_p_values(calibration: ArrayLike, correct: ArrayLike, test: ArrayLike) -> Floats:
-    """p-values of "this test answer is wrong", `[M]`.
+    """Return p-values of "this test answer is wrong", `[M]`.
 
-    p_j = (1 + number of wrong calibration answers at least as confident as j) / (n + 1).
+    p_j = (1 + number of wrong calibration answers with a score of at least that of j) / (n + 1).
 
     Args:
-        calibration: Scores of the calibration answers, higher for better ones, `[n]`.
-        correct: Whether those answers are right, `[n]`.
+        calibration: Scores of the calibration answers, higher for better answers, `[n]`.
+        correct: Whether those answers are correct, `[n]`.
         test: Scores of the test answers, `[M]`.
     """
-    scores, new = finite("calibration", calibration), finite("test", test)
-    right = mask("correct", correct, len(scores))
-    wrong = np.sort(scores[~right])
-    above = len(wrong) - np.searchsorted(wrong, new - SLACK, side="left")
-    return (1 + above) / (len(scores) + 1)
+    scores, new = _finite("calibration", calibration), _finite("test", test)
+    wrong = np.sort(scores[~mask("correct", correct, len(scores))])
+    return (1 + _at_least(wrong, new)) / (len(scores) + 1)
 
 
 def conformal_select(calibration: ArrayLike, correct: ArrayLike, test: ArrayLike, q: float) -> pd.DataFrame:
-    """Which test answers to release, so that on average at most the share `q` of the released ones is wrong.
+    """Select test answers with a false discovery rate of at most `q` (expected proportion of wrong selected answers).
 
-    Benjamini-Hochberg on `conformal_p_values`.
-
-    Args:
-        calibration: Scores of the calibration answers, `[n]`.
-        correct: Whether they are right, `[n]`.
-        test: Scores of the test answers, `[M]`.
-        q: Bound on the false discovery rate.
+    Benjamini-Hochberg on `conformal_p_values`, whose arguments these are.
 
     Returns:
-        One row per test answer: `p`, `p_adjusted`, `selected`. `attrs["note"]` says so where nothing could be
-        selected whatever the scores.
+        One row per test answer: `p`, `p_adjusted`, `selected`. `attrs["note"]` states what no scores could release.
     """
     level = float(threshold("q", q))
     p = conformal_p_values(calibration, correct, test)
     after = adjusted(p, "fdr_bh")
     table = pd.DataFrame({"p": p, "p_adjusted": after, "selected": after <= level + SLACK})
-    if note := too_few(np.size(calibration), len(p), level):
-        table.attrs["note"] = note
+    return _with_note(table, np.size(calibration), level)
+
+
+def _at_least(ordered: Floats, values: Floats) -> Ints:
+    """Return how many of the ordered numbers are at least each value."""
+    return len(ordered) - np.searchsorted(ordered, values - SLACK, side="left")
+
+
+def _with_note(table: pd.DataFrame, n: int, q: float) -> pd.DataFrame:
+    """Return the table with a note on what n calibration answers cannot release at q under any scores."""
+    smallest, m = 1 / (n + 1), len(table)
+    if smallest > q + SLACK:
+        table.attrs["note"] = f"no p-value can be below {smallest:.3g}, so nothing can be released at q = {q:g}"
+    elif smallest * m > q + SLACK:
+        fewest = int(np.ceil(smallest * m / q - SLACK))
+        table.attrs["note"] = f"no p-value can be below {smallest:.3g}: fewer than {fewest} answers are never released"
     return table
 
 
-def too_few(n: int, m: int, q: float) -> str:
-    """What n calibration answers cannot do for m test answers at q, whatever the scores; empty if nothing."""
-    smallest = 1 / (n + 1)
-    if smallest > q + SLACK:
-        return f"no p-value can be below {smallest:.3g}, so nothing can be released at q = {q:g}"
-    if smallest * m > q + SLACK:
-        fewest = int(np.ceil(smallest * m / q - SLACK))
-        return f"no p-value can be below {smallest:.3g}: fewer than {fewest} answers are never released"
-    return ""
+def _finite(name: str, values: ArrayLike) -> Floats:
+    array = np.asarray(values, np.float64)
+    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+        raise InputError(f"{name} must contain at least one finite number per item.")
+    return array
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +81,29 @@ class BatchBound:
     """An upper bound on an order statistic of a batch of new scores."""
 
     bound: float
-    """The bound; infinity where the calibration scores are too few."""
+    """The bound; infinity with too few calibration scores."""
     k: int
-    """It is the k-th smallest calibration score; one more than there are for infinity."""
+    """Rank of the bound among the n calibration scores; n + 1 for infinity."""
     coverage: float
-    """Probability that the bound holds (at least, with ties)."""
+    """Probability that the order statistic is within the bound (at least, with ties)."""
 
 
 def batch_quantile_bound(calibration: ArrayLike, m: int, rank: int, alpha: float = 0.1) -> BatchBound:
-    """The least calibration score that bounds the rank-th smallest of m new scores with probability >= 1 - alpha.
+    """Return the least calibration score that bounds an order statistic of m new scores with probability >= 1 - alpha.
 
     Args:
         calibration: Scores exchangeable with the new ones, `[n]`.
         m: New scores in the batch.
-        rank: Which of them, counted from the smallest: m for the worst, (m + 1) // 2 for the median.
-        alpha: Probability that the bound may fail.
+        rank: Rank in the batch, from the smallest: m for the worst, (m + 1) // 2 for the median.
+        alpha: Probability of exceeding the bound.
     """
-    scores = np.sort(finite("calibration", calibration))
-    _check_batch(m, rank)
-    wanted = 1 - float(threshold("alpha", alpha))
-    n = len(scores)
-    coverage = _batch_coverages(n, m, rank)
+    from scipy.stats import nhypergeom
+
+    scores = np.sort(_finite("calibration", calibration))
+    if not 1 <= rank <= m:
+        raise InputError(f"rank must lie between 1 and the {m} scores of the batch, not {rank!r}.")
+    wanted, n = 1 - float(threshold("alpha", alpha)), len(scores)
+    coverage = np.cumsum(nhypergeom(n + m, n, rank).pmf(np.arange(n)))  # of the k-th smallest score, k = 1 ... n
     enough = np.flatnonzero(coverage >= wanted - SLACK)
     if not len(enough):
         return BatchBound(float("inf"), n + 1, 1.0)
@@ -104,49 +111,33 @@ def batch_quantile_bound(calibration: ArrayLike, m: int, rank: int, alpha: float
     return BatchBound(float(scores[k]), k + 1, float(coverage[k]))
 
 
-def _batch_coverages(n: int, m: int, rank: int) -> Floats:
-    """P(the rank-th smallest of m new scores <= the k-th smallest of n) for k = 1 ... n."""
-    from scipy.stats import nhypergeom
-
-    return np.cumsum(nhypergeom(n + m, n, rank).pmf(np.arange(n)))
-
-
 def batch_bounds_repeatedly(
     scores: ArrayLike, m: int, rank: int, alpha: float = 0.1, splits: int = 200, seed: int = 0
 ) -> pd.DataFrame:
-    """`batch_quantile_bound` over random splits into one batch of m and the rest: `split`, `bound`, `value`, `held`."""
-    values = finite("scores", scores)
+    """Return `batch_quantile_bound` over random splits into a batch of m and calibration scores.
+
+    Returns:
+        `split`, `bound`, `value` (the order statistic) and `covered` (whether it is within the bound).
+    """
+    values = _finite("scores", scores)
     if not 1 <= m < len(values):
-        raise InputError(f"m must lie between 1 and {len(values) - 1}, so that calibration scores are left.")
+        raise InputError(f"m must lie between 1 and {len(values) - 1}, so that calibration scores are left, not {m}.")
     rng = np.random.default_rng(seed)
     rows = []
     for split in range(splits):
         mixed = rng.permutation(values)
         bound = batch_quantile_bound(mixed[m:], m, rank, alpha).bound
         value = float(np.sort(mixed[:m])[rank - 1])
-        rows.append({"split": split, "bound": bound, "value": value, "held": value <= bound + SLACK})
+        rows.append({"split": split, "bound": bound, "value": value, "covered": value <= bound + SLACK})
     return pd.DataFrame(rows)
-
-
-def finite(name: str, values: ArrayLike) -> Floats:
-    """The values as `[N]` finite floats."""
-    array = np.asarray(values, np.float64)
-    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
-        raise InputError(f"{name} must hold at least one finite number per item.")
-    return array
-
-
-def _check_batch(m: int, rank: int) -> None:
-    if not 1 <= rank <= m:
-        raise InputError(f"rank must lie between 1 and the {m} scores of the batch, not {rank!r}.")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelSets:
-    """The label sets that cannot be ruled out, best first."""
+    """The label sets with p > epsilon, best first."""
 
     sets: pd.DataFrame = field(repr=False)
-    """One row per set with p > epsilon: `labels` (tuple of 0 and 1), `nonconformity`, `p`."""
+    """One row per set: `labels` (tuple of 0 and 1), `nonconformity`, `p`."""
     point: tuple[int, ...]
     """The set with the largest p."""
     credibility: float
@@ -156,7 +147,7 @@ class LabelSets:
 
 
 def label_nonconformity(labels: ArrayLike, probabilities: ArrayLike, d: float = 1.0) -> Floats:
-    """Sum over labels of |y - o|^d, `[...]` for labels and probabilities `[..., L]`."""
+    """Return the sum over labels of |y - o|^d, `[...]`, for labels and probabilities `[..., L]`."""
     y, o = np.asarray(labels, np.float64), np.asarray(probabilities, np.float64)
     return (np.abs(y - o) ** d).sum(axis=-1)
 
@@ -164,39 +155,42 @@ def label_nonconformity(labels: ArrayLike, probabilities: ArrayLike, d: float = 
 def label_powerset_sets(
     calibration: ArrayLike, probabilities: ArrayLike, epsilon: float = 0.1, d: float = 1.0, limit: int = 100_000
 ) -> LabelSets:
-    """The sets of labels that conform with calibration, found best first without listing all 2^L.
+    """Return the label sets that conform with calibration, best first and without enumerating all 2^L.
 
-    p(Y) = (1 + number of calibration scores >= that of Y) / (n + 1); the true set is among those with p > epsilon with
+    p(Y) = (1 + number of calibration scores >= that of Y) / (n + 1). The true set is among those with p > epsilon with
     probability at least 1 - epsilon.
 
     Args:
         calibration: `label_nonconformity` of the true sets of the calibration items, `[n]`.
-        probabilities: Of each label for the new item, `[L]`.
+        probabilities: Probability of each label for the new item, `[L]`.
         epsilon: Error level.
         d: Exponent of the nonconformity.
-        limit: Most sets to list; beyond it an error asks for a larger epsilon.
+        limit: Most sets to list.
+
+    Raises:
+        InputError: More than `limit` sets conform.
     """
-    scores = np.sort(finite("calibration", calibration))
+    scores = np.sort(_finite("calibration", calibration))
     (o,) = fractions(probabilities=probabilities)
     level = float(threshold("epsilon", epsilon))
-    rows: list[dict[str, object]] = []
-    first: list[float] = []
+    rows: list[tuple[tuple[int, ...], float, float]] = []
+    largest: list[float] = []
     for labels, alpha in best_first(o, d):
-        p = (1 + len(scores) - int(np.searchsorted(scores, alpha - SLACK, side="left"))) / (len(scores) + 1)
-        first.append(p)
+        p = (1 + int(_at_least(scores, np.float64(alpha)))) / (len(scores) + 1)
+        largest.append(p)
         if p > level + SLACK:
-            rows.append({"labels": labels, "nonconformity": alpha, "p": p})
-        elif len(first) > 1:
+            rows.append((labels, alpha, p))
+        elif len(largest) > 1:
             break
         if len(rows) > limit:
             raise InputError(f"More than {limit} label sets conform at epsilon={level:g}; take a larger one.")
-    best = tuple(int(y) for y in o > 0.5) if not rows else rows[0]["labels"]
+    point = rows[0][0] if rows else tuple((o > 0.5).astype(int).tolist())
     table = pd.DataFrame(rows, columns=["labels", "nonconformity", "p"])
-    return LabelSets(table, best, first[0], 1 - first[1])  # type: ignore[arg-type]
+    return LabelSets(table, point, largest[0], 1 - largest[1])
 
 
 def best_first(o: Floats, d: float) -> Iterator[tuple[tuple[int, ...], float]]:
-    """All label sets in order of nonconformity, from the one where every label takes its likelier side."""
+    """Yield all label sets with their nonconformity in rising order, from the set of every label's likelier value."""
     best = (o > 0.5).astype(int)
     base = float(label_nonconformity(best, o, d))
     extra = np.abs(1 - best - o) ** d - np.abs(best - o) ** d
@@ -215,35 +209,29 @@ def best_first(o: Floats, d: float) -> Iterator[tuple[tuple[int, ...], float]]:
             heapq.heappush(heap, (cost + step - float(extra[order[last]]), (*flipped[:-1], last + 1)))
 
 
-Ints = NDArray[np.int64]
-BLOCK = 4_000_000
-"""Most pairs of test answers held at once."""
-
-
 def optimised_select(
     calibration: ArrayLike, correct: ArrayLike, test: ArrayLike, q: float, seed: int | None = None
 ) -> pd.DataFrame:
-    """Which test answers to release under the best of several scores, no item being kept apart to choose it.
+    """Select test answers under the best of several scores, without separate items for choosing the score (OptCS).
 
-    For each test answer the score is taken under which most test answers would be released.
+    Each test answer uses the score under which most test answers would be released.
 
     Args:
-        calibration: Scores of the calibration answers, higher for better ones, `[n, scores]`.
-        correct: Whether those answers are right, `[n]`.
+        calibration: Scores of the calibration answers, higher for better answers, `[n, scores]`.
+        correct: Whether those answers are correct, `[n]`.
         test: Scores of the test answers, `[M, scores]`.
         q: Bound on the false discovery rate.
         seed: A seed divides all e-values by one uniform number, which releases more at the same bound (homogeneous
             pruning); None does not (deterministic pruning).
 
     Returns:
-        One row per test answer: `p`, `chosen` (number of the score), `size` (answers that would be released with it),
-        `e`, `selected`. `attrs["note"]` says so where nothing could be selected whatever the scores.
+        One row per test answer: `p`, `chosen` (index of the score), `size` (answers that would be released with it),
+        `e`, `selected`. `attrs["note"]` is that of `conformal_select`.
     """
     known, new = _tables(calibration, test)
     right, level = mask("correct", correct, len(known)), float(threshold("q", q))
-    wrong = known[~right]
     columns = range(known.shape[1])
-    sizes = np.stack([_sizes_of_column(wrong[:, k], new[:, k], len(known), level) for k in columns], axis=1)
+    sizes = np.stack([_sizes(known[~right, k], new[:, k], len(known), level) for k in columns], axis=1)
     p = np.stack([conformal_p_values(known[:, k], right, new[:, k]) for k in columns], axis=1)
     return _released(p, sizes, len(known), level, seed)
 
@@ -256,52 +244,51 @@ def trained_select(
     penalties: Sequence[float] = (1.0,),
     seed: int | None = None,
 ) -> pd.DataFrame:
-    """Which test answers to release under a ridge regression trained on all checked answers, none being kept apart.
+    """Select test answers under a ridge regression trained on all calibration answers.
 
-    The score of a checked answer comes from the other checked answers (leave one out). With several penalties the best
-    is chosen as in `optimised_select`.
+    The score of a calibration answer comes from the other calibration answers (leave one out). Of several penalties,
+    the best is chosen as in `optimised_select`.
 
     Args:
         calibration: Features of the calibration answers, `[n, D]`; standardised here over all answers.
-        correct: Whether those answers are right, `[n]`.
+        correct: Whether those answers are correct, `[n]`.
         test: Features of the test answers, `[M, D]`.
         q: Bound on the false discovery rate.
         penalties: Ridge penalties to choose from, above 0.
         seed: See `optimised_select`.
 
     Returns:
-        As `optimised_select`; `chosen` numbers the penalties.
+        As `optimised_select`; `chosen` is the index of the penalty.
     """
     known, new = _tables(calibration, test)
     right, level = mask("correct", correct, len(known)), float(threshold("q", q))
     if not len(penalties) or any(not penalty > 0 for penalty in penalties):
-        raise InputError(f"penalties must hold numbers above 0, not {list(penalties)!r}.")
+        raise InputError(f"penalties must be numbers above 0, not {list(penalties)!r}.")
     p, sizes = np.empty((len(new), len(penalties))), np.empty((len(new), len(penalties)), np.int64)
     for k, penalty in enumerate(penalties):
-        own, at, others = leave_one_out(known, right, new, penalty)
-        p[:, k] = (1 + (own[:, ~right] >= at[:, None] - SLACK).sum(axis=1)) / (len(known) + 1)
+        checked, at, others = leave_one_out(known, right, new, penalty)
+        p[:, k] = (1 + (checked[:, ~right] >= at[:, None] - SLACK).sum(axis=1)) / (len(known) + 1)
         for j in range(len(new)):
-            wrong = np.sort(np.append(own[j, ~right], at[j]))
-            counts = len(wrong) - np.searchsorted(wrong, others[j] - SLACK, side="left")
+            counts = _at_least(np.sort(np.append(checked[j, ~right], at[j])), others[j])
             counts[j] = 0
             sizes[j, k] = _rejections(counts[None], len(known), level)[0]
     return _released(p, sizes, len(known), level, seed)
 
 
 def leave_one_out(known: Floats, right: Bools, new: Floats, penalty: float) -> tuple[Floats, Floats, Floats]:
-    """Ridge scores where each new answer in turn joins the checked ones as a wrong one.
+    """Return ridge scores where each new answer in turn is added to the calibration answers as a wrong one.
 
-    By the Sherman-Morrison formula no regression is fitted twice.
+    The Sherman-Morrison formula replaces refitting.
 
     Args:
-        known: `[n, D]`.
-        right: `[n]`.
-        new: `[M, D]`.
-        penalty: On the squared weights; the intercept has none.
+        known: Features of the calibration answers, `[n, D]`.
+        right: Whether those answers are correct, `[n]`.
+        new: Features of the new answers, `[M, D]`.
+        penalty: On the squared weights, not on the intercept.
 
     Returns:
-        For each new answer j: scores of the checked answers, each from the others and j, `[M, n]`; the score of j from
-        the checked ones, `[M]`; scores of the new answers from the checked ones and j, `[M, M]`.
+        For each new answer j: scores of the calibration answers, each from the others and j, `[M, n]`; the score of j
+        from the calibration answers, `[M]`; scores of the new answers from the calibration answers and j, `[M, M]`.
     """
     rows = np.vstack([known, new])
     spread = rows.std(axis=0)
@@ -312,50 +299,46 @@ def leave_one_out(known: Floats, right: Bools, new: Floats, penalty: float) -> t
     inverse = np.linalg.inv(x[:n].T @ x[:n] + ridge)
     leverage = x @ inverse @ x.T
     fit = x @ inverse @ x[:n].T @ y
-    across = leverage[n:]
-    own = leverage.diagonal()[n:, None]
+    across, own = leverage[n:], leverage.diagonal()[n:, None]
     moved = fit - across * fit[n:, None] / (1 + own)
     pull = leverage.diagonal()[:n] - across[:, :n] ** 2 / (1 + own)
     return moved[:, :n] - pull / (1 - pull) * (y - moved[:, :n]), fit[n:], moved[:, n:]
 
 
-def _sizes_of_column(wrong: Floats, new: Floats, n: int, q: float) -> Ints:
-    """How many test answers would be released if test answer j were one more wrong calibration answer, `[M]`."""
-    above = len(wrong) - np.searchsorted(np.sort(wrong), new - SLACK, side="left")
-    found = []
+def _sizes(wrong: Floats, new: Floats, n: int, q: float) -> Ints:
+    """Return how many test answers would be released if test answer j were one more wrong calibration answer, `[M]`."""
+    above = _at_least(np.sort(wrong), new)
+    sizes = []
     for part in np.array_split(np.arange(len(new)), max(1, len(new) ** 2 // BLOCK)):
         counts = above[None, :] + (new[part, None] >= new[None, :] - SLACK)
         counts[np.arange(len(part)), part] = 0
-        found.append(_rejections(counts, n, q))
-    return np.concatenate(found)
+        sizes.append(_rejections(counts, n, q))
+    return np.concatenate(sizes)
 
 
 def _rejections(counts: Ints, n: int, q: float) -> Ints:
-    """Benjamini-Hochberg rejections among the p-values counts / (n + 1), `[rows]` for counts `[rows, M]`."""
-    m = counts.shape[1]
-    below = np.sort(counts, axis=1) / (n + 1) <= q * np.arange(1, m + 1) / m + SLACK
-    sizes: Ints = (below * np.arange(1, m + 1)).max(axis=1)
+    """Return Benjamini-Hochberg rejections among p-values counts / (n + 1), `[rows]` for counts `[rows, M]`."""
+    rank = np.arange(1, counts.shape[1] + 1)
+    below = np.sort(counts, axis=1) / (n + 1) <= q * rank / len(rank) + SLACK
+    sizes: Ints = (below * rank).max(axis=1)
     return sizes
 
 
 def _released(p: Floats, sizes: Ints, n: int, q: float, seed: int | None) -> pd.DataFrame:
-    """The e-values of the best choices, and what their Benjamini-Hochberg procedure releases."""
+    """Return e-values of the best choices and what the Benjamini-Hochberg procedure on them releases."""
     chosen, rows = sizes.argmax(axis=1), np.arange(len(p))
     p_chosen, size = p[rows, chosen], sizes[rows, chosen]
     bar = q * size / len(p)
     e = np.divide(p_chosen <= bar + SLACK, bar, out=np.zeros(len(p)), where=bar > 0)
-    worth = e if seed is None else e / np.random.default_rng(seed).uniform()
-    falling = np.sort(worth)[::-1] * q * np.arange(1, len(p) + 1) >= len(p) * (1 - SLACK)
-    released = int(falling.nonzero()[0].max()) + 1 if falling.any() else 0
-    least = np.sort(worth)[::-1][released - 1] if released else np.inf
-    table = pd.DataFrame({"p": p_chosen, "chosen": chosen, "size": size, "e": e, "selected": worth >= least})
-    if note := too_few(n, len(p), q):
-        table.attrs["note"] = note
-    return table
+    pruned = e if seed is None else e / np.random.default_rng(seed).uniform()
+    falling = np.sort(pruned)[::-1]
+    passing = np.flatnonzero(falling * q * (rows + 1) >= len(p) * (1 - SLACK))
+    least = falling[passing[-1]] if len(passing) else np.inf
+    table = pd.DataFrame({"p": p_chosen, "chosen": chosen, "size": size, "e": e, "selected": pruned >= least})
+    return _with_note(table, n, q)
 
 
 def _tables(calibration: ArrayLike, test: ArrayLike) -> tuple[Floats, Floats]:
-    """Both tables as finite floats with the same columns."""
     known, new = np.asarray(calibration, np.float64), np.asarray(test, np.float64)
     for name, table in (("calibration", known), ("test", new)):
         if table.ndim != 2 or not table.size or not np.isfinite(table).all():
@@ -365,106 +348,78 @@ def _tables(calibration: ArrayLike, test: ArrayLike) -> tuple[Floats, Floats]:
     return known, new
 
 
-PARTS = ("tune", "calibrate", "test")
-Choice = Literal["split", "optimised", "trained"]
-
-
-def split_parts(n: int, shares: Sequence[float] = (0.2, 0.4, 0.4), seed: int = 0) -> NDArray[np.str_]:
-    """A random part for each of n items: `tune` chooses the score, `calibrate` calibrates it, `test` is answered."""
-    weights = np.asarray(shares, np.float64)
+def split_parts(n: int, proportions: Sequence[float] = (0.2, 0.4, 0.4), seed: int = 0) -> NDArray[np.str_]:
+    """Return a random part for each of n items: `tune` (choose the score), `calibrate` or `test`."""
+    weights = np.asarray(proportions, np.float64)
     if weights.shape != (3,) or (weights < 0).any() or abs(weights.sum() - 1) > 1e-9:
-        raise InputError(f"shares must be three numbers that add up to 1 (tune, calibrate, test), not {shares!r}.")
+        raise InputError(f"proportions must be three numbers that add up to 1, not {proportions!r}.")
     edges = np.round(np.cumsum(weights) * n).astype(int)
     part = np.searchsorted(edges, np.arange(n), side="right")
     return np.array(PARTS)[np.random.default_rng(seed).permutation(part)]
 
 
-def best_score(scores: Floats, right: Bools) -> int:
-    """Which of the scores `[items, scores]` separates right from wrong best (AUROC); the first at ties."""
-    from scipy.stats import rankdata
-
-    if not np.isfinite(scores).all():
-        raise InputError("A score of a tuning answer is missing or infinite; leave its column or its item out.")
-    return int(rankdata(scores, axis=0)[right].sum(axis=0).argmax()) if len(scores) else 0
-
-
-def release(
-    table: pd.DataFrame,
-    q: float,
-    scores: str | Sequence[str],
-    how: Choice = "split",
-    correct: str = "correct",
-    part: str = "part",
-    item: str = "question_id",
-) -> pd.DataFrame:
-    """The test answers of a table with those released marked.
+def release(table: pd.DataFrame, q: float, scores: str | Sequence[str], how: Choice = "split") -> pd.DataFrame:
+    """Return the test answers of a table with those released marked in `selected`.
 
     Args:
-        table: One row per answer.
+        table: One row per answer, with `question_id`, `part` (`tune`, `calibrate` or `test`) and `correct`.
         q: Bound on the false discovery rate.
         scores: Columns to choose from.
-        how: `split` chooses the score on the tuning part alone, which one column does not need; `optimised` chooses it
-            on all checked answers, and `trained` makes a score of the columns by ridge regression on all of them.
-        correct: Column that says whether an answer is right (of tuning and calibration items).
-        part: Column that holds `tune`, `calibrate` or `test`.
-        item: Column that names the item.
+        how: `split` chooses the score on the tuning part, which a single column does not need; `optimised` chooses on
+            all checked answers; `trained` computes a score from the columns by ridge regression on all of them.
 
     Returns:
-        The test rows with `chosen`, `p`, `selected` and what `conformal_select` or `optimised_select` says besides;
-        `attrs` holds perhaps a `note`.
+        The test rows with `chosen` and the columns and `attrs` of `conformal_select` or `optimised_select`.
 
     Raises:
-        InputError: An item stands in two parts (a calibration item used for tuning breaks the guarantee), a part is
-            empty or unknown.
+        InputError: An item is in two parts (tuning on a calibration item breaks the guarantee), or a part is empty or
+            unknown.
     """
     names = [scores] if isinstance(scores, str) else list(scores)
     if how not in get_args(Choice):
         raise unknown("way to choose a score", how, list(get_args(Choice)))
-    _check_parts(table, part, item)
-    parts = table[part].to_numpy()
+    parts = table["part"].to_numpy()
+    if strange := sorted(set(parts) - set(PARTS)):
+        raise InputError(f"Column 'part' contains {strange[0]!r}; allowed are {', '.join(PARTS)}.")
+    parts_of = table.groupby("question_id")["part"].nunique()
+    if (parts_of > 1).any():
+        name = parts_of.index[parts_of > 1][0]
+        raise InputError(f"Item {name!r} is in more than one part; calibration items must not serve tuning or testing.")
     if not {"calibrate", "test"} <= set(parts) or (how == "split" and len(names) > 1 and "tune" not in parts):
         raise InputError("Selection needs calibration and test items, and tuning items to choose among scores.")
-    known = parts != "test"
-    right = np.zeros(len(table), bool)
-    right[known] = mask(correct, table.loc[known, correct], int(known.sum()))
-    found = _found(table[names].to_numpy(np.float64), right, parts, q, how)
-    found["chosen"] = "ridge regression" if how == "trained" else np.array(names)[found["chosen"]]
-    result = table[~known].assign(**{str(name): found[name].to_numpy() for name in found})
-    result.attrs = dict(found.attrs)
-    return result
+    known, right = parts != "test", np.zeros(len(table), bool)
+    right[known] = mask("correct", table.loc[known, "correct"], int(known.sum()))
+    result = _select(table[names].to_numpy(np.float64), right, parts, q, how)
+    result["chosen"] = "ridge regression" if how == "trained" else np.array(names)[result["chosen"]]
+    released = table[~known].assign(**{str(name): result[name].to_numpy() for name in result})
+    released.attrs = dict(result.attrs)
+    return released
 
 
 def release_repeatedly(
-    table: pd.DataFrame,
-    q: float,
-    scores: str | Sequence[str],
-    how: Choice = "split",
-    correct: str = "correct",
-    item: str = "question_id",
-    shares: Sequence[float] = (0.2, 0.4, 0.4),
-    splits: int = 200,
-    seed: int = 0,
+    table: pd.DataFrame, q: float, scores: str | Sequence[str], how: Choice = "split", splits: int = 200, seed: int = 0
 ) -> pd.DataFrame:
-    """`release` over random splits, one row each.
+    """Return `release` over random splits, one row each.
 
     Returns:
-        `split`, `chosen` (most often), `n_test`, `n_released`, `false_share` (wrong among the released; 0 where none
-        is, as the false discovery rate counts it), `power` (released among the right; NaN where none is right).
+        `split`, `chosen` (most often), `n_test`, `n_released`, `false_share` (proportion of wrong answers among the
+        released; 0 if none is released, as in the false discovery rate), `power` (proportion of correct answers that
+        is released; NaN without a correct answer).
     """
     names = [scores] if isinstance(scores, str) else list(scores)
-    right, values = mask(correct, table[correct], len(table)), table[names].to_numpy(np.float64)
-    if table[item].duplicated().any():
-        raise InputError(f"Item {table.loc[table[item].duplicated(), item].iloc[0]!r} stands twice; give each once.")
+    right, values = mask("correct", table["correct"], len(table)), table[names].to_numpy(np.float64)
+    if (twice := table["question_id"].duplicated()).any():
+        raise InputError(f"Item {table.loc[twice, 'question_id'].iloc[0]!r} occurs twice; give each item once.")
     rows = []
     for split in range(splits):
-        parts = split_parts(len(table), shares, seed + split)
-        found, truth = _found(values, right, parts, q, how), right[parts == "test"]
-        given = found["selected"].to_numpy()
+        parts = split_parts(len(table), seed=seed + split)
+        result, truth = _select(values, right, parts, q, how), right[parts == "test"]
+        given = result["selected"].to_numpy()
         rows.append(
             {
                 "split": split,
-                "chosen": "ridge regression" if how == "trained" else names[int(found["chosen"].mode()[0])],
-                "n_test": len(found),
+                "chosen": "ridge regression" if how == "trained" else names[int(result["chosen"].mode()[0])],
+                "n_test": len(result),
                 "n_released": int(given.sum()),
                 "false_share": float((given & ~truth).sum() / given.sum()) if given.any() else 0.0,
                 "power": float(given[truth].mean()) if truth.any() else np.nan,
@@ -473,25 +428,21 @@ def release_repeatedly(
     return pd.DataFrame(rows)
 
 
-def _found(values: Floats, right: Bools, parts: NDArray[np.str_], q: float, how: Choice) -> pd.DataFrame:
-    """What the selection says of the test items; `chosen` is the number of the score."""
+def _select(values: Floats, right: Bools, parts: NDArray[np.str_], q: float, how: Choice) -> pd.DataFrame:
+    """Return the selection among the test items; `chosen` is the index of the score."""
     test, known = parts == "test", parts != "test"
-    if how == "optimised":
-        return optimised_select(values[known], right[known], values[test], q)
-    if how == "trained":
-        return trained_select(values[known], right[known], values[test], q)
+    if how != "split":
+        select = optimised_select if how == "optimised" else trained_select
+        return select(values[known], right[known], values[test], q)
     tune, calibrate = parts == "tune", parts == "calibrate"
     k = best_score(values[tune], right[tune]) if values.shape[1] > 1 else 0
     return conformal_select(values[calibrate, k], right[calibrate], values[test, k], q).assign(chosen=k)
 
 
-def _check_parts(table: pd.DataFrame, part: str, item: str) -> None:
-    """Refuse unknown parts, and items that serve twice."""
-    if strange := sorted(set(table[part]) - set(PARTS)):
-        raise InputError(f"Column {part!r} holds {strange[0]!r}; it may hold {', '.join(PARTS)}.")
-    parts_of = table.groupby(item)[part].nunique()
-    if (parts_of > 1).any():
-        raise InputError(
-            f"Item {parts_of.index[parts_of > 1][0]!r} stands in more than one part; calibration items must not be "
-            "used for tuning or testing."
-        )
+def best_score(scores: Floats, right: Bools) -> int:
+    """Return the index of the score `[items, scores]` with the highest AUROC for correctness; the first at ties."""
+    from scipy.stats import rankdata
+
+    if not np.isfinite(scores).all():
+        raise InputError("A score of a tuning answer is missing or infinite; leave its column or its item out.")
+    return int(rankdata(scores, axis=0)[right].sum(axis=0).argmax()) if len(scores) else 0

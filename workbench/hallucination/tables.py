@@ -22,61 +22,65 @@ from workbench.questions import Message, Option, Origin, Question, Questions, Ta
 
 WRITTEN = Path(__file__).parent / "written"
 DICTIONARIES = ("anes96", "fair", "acs")
-OPTIONAL = ("group", "keep", "rows")
-WHOLE = r"(?<=\d)\.0$"
 TEXTS = ("describe", "question", "ask_probability")
 NEEDED = (*TEXTS, "features", "target", "choices")
+OPTIONAL = ("group", "keep", "rows")
+COLUMN_KEYS = ("says", "unit", "values", "missing")
+WHOLE = r"(?<=\d)\.0$"
+"""The ".0" that pandas writes after whole numbers in a column with gaps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What one column says."""
+    """A column and its description in words."""
 
     name: str
     """Its name in the file."""
     says: str
-    """What it is, in words."""
+    """Its description."""
     unit: str = ""
     """Unit of a number."""
     values: Mapping[str, str] = field(default_factory=dict)
-    """Code -> text of each category; empty for numbers and for text that speaks for itself."""
+    """Code -> text of each category; empty for numbers and free text."""
     missing: str = ""
-    """What to say where there is no value; empty if there must be one."""
+    """Text for an empty cell; empty if a value is required."""
 
     def text(self, value: str, where: str = "") -> str:
-        """What a cell says: the text of its code, else the cell as the file has it ("02138", "15000000000").
+        """Return the text of a cell: that of its code, else the cell as in the file ("02138", "15000000000").
 
-        Of a number with a unit the ".0" is left out that pandas writes behind whole numbers in a column with gaps.
+        The ".0" of a whole number with a unit is left out.
 
         Raises:
-            InputError: The cell is empty or has no text, and which it is.
+            InputError: The cell is empty, unknown or not a number; `where` names it.
         """
         if not (cell := value.strip()):
             if self.missing:
                 return self.missing
-            raise InputError(f"Column {self.name!r} has no value{where}; fill it in, or say what `missing` means.")
+            raise InputError(f"Column {self.name!r} has no value{where}; fill it in, or set `missing`.")
         if self.values:
             if (key := find_code(cell, self.values)) is None:
                 raise InputError(
-                    f"Column {self.name!r} holds {cell!r}{where}, which its dictionary does not explain; add it to "
+                    f"Column {self.name!r} contains {cell!r}{where}, which its dictionary does not explain; add it to "
                     f"`values` (known: {', '.join(self.values)})."
                 )
             return self.values[key]
         if self.unit and number(cell) is None:
-            raise InputError(f"Column {self.name!r} holds {cell!r}{where}, which is no number of {self.unit}; mend it.")
+            raise InputError(
+                f"Column {self.name!r} contains {cell!r}{where}, not a number of {self.unit}; correct the cell."
+            )
         return f"{re.sub(WHOLE, '', cell)} {self.unit}" if self.unit else cell
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An outcome to foretell from the columns of a table."""
+    """An outcome to predict from the columns of a table."""
 
     name: str
     """Its name."""
     columns: tuple[Column, ...]
     """The columns shown, in order."""
     settings: Mapping[str, Any]
-    """The task as the dictionary writes it."""
+    """The task's entry in the dictionary."""
 
     @property
     def needed(self) -> list[str]:
@@ -84,28 +88,28 @@ class Task:
         group = self.settings.get("group")
         grouped = [str(group["column"] if isinstance(group, Mapping) else group)] if group else []
         target = str(self.settings["target"]["column"])
-        return [*(column.name for column in self.columns), target, *self.settings.get("keep", {}), *grouped]
+        return list(dict.fromkeys([*(c.name for c in self.columns), target, *self.settings.get("keep", {}), *grouped]))
 
 
 def tasks() -> list[str]:
-    """Tasks with a dictionary of their own: `anes96` and `fair` bring their rows, the others take a CSV."""
+    """Return the tasks with a dictionary: `anes96` and `fair` are packaged with rows, the others need a CSV file."""
     return [name for file in DICTIONARIES for name in _read(WRITTEN / f"{file}.yaml")["tasks"]]
 
 
 def read_task(source: str | os.PathLike[str], dictionary: str | os.PathLike[str] | None, name: str | None) -> Task:
-    """The task of a dictionary by name, or its only one."""
-    asked = str(dictionary if dictionary is not None else source)
-    if Path(asked).suffix.lower() in (".yaml", ".yml"):
-        content, where = _read(Path(asked).expanduser()), Path(asked).name
-    elif dictionary is None and Path(asked).suffix:
-        raise InputError(f"{Path(asked).name} needs a column dictionary; give dictionary='columns.yaml' or a task.")
+    """Return the task of a dictionary by name, or its only task."""
+    given = str(dictionary if dictionary is not None else source)
+    if Path(given).suffix.lower() in (".yaml", ".yml"):
+        content, where = _read(Path(given).expanduser()), Path(given).name
+    elif dictionary is None and Path(given).suffix:
+        raise InputError(f"{Path(given).name} needs a column dictionary; give dictionary='columns.yaml' or a task.")
     else:
-        content = next((c for f in DICTIONARIES if asked in (c := _read(WRITTEN / f"{f}.yaml"))["tasks"]), {})
+        content = next((c for f in DICTIONARIES if given in (c := _read(WRITTEN / f"{f}.yaml"))["tasks"]), {})
         if not content:
-            raise unknown("table task", asked, [*tasks(), "or the path of a .yaml dictionary"])
-        name, where = asked, asked
+            raise unknown("table task", given, [*tasks(), "or the path of a .yaml dictionary"])
+        name, where = given, given
     if name is None and len(content["tasks"]) > 1:
-        raise InputError(f"{where} holds the tasks {', '.join(content['tasks'])}; name one with task=.")
+        raise InputError(f"{where} contains the tasks {', '.join(content['tasks'])}; name one with task=.")
     name = name or next(iter(content["tasks"]))
     if name not in content["tasks"]:
         raise unknown("task", name, list(content["tasks"]), f" of {where}")
@@ -114,8 +118,19 @@ def read_task(source: str | os.PathLike[str], dictionary: str | os.PathLike[str]
     return Task(name, tuple(_column(each, content["columns"], where) for each in settings["features"]), settings)
 
 
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"There is no column dictionary {path}; give the path of a .yaml file.")
+    content = user_settings(user_text(path), path.name)
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("columns", "tasks")):
+        raise InputError(f"{path.name} needs the two parts `columns` and `tasks`.")
+    if not content["tasks"]:
+        raise InputError(f"{path.name} contains no task; describe one under `tasks`.")
+    return content
+
+
 def _check_task(settings: Any, which: str) -> None:
-    """Say what is wrong with a task's settings."""
+    """Raise an `InputError` for the first problem in a task's settings."""
     if not isinstance(settings, dict):
         raise InputError(f"{which} needs the keys {', '.join(NEEDED)}.")
     if strange := sorted(map(str, set(settings) - {*NEEDED, *OPTIONAL})):
@@ -126,16 +141,16 @@ def _check_task(settings: Any, which: str) -> None:
     keep, features = settings.get("keep", {}), settings["features"]
     if not isinstance(features, list) or not all(isinstance(each, str) for each in features):
         raise InputError(f"{which} needs a list of columns as `features`.")
-    if silent := [key for key in TEXTS if not isinstance(settings[key], str)]:
-        raise InputError(f"{which} needs a text as {silent[0]!r}, not {settings[silent[0]]!r:.60}.")
+    if no_text := [key for key in TEXTS if not isinstance(settings[key], str)]:
+        raise InputError(f"{which} needs a text as {no_text[0]!r}, not {settings[no_text[0]]!r:.60}.")
     if not isinstance(target, dict) or "column" not in target or len({"positive", "above"} & set(target)) != 1:
         raise InputError(f"{which} needs a target with a `column` and either `positive` or `above`.")
     if number(target.get("above", 0)) is None:
         raise InputError(f"{which}: `above` of the target is {target['above']!r}; write a number.")
     if None in _listed(target.get("positive", "")):
-        raise InputError(f"{which} has null as `positive`; write it in quotes, or say `missing: positive`.")
+        raise InputError(f"{which} has null as `positive`; write it in quotes, or set `missing: positive`.")
     if "negative" in target and ("above" in target or None in _listed(target["negative"])):
-        raise InputError(f"{which}: `negative` of the target stands beside `positive`, and holds no null.")
+        raise InputError(f"{which}: `negative` of the target needs `positive`, and contains no null.")
     if both := set(outcome_codes(target, "positive")) & set(outcome_codes(target, "negative")):
         raise InputError(f"{which} has {min(both)!r} as `positive` and as `negative`; leave one out.")
     if target.get("missing", "negative") not in ("negative", "positive"):
@@ -143,17 +158,17 @@ def _check_task(settings: Any, which: str) -> None:
     if not isinstance(choices, list) or len(choices) != 2 or None in choices:
         raise InputError(f"{which} needs two choices, the negative one first.")
     if any(referring([str(choice) for choice in choices])):
-        raise InputError(f"{which}: a choice refers to the other one, and both orders are asked; write it out.")
+        raise InputError(f"{which}: a choice refers to the other one, but both orders are used; write it out.")
     if not isinstance(keep, dict) or not all(isinstance(ends, list) and len(ends) == 2 for ends in keep.values()):
         raise InputError(f"{which}: `keep` needs the least and the greatest value of each column, as in [18, null].")
     if wrong := [end for ends in keep.values() for end in ends if end is not None and number(end) is None]:
-        raise InputError(f"{which}: `keep` holds {wrong[0]!r}; write a number, or null for no limit.")
+        raise InputError(f"{which}: `keep` contains {wrong[0]!r}; write a number, or null for no limit.")
     if not isinstance(group, dict | str | None) or (isinstance(group, dict) and not _divides(group)):
         raise InputError(f"{which}: a `group` that divides a column needs `column`, `above` and two texts in `says`.")
 
 
 def outcome_codes(target: Mapping[str, Any], key: str) -> list[str]:
-    """The values that a target lists as `positive` or `negative`, as texts."""
+    """Return the values that a target lists as `positive` or `negative`, as texts."""
     return list(map(str, _listed(target.get(key, []))))
 
 
@@ -162,56 +177,44 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _divides(group: Mapping[Any, Any]) -> bool:
-    """Whether settings divide a column into two groups."""
-    said = group.get("says")
-    return number(group.get("above")) is not None and "column" in group and isinstance(said, list) and len(said) == 2
+    """Return whether settings divide a column into two groups."""
+    names = group.get("says")
+    return number(group.get("above")) is not None and "column" in group and isinstance(names, list) and len(names) == 2
 
 
 def _column(name: str, columns: Mapping[str, Any], where: str) -> Column:
     if name not in columns:
         raise unknown("column", name, list(columns), f" of {where}")
-    keys, said = ["says", "unit", "values", "missing"], columns[name]
-    if not isinstance(said, dict) or not isinstance(said.get("values", {}), dict):
-        raise InputError(f"Column {name!r} of {where} needs keys of {', '.join(keys)}; `values` is code: text.")
-    if strange := sorted(map(str, set(said) - set(keys))):
-        raise unknown("key", strange[0], keys, f" of column {name!r} in {where}")
-    said = dict(said)
-    if silent := [key for key in ("says", "unit", "missing") if isinstance(said.get(key), dict | list)]:
-        raise InputError(f"Column {name!r} of {where} needs a text as {silent[0]!r}.")
-    said |= {key: str(said[key]) if said[key] is not None else "" for key in ("unit", "missing") if key in said}
-    if any(part is None for pair in said.get("values", {}).items() for part in pair):
+    settings = columns[name]
+    if not isinstance(settings, dict) or not isinstance(settings.get("values", {}), dict):
+        raise InputError(f"Column {name!r} of {where} needs keys of {', '.join(COLUMN_KEYS)}; `values` is code: text.")
+    if strange := sorted(map(str, set(settings) - set(COLUMN_KEYS))):
+        raise unknown("key", strange[0], list(COLUMN_KEYS), f" of column {name!r} in {where}")
+    if no_text := [key for key in ("says", "unit", "missing") if isinstance(settings.get(key), dict | list)]:
+        raise InputError(f"Column {name!r} of {where} needs a text as {no_text[0]!r}.")
+    if any(part is None for pair in settings.get("values", {}).items() for part in pair):
         raise InputError(f'Column {name!r} of {where} has a null among its `values`; write it in quotes: "null".')
-    values = {str(key): str(text) for key, text in said.pop("values", {}).items()}
-    return Column(name, str(said.pop("says", name)), values=values, **said)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"There is no column dictionary {path}; give the path of a .yaml file.")
-    content = user_settings(user_text(path), path.name)
-    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("columns", "tasks")):
-        raise InputError(f"{path.name} needs the two parts `columns` and `tasks`.")
-    if not content["tasks"]:
-        raise InputError(f"{path.name} holds no task; describe one under `tasks`.")
-    return content
+    unit, missing = ("" if settings.get(key) is None else str(settings[key]) for key in ("unit", "missing"))
+    values = {str(key): str(text) for key, text in settings.get("values", {}).items()}
+    return Column(name, str(settings.get("says", name)), unit, values, missing)
 
 
 def find_code(cell: str, codes: Iterable[str]) -> str | None:
-    """The code that a cell writes: the same text, else the only one of the same value (1, 01, 1.0; true, TRUE)."""
-    listed = list(codes)
-    if cell in listed:
+    """Return the code equal to a cell as text, else the only code of the same value (1, 01, 1.0; true, TRUE)."""
+    known = list(codes)
+    if cell in known:
         return cell
-    alike = [each for each in listed if code(each) == code(cell)]
-    return alike[0] if len(alike) == 1 else None
+    same = [each for each in known if code(each) == code(cell)]
+    return same[0] if len(same) == 1 else None
 
 
 def code(value: object) -> str:
-    """A code by its value: 1, 1.0, "01" and "1" are the same, and so are True and "true"."""
+    """Return a code by its value: 1, 1.0, "01" and "1" are the same, and so are True and "true"."""
     text = str(value).strip()
     if text.lower() in ("true", "false"):
         return text.capitalize()
-    found = number(text)
-    return text if found is None or abs(found) >= 2**53 else as_text(found)
+    parsed = number(text)
+    return text if parsed is None or abs(parsed) >= 2**53 else as_text(parsed)
 
 
 Style = Literal["choices", "numeric"]
@@ -221,21 +224,21 @@ ORDERS = ((0, 1), (1, 0))
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows of a table with the outcome of each."""
+    """Rows of a table with the outcome of each."""
 
     task: Task
-    """What is asked of them."""
+    """The outcome and the columns shown."""
     rows: pd.DataFrame
-    """The cells as the file has them, as texts ("" is missing), the rows numbered anew from 0."""
+    """Cells as texts, as in the file ("" is missing); rows numbered from 0."""
     labels: np.ndarray
-    """Whether the outcome came, `[rows]`, 0 and 1."""
+    """Outcome of each row, 0 or 1, `[rows]`."""
     origin: Origin
-    """Where they came from."""
+    """Source of the rows."""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Reason -> rows left out for it."""
+    """Reason -> number of rows left out."""
 
     def groups(self) -> list[str]:
-        """The group of each row, for fairness."""
+        """Return the group of each row, for fairness."""
         group = self.task.settings.get("group")
         if not group:
             raise InputError(f"Task {self.task.name!r} names no `group`; add one to its dictionary.")
@@ -249,22 +252,21 @@ class Table:
         ]
 
     def features(self) -> pd.DataFrame:
-        """The features as a model of tables takes them.
+        """Return the features for a supervised model.
 
-        Numbers, and codes that are numbers, stay numbers; a missing number is 0 and marked in a column of its own.
+        Numbers, and codes that are numbers, stay numbers; a missing number is 0 and marked in a separate column.
         Everything else is text.
         """
-        shown: dict[str, Any] = {}
+        features: dict[str, Any] = {}
         for column in self.task.columns:
-            values = self.rows[column.name]
-            found = values.map(number).astype(float)
-            missing = values.str.strip().eq("")
-            if found[~missing].notna().all() and not (column.values and missing.any()):
-                shown[column.name] = found.fillna(0.0)
-                shown |= {f"{column.name} is missing": missing.astype(float)} if missing.any() else {}
+            cells = self.rows[column.name]
+            values, missing = cells.map(number).astype(float), cells.str.strip().eq("")
+            if values[~missing].notna().all() and not (column.values and missing.any()):
+                features[column.name] = values.fillna(0.0)
+                features |= {f"{column.name} is missing": missing.astype(float)} if missing.any() else {}
             else:
-                shown[column.name] = values.map(column.text)
-        return pd.DataFrame(shown)
+                features[column.name] = cells.map(column.text)
+        return pd.DataFrame(features)
 
 
 def load_table(
@@ -274,21 +276,21 @@ def load_table(
     n: int | None = None,
     seed: int = 0,
 ) -> Table:
-    """Rows with an outcome.
+    """Load rows with an outcome.
 
     Args:
         source: `anes96` or `fair`, or the path of a CSV file.
-        dictionary: With a CSV: a name of `tasks()`, or the path of a column dictionary in YAML.
-        task: Which task of the dictionary, where it holds several.
-        n: How many rows, drawn at random; None for all.
-        seed: Of the draw.
+        dictionary: With a CSV file: a name of `tasks()`, or the path of a column dictionary in YAML.
+        task: Task of the dictionary, if it contains several.
+        n: Number of rows, sampled at random; None for all.
+        seed: Of the sample.
 
     Raises:
-        InputError: The file, a column or a value is missing or unknown, and which.
+        InputError: The file, a column or a value is missing or unknown; the message names it.
     """
     chosen = read_task(source, dictionary, task)
     rows, origin = _rows(source, chosen)
-    rows, dropped = _kept(rows, chosen, origin.name)
+    rows, dropped = _within_limits(rows, chosen, origin.name)
     for column in chosen.columns:
         for line, value in rows[column.name].drop_duplicates().items():
             column.text(value, f" in {rows.index.name} {line}")
@@ -298,54 +300,128 @@ def load_table(
         dropped[f"{target['column']!r} is {cell!r}, which is neither outcome"] = int(count)
     rows, labels = rows[labels >= 0], labels[labels >= 0]
     drawn = sample(range(len(rows)), n, seed, lambda row: str(rows.index[row]))
-    rows, labels = rows.iloc[drawn], labels[drawn]
-    return Table(chosen, rows.reset_index(drop=True), labels, origin, dropped)
+    return Table(chosen, rows.iloc[drawn].reset_index(drop=True), labels[drawn], origin, dropped)
+
+
+def _rows(source: str | os.PathLike[str], task: Task) -> tuple[pd.DataFrame, Origin]:
+    """Return the rows of a packaged table or of a CSV file."""
+    packaged = task.settings.get("rows")
+    if packaged and str(source) == packaged:
+        import statsmodels
+        from statsmodels import datasets as packages
+
+        rows = getattr(packages, packaged).load_pandas().data[task.needed]
+        rows = rows.map(as_text).rename_axis("row")
+        return rows, Origin(packaged, f"statsmodels {statsmodels.__version__}", "public domain")
+    path = Path(source).expanduser()
+    if path.suffix.lower() not in (".csv", *TYPED):
+        raise InputError(f"Task {task.name!r} needs rows; give the path of a .csv file as source, not {str(source)!r}.")
+    rows = read_columns(path, task.needed, f"rows for the task {task.name!r}")
+    return rows, Origin(path.name, f"sha256:{sha256_of(path)}", "the user's own")
+
+
+def _within_limits(rows: pd.DataFrame, task: Task, file: str) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the rows within the task's limits, and the number of rows left out by reason."""
+    dropped: Counter[str] = Counter()
+    for name, (least, most) in task.settings.get("keep", {}).items():
+        values = numbers(rows[name], file)
+        inside = values.between(-np.inf if least is None else float(least), np.inf if most is None else float(most))
+        dropped[f"no value in {name!r}, which the task limits"] += int(values.isna().sum())
+        dropped[f"{name!r} outside the task's limits"] += int((~inside & values.notna()).sum())
+        rows = rows[inside]
+    if rows.empty:
+        raise InputError(f"No row is left for task {task.name!r} within its `keep` limits.")
+    return rows, dict(+dropped)
+
+
+def _labels(values: pd.Series, target: Mapping[str, Any]) -> np.ndarray:
+    """Return the outcome of each row, `[rows]`: 1 or 0, the value of `missing` for empty cells, -1 for neither outcome.
+
+    Without a list of negative values, one value besides the positive ones is negative; several are ambiguous.
+    """
+    where, empty = f"Target column {target['column']!r}", values.str.strip().eq("").to_numpy()
+    if empty.any() and "missing" not in target:
+        line = f"{values.index.name} {values.index[empty][0]}"
+        raise InputError(f"{where} has no value in {line}; leave such rows out, or set `missing` in `target`.")
+    labels = np.full(len(values), int(target.get("missing") == "positive"))
+    cells = values[~empty].str.strip()
+    if "above" in target:
+        labels[~empty] = _numbers(cells, "to be `above`") > float(target["above"])
+        return labels
+    codes = {key: outcome_codes(target, key) for key in ("positive", "negative")}
+    positive, negative = (
+        {cell for cell in cells.unique() if find_code(cell, known) is not None} for known in codes.values()
+    )
+    wanted = ", ".join(codes["positive"])
+    folded = {seen(each).casefold() for each in (*codes["positive"], *codes["negative"], *positive, *negative)}
+    others = [cell for cell in cells.unique() if cell not in positive | negative]
+    if alike := [cell for cell in others if seen(cell).casefold() in folded]:
+        known = ", ".join((*codes["positive"], *codes["negative"]))
+        raise InputError(f"{where} contains {alike[0]!r}, which is not {known} as written; correct it or list it.")
+    if not positive:
+        raise InputError(f"{where} never contains {wanted}; it contains {', '.join(sorted(set(cells))[:8])}.")
+    if len(others) > 1 and not codes["negative"]:
+        raise InputError(
+            f"{where} contains {', '.join(map(repr, others[:8]))} besides {wanted}; list the values of the other "
+            "outcome as `negative` in `target`; rows with any other value are left out and counted."
+        )
+    labels[~empty] = np.where(cells.isin(positive), 1, -1 if codes["negative"] else 0)
+    labels[~empty] = np.where(cells.isin(negative), 0, labels[~empty])
+    return labels
+
+
+def _numbers(values: pd.Series, use: str) -> np.ndarray:
+    """Return a column as numbers."""
+    parsed = values.map(number).astype(float)
+    if parsed.isna().any():
+        line, bad = next(values[parsed.isna()].items())
+        where = f"{values.index.name or 'data row'} {line}"
+        raise InputError(f"Column {values.name!r} contains {bad!r} in {where}, which is not a number {use}.")
+    return parsed.to_numpy(np.float64)
 
 
 def split_examples(table: Table, shots: int, seed: int = 0) -> tuple[Table, Table]:
-    """Take rows out of a table that are to be shown as worked examples, as many of one outcome as of the other.
+    """Split rows for worked examples off a table, with equally many rows of each outcome.
 
     Args:
         table: The rows.
-        shots: How many; of an odd number one more has the positive outcome.
-        seed: Chooses and orders them.
+        shots: Number of examples; of an odd number, one more is positive.
+        seed: Chooses and orders the examples.
 
     Returns:
-        The examples, in a random order, and the rest.
+        The examples, in a random order, and the other rows.
     """
     rng = np.random.default_rng(seed)
     chosen: list[int] = []
     for outcome, wanted in ((1, (shots + 1) // 2), (0, shots // 2)):
-        there = np.flatnonzero(table.labels == outcome)
-        if wanted and len(there) <= wanted:
+        rows = np.flatnonzero(table.labels == outcome)
+        if wanted and len(rows) <= wanted:
             raise InputError(
                 f"{shots} worked examples leave no row of one outcome among {len(table.rows)}; take fewer."
             )
-        chosen += rng.permutation(there)[:wanted].tolist()
+        chosen += rng.permutation(rows)[:wanted].tolist()
     order = rng.permutation(np.array(chosen, int))
     rest = np.setdiff1d(np.arange(len(table.rows)), order)
-    one, two = (
+    examples, others = (
         replace(table, rows=table.rows.iloc[i].reset_index(drop=True), labels=table.labels[i]) for i in (order, rest)
     )
-    return one, two
+    return examples, others
 
 
 def row_questions(
     table: Table, style: Style = "choices", chat: bool = False, digits: int = 1, examples: Table | None = None
 ) -> Questions:
-    """A table's rows as questions.
+    """Return a table's rows as questions.
 
-    `choices` asks for the letter of the outcome, once in each order of the choices, with the letters written with and
-    without a space; `numeric` asks for the digits that follow "0.". Read the answers with `choice_scores` and
-    `numeric_scores` of `workbench.hallucination.risk_scores`.
+    Style `choices` scores the letters of the two outcomes, with and without a space, in both orders of the choices;
+    `numeric` scores the digits after "0.". `risk_scores.choice_scores` and `risk_scores.numeric_scores` read them.
 
     Args:
         table: The rows.
         style: See above.
         chat: Whether the prompt is a user's message.
-        digits: How many digits a number has, 1 or 2.
-        examples: Rows shown with their outcome before each question (see `split_examples`); with `choices` alone, for
-            an outcome is no probability.
+        digits: Number of digits, 1 or 2.
+        examples: Rows shown with their outcome before each question (see `split_examples`), with `choices` only.
 
     Returns:
         Questions tagged `task`, `row`, `label`, `group` (if the task names one), `style`, `order` and `shots`.
@@ -355,7 +431,7 @@ def row_questions(
     if digits not in (1, 2):
         raise InputError(f"digits must be 1 or 2, not {digits!r}.")
     if examples is not None and style == "numeric":
-        raise InputError("Worked examples show outcomes, not probabilities; ask with style='choices'.")
+        raise InputError("Worked examples show outcomes, not probabilities; use style='choices'.")
     groups = table.groups() if table.task.settings.get("group") else None
     shots = len(examples.rows) if examples is not None else 0
     head = _worked(examples, chat)
@@ -373,9 +449,9 @@ def row_questions(
 
 
 def _worked(examples: Table | None, chat: bool) -> Any:
-    """What stands before each question: the examples with the letters of their outcomes; nothing without any.
+    """Return the worked examples with the letters of their outcomes, as the beginning of each prompt.
 
-    Their choices stand in one order and the other in turn, so that no letter is taught to be the outcome.
+    Their choices alternate between both orders, so that no letter is associated with an outcome.
     """
     shown: Any = () if chat else ""
     for row, label in enumerate(examples.labels if examples is not None else ()):
@@ -387,14 +463,14 @@ def _worked(examples: Table | None, chat: bool) -> Any:
 
 
 def _facts(table: Table, row: int) -> str:
-    """What a row says, as the beginning of a prompt."""
+    """Return the description of a row, as the beginning of a prompt."""
     values = table.rows.iloc[row]
     facts = "\n".join(f"- {c.says}: {c.text(values[c.name])}" for c in table.task.columns)
     return f"{table.task.settings['describe']}\nInformation:\n{facts}\n\n"
 
 
 def _choices(table: Table, row: int, order: tuple[int, int], chat: bool) -> tuple[Any, tuple[Option, ...]]:
-    """Prompt and options of a multiple-choice question; `order` lists the choices (1 is positive) as shown."""
+    """Return prompt and options of a multiple-choice question; `order` lists the choices (1 is positive) as shown."""
     settings = table.task.settings
     shown = "\n".join(f"{letter}. {settings['choices'][i]}" for letter, i in zip("AB", order))
     text = f"{_facts(table, row)}Question: {settings['question']}\n{shown}"
@@ -409,90 +485,10 @@ def _choices(table: Table, row: int, order: tuple[int, int], chat: bool) -> tupl
 
 
 def _digits(table: Table, row: int, chat: bool, digits: int) -> tuple[Any, tuple[Option, ...]]:
-    """Prompt that ends in "0." and the digits that may follow."""
+    """Return a prompt that ends in "0.", and the digits that can follow."""
     text = f"{_facts(table, row)}Question: {table.task.settings['ask_probability']}"
     options = tuple(Option(f"{number:0{digits}d}", "none", (number + 0.5) / 10**digits) for number in range(10**digits))
     if chat:
-        ask = Message("user", f"{text}\nReply with a number between 0 and 1 alone.")
-        return (ask, Message("assistant", "0.")), options
+        request = Message("user", f"{text}\nReply with a number between 0 and 1 alone.")
+        return (request, Message("assistant", "0.")), options
     return f"{text}\nAnswer (between 0 and 1): 0.", options
-
-
-def _rows(source: str | os.PathLike[str], task: Task) -> tuple[pd.DataFrame, Origin]:
-    """The rows of a packaged table or of a CSV file."""
-    packaged = task.settings.get("rows")
-    if packaged and str(source) == packaged:
-        import statsmodels
-        from statsmodels import datasets as packages
-
-        rows = getattr(packages, packaged).load_pandas().data[list(dict.fromkeys(task.needed))]
-        rows = rows.map(as_text).rename_axis("row")
-        return rows, Origin(packaged, f"statsmodels {statsmodels.__version__}", "public domain")
-    path = Path(source).expanduser()
-    if path.suffix.lower() not in (".csv", *TYPED):
-        raise InputError(f"Task {task.name!r} needs rows; give the path of a .csv file as source, not {str(source)!r}.")
-    rows = read_columns(path, list(dict.fromkeys(task.needed)), f"rows for the task {task.name!r}")
-    return rows, Origin(path.name, f"sha256:{sha256_of(path)}", "the user's own")
-
-
-def _kept(rows: pd.DataFrame, task: Task, file: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The rows within the task's limits, and how many are outside or have no value to tell."""
-    dropped: Counter[str] = Counter()
-    for name, (least, most) in task.settings.get("keep", {}).items():
-        values = numbers(rows[name], file)
-        inside = values.between(-np.inf if least is None else float(least), np.inf if most is None else float(most))
-        dropped[f"no value in {name!r}, which the task limits"] += int(values.isna().sum())
-        dropped[f"{name!r} outside the task's limits"] += int((~inside & values.notna()).sum())
-        rows = rows[inside]
-    if rows.empty:
-        raise InputError(f"No row is left for task {task.name!r} within its `keep` limits.")
-    return rows, dict(+dropped)
-
-
-def _labels(values: pd.Series, target: Mapping[str, Any]) -> np.ndarray:
-    """Whether the outcome came, `[rows]`; where the cell is empty what `missing` says; -1 where it is neither outcome.
-
-    Without a list of what is negative, one other value than the positive ones is; of several nobody can tell which are.
-    """
-    where, empty = f"Target column {target['column']!r}", values.str.strip().eq("").to_numpy()
-    if empty.any() and "missing" not in target:
-        line = values.index[empty][0]
-        raise InputError(
-            f"{where} has no value in {values.index.name} {line}; leave such rows out, or say what `missing` means in "
-            "`target`."
-        )
-    labels = np.full(len(values), int(target.get("missing") == "positive"))
-    there = values[~empty].str.strip()
-    if "above" in target:
-        labels[~empty] = _numbers(there, "to be `above`") > float(target["above"])
-        return labels
-    wanted, against = (outcome_codes(target, key) for key in ("positive", "negative"))
-    positive, negative = (
-        {cell for cell in there.unique() if find_code(cell, codes) is not None} for codes in (wanted, against)
-    )
-    meant = {seen(each).casefold() for each in (*wanted, *against, *positive, *negative)}
-    others = [cell for cell in there.unique() if cell not in positive | negative]
-    if alike := [cell for cell in others if seen(cell).casefold() in meant]:
-        listed = ", ".join((*wanted, *against))
-        raise InputError(f"{where} holds {alike[0]!r}, which is not {listed} as written; mend it or list it.")
-    if not positive:
-        held = ", ".join(sorted(set(there))[:8])
-        raise InputError(f"{where} never holds {', '.join(wanted)}; it holds {held}.")
-    if len(others) > 1 and not against:
-        raise InputError(
-            f"{where} holds {', '.join(map(repr, others[:8]))} beside {', '.join(wanted)}; list those that are the "
-            "other outcome as `negative` in `target`, and the rest is left out and counted."
-        )
-    labels[~empty] = np.where(there.isin(positive), 1, -1 if against else 0)
-    labels[~empty] = np.where(there.isin(negative), 0, labels[~empty])
-    return labels
-
-
-def _numbers(values: pd.Series, use: str) -> np.ndarray:
-    """A column as numbers."""
-    found = values.map(number).astype(float)
-    if found.isna().any():
-        line, bad = next(values[found.isna()].items())
-        where = f"{values.index.name or 'data row'} {line}"
-        raise InputError(f"Column {values.name!r} holds {bad!r} in {where}, which is no number {use}.")
-    return found.to_numpy(np.float64)

@@ -14,7 +14,7 @@ from workbench.statistics.findings import (
     versus,
 )
 from workbench.statistics.intervals import clusters, interval, summarise, wilson
-from workbench.statistics.resampling import bootstrap, generator, jackknife
+from workbench.statistics.resampling import bootstrap, generator, jackknife, middle
 
 __all__ = [
     "Finding",
@@ -31,6 +31,7 @@ __all__ = [
     "interval",
     "jackknife",
     "mcnemar_p",
+    "middle",
     "paired",
     "rows_by",
     "sign_flip_p",

@@ -81,6 +81,20 @@ def bootstrap(
     }
 
 
+def middle(draws: ArrayLike, level: float = 0.95) -> Interval:
+    """Return the mean of random draws and the ends of their middle `level`; NaN draws are left out.
+
+    Returns:
+        Keys mean, low, high (NaN without a defined draw) and n (defined draws).
+    """
+    values = np.asarray(draws, np.float64)
+    defined = values[np.isfinite(values)]
+    if not len(defined):
+        return {**dict.fromkeys(("mean", "low", "high"), np.nan), "n": 0}
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return {"mean": float(defined.mean()), "low": float(low), "high": float(high), "n": len(defined)}
+
+
 def jackknife(
     statistic: Callable[..., float],
     *samples: ArrayLike,
