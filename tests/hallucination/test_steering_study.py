@@ -21,6 +21,7 @@ QUESTIONS = [
     )
     for i in range(30)
 ]
+BLIND = "cannot tell: the effect cannot be distinguished from that of a random direction"
 STEERED, RANDOM = steering.setting("steered", 2.0), steering.setting("random", 2.0)
 
 
@@ -105,12 +106,12 @@ def test_what_steering_changes_is_found():
         (
             (0.6, 0.2, 0.2),
             (0.6, 0.2, 0.2),
-            ["cannot tell: the effect cannot be distinguished from that of a random direction"] * 2 + ["cannot tell"] * 2,
+            [BLIND] * 2 + ["cannot tell"] * 2,
         ),
         (
             (0.1, 0.8, 0.1),
             (0.6, 0.2, 0.2),
-            ["cannot tell: the effect cannot be distinguished from that of a random direction"] * 2 + ["does not hold"] * 2,
+            [BLIND] * 2 + ["does not hold"] * 2,
         ),
     ],
 )

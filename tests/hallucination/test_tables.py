@@ -246,7 +246,7 @@ def test_codes_are_the_same_text_or_the_only_one_of_the_same_value(files):
     kinds = {"01": "first", "1": "second", "2": "third", "None": "none", "nan": "no number"}
     csv = "kind,job,hours\n01,1,8\n1,1,8\n2.0,1,6\nNone,1,6\nnan,1,6\n"
     assert [row[0].partition(": ")[2] for row in shown(files, csv, kind={"values": kinds})] == list(kinds.values())
-    with pytest.raises(InputError, match=r"Column 'kind' contains '1.0' in line 2, which its dictionary does not explain"):
+    with pytest.raises(InputError, match=r"Column 'kind' contains '1.0' in line 2, which its dictionary does not"):
         shown(files, csv.replace("\n01,", "\n1.0,"), kind={"values": kinds})
 
 
