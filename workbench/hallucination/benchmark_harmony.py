@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -467,7 +466,8 @@ def plane(table: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     groups = table.dropna(subset=["harmony"]).groupby("benchmark", sort=False)["harmony"]
     moments = groups.agg(mean="mean", variance="var", n="count")
     enough = table["configuration"].nunique() >= FEWEST_CONFIGURATIONS
-    for column, statistic in (("mean", np.mean), ("variance", partial(np.var, ddof=1))):
+    of: dict[str, Callable[..., float]] = {"mean": np.mean, "variance": lambda values: float(np.var(values, ddof=1))}
+    for column, statistic in of.items():
         moments[[f"{column}_low", f"{column}_high"]] = np.nan
         for name, values in groups if enough else ():
             ends = statistics.bootstrap(statistic, values, draws=draws, seed=seed, centred=True)

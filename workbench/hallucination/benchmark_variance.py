@@ -305,8 +305,7 @@ def split_stability(correct: ArrayLike, draws: int = 200, seed: int = 0) -> dict
     def compare(order: Ints) -> tuple[float, int]:
         one, two = (item_analysis(table[part])["item_rest"] for part in (order[:half], order[half:]))
         both = one.notna() & two.notna()
-        ranks = (each[both].rank().to_numpy()[:, None] for each in (one, two))
-        return float(_correlations(*ranks)[0]), int(both.sum())
+        return statistics.correlation(one[both], two[both], fewest=3), int(both.sum())
 
     weak_strong, items = compare(np.argsort(table.sum(axis=1), kind="stable"))
     random = statistics.middle([compare(rng.permutation(len(table)))[0] for _ in range(draws)])
@@ -339,8 +338,7 @@ def subset_ranking(correct: ArrayLike, size: int, draws: int = 200, seed: int = 
     rest = item_analysis(table)["item_rest"].fillna(-1).to_numpy()
     best = {"tau": tau(np.argsort(-rest, kind="stable")[:size]), "low": np.nan, "high": np.nan, "n": 1}
     rows = {"random": {"tau": random.pop("mean"), **random}, "most discriminating": best}
-    table = pd.DataFrame([{"subset": name, **row, "size": size} for name, row in rows.items()])
-    return table[["subset", "tau", "low", "high", "size", "n"]]
+    return pd.DataFrame([{"subset": name, **row, "size": size} for name, row in rows.items()])
 
 
 def _table(name: str, values: ArrayLike) -> Floats:
@@ -397,7 +395,7 @@ def accuracy(items: pd.DataFrame) -> pd.DataFrame:
     return table[["benchmark", "style", "variant", "mean", "low", "high", "n", "chance", "verdict"]]
 
 
-def _by_style(items: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame, float]]:
+def _by_style(items: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Any, float]]:
     """Yield each benchmark and style with `right` and `p_right`, `[variants, questions]` each, and chance."""
     for (benchmark, style), part in items.groupby(["benchmark", "style"], sort=False):
         wide = part.pivot(index="variant", columns="question_id", values=["right", "p_right"])

@@ -53,9 +53,9 @@ def conformal_select(calibration: ArrayLike, correct: ArrayLike, test: ArrayLike
     return _with_note(table, np.size(calibration), level)
 
 
-def _at_least(ordered: Floats, values: Floats) -> Ints:
+def _at_least(ordered: Floats, values: Floats | float) -> Ints:
     """Return how many of the ordered numbers are at least each value."""
-    return len(ordered) - np.searchsorted(ordered, values - SLACK, side="left")
+    return np.asarray(len(ordered) - np.searchsorted(ordered, values - SLACK, side="left"))
 
 
 def _with_note(table: pd.DataFrame, n: int, q: float) -> pd.DataFrame:
@@ -176,7 +176,7 @@ def label_powerset_sets(
     rows: list[tuple[tuple[int, ...], float, float]] = []
     largest: list[float] = []
     for labels, alpha in best_first(o, d):
-        p = (1 + int(_at_least(scores, np.float64(alpha)))) / (len(scores) + 1)
+        p = (1 + int(_at_least(scores, alpha))) / (len(scores) + 1)
         largest.append(p)
         if p > level + SLACK:
             rows.append((labels, alpha, p))

@@ -74,13 +74,13 @@ def scores(
     correct, wrong, abstain, n_correct, n_abstain = (
         table[name].to_numpy(np.float64) for name in ("p_correct", "p_wrong", "p_abstain", "n_correct", "n_abstain")
     )
-    n_wrong, n = np.add.reduceat((p["role"] == "wrong").to_numpy(int), starts), table["n_options"] + table["n_abstain"]
+    n_wrong, n = np.add.reduceat((p["role"] == "wrong").to_numpy(int), starts), np.diff(starts, append=len(p))
     if mode != "paper":
         text = p["text"].astype(str)
         matched = ((p["role"] == "abstain") & (text == text.str.strip().str.lower())).to_numpy(int)
         abstain, n_abstain = np.add.reduceat(matched * p["p"].to_numpy(), starts), np.add.reduceat(matched, starts)
     dcs = (lc * correct - lw * wrong) * (1 - abstain)
-    uniform = ((lc * n_correct - lw * n_wrong) / n * (1 - n_abstain / n)).to_numpy()
+    uniform = (lc * n_correct - lw * n_wrong) / n * (1 - n_abstain / n)
     gradient = hedging_gradient(correct, wrong, lc, lw)
     if lc != lw:
         warnings.warn(
