@@ -282,7 +282,7 @@ def test_bad_relations_are_refused():
     c = matrix([1, 1, 1], 3)
     with pytest.raises(InputError, match="k=2"):
         nontransitivity(c[None], 2)
-    with pytest.raises(InputError, match="max_subsets"):
+    with pytest.raises(InputError, match="at most 30"):
         nontransitivity(np.zeros((1, 31, 31)), 3)
     with pytest.raises(InputError, match="antisymmetric"):
         nontransitivity(np.abs(c)[None], 3)
@@ -294,12 +294,6 @@ def test_bad_relations_are_refused():
         conflicts([[1, 2]], c[None])
     with pytest.raises(InputError, match="none below 0"):
         aggregate(golden()[0] - 0.5)
-
-
-def test_drawn_subsets_come_near_the_whole():
-    rng = np.random.default_rng(0)
-    c = matrix(rng.choice([-1.0, 0.0, 1.0], 45), 10)[None]
-    assert nontransitivity(c, 3, max_subsets=3000)["mean"] == pytest.approx(nontransitivity(c, 3)["mean"], abs=0.04)
 
 
 def test_oracle_cyclic_share():

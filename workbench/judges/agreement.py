@@ -54,10 +54,7 @@ Pooling = Literal["mean", "logit", "vote"]
 def kappa(a: ArrayLike, b: ArrayLike, weights: Weights | None = None) -> float:
     """Cohen's kappa of two raters; NaN if both use one and the same label only, or share no items.
 
-    Args:
-        a: Labels of one rater, `[items]`; items with a missing label (NaN, None) are left out.
-        b: Labels of the other rater.
-        weights: None for names, `linear` or `quadratic` for levels.
+    Labels are `[items]`; items with a missing label (NaN, None) are left out. Levels may have weights, names may not.
     """
     from sklearn.metrics import cohen_kappa_score
 
@@ -90,11 +87,7 @@ def alpha(ratings: ArrayLike, level: Level = "ordinal") -> float:
 def icc_report(human: ArrayLike, judge: ArrayLike, draws: int = 999, seed: int = 0) -> pd.DataFrame:
     """Return consistency, agreement and bias of a judge over sources, as MentalAlign reports them (arXiv 2510.19032).
 
-    Args:
-        human: Mean human rating of each source (model), `[sources]`.
-        judge: Mean rating of each source by the judge.
-        draws: Bootstrap samples of the sources.
-        seed: Seed of the bootstrap.
+    Mean ratings of each source (model) are `[sources]`; the bootstrap is over sources.
 
     Returns:
         Rows ICC(C,1), ICC(A,1) and bias (judge - human): keys of `statistics.bootstrap`, then `loo_low` and
@@ -118,34 +111,26 @@ def icc_report(human: ArrayLike, judge: ArrayLike, draws: int = 999, seed: int =
     return pd.DataFrame(rows)
 
 
-def replace_rater(ratings: ArrayLike, judge: ArrayLike, level: Level = "ordinal") -> pd.DataFrame:
-    """Return Krippendorff's alpha of the raters, with each of them replaced by the judge, and with the judge added.
+def replace_rater(ratings: ArrayLike, judge: ArrayLike) -> pd.DataFrame:
+    """Return ordinal alpha of raters, with each of them replaced by a judge, and with the judge added (ACORN).
 
-    Args:
-        ratings: Human ratings, `[raters, items]`.
-        judge: Ratings by the judge, `[items]`.
-        level: Level of measurement.
-
-    Returns:
-        One row per setting: `replaced` (index of the rater; -1 none, -2 the judge added), `alpha`, and `change` from
-        the alpha of the raters alone (ACORN, arXiv 2405.04818).
+    Ratings are `[raters, items]`, those of the judge `[items]`. Columns: `replaced` (index of the rater; -1 none, -2
+    the judge added), `alpha`, and `change` from the alpha of the raters alone (arXiv 2405.04818).
     """
     r, j = np.asarray(ratings, np.float64), np.asarray(judge, np.float64)
     if r.ndim != 2 or j.shape != r.shape[1:]:
         raise InputError(f"ratings must be [raters, items] and judge [items], not {list(r.shape)} and {list(j.shape)}.")
     panels = {-1: r, **{rater: np.vstack([np.delete(r, rater, axis=0), j]) for rater in range(len(r))}}
     panels[-2] = np.vstack([r, j])
-    table = pd.DataFrame({"replaced": list(panels), "alpha": [alpha(panel, level) for panel in panels.values()]})
+    table = pd.DataFrame({"replaced": list(panels), "alpha": [alpha(panel) for panel in panels.values()]})
     return table.assign(change=table["alpha"] - table["alpha"].iloc[0])
 
 
 def jury(p: ArrayLike, how: Pooling = "mean") -> Floats:
-    """Return the verdict distribution of a panel of judges, `[items, labels]`.
+    """Return the pooled distributions `[items, labels]` of `[judges, items, labels]`, without rows of NaN.
 
-    Args:
-        p: Distributions, `[judges, items, labels]`; rows of NaN are left out.
-        how: `mean` of the probabilities, `logit` (normalised geometric mean), or `vote`: proportion of judges whose
-            most probable label it is, split at ties.
+    `mean` is that of the probabilities, `logit` the normalised geometric mean, `vote` the proportion of judges whose
+    most probable label it is, split at ties.
     """
     if how not in get_args(Pooling):
         raise unknown("pooling method", how, list(get_args(Pooling)))
@@ -165,13 +150,10 @@ def jury(p: ArrayLike, how: Pooling = "mean") -> Floats:
 
 
 def peer_matrix(scores: ArrayLike) -> dict[str, Any]:
-    """Return agreement and self-preference of models that score each other.
+    """Return agreement and self-preference of models that score each other, `[models, models]`, reviewer by author.
 
     Scores of a model for itself are masked: the additive fit of the other scores replaces the diagonal, and the error
     loses one degree of freedom per model.
-
-    Args:
-        scores: `[models, models]`, reviewer by author.
 
     Returns:
         `author_mean` (without self-scores), `self_preference` (self-score minus the sum of reviewer and author effects
@@ -205,15 +187,7 @@ def soft_levels(mean: float, sd: float, low: float = 1.0, high: float = 5.0) -> 
 
     p(l) = Phi(l + 1/2) - Phi(l - 1/2), adjusted to a p + b with the same mean, clipped at 0 and renormalised. If that
     misses the mean by 0.1, or the spread is below 0.2, the probability is split between the two neighbouring levels.
-
-    Args:
-        mean: Mean of the ratings, on their scale.
-        sd: Their standard deviation.
-        low: Lower end of the scale.
-        high: Upper end.
-
-    Returns:
-        Probabilities of the levels 1 ... 5, `[5]`.
+    Mean and standard deviation are on the scale from low to high of the ratings.
     """
     if not (low < high and low <= mean <= high and sd >= 0):
         raise InputError(f"mean={mean}, sd={sd} do not fit a scale from {low} to {high}.")
@@ -238,12 +212,8 @@ def adjusted_levels(mu: float, spread: float) -> Floats:
 def level_distance(p: ArrayLike, mean: ArrayLike, sd: ArrayLike, low: float = 1.0, high: float = 5.0) -> pd.DataFrame:
     """Return the distance of a judge's distribution over five levels from the human soft label, one row per answer.
 
-    Args:
-        p: Distributions over the levels 1 ... 5, `[answers, 5]`; NaN without a verdict.
-        mean: Mean human rating of each answer, on the human scale.
-        sd: Standard deviation of the ratings.
-        low: Lower end of the human scale.
-        high: Upper end.
+    Distributions over the levels 1 ... 5 are `[answers, 5]`, NaN without a verdict. Means and standard deviations of
+    the human ratings are on the scale from low to high, `[answers]`.
 
     Returns:
         `w1` (Wasserstein-1, in levels), `kl` (human against judge, nats, clipped at 1e-12), and `w1_uniform`, the
@@ -451,12 +421,7 @@ def mean_changes(study: Study, panels: Panels, raters: Raters, seed: int, draws:
 
 
 def doubt(study: Study, judge: Judgement, raters: Raters) -> pd.DataFrame:
-    """Return the distance of the judge's five-level distributions from the soft labels of the raters, by prompt.
-
-    Returns:
-        `w1` (levels), `w1_uniform` (of a uniform judge), `gain` = w1_uniform - w1, `kl` (nats); empty if no prompt has
-        five levels.
-    """
+    """Return `level_distance` from the soft labels of the raters by prompt, and `gain` = w1_uniform - w1."""
     mean, sd = np.nanmean(raters.marks, axis=0), np.nanstd(raters.marks, axis=0)
     tables = []
     for prompt, labels in judge.prompts.items():
@@ -492,11 +457,7 @@ def better(
 ) -> pd.DataFrame:
     """Return how often comparison, P(Yes), mutual information and length select the better answer, by set.
 
-    Args:
-        study: The study.
-        answers: Answers to `study.questions()`.
-        compared: From `comparisons`.
-        likely: Label -> answers to `study.likely()`, with their unconditional log-probability.
+    `likely` has by set the answers to `study.likely()`, with their unconditional log-probability.
     """
     rows: list[dict[str, Any]] = []
     for name, cases in study.sets.items():

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from workbench import figures
 from workbench.answers import Floats
-from workbench.errors import InputError, unknown
+from workbench.errors import InputError
 from workbench.figures import described
 from workbench.judges import planted
 from workbench.judges.cases import Case, Cases
@@ -33,13 +33,8 @@ Noise = Literal["flip_model", "wei2024_code"]
 def length_bias(table: pd.DataFrame, draws: int = 499, seed: int = 0) -> dict[str, Any]:
     """Return accuracy in both orders where the better answer is longer, minus accuracy where it is not.
 
-    Args:
-        table: From `order_table` with lengths.
-        draws: Bootstrap samples of the cases.
-        seed: Seed of the bootstrap.
-
-    Returns:
-        Keys of `statistics.interval`; NaN if one of the two groups is empty, no interval if neither varies.
+    The bootstrap is over the cases of an `order_table` with lengths. NaN if one of the two groups is empty, no interval
+    if neither varies.
     """
     used = table[table["both"].notna()]
     if used.empty:
@@ -56,13 +51,8 @@ def length_bias(table: pd.DataFrame, draws: int = 499, seed: int = 0) -> dict[st
 def position_shift(table: pd.DataFrame, one: str, other: str) -> dict[str, Any]:
     """Return the absolute change of position bias between two prompts, with a bootstrap over cases.
 
-    Args:
-        table: Rows of `order_table` for both prompts, named in the column `labels`.
-        one: A prompt.
-        other: Another prompt.
-
-    Returns:
-        Keys of `statistics.interval` of the difference by pair, with the sign that makes its mean at least 0.
+    Rows of `order_table` name their prompt in the column `labels`. The difference is by pair, with the sign that makes
+    its mean at least 0.
     """
     pairs = table.pivot_table(index=["case", "i", "j"], columns="labels", values="position")
     moved = (pairs[one] - pairs[other]) if {one, other} <= set(pairs) else pd.Series(np.nan, pairs.index)
@@ -75,10 +65,6 @@ def denoise(accuracy: ArrayLike, q: ArrayLike) -> Floats:
 
     observed = a (1 - q) + (1 - a) q, so a = (observed - q) / (1 - 2 q). Results outside [0, 1] are not clipped: the
     noise model does not fit. NaN at q = 1/2, where the accuracy is not identified.
-
-    Args:
-        accuracy: Observed accuracy, in [0, 1].
-        q: Flipping probability; see `flip_rate_of`.
     """
     a, flip = np.asarray(accuracy, np.float64), np.asarray(q, np.float64)
     if ((flip < 0) | (flip > 1)).any():
@@ -94,8 +80,6 @@ def flip_rate_of(agreement: ArrayLike, noise: Noise = "flip_model") -> Floats:
     Two repeats agree with probability 1 - 2 q (1 - q), so q = (1 - sqrt(2 agreement - 1)) / 2; NaN below 1/2. The
     published code (`wei2024_code`) uses q = 1 - agreement, about twice that.
     """
-    if noise not in get_args(Noise):
-        raise unknown("noise model", noise, list(get_args(Noise)))
     a = np.asarray(agreement, np.float64)
     if noise == "wei2024_code":
         return 1 - a
@@ -106,14 +90,8 @@ def flip_rate_of(agreement: ArrayLike, noise: Noise = "flip_model") -> Floats:
 def without_noise(votes: ArrayLike, case: ArrayLike, noise: Noise = "flip_model", draws: int = 499) -> dict[str, Any]:
     """Return accuracy corrected for the flipping noise of repeated verdicts, with a bootstrap over cases.
 
-    Args:
-        votes: 1 for a correct verdict, 0 for a wrong one, `[pairs, runs]`; NaN missing.
-        case: Case of each pair, `[pairs]`.
-        noise: Noise model.
-        draws: Bootstrap samples.
-
-    Returns:
-        Keys of `statistics.bootstrap`, and `outside`: whether the estimate is outside [0, 1] (the model does not fit).
+    Votes are `[pairs, runs]`: 1 correct, 0 wrong, NaN missing; `case` is that of each pair. `outside` is whether the
+    estimate is outside [0, 1], so that the noise model does not fit.
     """
     runs = np.asarray(votes, np.float64)
 
@@ -125,10 +103,9 @@ def without_noise(votes: ArrayLike, case: ArrayLike, noise: Noise = "flip_model"
 
 
 def repeated_agreement(votes: ArrayLike) -> Floats:
-    """Return the probability that two runs drawn without replacement agree, `[items]`.
+    """Return the probability that two runs drawn without replacement agree, `[items]`; NaN with fewer than two runs.
 
-    Args:
-        votes: Verdicts of K runs, `[items, K]`; NaN missing. NaN for an item with fewer than two runs.
+    Votes are `[items, runs]`, NaN missing.
     """
     runs = np.asarray(votes, np.float64)
     if runs.ndim != 2:
@@ -212,10 +189,7 @@ def study(judge: str, sets: Mapping[str, Cases], forms: Sequence[Template], n: i
 def judgements(study: Study, answers: pd.DataFrame, controls: Sequence[str]) -> dict[tuple[str, str], Judgement]:
     """Return the responses of the judge and of planted judges by judge and set; to the probes, of the judge alone.
 
-    Args:
-        study: The study.
-        answers: The judge's answers to `study.questions()`.
-        controls: Names of planted judges, see `planted.judge`.
+    `answers` are the judge's, to `study.questions()`; `controls` are names of `planted.judge`.
     """
     judged: dict[tuple[str, str], Judgement] = {}
     for name, cases in {**study.sets, **study.probes}.items():
@@ -321,16 +295,10 @@ def word_rates(worded: pd.DataFrame) -> pd.DataFrame:
 
 
 def noise(study: Study, repeats: int, seed: int) -> pd.DataFrame:
-    """Return the accuracy of noisy judges corrected for noise, by the flip model and as in the published code.
+    """Return the accuracy of noisy judges on the first set, corrected by the flip model and as in the published code.
 
-    Args:
-        study: The study; the first set is used.
-        repeats: Verdicts sampled per question.
-        seed: Seed of the samples.
-
-    Returns:
-        Columns `q planted`, `q estimated`, `true`, `observed`, `by`, the corrected accuracy with its interval, and
-        `outside`; empty if the set has no scores.
+    `repeats` verdicts are sampled per question. Columns: `q planted`, `q estimated`, `true`, `observed`, `by`, the
+    corrected accuracy with its interval, and `outside`; empty if the set has no scores.
     """
     cases, pairs, rows = study.sets[study.first], study.pairs(study.first), []
     for q in FLIPS:
@@ -356,14 +324,7 @@ def rate(study: Study, orders: pd.DataFrame, metric: str) -> Interval:
 
 
 def findings(study: Study, orders: pd.DataFrame, worded: pd.DataFrame, seed: int) -> list[Finding]:
-    """Return the claims of Wei et al. and of this notebook, tested on the judge.
-
-    Args:
-        study: The study.
-        orders: From `orders`.
-        worded: From `by_words`.
-        seed: Seed of the bootstrap of the length bias.
-    """
+    """Return the claims of Wei et al. and of this notebook, tested on the judge."""
     source, here, table = "Wei et al., arXiv 2408.13006", "this notebook", of_judge(study, orders)
     same = interval(table["agree"] * (table["ties"] == 0), table["cluster"], "bootstrap", bounds=SHARE)  # without ties
     both, position, right = (rate(study, orders, name) for name in ("both", "position", "random"))

@@ -17,7 +17,7 @@ from workbench.errors import InputError
 from workbench.figures import described
 from workbench.judges.cases import Cases
 from workbench.judges.readings import Judgement, Variant, of_first_judge
-from workbench.judges.relations import Method, aggregate, differences, order_table, sgn, upper
+from workbench.judges.relations import Method, aggregate, differences, order_table, sgn, tie_rate, upper
 from workbench.statistics import Finding, finding, interval, rows_by
 from workbench.statistics.intervals import SHARE
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LARGE = 30
-"""With more candidates, subsets are sampled instead of enumerated."""
+"""With more candidates, subsets are too many to enumerate."""
 DRAWS = 499
 """Bootstrap samples of the cases for an interval."""
 CLASSES = ("cycle", "mixed", "equiv")
@@ -37,10 +37,7 @@ RANGE = (1.0, 5.0)
 def conflicts(scores: ArrayLike, relations: ArrayLike, delta: float = 0.0) -> pd.DataFrame:
     """Return whether score and comparison disagree, one row per pair of candidates.
 
-    Args:
-        scores: `[cases, n]`, NaN missing.
-        relations: Antisymmetric signs `[cases, n, n]`, NaN missing.
-        delta: Scores that differ by at most this tie, at least 0.
+    Scores are `[cases, n]` and tie within `delta`; relations are antisymmetric signs `[cases, n, n]`; NaN missing.
 
     Returns:
         case (index), i, j, and `conflict` with its parts `reversal` (opposite), `score_tie_only`, `pair_tie_only`,
@@ -90,26 +87,19 @@ def chance_conflict(table: pd.DataFrame) -> float:
     return 1 - (ties * score_ties + (1 - ties) * (1 - score_ties) / 2)
 
 
-def nontransitivity(
-    relations: ArrayLike, k: int = 4, max_subsets: int | None = None, seed: int = 0
-) -> dict[str, object]:
+def nontransitivity(relations: ArrayLike, k: int = 4) -> dict[str, object]:
     """Return NTR_k, the proportion of k-subsets of a case's candidates that no ranking with ties fits.
 
-    Args:
-        relations: Antisymmetric signs `[cases, n, n]`, NaN missing.
-        k: Candidates per subset, at least 3.
-        max_subsets: Number of subsets sampled per case; required beyond 30 candidates.
-        seed: Seed of the sample.
+    Relations are antisymmetric signs `[cases, n, n]`, NaN missing.
 
     Returns:
         Keys of `statistics.interval` over subsets clustered by case (undefined if a pair is missing), `tie_rate`,
         `chance` (random relations with that proportion of ties), `chance_strict` (without ties), `n_total`.
     """
     c = _relations(relations)
-    table = subsets(c, k, max_subsets, seed)
+    table = subsets(c, k)
     row = interval(table["violates"], table["case"], "bootstrap", draws=DRAWS, bounds=SHARE)
-    pairs = upper(c)
-    ties = float(np.mean(pairs[~np.isnan(pairs)] == 0)) if (~np.isnan(pairs)).any() else np.nan
+    ties = tie_rate(c)
     chance = chance_nontransitivity(k, ties) if k <= 5 and not np.isnan(ties) else np.nan
     strict = chance_nontransitivity(k, 0.0) if k <= 5 else np.nan
     return {**row, "tie_rate": ties, "chance": chance, "chance_strict": strict, "n_total": len(table)}
@@ -141,14 +131,10 @@ def chance_tied(tie_rate: float) -> float:
 
 
 def cyclic_share(margin: ArrayLike) -> tuple[Floats, Floats]:
-    """Return the part of the margins that no score per candidate explains: |residual|^2 / |margin|^2 of least squares.
+    """Return the part of antisymmetric margins `[cases, n, n]` that no score per candidate explains, and the scores.
 
-    Args:
-        margin: Antisymmetric, `[cases, n, n]`, NaN missing.
-
-    Returns:
-        Proportion per case `[cases]` (NaN if all margins are 0 or missing), and potentials `[cases, n]`, centred within
-        each set of candidates connected by comparisons.
+    The part is |residual|^2 / |margin|^2 of least squares, `[cases]`, NaN if all margins are 0 or missing. Scores
+    (potentials) are `[cases, n]`, centred within each set of candidates connected by comparisons.
     """
     y = _relations(margin, signs=False)
     n = y.shape[1]
@@ -196,25 +182,17 @@ def _triples(c: Floats) -> Iterator[tuple[Floats, Floats, Floats]]:
         yield c[:, a, b], c[:, b, d], c[:, a, d]
 
 
-def subsets(relations: ArrayLike, k: int, max_subsets: int | None = None, seed: int = 0) -> pd.DataFrame:
-    """Return whether each k-subset of a case's candidates violates transitivity: case, `violates` (NaN if unknown).
-
-    Subsets with a candidate that the case does not have are left out. See `nontransitivity` for the arguments.
-    """
+def subsets(relations: ArrayLike, k: int) -> pd.DataFrame:
+    """Return whether each k-subset of a case's candidates violates transitivity: case, `violates` (NaN if unknown)."""
     c = _relations(relations)
     n = c.shape[1]
     if k < 3:
         raise InputError(f"k={k}: transitivity needs at least three candidates.")
-    if n > LARGE and max_subsets is None:
-        raise InputError(f"{n} candidates have too many subsets to enumerate; set max_subsets to sample some.")
-    rng = np.random.default_rng(seed)
+    if n > LARGE:
+        raise InputError(f"{n} candidates have too many subsets; compare at most {LARGE}.")
     present = np.asarray((~np.isnan(c)).any(axis=2))
-    if max_subsets is None:
-        chosen = list(combinations(range(n), k))
-    else:
-        chosen = [tuple(sorted(rng.choice(n, k, replace=False))) for _ in range(max_subsets if k <= n else 0)]
     cases, violates = [np.empty(0, np.int64)], [np.empty(0)]
-    for subset in chosen:
+    for subset in combinations(range(n), k):
         there = present[:, list(subset)].all(axis=1)
         bad, unknown = np.zeros(len(c), bool), np.zeros(len(c), bool)
         for x, y, z in _triples(c[:, subset][:, :, subset]):
@@ -247,10 +225,7 @@ SCORINGS: tuple[Variant, ...] = ("argmax", "expected", "geval", "trustjudge_repo
 def conflict_table(judgements: Iterable[Judgement], scales: Sequence[str], pair: str) -> pd.DataFrame:
     """Return the conflict ratio of every judge, scale, scoring and aggregation, one row each.
 
-    Args:
-        judgements: The judges.
-        scales: Prompts that score one answer, such as "score 1-5"; scores are rescaled to 1 ... 5.
-        pair: Prompt that compares two answers.
+    `scales` are prompts that score one answer ("score 1-5", "score 1-100"); all scores are rescaled to 1 ... 5.
     """
     rows = []
     for judge in judgements:
@@ -288,7 +263,7 @@ def tolerance_sweep(judge: Judgement, scale: str, pair: str, deltas: Sequence[fl
         results: dict[str, dict[str, object]] = {
             "conflict ratio": conflict_ratio(scores, relations.sign, delta),
             f"NTR{k}": nontransitivity(relations.sign, k),
-            "ties among comparisons": {"mean": relations.tie_rate},
+            "ties among comparisons": {"mean": tie_rate(relations.sign)},
         }
         rows += [{"delta": delta, "metric": name, **result} for name, result in results.items()]
     return pd.DataFrame(rows)[["delta", "metric", "mean", "low", "high", "n", "n_clusters"]]
@@ -301,11 +276,7 @@ BASELINES: tuple[tuple[str, Variant], ...] = (("fine", "argmax"), ("scale", "exp
 def contrasts(judge: Judgement, scales: Sequence[str], pair: str, k: int = 5) -> pd.DataFrame:
     """Return differences between scorings and aggregations of one judge, paired and clustered by case.
 
-    Args:
-        judge: Responses to the same cases.
-        scales: Prompts that score one answer, from the coarsest scale to the finest.
-        pair: Prompt that compares two answers.
-        k: Answers per subset, 3 to 5.
+    `scales` are prompts that score one answer, from the coarsest scale to the finest; k is 3 to 5.
 
     Returns:
         One row per `contrast`, with the keys of `statistics.interval` and `explained`, the difference due to ties:
@@ -328,8 +299,8 @@ def contrasts(judge: Judgement, scales: Sequence[str], pair: str, k: int = 5) ->
             other = conflicts(judge.scores(scales[0], variant), relation.sign)
             rows[f"{name}, {method}"] = _difference(fine, other, chance_conflict(fine) - chance_conflict(other))
         violations[method] = subsets(relation.sign, k).rename(columns={"violates": "conflict"})
-        known = not np.isnan(relation.tie_rate)
-        by_chance[method] = chance_nontransitivity(k, relation.tie_rate) if known else np.nan
+        ties = tie_rate(relation.sign)
+        by_chance[method] = np.nan if np.isnan(ties) else chance_nontransitivity(k, ties)
     one, two = finest["likelihood"], finest["two_pass"]
     rows["aggregation"] = _difference(one, two, chance_conflict(one) - chance_conflict(two))
     explained = by_chance["likelihood"] - by_chance["two_pass"]
@@ -338,7 +309,7 @@ def contrasts(judge: Judgement, scales: Sequence[str], pair: str, k: int = 5) ->
     tied = [np.repeat([1.0, 0.0], [each["mixed"] + each["equiv"], each["cycle"]]) for each in kinds]
     cases = np.repeat(np.arange(len(tied)), [len(each) for each in tied])
     row = interval(np.concatenate(tied), cases, "bootstrap", bounds=SHARE)
-    chance = chance_tied(relations["two_pass"].tie_rate)
+    chance = chance_tied(tie_rate(relations["two_pass"].sign))
     rows["tied"] = {**row, "explained": chance}
     above = {name: row[name] - chance for name in ("mean", "low", "high")}
     rows["tied, above chance"] = {**row, **above, "explained": 0.0}
@@ -375,12 +346,7 @@ def model_rates(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def planted_rates(table: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
-    """Return both measures of all judges but the first: expected scores, finest scale, likelihood aggregation.
-
-    Args:
-        table: From `conflict_table`.
-        rates: From `transitivity_table`.
-    """
+    """Return both measures of all judges but the first: expected scores, finest scale, likelihood aggregation."""
     finest = table[(table["scoring"] == "expected") & (table["scale"] == table["scale"].iloc[-1])]
     both = pd.concat([finest, of_largest(rates)])
     both = both[(both["aggregation"] == "likelihood") & (both["judge"] != table["judge"].iloc[0])]
@@ -406,49 +372,34 @@ def main_ratio(table: pd.DataFrame) -> pd.Series[Any]:
 
 
 PAPER, HERE = "TrustJudge, arXiv 2509.21117", "this notebook"
-AFTER = f"{HERE}, after arXiv 2509.21117"
+FINE = "Expected scores on the finest scale conflict less than the most probable level on the coarsest"
+SCALE = "Expected scores conflict less on the finest scale than on the coarsest"
 CLAIMS = {
-    "fine, two_pass": (
-        PAPER,
-        "Expected scores on the finest scale conflict less than the most probable level on the coarsest "
-        "(Llama-3.1-70B: 23.3 to 14.9 %)",
-    ),
-    "scale, two_pass": (
-        PAPER,
-        "Expected scores conflict less on the finest scale than on the coarsest (17.1 to 14.9 %)",
-    ),
-    "fine, likelihood": (
-        AFTER,
-        "Expected scores on the finest scale conflict less than the most probable level on the coarsest, compared by "
-        "likelihood",
-    ),
-    "scale, likelihood": (
-        AFTER,
-        "Expected scores conflict less on the finest scale than on the coarsest, compared by likelihood",
-    ),
-    "aggregation": (AFTER, "Likelihood aggregation conflicts less with scores than two-pass aggregation"),
-    "transitivity": (PAPER, "Likelihood aggregation is more transitive than two-pass aggregation (15.2 to 4.4 %)"),
+    "fine, two_pass": f"{FINE} (Llama-3.1-70B: 23.3 to 14.9 %)",
+    "scale, two_pass": f"{SCALE} (17.1 to 14.9 %)",
+    "fine, likelihood": f"{FINE}, compared by likelihood",
+    "scale, likelihood": f"{SCALE}, compared by likelihood",
+    "aggregation": "Likelihood aggregation conflicts less with scores than two-pass aggregation",
+    "transitivity": "Likelihood aggregation is more transitive than two-pass aggregation (15.2 to 4.4 %)",
 }
-"""Contrast -> source, and the claim that the contrast is below what ties explain."""
+"""Contrast -> claim that it is below what ties explain."""
+PUBLISHED = ("fine, two_pass", "scale, two_pass", "transitivity")
+"""Contrasts of the paper."""
 
 
 def findings(table: pd.DataFrame, contrasts: pd.DataFrame, orders: pd.DataFrame) -> list[Finding]:
-    """Return the claims of TrustJudge and of the controls, tested on the first judge.
+    """Return the claims of TrustJudge and of the controls, tested on the first judge of a `conflict_table`.
 
-    Args:
-        table: From `conflict_table`.
-        contrasts: From `contrasts`; a difference must be below the part explained by ties.
-        orders: From `relations.order_tables`.
+    The mean of a contrast must be below the part explained by ties.
     """
     row = rows_by(contrasts.assign(beyond=contrasts["explained"].clip(upper=0).fillna(0)), "contrast")
-    claims = [
-        finding(claim, source, row[name], "below", row[name]["beyond"]) for name, (source, claim) in CLAIMS.items()
-    ]
+    sources = {name: PAPER if name in PUBLISHED else f"{HERE}, after arXiv 2509.21117" for name in CLAIMS}
+    claims = [finding(claim, sources[name], row[name], "below", row[name]["beyond"]) for name, claim in CLAIMS.items()]
     ties = (
         "Triples that two-pass aggregation violates have a tie more often than random ones with as many ties "
         f"({row['tied']['mean']:.0%} of them; Llama-3.1-8B: 84.6 %)"
     )
-    best, pairs = main_ratio(table), of_first_judge(orders)
+    best, pairs = main_ratio(table), orders[orders["judge"] == table["judge"].iloc[0]]
     right = interval(pairs["random"], pairs["case"], "wilson")
     unrelated = "Scores and comparisons conflict less than unrelated ones"
     return [

@@ -43,23 +43,13 @@ SHOWN = "question shown"
 
 
 def key_questions(
-    cases: Sequence[Case],
-    template: Template,
-    keys: Mapping[str, str] = KEYS,
-    hide_question: bool = False,
-    chat: bool = True,
+    cases: Sequence[Case], template: Template, hide_question: bool = False, chat: bool = True
 ) -> list[Question]:
     """Return each key and control as an answer to each case, tagged `key`, `kind` and `human` (1 if YES is correct).
 
     Controls: the reference (YES), the reference of another case and an empty answer (NO), and the reference after an
-    opener (YES). Answers enter the prompt verbatim: the key of one space stays a space.
-
-    Args:
-        cases: At least two cases with references.
-        template: A pointwise template with a reference.
-        keys: Name -> key.
-        hide_question: Whether to leave out the question, the paper's test of whether the judge uses it.
-        chat: Whether to use the chat template.
+    opener (YES). Answers enter the prompt verbatim: the key of one space stays a space. `hide_question` leaves out the
+    question, the paper's test of whether the judge uses it.
     """
     if len(cases) < 2 or not all(case.reference.strip() for case in cases):
         raise InputError("Master keys need at least two cases, each with a reference.")
@@ -67,11 +57,11 @@ def key_questions(
     questions = []
     for number, case in enumerate(cases):
         other = next(c for c in (*cases[number + 1 :], *cases[:number]) if c.reference != case.reference)
-        answers = {(name, "key"): (key, 0.0) for name, key in keys.items()}
+        answers = {(name, "key"): (key, 0.0) for name, key in KEYS.items()}
         answers |= {("the reference", "control"): (case.reference, 1.0), ("empty", "control"): ("", 0.0)}
         answers[("another reference", "control")] = (other.reference, 0.0)
         answers[("opener + reference", "control")] = (f"Solution: {case.reference}", 1.0)
-        answers |= {(key, "near key"): (key, 0.0) for key in NEAR_KEYS if keys == KEYS}
+        answers |= {(key, "near key"): (key, 0.0) for key in NEAR_KEYS}
         texts, scores = zip(*answers.values())
         filled = replace(case, answers=texts, scores=scores, ratings=())
         if hide_question:
@@ -85,9 +75,8 @@ def key_questions(
 def key_table(labels: LabelProbabilities) -> pd.DataFrame:
     """Return one row per answer judged YES (value 1) or NO (value 0) against a reference.
 
-    Returns:
-        The tags of the responses, `yes` (the verdict; 1/2 at a tie, NaN missing), `p_yes` = p(YES) / (p(YES) + p(NO)),
-        `margin` = ln p(YES) - ln p(NO), `mass`, `low_mass`.
+    Columns: the tags, `yes` (the verdict; 1/2 at a tie, NaN missing), `p_yes` = p(YES) / (p(YES) + p(NO)), `margin` =
+    ln p(YES) - ln p(NO), `mass`, `low_mass`.
     """
     if set(labels.values) != {0.0, 1.0}:
         raise InputError(f"The labels must be YES (1) and NO (0), not labels of values {labels.values.tolist()}.")
@@ -102,11 +91,8 @@ def key_table(labels: LabelProbabilities) -> pd.DataFrame:
 def checklist_scores(labels: LabelProbabilities, order: Sequence[str] | None = None) -> Floats:
     """Return the proportion of requirements that each answer meets, `[cases, candidates]` (TICK, arXiv 2410.03608).
 
-    This is the mean probability of YES, or of NO for requirements of polarity -1; NaN if a requirement has no verdict.
-
-    Args:
-        labels: Responses to `prompts.checklist`, with the tags `case`, `candidate` and `polarity`.
-        order: Ids of the cases in the order of the result.
+    This is the mean probability of YES, or of NO for requirements of polarity -1, in the responses to
+    `prompts.checklist`; NaN if a requirement has no verdict.
     """
     table = key_table(labels)
     table["met"] = table["p_yes"].where(table["polarity"] > 0, 1 - table["p_yes"])
@@ -116,11 +102,9 @@ def checklist_scores(labels: LabelProbabilities, order: Sequence[str] | None = N
 
 
 def false_positive_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the proportion of YES for each key and control, with Wilson intervals.
+    """Return the proportion of YES for each key and control with its Wilson interval, and means of the other columns.
 
-    Returns:
-        `key`, `kind`, `mean` (proportion of verdicts YES), low, high, `soft` (mean p_yes), `margin` (mean, nats), n,
-        n_unparsed, n_low_mass, `mass` (mean).
+    `soft` is the mean of `p_yes`, `margin` is in nats.
     """
     rows = []
     for name, part in table.groupby("key", sort=False):
@@ -134,11 +118,7 @@ def false_positive_rates(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(answers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return `key_table` of several judges in one table, with the column `judge`.
-
-    Args:
-        answers: Judge -> answers to `key_questions`; findings are about the first judge.
-    """
+    """Return `key_table` of several judges, the model first, in one table with the column `judge`."""
     tables = [key_table(label_probabilities(table)).assign(judge=judge) for judge, table in answers.items()]
     return pd.concat(tables, ignore_index=True)
 
@@ -165,12 +145,7 @@ def controls(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def discrimination(verdicts: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
-    """Return whether the first judge discriminates correct answers and keys from others, and its preferred verdict.
-
-    Args:
-        verdicts: From `verdicts`.
-        controls: From `controls`.
-    """
+    """Return whether the first judge discriminates the reference from other answers, and its preferred verdict."""
     said, row = _shown(verdicts).dropna(subset=["yes"]), _controls(verdicts, controls)
     other = row["reference − another reference"]
     able = "discriminates" if other["low"] > 0 else "does not discriminate"

@@ -42,13 +42,9 @@ class PlantedJudge:
 
 
 def answers(judge: PlantedJudge, questions: Iterable[Question]) -> pd.DataFrame:
-    """Return the answers of a planted judge in the form of `workbench.ask`.
+    """Return the answers of a planted judge to judge prompts in the form of `workbench.ask`.
 
     Forms of one label have equal probability, and every label is one token.
-
-    Args:
-        judge: The judge.
-        questions: Judge prompts from `pointwise`, `pairwise` or `checklist`.
     """
 
     def distribution(question: Question) -> Floats:

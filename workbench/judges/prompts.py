@@ -225,9 +225,7 @@ def likelihood(cases: Iterable[Case], chat: bool = False) -> list[Question]:
 def after_reasoning(questions: Sequence[Question], thoughts: Any) -> list[Question]:
     """Return the questions with a chain of thought before the cue, one per sample, tagged `sample`.
 
-    Args:
-        questions: Judge prompts in chat form.
-        thoughts: Table from `generate` for the prompts of `reasoning_prompts(questions)`.
+    `thoughts` is the table of `generate` for `reasoning_prompts(questions)`.
     """
     extended = []
     for index, sample, text in zip(thoughts["prompt"], thoughts["sample"], thoughts["text"]):

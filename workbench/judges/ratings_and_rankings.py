@@ -35,11 +35,8 @@ CLIP = 1e-12
 def rating_ranking_table(difference: ArrayLike, relation: ArrayLike) -> pd.DataFrame:
     """Return the number of pairs by relation of the ratings and by comparison, `[3, 3]`; missing pairs are left out.
 
-    The diagonal agrees; the rest is the conflict ratio at tolerance 0 (Peering Through Preferences, arXiv 2308.15812).
-
-    Args:
-        difference: Rating of the first candidate minus that of the second, `[pairs]`.
-        relation: 1, 0 or -1, `[pairs]`.
+    Differences of ratings and relations (1, 0, -1) are `[pairs]`. The diagonal agrees; the rest is the conflict ratio
+    at tolerance 0 (Peering Through Preferences, arXiv 2308.15812).
     """
     implied, compared = sgn(difference), np.asarray(relation, np.float64)
     if implied.shape != compared.shape or implied.ndim != 1:
@@ -52,11 +49,9 @@ def rating_ranking_table(difference: ArrayLike, relation: ArrayLike) -> pd.DataF
 
 
 def bradley_terry(relations: ArrayLike, alpha: float = 0.01) -> Floats:
-    """Return log-strengths `[n]` of candidates compared in several cases; a tie is half a win for each.
+    """Return log-strengths `[n]` of candidates from signs `[cases, n, n]`; a tie is half a win for each, NaN missing.
 
-    Args:
-        relations: Signs `[cases, n, n]`, NaN missing.
-        alpha: Regularisation, required if a candidate never loses.
+    The regularisation `alpha` is required if a candidate never loses.
     """
     import choix
 
@@ -72,10 +67,7 @@ def general_preference(v: ArrayLike, tau: float = 0.1) -> tuple[Floats, Floats]:
     """Return preference scores and probabilities `[n, n]` of embeddings in one or more planes (GPM, arXiv 2410.02197).
 
     s(i, j) = <R v_i, v_j> with R of quarter turns [[0, -1], [1, 0]]: skew-symmetric, so cycles are represented exactly.
-
-    Args:
-        v: Embeddings `[n, 2 k]`.
-        tau: Temperature of P = sigmoid(s / tau).
+    Embeddings are `[n, 2 k]`, and P = sigmoid(s / tau).
     """
     x = np.asarray(v, np.float64)
     if x.ndim != 2 or x.shape[1] % 2:
@@ -86,12 +78,7 @@ def general_preference(v: ArrayLike, tau: float = 0.1) -> tuple[Floats, Floats]:
 
 
 def followup_matrix(answers: pd.DataFrame, order: Sequence[str]) -> Floats:
-    """Return the follow-up reward of every answer, `[cases, candidates]`; NaN if absent.
-
-    Args:
-        answers: Answers to `follow_up_questions`, whose options are next turns, pleased (value 1) or not (value 0).
-        order: Ids of the cases.
-    """
+    """Return the follow-up reward of every answer, `[cases, candidates]`, from the answers to `follow_up_questions`."""
     if not {"case", "candidate", "value"} <= set(answers.columns):
         raise InputError("The answers lack the tags 'case' and 'candidate'; ask the questions of follow_up_questions.")
     require_shown(answers)
@@ -186,12 +173,8 @@ def preference_regression(x: ArrayLike, y: ArrayLike, prior_scale: float = 0.1) 
 def apc(relevant: ArrayLike, entails: ArrayLike, contradicts: ArrayLike) -> float:
     """Faithfulness to the statements of a persona: sum of g e + (1 - g)(1 - c) (APC, arXiv 2405.07726).
 
-    Divide by the number of statements to compare personas; NaN without any.
-
-    Args:
-        relevant: P(statement is relevant to the query), g.
-        entails: P(the answer entails it), e.
-        contradicts: P(the answer contradicts it), c.
+    g = P(the statement is relevant to the query), e and c = P(the answer entails, contradicts it). Divide by the number
+    of statements to compare personas; NaN without any.
     """
     g, e, c = (np.asarray(x, np.float64) for x in (relevant, entails, contradicts))
     if ((np.stack([g, e, c]) < 0).any()) or (g > 1).any() or (e + c > 1 + 1e-9).any():
@@ -208,13 +191,7 @@ READINGS: tuple[tuple[Variant, Method], ...] = (
 
 
 def nine_cells(judge: Judgement, score: str, pair: str) -> pd.DataFrame:
-    """Return the number of pairs by most probable rating (rows) and two-pass comparison (columns).
-
-    Args:
-        judge: Responses to the same cases.
-        score: Prompt that rates one answer.
-        pair: Prompt that compares two answers.
-    """
+    """Return the number of pairs by most probable rating (rows) and two-pass comparison (columns)."""
     relation = upper(aggregate(judge.pairs(pair), "two_pass").sign)
     return rating_ranking_table(differences(judge.scores(score, "argmax")).ravel(), relation.ravel()).reset_index()
 
@@ -239,11 +216,7 @@ def implicit_rewards(
 ) -> dict[str, Floats]:
     """Return the implicit rewards of a model relative to its reference model; empty without a reference.
 
-    Args:
-        likely: Answers of the model to `prompts.likelihood`.
-        base: Answers of the reference model to the same questions.
-        beta: Strength of the KL penalty, in units of reward per nat.
-        order: Ids of the cases.
+    `likely` and `base` have the answers of both to `prompts.likelihood`; beta is the reward per nat.
     """
     if base is None:
         return {}
@@ -255,10 +228,7 @@ def implicit_rewards(
 def heads(rewards: Mapping[str, Floats], margin: Floats) -> dict[str, Floats]:
     """Return P(the first answer is better) by every reward and by comparison, `[pairs]` each.
 
-    Args:
-        rewards: Name -> reward of every answer, `[cases, candidates]`; P is the sigmoid of the difference, with the
-            standard deviation of the reward as temperature.
-        margin: Margin of the comparisons, `[cases, n, n]`.
+    P is the sigmoid of the difference of rewards, with the standard deviation of the reward as temperature.
     """
     p = {name: expit(differences(reward) / (float(np.nanstd(reward)) or 1.0)) for name, reward in rewards.items()}
     return {**{name: x.ravel() for name, x in p.items()}, "comparison": (1 + upper(margin).ravel()) / 2}
@@ -299,12 +269,7 @@ def main_consistency(consistency: pd.DataFrame) -> pd.Series[Any]:
 
 
 def findings(consistency: pd.DataFrame, accuracy: pd.DataFrame) -> list[Finding]:
-    """Return the claims of the papers and of this notebook, tested on the first judge.
-
-    Args:
-        consistency: From `consistency_table`.
-        accuracy: From `accuracy`.
-    """
+    """Return the claims of the papers and of this notebook, tested on the first judge."""
     here, reason = "this notebook", "they agree no more often than unrelated ones with as many ties"
     rows, reward = rows_by(of_first_judge(consistency), "reading"), rows_by(accuracy, "reward")
     undecided = {name: unless(row, "above", row["chance"], reason) for name, row in rows.items()}

@@ -97,9 +97,6 @@ def label_probabilities(answers: pd.DataFrame) -> LabelProbabilities:
     the probability of "85" is subtracted from that of "8". Responses that differ only in the tag `sample` (several
     chains of thought before one verdict) are averaged as probabilities.
 
-    Args:
-        answers: Answers to judge prompts with the same labels; every option has a `value`.
-
     Raises:
         InputError: An option without a value, different labels in one table, fewer than two labels, or
             log-probabilities above 0 or NaN.
@@ -120,13 +117,10 @@ def label_probabilities(answers: pd.DataFrame) -> LabelProbabilities:
 def by_candidate(
     keys: pd.DataFrame, x: ArrayLike, order: Sequence[str] | None = None, candidate: str = "candidate"
 ) -> Floats:
-    """Return one number per answer as `[cases, candidates]`, NaN where a case has fewer candidates.
+    """Return one number per row as `[cases, candidates]`, NaN where a case has fewer candidates.
 
-    Args:
-        keys: Rows with the columns `case` and `candidate`.
-        x: One number per row, `[rows]`.
-        order: Ids of the cases in the order of the result (`Cases.ids`); by default the order of `keys`.
-        candidate: Column with the index of the answer.
+    Rows of `keys` have the columns `case` and `candidate`. The cases are in the given order of ids (`Cases.ids`), by
+    default in that of `keys`.
     """
     return _arranged(keys, [candidate], np.asarray(x, np.float64), order)
 
@@ -134,9 +128,7 @@ def by_candidate(
 def likelihood_rewards(likely: pd.DataFrame, order: Sequence[str]) -> dict[str, Floats]:
     """Return log-likelihood and pointwise mutual information per token of every answer, `[cases, candidates]` each.
 
-    Args:
-        likely: Answers to `prompts.likelihood`, with their unconditional log-probability.
-        order: Ids of the cases.
+    `likely` has the answers to `prompts.likelihood`, with their unconditional log-probability.
     """
     gain = likely["logprob"] - likely["logprob_unconditional"]
     rewards = {"likelihood": likely["logprob"] / likely["n_tokens"], "pmi": gain / likely["n_tokens"]}
@@ -147,11 +139,8 @@ def pair_probabilities(labels: LabelProbabilities, order: Sequence[str] | None =
     """Return pairwise verdicts as probabilities `[cases, n, n, 3]` of (FIRST, SECOND, TIE), NaN on the diagonal.
 
     Entry `[q, i, j]` is the verdict with i shown first and j second, normalised over the labels. Without a label for
-    ties, the probability of TIE is 0.
-
-    Args:
-        labels: Responses with the tags `case`, `first` and `second`.
-        order: Ids of the cases in the order of the result (`Cases.ids`); by default the order of the responses.
+    ties, the probability of TIE is 0. Responses need the tags `case`, `first` and `second`; see `by_candidate` for the
+    order of the cases.
 
     Raises:
         InputError: Labels that are not pairwise verdicts, an answer compared with itself, a repeated pair.
@@ -196,13 +185,8 @@ def score(p: ArrayLike, values: ArrayLike, variant: Variant = "expected") -> Flo
     lost to other tokens. `argmax`: the most probable level, the mean of those that tie. `trustjudge_repo`: what the
     code of TrustJudge computes, weights softmax(log-odds / 0.2) over 0 < p < 1, and 0 if no level remains.
 
-    Args:
-        p: Probabilities, raw or normalised, `[..., levels]`; 0 for hidden levels, NaN for undecided responses.
-        values: Values of the levels, `[levels]`.
-        variant: Scoring method; `trustjudge_repo` is for audits.
-
-    Returns:
-        `[...]`, NaN where p is NaN or all levels have probability 0.
+    Probabilities are raw or normalised, `[..., levels]`, 0 for hidden levels and NaN for undecided responses. The score
+    is NaN where they are NaN or all 0.
 
     Raises:
         InputError: Probabilities below 0 or above 1 in total, shapes that do not match, an unknown variant.
@@ -280,13 +264,7 @@ def answers_to(answers: pd.DataFrame, questions: Iterable[Question]) -> pd.DataF
 
 
 def judgement(judge: str, answers: pd.DataFrame, order: Sequence[str]) -> Judgement:
-    """Return the responses of a judge by prompt.
-
-    Args:
-        judge: Its name.
-        answers: From `ask` or `planted.answers`, to one or several templates, with the tags `template` and `labels`.
-        order: Ids of the cases (`Cases.ids`).
-    """
+    """Return the responses of a judge by prompt, from its answers to the questions of one or several templates."""
     if not {"template", "labels"} <= set(answers.columns):
         raise InputError("The answers lack the tags 'template' and 'labels'; ask questions made from a judge template.")
     prompts = answers["template"].astype(str) + " " + answers["labels"].astype(str)

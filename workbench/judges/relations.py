@@ -28,15 +28,6 @@ class Relations:
     """Antisymmetric, `[cases, n, n]`: +1, 0 or -1, NaN where a required order is missing."""
     margin: Floats = field(repr=False)
     """Antisymmetric, `[cases, n, n]`: difference of probabilities (of log-odds for debiased_logit)."""
-    method: str
-    """Aggregation method."""
-
-    @property
-    def tie_rate(self) -> float:
-        """Proportion of ties among the known pairs; NaN without any."""
-        sign = upper(self.sign)
-        known = sign[~np.isnan(sign)]
-        return float(np.mean(known == 0)) if known.size else float("nan")
 
 
 def aggregate(
@@ -50,11 +41,8 @@ def aggregate(
     log-odds, d = (l1 - l2) / 2, without the position part; a tie if |d| <= delta. `single_order`: the verdict with the
     candidate of lower index shown first.
 
-    Args:
-        pairs: Probabilities `[cases, n, n, 3]` of (FIRST, SECOND, TIE); `[q, i, j]` has i shown first.
-        method: Aggregation method.
-        delta: Tolerance, at least 0.
-        perplexity: For `ppl`, of the whole output of each order, `[cases, n, n]`; by default of the verdict alone.
+    Pairs are probabilities `[cases, n, n, 3]` of (FIRST, SECOND, TIE), where `[q, i, j]` has i shown first.
+    Perplexities are of the whole output of each order, `[cases, n, n]`, by default of the verdict alone.
 
     Raises:
         InputError: A wrong shape, a negative tolerance, an unknown method, values that are not probabilities.
@@ -79,7 +67,13 @@ def aggregate(
     else:
         sign, margin = _by_perplexity(p, swapped, delta, perplexity)
     off = ~np.eye(p.shape[1], dtype=bool)
-    return Relations(np.where(off, sign, np.nan), np.where(off, margin, np.nan), method)
+    return Relations(np.where(off, sign, np.nan), np.where(off, margin, np.nan))
+
+
+def tie_rate(sign: Floats) -> float:
+    """Return the proportion of ties among the known pairs of `[cases, n, n]`; NaN without any."""
+    known = upper(sign)[~np.isnan(upper(sign))]
+    return float(np.mean(known == 0)) if known.size else float("nan")
 
 
 def logit_split(pairs: ArrayLike) -> tuple[Floats, Floats]:
@@ -160,12 +154,9 @@ def _by_perplexity(p: Floats, swapped: Floats, delta: float, perplexity: ArrayLi
 
 
 def order_table(pairs: ArrayLike, human: ArrayLike | None = None, chars: ArrayLike | None = None) -> pd.DataFrame:
-    """Return the verdicts on each pair in both orders, one row per pair with both orders.
+    """Return the verdicts `[cases, n, n, 3]` on each pair in both orders, one row per pair with both orders.
 
-    Args:
-        pairs: Probabilities `[cases, n, n, 3]` of (FIRST, SECOND, TIE).
-        human: Human scores of the candidates, `[cases, n]`, larger is better; NaN unknown.
-        chars: Length of each candidate, `[cases, n]`.
+    Human scores and lengths are `[cases, n]`, larger is better; NaN unknown.
 
     Returns:
         case (index), i, j, where i is the better answer if the human scores differ;
@@ -229,14 +220,10 @@ def order_tables(
 
 
 def right_pairs(difference: ArrayLike, human: ArrayLike) -> pd.DataFrame:
-    """Return whether a judge orders each pair as the human scores do, one row per pair whose human scores differ.
+    """Return whether a judge orders each pair as the human scores do: case (index) and `right`, 1/2 for a tie.
 
-    Args:
-        difference: Preference for the first candidate of a pair (a sign or a difference of scores), `[cases, pairs]`.
-        human: Human scores, `[cases, n]`.
-
-    Returns:
-        Columns case (index) and `right`, 1/2 for a tie.
+    Preferences for the first candidate (signs or differences of scores) are `[cases, pairs]`, human scores `[cases,
+    n]`. Pairs with equal human scores are left out.
     """
     said, truth = np.sign(np.asarray(difference, np.float64)), np.sign(differences(human))
     case, pair = np.nonzero(~np.isnan(said) & (np.abs(truth) == 1))
