@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def test_written_set_has_thirty_questions_with_five_levels():
     assert {case.tags["topic"] for case in cases} >= {"science", "arithmetic", "health"}
 
 
-def test_written_answers_give_length_no_free_ride():
+def test_written_answers_are_not_ordered_by_length():
     cases = load_cases("graded_answers")
     i, j = np.triu_indices(5, 1)
     better = np.sign(cases.scores[:, i] - cases.scores[:, j])
@@ -46,7 +47,7 @@ def test_written_answers_give_length_no_free_ride():
     assert 0.4 < (better == longer).mean() < 0.65
 
 
-def test_answers_stand_in_an_order_of_their_own():
+def test_answers_are_shuffled_by_case():
     cases = load_cases("graded_answers")
     assert len({tuple(case.scores) for case in cases}) > 20
     again = load_cases("graded_answers")
@@ -73,11 +74,9 @@ def test_one_template_on_two_scales_shares_all_but_its_end():
     assert shared > len(a) - 60
 
 
-def test_both_orders_are_always_asked_and_tell_their_answers():
+def test_both_orders_are_shown_with_their_answers():
     questions = pairwise([CASE], load_template("pair"))
-    assert {(q.tags["first"], q.tags["second"]) for q in questions} == {(i, j) for i in range(3) for j in range(3)} - {
-        (k, k) for k in range(3)
-    }
+    assert [(q.tags["first"], q.tags["second"]) for q in questions] == list(permutations(range(3), 2))
     q = next(q for q in questions if (q.tags["first"], q.tags["second"]) == (1, 0))
     assert "Answer A: three words here" in q.prompt_text and "Answer B: one" in q.prompt_text
     assert (q.tags["human_first"], q.tags["human_second"]) == (3.0, 1.0)
@@ -95,29 +94,24 @@ def test_blank_answers_are_graded_and_not_compared():
     assert len(pairwise([case], load_template("pair"))) == 2
 
 
-def test_requirements_that_no_meets_say_so():
-    case = Case("Q?", ("a",), checklist=("Is it short?", "!Does it hold a mistake?"))
+def test_requirements_have_a_polarity_and_repeated_ones_count_once():
+    case = Case("Q?", ("a",), checklist=("Is it short?", "!Does it hold a mistake?", "Is it short?"))
     questions = checklist([case], load_template("checklist"))
     assert [q.tags["polarity"] for q in questions] == [1, -1]
     assert "Requirement: Does it hold" in questions[1].prompt_text
 
 
-def test_a_template_is_filled_where_the_case_has_what_it_needs():
+def test_a_template_needs_the_rubric_of_the_case():
     assert can_fill(load_template("rubric"), CASE) and not can_fill(load_template("rubric"), Case("Q", ("a",)))
-
-
-def test_repeated_requirements_count_once():
-    assert len(checklist([CASE], load_template("checklist"))) == 3
 
 
 def test_thoughts_come_before_the_cue():
     questions = pairwise([CASE], load_template("pair"))[:2]
     assert all(message.role == "user" for prompt in reasoning_prompts(questions) for message in prompt)
     thoughts = pd.DataFrame({"prompt": [0, 0, 1], "sample": [0, 1, 0], "text": [" First. ", "Second.", "Third."]})
-    asked = after_reasoning(questions, thoughts)
-    assert [q.tags["sample"] for q in asked] == [0, 1, 0]
-    assert asked[1].prompt[-1] == Message("assistant", "Second.\nVerdict:")
-    assert len({q.id for q in asked}) == 3
+    extended = after_reasoning(questions, thoughts)
+    assert [q.tags["sample"] for q in extended] == [0, 1, 0] and len({q.id for q in extended}) == 3
+    assert extended[1].prompt[-1] == Message("assistant", "Second.\nVerdict:")
     with pytest.raises(InputError, match="chat=True"):
         reasoning_prompts(pairwise([CASE], load_template("pair"), chat=False))
 
@@ -146,13 +140,13 @@ def test_a_users_own_template(tmp_path):
         ("kind: pointwise\nlabels: {Good: 1, good: 0}\n---\n{answer}\n---\ny", "'Good' and 'good'"),
     ],
 )
-def test_wrong_templates_say_what_is_wrong(tmp_path, text, message):
+def test_errors_of_templates(tmp_path, text, message):
     (tmp_path / "t.txt").write_text(text)
     with pytest.raises(InputError, match=message):
         load_template(tmp_path / "t.txt")
 
 
-def test_wrong_cases_say_what_is_wrong():
+def test_errors_of_cases():
     for make, message in (
         (lambda: Case("Q", ()), "at least one answer"),
         (lambda: Case("Q", ("a",), (1.0, 2.0)), "one score per answer"),
@@ -176,7 +170,7 @@ def test_users_answers_are_grouped_by_question(tmp_path):
     assert cases.origin.revision.startswith("sha256:")
 
 
-def test_marks_of_several_people_stand_between_bars(tmp_path):
+def test_marks_of_several_raters_are_between_bars(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text("question,answer,score\nQ1,a,4|5|3\nQ1,b,2|1\nQ2,c,\n")
     cases = load_cases(file, scale=(1, 5))
@@ -254,11 +248,11 @@ def test_turns_of_helpsteer_are_a_dialogue(chat):
     case = find("helpsteer2", "cases").adapter({"rows": rows})
     said = "What is a fjord?", "A sea inlet, says <extra_id_1>User.", "Where?"
     assert case.question == f"User: {said[0]}\n\nAssistant: {said[1]}\n\nUser: {said[2]}"
-    (asked,) = likelihood([case], chat=chat)
+    (question,) = likelihood([case], chat=chat)
     if chat:
-        assert [(m.role, m.content) for m in asked.prompt] == list(zip(("user", "assistant", "user"), said))
+        assert [(m.role, m.content) for m in question.prompt] == list(zip(("user", "assistant", "user"), said))
     else:
-        assert asked.prompt == f"Question: {said[0]}\nAnswer: {said[1]}\n\nQuestion: {said[2]}\nAnswer:"
+        assert question.prompt == f"Question: {said[0]}\nAnswer: {said[1]}\n\nQuestion: {said[2]}\nAnswer:"
     alone = find("helpsteer2", "cases").adapter({"rows": [{**row, "prompt": "<extra_id_1> is what?"} for row in rows]})
     assert (alone.question, alone.messages) == ("<extra_id_1> is what?", ())
     assert likelihood([alone])[0].prompt == "Question: <extra_id_1> is what?\nAnswer:"
@@ -283,16 +277,16 @@ def test_every_hub_set_is_pinned_to_a_commit():
 
 
 def test_a_csv_without_header_is_read_at_its_commit(tmp_path, monkeypatch):
-    file, asked = tmp_path / "scores.csv", {}
+    file, requested = tmp_path / "scores.csv", {}
     file.write_text('Sort,"b, a","a, b",6\nSort,"b, a",b,2\nSay hi,,"hi\nthere",7\nSay hi,,ho,\n')
 
     def download(repository, name, **named):
-        asked.update(named, repository=repository, name=name)
+        requested.update(named, repository=repository, name=name)
         return str(file)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     cases = load_cases("sparse_feedback")
-    assert asked == {
+    assert requested == {
         "repository": "hbXNov/sparse_feedback",
         "name": "absolute_gpt_3.5_turbo_score.csv",
         "repo_type": "dataset",
@@ -304,15 +298,12 @@ def test_a_csv_without_header_is_read_at_its_commit(tmp_path, monkeypatch):
     assert said["hi\nthere"] == 7.0 and math.isnan(said["ho"])
 
 
-def test_adapter_of_mt_bench_counts_votes_for_models_and_not_for_slots():
+def test_adapter_of_mt_bench_counts_votes_for_models_and_not_for_positions():
     winners = ("model_a", "tie", "error")
     records = [VOTE | {"winner": winner} for winner in winners] + [FLIPPED | {"winner": "model_b"}]
     case = adapters.mt_bench(next(iter(adapters.votes(records))))
     assert case.question == "u1\n\nu2"
-    assert dict(zip(case.answers, case.scores)) == {
-        "a1\n\na2": pytest.approx(2.5 / 3),
-        "b1\n\nb2": pytest.approx(0.5 / 3),
-    }
+    assert case.answers == ("a1\n\na2", "b1\n\nb2") and case.scores == pytest.approx((2.5 / 3, 0.5 / 3))
 
 
 def test_adapters_of_sources_with_a_row_per_answer():

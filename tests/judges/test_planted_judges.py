@@ -10,8 +10,9 @@ from workbench.errors import InputError
 from workbench.judges import biases, consistency, planted, ratings_and_rankings, readings
 from workbench.judges import relations as relations_
 from workbench.judges.cases import Case, Cases
-from workbench.judges.prompts import load_template, pairwise, pointwise
+from workbench.judges.prompts import DISPLEASED, follow_up_questions, load_template, pairwise, pointwise
 from workbench.judges.sources import load_cases
+from workbench.questions import Option, Question
 from workbench.statistics import interval
 
 FIVE = load_cases("graded_answers")
@@ -104,9 +105,8 @@ def test_oracle_scores_do_not_conflict_with_oracle_comparisons(scale):
 
 
 def test_first_judge_conflicts_with_every_score():
-    found = consistency.conflict_ratio(
-        scores_of("oracle", (1, 5)), relations_.aggregate(pairs_of("first"), "two_pass").sign
-    )
+    comparisons = relations_.aggregate(pairs_of("first"), "two_pass").sign
+    found = consistency.conflict_ratio(scores_of("oracle", (1, 5)), comparisons)
     assert found["pair_tie_only"] == found["mean"] == 1
 
 
@@ -141,9 +141,8 @@ def test_a_verdict_on_chance_distinguishes_wrong_from_chance_and_needs_marks_and
 
 def test_planted_judges_are_undecided_without_scores():
     unknown = Cases([Case("Q", ("a", "bb")), Case("R", ("a", "b"), (1.0, math.nan))])
-    pairs = readings.pair_probabilities(
-        readings.label_probabilities(planted.answers(planted.judge("oracle"), pairwise(unknown, PAIR))), unknown.ids
-    )
+    (oracle,) = planted.judged(["oracle"], pairwise(unknown, PAIR), unknown)
+    pairs = oracle.pairs(PAIR.key)
     assert pairs[:, 0, 1] == pytest.approx(np.array([[0.49, 0.49, 0.02]] * 2), abs=1e-6)
     assert unknown.ends == (0.0, 1.0)
     with pytest.raises(InputError, match="lowest and highest"):
@@ -169,8 +168,6 @@ def test_all_prompts_of_a_judge_come_from_one_table():
 
 
 def test_follow_ups_reward_what_pleases():
-    from workbench.judges.prompts import DISPLEASED, follow_up_questions
-
     rows = []
     for question in follow_up_questions(FIVE[:2]):
         for k, option in enumerate(question.options):
@@ -184,8 +181,6 @@ def test_follow_ups_reward_what_pleases():
 def test_unknown_judges_and_other_questions_are_refused():
     with pytest.raises(InputError, match="Did you mean 'oracle'"):
         planted.judge("oracl")
-    from workbench.questions import Option, Question
-
     with pytest.raises(InputError, match="not a judge prompt"):
         planted.answers(planted.judge("coin"), [Question("x", (Option("a"), Option("b")))])
 

@@ -69,7 +69,7 @@ def test_what_belongs_to_a_case_is_written_once_or_the_same_in_all_rows(tmp_path
         load_cases(lines(tmp_path, *rows))
 
 
-def test_nothing_is_a_preference_that_is_not_known(tmp_path):
+def test_a_missing_preference_is_unknown(tmp_path):
     pair = {"question": "Q", "answer_a": "x", "answer_b": "y"}
     cases = load_cases(
         lines(tmp_path, *(pair | {"question": f"Q{k}", "preferred": p} for k, p in enumerate([None, "", "b"])))
