@@ -64,20 +64,20 @@ def cells(folder: Path, count: int) -> Iterator[tuple[str, str]]:
             yield f"most memory of the {name}", f"{_peak(pid) / 2**20:.0f} MB"
 
 
-def no_op(errand: Any) -> Any:
+def no_op(task: Any) -> Any:
     """Stands in for a cell that takes no time and leaves nothing."""
-    from workbench.runs.cluster import Ended
+    from workbench.runs.cluster import CellResult
 
-    return Ended(errand.planned.name, "ok", "id", "", "", 0.0)
+    return CellResult(task.planned.name, "ok", "id", "", "", 0.0)
 
 
-def without_kernel(errand: Any) -> Any:
+def without_kernel(task: Any) -> Any:
     """A cell with all that surrounds the kernel."""
     from workbench.runs import execution
     from workbench.runs.cluster import run_cell
 
     execution._papermill = lambda *_: None
-    return run_cell(errand)
+    return run_cell(task)
 
 
 def store(folder: Path, count: int) -> Iterator[tuple[str, str]]:

@@ -58,7 +58,7 @@ def test_a_phrase_divided_at_its_comma_is_shown_as_it_is_read(
     notebook.write_text(notebook.read_text().replace("n: int = 3", "abstain: str | list[str] = 'no'"))
     assert call("plan", "toy", "-p", "abstain=I do not know, sorry") == 0
     said = capsys.readouterr()
-    assert "abstain is read as 2 items: 'I do not know', 'sorry'; one item that holds a comma is written -p" in said.err
+    assert "abstain is read as 2 items: 'I do not know', 'sorry'; one item with a comma is written -p" in said.err
     assert """abstain=["I do not know, sorry"]""" in said.err and "['I do not know', 'sorry']" in said.out
     assert call("plan", "toy", "-p", 'abstain=["I do not know, sorry"]') == 0
     said = capsys.readouterr()
@@ -71,7 +71,7 @@ def test_a_phrase_divided_at_its_comma_is_shown_as_it_is_read(
         (("plan", "toi"), "workbench: Unknown study 'toi'. Did you mean 'toy'?"),
         (("run", "toy", "-p", "nn=3"), "workbench: Unknown parameter 'nn'. Did you mean 'n'?"),
         (("run", "toy", "-p", "n=x"), "Parameter 'n' must be int, not 'x'"),
-        (("run", "toy", "-p", "n"), "-p 'n' gives no parameter; write it as -p name=value"),
+        (("run", "toy", "-p", "n"), "-p 'n' sets no parameter; write it as -p name=value"),
         (("run", "toy", "--profile", "quick"), "Unknown profile"),
         (("run", "toy", "--outputs", "taken"), "name another folder with --outputs"),
         (("report", "toy/first"), "There is no run 'toy/first'"),

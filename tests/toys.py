@@ -40,7 +40,7 @@ def write_study(root: Path, notebooks: dict[str, list[str]], profiles: dict[str,
 
 def lease_elsewhere(place: Path, key: str = "k", age: float = 0.0, pid: int = 7) -> Path:
     """The lease of a process on another machine whose last beat was so many seconds ago."""
-    from workbench.runs import place as module
+    from workbench.runs import staging as module
 
     place.mkdir(parents=True, exist_ok=True)
     path = place / f".lease-{key}"

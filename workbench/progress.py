@@ -1,6 +1,6 @@
 """One line of progress: in a terminal, in a live notebook, or in the run's folder for `workbench status`.
 
-Nothing of it is left where it was shown: a notebook keeps an empty output at most.
+The line is removed at the end; a notebook keeps at most an empty output.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ Advance = Callable[[int], Any]
 
 @contextmanager
 def bar(total: int, label: str, shown: bool = True, unit: str = "tokens") -> Iterator[Advance]:
-    """Yields a function that takes how many were just done.
+    """Yield a function that takes the number of units just finished.
 
     Args:
-        total: How many there are in all.
-        label: What is being done.
-        shown: False for nothing on the screen. There is nothing either when the output is not watched: a file, a
-            pipe, or a notebook executed in batch.
-        unit: What is counted.
+        total: Number of units in all.
+        label: Name of the activity.
+        shown: False to show nothing. Nothing is shown either in a file, a pipe or a notebook executed in batch.
+        unit: Name of the unit.
     """
     watched = shown and not os.environ.get(QUIET_VARIABLE)
     if total and (folder := os.environ.get(RUN_FOLDER)):
@@ -48,14 +47,14 @@ def bar(total: int, label: str, shown: bool = True, unit: str = "tokens") -> Ite
 
 @contextmanager
 def cells(name: str, folder: Path) -> Iterator[Callable[[int, int], None]]:
-    """Follows the cells of a run in a terminal, and what the present one says; nothing elsewhere.
+    """Show the cells of a run, and the progress within the current one, in a terminal.
 
     Args:
-        name: What is run.
-        folder: Where it is made.
+        name: Name of the run.
+        folder: Its staging folder.
 
     Yields:
-        A function that takes the number of cells done and their total.
+        A function that takes the number of finished cells and their total.
     """
     from rich import progress
     from rich.text import Text
@@ -75,25 +74,25 @@ def cells(name: str, folder: Path) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def downloads() -> Iterator[Callable[[str, int, int], None]]:
-    """Yields a function that takes a download, the bytes there and their total: a bar, or a line when one starts."""
+    """Yield a function that takes a download, its bytes so far and their total: a bar, or a line at its start."""
     from rich import progress
 
     columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
     seen: dict[str, Any] = {}
     with _bars(*columns, progress.TransferSpeedColumn(), progress.TimeRemainingColumn()) as drawn:
 
-        def told(label: str, done: int, total: int) -> None:
+        def show(label: str, done: int, total: int) -> None:
             if label not in seen:
                 seen[label] = drawn.add_task(label, total=total)
                 if drawn.disable:
                     print(f"Fetching {label}, {total / 1e6:.0f} MB", flush=True)
             drawn.update(seen[label], completed=done)
 
-        yield told
+        yield show
 
 
 def inside(folder: Path) -> str:
-    """The line in which a long cell of the run in this folder says how far it is; empty where there is none."""
+    """Return the progress within the current cell of the run in this folder; "" if there is none."""
     try:
         return (folder / INSIDE_CELL).read_text(encoding="utf-8")
     except OSError:
@@ -101,14 +100,14 @@ def inside(folder: Path) -> str:
 
 
 def line(label: str, done: int, total: int, unit: str, seconds: float) -> str:
-    """How far it is, and how long it will take at this pace: `reading answers 41 % (12k of 30k tokens), 2 min left`."""
+    """Return progress and time left at this pace: `reading answers 41 % (12k of 30k tokens), 2 min left`."""
     left = f", {_duration(seconds * (total - done) / done)} left" if done else ""
     return f"{label} {100 * done / total:.0f} % ({_short(done)} of {_short(total)} {unit}){left}"
 
 
 @contextmanager
 def _lines(total: int, label: str, unit: str, write: Callable[[str], None]) -> Iterator[Advance]:
-    """Writes a line now and then."""
+    """Write a line once per `INTERVAL`."""
     begun = last = time.monotonic()
     done = 0
 
@@ -124,7 +123,7 @@ def _lines(total: int, label: str, unit: str, write: Callable[[str], None]) -> I
 
 @contextmanager
 def _in_file(path: Path) -> Iterator[Callable[[str], None]]:
-    """Writes lines to a file that is gone afterwards; what cannot be written is not worth an error."""
+    """Write lines to a file that is removed afterwards; errors are ignored."""
 
     def write(text: str) -> None:
         with suppress(OSError), written_whole(path) as partial:
@@ -139,7 +138,7 @@ def _in_file(path: Path) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _in_cell() -> Iterator[Callable[[str], None]]:
-    """Shows lines in one output of the cell, emptied afterwards."""
+    """Show lines in one output of the cell, emptied afterwards."""
     from IPython.display import display
 
     shown: list[Any] = []
@@ -160,7 +159,7 @@ def _in_cell() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _in_terminal() -> Iterator[Callable[[str], None]]:
-    """Shows lines in place of one another in the terminal's last line, cleared afterwards."""
+    """Show each line in place of the last one in the terminal, cleared afterwards."""
 
     def write(text: str) -> None:
         sys.stderr.write(f"\r\x1b[K{text}")
@@ -173,7 +172,7 @@ def _in_terminal() -> Iterator[Callable[[str], None]]:
 
 
 def _bars(*columns: Any, transient: bool = False) -> Any:
-    """Bars on the terminal, if there is one."""
+    """Bars in a terminal; disabled elsewhere."""
     from rich.console import Console
     from rich.progress import Progress
 

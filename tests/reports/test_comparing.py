@@ -113,7 +113,7 @@ def test_runs_that_cannot_be_compared_are_refused_with_the_reason(tmp_path: Path
         "differ in 1 items": a_run(tmp_path, 1, items(1, N + 1)),
         "differ in 2 items": a_run(tmp_path, 2, items(1).replace("q001", "other")),
         "kept no table 'items'": a_run(tmp_path, 3, None),
-        r"did not go well \(died\)": a_run(tmp_path, 4, items(1), status="died"),
+        r"did not succeed \(died\)": a_run(tmp_path, 4, items(1), status="died"),
         "different notebooks": a_run(tmp_path, 5, items(1), notebook="second"),
         "no metric of the same questions": a_run(tmp_path, 6, items(1)[["benchmark", "question_id"]].assign(y=1)),
         "named twice": base,
@@ -123,14 +123,14 @@ def test_runs_that_cannot_be_compared_are_refused_with_the_reason(tmp_path: Path
             compare(base, other)
     with pytest.raises(InputError, match="one run only"):
         compare(base)
-    told = a_run(tmp_path, 8, None, facts={"no_items": "it is one number"})
+    without = a_run(tmp_path, 8, None, facts={"no_items": "it is one number"})
     with pytest.raises(InputError, match="toy/first cannot be compared question by question: it is one number"):
-        compare(told, base)
+        compare(without, base)
 
 
 def test_questions_of_one_name_and_two_texts_are_refused(tmp_path: Path) -> None:
     one = items(0).assign(question="Why?")
-    with pytest.raises(InputError, match=r"60 questions go by the same name and have other texts.*'q000'"):
+    with pytest.raises(InputError, match=r"60 questions have the same id and different texts.*'q000'"):
         compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, one.assign(question="Who?")))
 
 

@@ -20,7 +20,7 @@ from toys import write_notebook, write_study
 from workbench.errors import InputError
 from workbench.files import written_whole
 from workbench.runs import PlannedRun, Run, cluster, load_run, plan
-from workbench.runs.cluster import Ended, difference, errands, run_cell, run_on
+from workbench.runs.cluster import CellResult, difference, run_cell, run_on, tasks
 from workbench.runs.record import Failure
 from workbench.runs.remote import working_copy
 
@@ -62,11 +62,11 @@ def matrix(folder: Path, **axes: list[Any]) -> list[PlannedRun]:
     return plan("toy")
 
 
-def noted(errand: cluster.Errand) -> Ended:
+def noted(task: cluster.Task) -> CellResult:
     """Stands in for a cell: says which worker it was on, and in what order."""
     time.sleep(0.05)
     worker = distributed.get_worker()
-    return Ended(errand.planned.name, "ok", "id", "", f"{worker.name} {time.monotonic()}", 0.0)
+    return CellResult(task.planned.name, "ok", "id", "", f"{worker.name} {time.monotonic()}", 0.0)
 
 
 def test_every_cell_is_recorded_and_what_went_well_is_not_run_again(
@@ -186,18 +186,15 @@ def test_a_worker_that_fits_may_come_after_one_that_does_not(
 
 def test_a_worker_that_came_back_under_its_address_does_not_have_its_cell(toy_folder: Path) -> None:
     (planned,) = plan("toy")
-    cell = cluster._Cell(planned, errands([planned], "outputs")[0], 0)
-    ended = Ended("toy/fine", "ok", "id", "", "there", 1.0)
+    cell = cluster._Cell(planned, tasks([planned], "outputs")[0], 0)
+    ended = CellResult("toy/fine", "ok", "id", "", "there", 1.0)
     future = Mock(status="finished", key="k")
     future.done.return_value, future.result.return_value = False, ended
     state = cluster._Dispatch(None, "tcp://there", [], print)
-    for follow in (False, True):
-        state.workers, state.futures = {"a": cluster._Worker(1, 0), "b": cluster._Worker(1, 0)}, {future: (cell, "a")}
-        if follow:
-            state._follow({"k": "b"})
-            assert state.futures[future] == (cell, "b") and state.workers["b"].cells == [cell]
-        else:
-            assert state._ended(future) == (planned, ended)
+    state.workers, state.futures = {"a": cluster._Worker(1, 0), "b": cluster._Worker(1, 0)}, {future: (cell, "a")}
+    state._locate({"k": "b"})
+    assert state.futures == {future: (cell, "b")}
+    assert state._result(future) == (planned, ended) and state.futures == {}
 
 
 def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
@@ -212,9 +209,9 @@ def test_a_cell_whose_workers_die_is_recorded_and_the_others_go_on(
 
     monkeypatch.setattr(distributed.Client, "processing", lost)
 
-    def slow(errand: cluster.Errand) -> Ended | None:
+    def slow(task: cluster.Task) -> CellResult | None:
         time.sleep(0.5)
-        return run_cell(errand) if errand.planned.key != planned[1].key else None
+        return run_cell(task) if task.planned.key != planned[1].key else None
 
     monkeypatch.setattr(cluster, "run_cell", slow)
     said: list[str] = []
@@ -241,7 +238,7 @@ def test_an_error_that_is_not_the_notebooks_is_tried_again_then_recorded(
 ) -> None:
     tries = toy_folder / "tries"
 
-    def broken(errand: cluster.Errand) -> Ended:
+    def broken(task: cluster.Task) -> CellResult:
         with tries.open("a") as file:
             file.write("x")
         raise RuntimeError("no such device")
@@ -282,7 +279,7 @@ def test_what_is_under_way_outlives_a_client_that_is_stopped(
     call: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(*_: Any) -> Iterator[Any]:
-        yield plan("toy")[0], Ended("toy/fine", "ok", "id", "outputs/toy/fine/id", "there", 2.0)
+        yield plan("toy")[0], CellResult("toy/fine", "ok", "id", "outputs/toy/fine/id", "there", 2.0)
         raise KeyboardInterrupt
 
     write_study(tmp_path, {"fine": ["# A title"]})
@@ -296,7 +293,7 @@ def test_what_is_under_way_outlives_a_client_that_is_stopped(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--gpus", "1"), "--gpus counts only on a cluster; name its scheduler with --on"),
+        (("--gpus", "1"), "--gpus applies to clusters only; name the scheduler with --on"),
         (("--fresh", "--on", "tcp://127.0.0.1:9"), "--fresh changes nothing with --on"),
     ],
 )
@@ -322,18 +319,18 @@ def test_of_a_cell_that_could_not_be_recorded_no_path_is_shown(
 def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_folder: Path) -> None:
     (toy_folder / "items.csv").write_text("a")
     planned = plan("toy", given={"data": "items.csv"})
-    (errand,) = errands(planned, "outputs")
-    assert run_cell(errand).status == "ok"
-    other = replace(errand, code="0")
+    (task,) = tasks(planned, "outputs")
+    assert run_cell(task).status == "ok"
+    other = replace(task, code="0")
     assert "has other source of workbench than the client" in message(other)
     (toy_folder / "elsewhere").mkdir()
-    assert "does not see the outputs folder" in message(replace(errand, outputs=str(toy_folder / "elsewhere")))
+    assert "does not see the outputs folder" in message(replace(task, outputs=str(toy_folder / "elsewhere")))
     (toy_folder / "items.csv").write_text("older")
-    assert "items.csv, which the parameters of toy/fine name, differs on the worker on" in message(errand)
+    assert "items.csv, which the parameters of toy/fine name, differs on the worker on" in message(task)
     (toy_folder / "items.csv").unlink()
-    assert "lacks items.csv, which the parameters of toy/fine name" in message(errand)
+    assert "lacks items.csv, which the parameters of toy/fine name" in message(task)
     (toy_folder / "notebooks/toy/fine.ipynb").write_text("changed")
-    assert "has no notebook toy/fine like the client's" in message(errand)
+    assert "has no notebook toy/fine like the client's" in message(task)
 
 
 def test_two_clients_that_start_at_once_agree_on_the_mark(toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,13 +340,13 @@ def test_two_clients_that_start_at_once_agree_on_the_mark(toy_folder: Path, monk
 
     (toy_folder / "outputs").mkdir()
     monkeypatch.setattr(cluster, "written_whole", slow)
-    assert [errand.mark for errand in errands(plan("toy"), "outputs")] == ["the other client's"]
+    assert [task.mark for task in tasks(plan("toy"), "outputs")] == ["the other client's"]
     assert os.listdir(toy_folder / "outputs") == [cluster.MARK]
 
 
-def message(errand: cluster.Errand) -> str:
-    done = run_cell(errand)
-    assert done.status == "failed" and done.lacking and not done.run_id and done.failure
+def message(task: cluster.Task) -> str:
+    done = run_cell(task)
+    assert done.status == "failed" and done.unsuitable and not done.run_id and done.failure
     return done.failure.message
 
 
@@ -358,9 +355,9 @@ def test_a_cell_no_worker_can_start_is_recorded_and_the_others_go_on(
 ) -> None:
     (toy_folder / "items.csv").write_text("a")
     planned = [*plan("toy", given={"data": "items.csv"}), *plan("toy")]
-    cells, said, outcomes = errands(planned, "outputs"), [], {}
-    assert [list(errand.planned.files) for errand in cells] == [["items.csv"], []]
-    monkeypatch.setattr(cluster, "errands", lambda *_: cells)
+    cells, said, outcomes = tasks(planned, "outputs"), [], {}
+    assert [list(task.planned.files) for task in cells] == [["items.csv"], []]
+    monkeypatch.setattr(cluster, "tasks", lambda *_: cells)
     (toy_folder / "items.csv").unlink()
     for one, done in run_on(address(start({}, {})), planned, say=said.append):
         outcomes[one.parameters_given.get("data")] = done

@@ -194,7 +194,7 @@ def test_items_are_one_row_a_question_whatever_they_come_from(
     assert list(shown.pop().frame) == ["question_id", "y"]
     with pytest.raises(InputError, match=r"Unknown column 'rihgt'.*right"):
         outside.items(frame, ["rihgt"], "case")
-    with pytest.raises(InputError, match="A metric of the items is no number"):
+    with pytest.raises(InputError, match="A metric of the items is not numeric"):
         outside.items(frame, ["case"], "pair")
 
 

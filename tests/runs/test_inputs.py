@@ -81,7 +81,7 @@ def key(**given: Any) -> str:
         ({"data": "a\0b"}, ["There is no file"]),
         (
             {"name": "./studies"},
-            ["Parameter 'name' is plain text and holds './studies', which is a path; declare it as"],
+            ["Parameter 'name' is plain text and contains './studies', which is a path; declare it as"],
         ),
     ],
 )
@@ -96,7 +96,9 @@ def test_unknown_names_and_paths_are_refused_by_the_plan(toy: Path, given: dict[
 )
 def test_plain_text_that_names_a_model_or_holds_a_path_is_refused(toy: Path, text: str) -> None:
     everything(toy)
-    with pytest.raises(InputError, match=r"Parameter 'name' is plain text and holds '.*', which is a path; declare it"):
+    with pytest.raises(
+        InputError, match=r"Parameter 'name' is plain text and contains '.*', which is a path; declare it"
+    ):
         key(name=text)
     assert key(name="several") != key(name="a: b, c=d#e; f.g")
 
@@ -271,11 +273,11 @@ def test_a_large_file_is_hashed_whole(toy: Path) -> None:
 
 def test_what_is_no_regular_file_is_one_sentence(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(toy / "pipe")
-    with pytest.raises(InputError, match=r"pipe, which parameter 'data' names, is no regular file"):
+    with pytest.raises(InputError, match=r"pipe, which parameter 'data' names, is not a regular file"):
         key(data="pipe")
     (toy / "odd").mkdir()
     (toy / "odd/gone").symlink_to("nowhere")
-    with pytest.raises(InputError, match=r"odd/gone, which parameter 'data' names, is no regular file"):
+    with pytest.raises(InputError, match=r"odd/gone, which parameter 'data' names, is not a regular file"):
         key(data="odd")
     (toy / "file").touch()
 

@@ -57,9 +57,9 @@ def test_what_the_user_sets_varies_no_more(study: Path) -> None:
     ("matrix", "said"),
     [
         ("[a]", "'matrix' must be a mapping"),
-        ("{seed: 3}", "the matrix gives 'seed' no list of values; write seed: [value, ...]"),
-        ("{seed: []}", "no list of values"),
-        ("{exclude: 3}", "no list of cells; write exclude: [{parameter: value}, ...]"),
+        ("{seed: 3}", "'seed' of the matrix must be a list of values; write seed: [value, ...]"),
+        ("{seed: []}", "must be a list of values"),
+        ("{exclude: 3}", "'exclude' of the matrix must be a list of cells; write exclude: [{parameter: value}, ...]"),
         ("{include: [3]}", "'include' of the matrix must be a list of mappings"),
         ("{sed: [1]}", "Unknown parameter 'sed' in the matrix of study 'toy'. Did you mean 'seed'?"),
         ("{seed: [x]}", "Parameter 'seed' must be int, not 'x'"),

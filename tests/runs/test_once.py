@@ -19,7 +19,7 @@ from workbench.errors import InputError
 from workbench.runs import Run, execute, load_run, plan
 from workbench.runs import execution as execution_module
 from workbench.runs.listing import find_run
-from workbench.runs.place import held, sweep
+from workbench.runs.staging import leased, sweep
 
 Execute = Callable[..., Run]
 DEAD = 2**22 - 3  # no process has this id here
@@ -28,10 +28,10 @@ DEAD = 2**22 - 3  # no process has this id here
 def lease_file(place: Path, key: str, pid: int) -> Path:
     """A lease of a process on this machine."""
     place.mkdir(parents=True, exist_ok=True)
-    with held(place, key) as hold:
-        text = hold.path.read_text()
-    hold.path.write_text(re.sub(r"pid=\d+", f"pid={pid}", text))
-    return hold.path
+    with leased(place, key) as lease:
+        text = lease.path.read_text()
+    lease.path.write_text(re.sub(r"pid=\d+", f"pid={pid}", text))
+    return lease.path
 
 
 def test_a_run_that_went_well_is_not_repeated_unless_asked(quick: Execute) -> None:
@@ -76,7 +76,7 @@ def test_a_file_that_changes_while_the_run_is_under_way_fails_it(
     monkeypatch.setattr(execution_module, "_papermill", lambda *a: (real(*a), meddle(toy_folder / "items.csv"))[0])
     run = quick({"data": "items.csv"})
     assert run.status == "failed" and run.failure
-    assert run.failure.message.startswith("items.csv was changed after the run was planned")
+    assert run.failure.message.startswith("items.csv changed after the run was planned")
     monkeypatch.setattr(execution_module, "_papermill", real)
     (toy_folder / "items.csv").write_text("a")
     assert not quick({"data": "items.csv"}).reused
@@ -120,8 +120,8 @@ def test_two_processes_run_it_once_and_the_second_says_so(tmp_path: Path) -> Non
 def test_a_live_lease_is_waited_for(tmp_path: Path) -> None:
     path, seen = lease_elsewhere(tmp_path, pid=1), []
     threading.Timer(0.8, path.unlink).start()
-    with held(tmp_path, "k", seen.append) as hold:
-        assert hold.waited and hold.ours and [(who.host, who.pid) for who in seen] == [("elsewhere", 1)]
+    with leased(tmp_path, "k", seen.append) as lease:
+        assert lease.waited and lease.valid and [(who.host, who.pid) for who in seen] == [("elsewhere", 1)]
     assert not path.exists()
 
 

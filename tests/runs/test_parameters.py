@@ -105,10 +105,10 @@ def test_all_violations_come_at_once_with_the_nearest_name(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        (None, "no cell tagged 'parameters'"),
+        (None, "no cells tagged 'parameters'"),
         ("n = 3", "write it as 'name: type = default"),
-        ("n: int = 2 + x", "which is no literal int"),
-        ("n: int = '3'", "which is no literal int"),
+        ("n: int = 2 + x", "which is not a literal int"),
+        ("n: int = '3'", "which is not a literal int"),
         ("n: complex = 3", "which is none of"),
         ("n: dict[str, int] = {}", "which is none of"),
         ("n: int = 1\nn: int = 2", "declares n twice"),
@@ -146,7 +146,7 @@ def test_a_missing_notebook(tmp_path: Path) -> None:
     ("metadata", "said"),
     [
         ({"kernelspec": {"name": "ir", "display_name": "R", "language": "R"}}, "is for the kernel 'ir', which runs R"),
-        ({"language_info": {"name": "julia"}}, "is for the kernel None, which runs julia; here Python runs"),
+        ({"language_info": {"name": "julia"}}, "is for the kernel None, which runs julia; only Python can be run"),
         ({"kernelspec": {"name": "my-env", "display_name": "My environment"}}, ""),
     ],
 )

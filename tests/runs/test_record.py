@@ -87,7 +87,7 @@ def test_a_record_that_cannot_be_read_is_one_sentence(
 
 
 def test_no_record_and_a_torn_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is no run: it has no run\.json"):
+    with pytest.raises(InputError, match=r"is not the folder of a run: it has no run\.json"):
         load_run(tmp_path)
     (tmp_path / "run.json").write_text('{"schema_version": 1, "stu')
     with pytest.raises(InputError, match="is damaged"):

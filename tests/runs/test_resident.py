@@ -15,7 +15,7 @@ import tiny
 from toys import write_notebook
 
 from workbench.runs import Run, execute, plan
-from workbench.runs.kernel import Kernel, Vitals
+from workbench.runs.kernel import Kernel, KernelStats
 from workbench.runs.listing import find_run
 
 pytestmark = [pytest.mark.model, pytest.mark.notebook]
@@ -176,10 +176,10 @@ def test_the_most_memory_is_that_of_each_notebook(place: Path) -> None:
 def test_peak_memory_is_left_out_where_it_would_be_another_notebooks(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(self: Vitals, manager: object) -> None:
-        self.peak_is_own = False
+    def refused(self: KernelStats, manager: object) -> None:
+        self.peak_known = False
 
-    monkeypatch.setattr(Vitals, "forget_peak", refused)
+    monkeypatch.setattr(KernelStats, "reset_peak", refused)
     study(place, one=["print(1)"], two=["print(2)"])
     with Kernel(stays=True) as kernel:
         runs = run_all(kernel)

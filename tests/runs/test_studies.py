@@ -101,7 +101,7 @@ def test_every_violation_of_every_notebook_is_told_at_once() -> None:
         ("notebooks: [first]\nprofiles: {}\nmatrices: {}\n", "and of nothing else"),
         ("notebooks: first\nprofiles: {}\n", "needs 'notebooks'"),
         ("notebooks: [first]\nprofiles: [a]\n", "needs 'profiles'"),
-        ("notebooks: [first]\nprofiles: {default: {first: 3}}\n", "gives notebook 'first'"),
+        ("notebooks: [first]\nprofiles: {default: {first: 3}}\n", "notebook 'first' of a profile must be a mapping"),
     ],
 )
 def test_a_malformed_study_is_one_sentence(study: Path, content: str, said: str) -> None:
@@ -120,7 +120,7 @@ def test_a_change_in_one_study_is_no_other_computation_in_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_study(tmp_path, {"own": ["from workbench.judges import agreement"], "core": ["# judges are not used"]})
-    for name in ("answers.py", "judges/agreement.py", "value_drift/written/a.csv", "runs/place.py", "cli.py"):
+    for name in ("answers.py", "judges/agreement.py", "value_drift/written/a.csv", "runs/staging.py", "cli.py"):
         (tmp_path / "package" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "package" / name).write_text(name)
     monkeypatch.chdir(tmp_path)
@@ -134,6 +134,6 @@ def test_a_change_in_one_study_is_no_other_computation_in_the_rest(
         return {one.notebook for one in plan("toy") if before[one.notebook] != one.key}
 
     assert changed("judges/agreement.py") == {"own"}
-    assert changed("value_drift/written/a.csv") == changed("runs/place.py") == changed("cli.py") == set()
+    assert changed("value_drift/written/a.csv") == changed("runs/staging.py") == changed("cli.py") == set()
     assert changed("answers.py") == {"own", "core"}
     studies.code_digest.cache_clear()

@@ -19,7 +19,7 @@ from toys import write_study
 from workbench.errors import InputError
 from workbench.runs import Run, execute, load_run, plan
 from workbench.runs import execution as execution_module
-from workbench.runs import place as place_module
+from workbench.runs import staging as staging_module
 
 pytestmark = pytest.mark.notebook
 CELLS = {
@@ -205,6 +205,6 @@ def test_a_full_disk_is_one_sentence_before_a_kernel_starts(toy: Path, monkeypat
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
 
-    monkeypatch.setattr(place_module.Path, "write_bytes", full)
+    monkeypatch.setattr(staging_module.Path, "write_bytes", full)
     with pytest.raises(InputError, match="No space left on device; name another folder with --outputs"):
         run_one("exits", outputs=toy / "full")

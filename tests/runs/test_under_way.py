@@ -36,4 +36,4 @@ def test_a_holder_without_a_sign_of_life_is_named_at_once(
 def test_a_run_published_meanwhile_is_left_out(tmp_path: Path) -> None:
     folders = [half_done(tmp_path / "toy/fine", key) for key in "ab"]
     folders[0].rename(tmp_path / "published")
-    assert [told.name.rpartition("-")[2] for told in listing.under_way(folders)] == ["b"]
+    assert [run.name.rpartition("-")[2] for run in listing.running(folders)] == ["b"]

@@ -1,4 +1,4 @@
-"""What people read: one self-contained page a run, a gallery of all, and comparisons; they open from disk."""
+"""Reports: one self-contained page per run, a gallery of all runs, and comparisons; all open from disk."""
 
 from workbench.reports.comparing import Comparison as Comparison
 from workbench.reports.comparing import compare as compare

@@ -1,4 +1,4 @@
-"""Runs of one notebook compared on the same items, paired by question."""
+"""Compare runs of one notebook on the same items, paired by question."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 
 KEYS = ("benchmark", "question_id")
 NO_METRICS = ("cluster", "chance", "uniform")
-"""Columns that belong to the item and not to the model."""
+"""Columns that describe the item, not the model."""
 TEXT = "question"
-"""Column with the item's text, where the notebook keeps it."""
+"""Column with the item's text, if the notebook keeps it."""
 LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
-    """Runs against the first of them, item by item."""
+    """Runs compared with the first of them, item by item."""
 
     runs: tuple[Run, ...]
     """The runs; the first is the baseline."""
     labels: tuple[str, ...]
-    """What tells each apart from the others."""
+    """Label of each run: its model, the parameters that differ, or its id."""
     differences: pd.DataFrame
     """One row per run and metric: `run`, `metric`, `baseline_mean`, `run_mean`, `difference` with `low`, `high` and
     `n`, `p` of the `test` named, and `p_holm`, adjusted over all rows."""
     flips: pd.DataFrame
     """One row per question whose 0/1 metric changed: `run`, the keys, `metric`, `baseline_value`, `run_value`, and the
-    beginning of the `question`, where the notebook keeps it."""
+    beginning of the `question`, if the notebook keeps it."""
     changed: pd.DataFrame
-    """The parameters in which the runs differ, a column each."""
+    """One row per run, one column per parameter in which the runs differ."""
 
     @property
     def name(self) -> str:
@@ -46,24 +46,24 @@ class Comparison:
 
     @property
     def differences_shown(self) -> pd.DataFrame:
-        """`differences` as they are shown: without `run` where there is one beside the baseline only."""
+        """`differences` for display: without the column `run` if there is only one beside the baseline."""
         return self.differences.drop(columns="run") if len(self.runs) == 2 else self.differences
 
     @property
     def flips_shown(self) -> pd.DataFrame:
-        """`flips` as they are shown: the question first and its name last."""
+        """`flips` for display: the question first and its id last."""
         names = [TEXT, *(["run"] if len(self.runs) > 2 else []), "benchmark", "metric", "baseline_value", "run_value"]
         return self.flips[[name for name in [*names, "question_id"] if name in self.flips]]
 
     @property
     def flipped(self) -> str:
-        """How many answers changed, for each 0/1 metric."""
+        """Number of answers that changed, for each 0/1 metric."""
         counts = self.flips["metric"].value_counts(sort=False)
         parts = ", ".join(f"{metric} {count}" for metric, count in counts.items())
         return f"{len(self.flips)} answers flipped" + (f" ({parts})" if len(counts) > 1 else "")
 
     def draw(self) -> Any:
-        """The differences with their intervals, as a figure; None where every one is undefined."""
+        """Draw the differences with their intervals; None if all are undefined."""
         from workbench import figures
 
         drawn = self.differences.dropna(subset=["difference", "low", "high"])
@@ -83,19 +83,19 @@ class Comparison:
 
 
 def compare(baseline: Run | str | Path, *others: Run | str | Path, outputs: Path | None = None) -> Comparison:
-    """Compares runs of one notebook with the first, on the same items.
+    """Compare runs of one notebook with a baseline, on the same items.
 
     Differences are paired by question, with Student's t interval over items, or over clusters where the notebook
-    names them; p is McNemar's exact one for 0/1 metrics of independent items, else that of a sign-flip permutation,
-    adjusted by Holm's method over all metrics and runs.
+    names them. p is from McNemar's exact test for 0/1 metrics of independent items, else from a sign-flip permutation
+    test, adjusted by Holm's method over all metrics and runs.
 
     Args:
-        baseline: A run, its folder, or `<study>/<notebook>` for the latest good one.
-        others: The runs to hold against it.
-        outputs: Where to look for runs given by name; None for the checkout's `outputs`.
+        baseline: A run, its folder, or `<study>/<notebook>` for the latest successful one.
+        others: The runs to compare with it.
+        outputs: Folder of the runs given by name; None for the checkout's `outputs`.
 
     Raises:
-        InputError: If there is nothing to compare, runs did not go well or are of different notebooks, one kept no
+        InputError: If there are fewer than two runs, a run did not succeed or is of another notebook, one kept no
             table `items`, or the items differ.
     """
     import pandas as pd
@@ -109,20 +109,20 @@ def compare(baseline: Run | str | Path, *others: Run | str | Path, outputs: Path
     _check(runs)
     labels = _labels(runs)
     first = _items(runs[0])
-    found, flips = [], []
+    tables, flips = [], []
     for run, label in zip(runs[1:], labels[1:]):
         items = _items(run)
         metrics = _metrics(first, items, runs[0], run)
-        found.append(_differences(items, first, metrics, label, (runs[0], run)))
+        tables.append(_differences(items, first, metrics, label, (runs[0], run)))
         flips.append(_flips(items, first, metrics, label))
-    differences = pd.concat(found, ignore_index=True)
+    differences = pd.concat(tables, ignore_index=True)
     differences["p_holm"] = adjusted(differences["p"])
     changed = _changed(runs, labels)
     return Comparison(tuple(runs), tuple(labels), differences, pd.concat(flips, ignore_index=True), changed)
 
 
 def _check(runs: list[Run]) -> None:
-    """Raises where runs cannot be compared at all."""
+    """Refuse runs that cannot be compared."""
     if len(runs) < 2:
         raise InputError("There is one run only; name at least two to compare.")
     if len({run.run_id for run in runs}) < len(runs):
@@ -131,12 +131,12 @@ def _check(runs: list[Run]) -> None:
         raise InputError(f"The runs are of different notebooks ({', '.join(sorted(names))}); compare runs of one.")
     for run in runs:
         if run.status != "ok":
-            raise InputError(f"Run {run.run_id} did not go well ({run.status}); compare runs that did.")
+            raise InputError(f"Run {run.run_id} did not succeed ({run.status}); compare runs that did.")
         if why := run.facts.get(NO_ITEMS):
             raise InputError(f"Runs of {run.name} cannot be compared question by question: {why}.")
         if ITEMS not in [table.name for table in run.tables]:
             raise InputError(
-                f"Run {run.run_id} kept no table {ITEMS!r}, one row a question; let its notebook call run.items."
+                f"Run {run.run_id} kept no table {ITEMS!r}, one row per question; call run.items in its notebook."
             )
 
 
@@ -150,7 +150,7 @@ def _keys(items: pd.DataFrame) -> list[str]:
 
 
 def _metrics(a: pd.DataFrame, b: pd.DataFrame, first: Run, second: Run) -> list[str]:
-    """The metrics both tables have."""
+    """The metrics in both tables."""
     numeric = [name for name in a.select_dtypes("number") if name not in (*KEYS, *NO_METRICS)]
     common = [str(name) for name in numeric if name in b]
     if not common or _keys(a) != _keys(b) or "question_id" not in a:
@@ -167,13 +167,13 @@ def _differences(
     _check_texts(items, first, runs)
     cluster = "cluster" if "cluster" in items and items["cluster"].duplicated().any() else None
     try:
-        found = paired(items, first, metrics, on=_keys(items), cluster=cluster)
+        rows = paired(items, first, metrics, on=_keys(items), cluster=cluster)
     except InputError as error:
         raise InputError(f"Runs {runs[1].run_id} and {runs[0].run_id} cannot be compared: {error}") from error
-    exact = found["p_mcnemar"].notna()
-    return found.assign(
+    exact = rows["p_mcnemar"].notna()
+    return rows.assign(
         run=label,
-        p=found["p_mcnemar"].where(exact, found["p_permutation"]),
+        p=rows["p_mcnemar"].where(exact, rows["p_permutation"]),
         test=exact.map({True: "exact McNemar", False: "paired permutation"}),
     ).rename(columns={"mean": "difference", "mean_a": "run_mean", "mean_b": "baseline_mean"})[
         ["run", "metric", "baseline_mean", "run_mean", "difference", "low", "high", "n", "p", "test"]
@@ -181,7 +181,7 @@ def _differences(
 
 
 def _check_texts(items: pd.DataFrame, first: pd.DataFrame, runs: tuple[Run, Run]) -> None:
-    """Refuses questions that go by the same name and are not the same: another sample, or an edited file."""
+    """Refuse questions with the same id and different texts, as from another sample or an edited file."""
     if TEXT in items and TEXT in first:
         keys = _keys(items)
         both = first[[*keys, TEXT]].merge(items[[*keys, TEXT]], on=keys, suffixes=("", " of run"))
@@ -189,8 +189,8 @@ def _check_texts(items: pd.DataFrame, first: pd.DataFrame, runs: tuple[Run, Run]
         if len(other):
             item = tuple(other[keys].iloc[0])
             raise InputError(
-                f"Runs {runs[1].run_id} and {runs[0].run_id} cannot be compared: {len(other)} questions go by the same "
-                f"name and have other texts, {item} among them; compare runs on the same sample."
+                f"Runs {runs[1].run_id} and {runs[0].run_id} cannot be compared: {len(other)} questions have the same "
+                f"id and different texts, {item} among them; compare runs on the same sample."
             )
 
 
@@ -215,34 +215,30 @@ def _flips(items: pd.DataFrame, first: pd.DataFrame, metrics: list[str], label: 
     return flips.merge(texts, on=keys, how="left")
 
 
-def _values(run: Run) -> dict[str, Any]:
-    return run.parameters_default | run.parameters_given
-
-
 def _differing(runs: list[Run]) -> list[str]:
-    names = dict.fromkeys(name for run in runs for name in _values(run))
-    return [name for name in names if len({repr(_values(run).get(name)) for run in runs}) > 1]
+    names = dict.fromkeys(name for run in runs for name in run.values)
+    return [name for name in names if len({repr(run.values.get(name)) for run in runs}) > 1]
 
 
 def _labels(runs: list[Run]) -> list[str]:
-    """What tells each run apart: its model, else the parameters that differ, else its id."""
+    """The label of each run: its model, else the parameters that differ, else its id."""
     for names in (["model"], _differing(runs)):
-        labels = [", ".join(_told(name, _values(run).get(name), names) for name in names) for run in runs]
+        labels = [", ".join(_label(name, run.values.get(name), names) for name in names) for run in runs]
         if len(set(labels)) == len(runs):
             return labels
     return [run.run_id for run in runs]
 
 
-def _told(name: str, value: Any, names: list[str]) -> str:
+def _label(name: str, value: Any, names: list[str]) -> str:
     shown = "+".join(map(str, value)) if isinstance(value, list) else str(value)
     return shown if names == ["model"] else f"{name}={shown}"
 
 
 def _changed(runs: list[Run], labels: list[str]) -> pd.DataFrame:
-    """The parameters that differ, and the commits, a row a run."""
+    """The parameters and commits that differ, one row per run."""
     import pandas as pd
 
-    columns = {name: [str(_values(run).get(name)) for run in runs] for name in _differing(runs)}
+    columns = {name: [str(run.values.get(name)) for run in runs] for name in _differing(runs)}
     commits = [(run.source.commit or "")[:12] for run in runs]
     if len(set(commits)) > 1:
         columns["commit"] = commits

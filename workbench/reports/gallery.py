@@ -1,4 +1,4 @@
-"""The gallery: one static page over all runs, which opens from disk and shows failures first."""
+"""The gallery: one static page with all runs, failures first, that opens from disk."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from workbench.files import written_whole
-from workbench.reports.html import policy, script
+from workbench.reports.html import HERE, policy, script, template
 from workbench.runs.listing import run_folders
 from workbench.runs.record import SCHEMA_VERSION, intact
 
-HERE = Path(__file__).parent
-
 
 def write_gallery(outputs: Path) -> Path:
-    """Writes `index.html` into the outputs folder; the same runs give the same bytes.
+    """Write `index.html` into the outputs folder; the same runs give the same bytes.
 
-    Runs that did not go well stand first, unless one with the same parameters has since, then the newest. A folder
+    Runs that did not succeed come first, unless a later run with the same parameters did, then the newest. A folder
     whose record cannot be read is listed with the reason.
     """
     cards = sorted((_card(folder) for folder in run_folders(outputs)), key=lambda card: card["run_id"], reverse=True)
-    good: dict[str, str] = {}
+    succeeded: dict[str, str] = {}
     for card in cards:
         if card["status"] == "ok":
-            good.setdefault(card["same"], card["run_id"])
+            succeeded.setdefault(card["same"], card["run_id"])
     for card in cards:
-        card["mended"] = card["run_id"] < good.get(card["same"], "")
-    cards.sort(key=lambda card: card["status"] == "ok" or card["mended"])
+        card["replaced"] = card["run_id"] < succeeded.get(card["same"], "")
+    cards.sort(key=lambda card: card["status"] == "ok" or card["replaced"])
     page = _render(cards)
     outputs.mkdir(parents=True, exist_ok=True)
     with written_whole(outputs / "index.html") as path:
@@ -36,13 +34,8 @@ def write_gallery(outputs: Path) -> Path:
 
 
 def _render(cards: list[dict[str, Any]]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     source = script("gallery")
-    return environment.get_template("gallery.html.j2").render(
+    return template("gallery").render(
         cards=cards,
         studies=sorted({card["study"] for card in cards}),
         models=sorted({card["model"] for card in cards if card["model"]}),
@@ -54,7 +47,7 @@ def _render(cards: list[dict[str, Any]]) -> str:
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    """What the gallery shows of a run, read without checking every field so that thousands take seconds."""
+    """What the gallery shows of a run; fields are not validated, so that thousands take seconds."""
     path = f"{folder.parent.parent.name}/{folder.parent.name}/{folder.name}"
     card: dict[str, Any] = {
         "study": folder.parent.parent.name,
@@ -83,30 +76,22 @@ def _card(folder: Path) -> dict[str, Any]:
 
 def _content(content: dict[str, Any], path: str) -> dict[str, Any]:
     failure, figures = content["failure"], content["figures"]
+    values = content["parameters_default"] | content["parameters_given"]
+    noted = content.get("facts", {}).get("model")
+    model = noted.get("model") if isinstance(noted, dict) else noted or values.get("model")
     cell = f"Cell {failure['cell']}: " if failure and failure["cell"] else ""
     return {
         "study": content["study"],
         "notebook": content["notebook"],
         "status": content["status"],
-        "same": json.dumps([path.rpartition("/")[0], _values(content)], sort_keys=True),
+        "same": json.dumps([path.rpartition("/")[0], values], sort_keys=True),
         "date": content["started"][:16].replace("T", " "),
-        "model": _model(content),
+        "model": str(model or ""),
         "headline": _headline(content["headline"]),
         "figure": {"path": f"{path}/figures/{figures[0]['name']}.svg", "alt": figures[0]["alt"]} if figures else None,
         "parameters": ", ".join(f"{k}={_short(v)}" for k, v in content["parameters_given"].items() if k != "model"),
         "problem": f"{cell}{failure['name']}: {failure['message']}"[:300] if failure else "",
     }
-
-
-def _model(content: dict[str, Any]) -> str:
-    """The model a run used, as it noted it or as its parameters name it."""
-    noted = content.get("facts", {}).get("model")
-    parameters = _values(content)
-    return str(noted.get("model", "")) if isinstance(noted, dict) else str(noted or parameters.get("model") or "")
-
-
-def _values(content: dict[str, Any]) -> dict[str, Any]:
-    return {**content["parameters_default"], **content["parameters_given"]}
 
 
 def _headline(headline: dict[str, Any] | None) -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""One self-contained page for a run, also as PDF: it opens from disk, fetches nothing and runs only its own script."""
+"""The report of a run: one self-contained page, also as PDF, that opens from disk and fetches nothing."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from workbench.runs.parameters import open_notebook
 from workbench.runs.record import EXPLAINED, Run, load_run
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from nbformat import NotebookNode
 
     from workbench.reports.markup import Markdown
@@ -27,10 +28,10 @@ HERE = Path(__file__).parent
 
 
 def write_report(folder: Path) -> Path:
-    """Writes `report.html` into a run's folder, from its record and notebook.
+    """Write `report.html` into a run's folder, from its record and notebook.
 
     Raises:
-        InputError: If the folder holds no run, or its notebook cannot be read.
+        InputError: If the folder has no record, or its notebook cannot be read.
     """
     page = render(load_run(folder), open_notebook(folder / "notebook.ipynb"))
     with written_whole(folder / "report.html") as path:
@@ -39,20 +40,14 @@ def write_report(folder: Path) -> Path:
 
 
 def render(run: Run, notebook: NotebookNode) -> str:
-    """The page, as HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+    """Return the page as HTML."""
     from workbench.reports.markup import Markdown, short
 
     markdown = Markdown()
     blocks = _blocks(notebook, markdown)
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(duration=duration, short=short, size=size)
     source = script("report")
     title = markdown.title or html.escape(run.notebook.replace("_", " "))
-    return environment.get_template("run.html.j2").render(
+    return template("run", duration=duration, short=short, size=size).render(
         run=run,
         explained=EXPLAINED[run.status],
         title=title,
@@ -65,8 +60,19 @@ def render(run: Run, notebook: NotebookNode) -> str:
     )
 
 
+def template(name: str, **filters: Any) -> Template:
+    """Return the template of a page, `run` or `gallery`, with these filters."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(filters)
+    return environment.get_template(f"{name}.html.j2")
+
+
 def duration(seconds: float) -> str:
-    """`41 s`, `3 min 05 s` or `2 h 10 min`."""
+    """Format seconds: `41 s`, `3 min 05 s` or `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
@@ -76,12 +82,12 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """`412 MB` or `1.3 GB`."""
+    """Format bytes: `412 MB` or `1.3 GB`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _style() -> str:
-    """The stylesheet, with the colours of the code in light and dark."""
+    """The stylesheet, with colours of code for light and dark."""
     from pygments.formatters import HtmlFormatter
 
     def colours(name: str) -> str:
@@ -98,7 +104,7 @@ def _style() -> str:
 
 
 def _blocks(notebook: NotebookNode, markdown: Markdown) -> list[dict[str, Any]]:
-    """The cells in order: rendered text, or code with what it put out."""
+    """The cells in order: rendered text, or code with its outputs."""
     from workbench.reports import markup
 
     blocks: list[dict[str, Any]] = []
@@ -119,7 +125,7 @@ def _blocks(notebook: NotebookNode, markdown: Markdown) -> list[dict[str, Any]]:
 
 
 def _output(output: NotebookNode, markdown: Markdown, prefix: str) -> dict[str, str]:
-    """One output as its kind and safe HTML, in the richest form the page can show."""
+    """Kind and safe HTML of one output, in the richest format the page can show."""
     from workbench.reports import markup
 
     if output.output_type == "stream":
@@ -147,12 +153,12 @@ def _output(output: NotebookNode, markdown: Markdown, prefix: str) -> dict[str, 
 
 
 def script(name: str) -> str:
-    """The script of a kind of page: `report` sorts tables, `gallery` searches and filters."""
+    """Return the script of a page: `report` sorts tables, `gallery` searches and filters."""
     return (HERE / f"{name}.js").read_text(encoding="utf-8")
 
 
 def policy(source: str, pictures: str = "data:") -> str:
-    """A content security policy under which a page runs this script, shows these pictures and fetches nothing."""
+    """Return a content security policy: the page runs this script, shows these pictures and fetches nothing."""
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'unsafe-inline'; img-src {pictures}; script-src 'sha256-{digest}'"
 
@@ -162,12 +168,12 @@ PRINT_SECONDS = 120
 
 
 def find_browser() -> str | None:
-    """The installed Chromium or one of its kin; `WORKBENCH_BROWSER` names another."""
+    """Return the installed Chromium or Chrome, or the browser that `WORKBENCH_BROWSER` names."""
     return os.environ.get("WORKBENCH_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def headless(browser: str, profile: Path) -> list[str]:
-    """A command line that starts it without a window, with a profile of its own and nothing of its own accord."""
+    """Return a command line that starts the browser headless, with this profile and no background traffic."""
     flags = ["--headless=new", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     flags += ["--no-first-run", "--no-default-browser-check", "--disable-sync", "--disable-extensions"]
     flags += ["--disable-dev-shm-usage", "--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
@@ -175,10 +181,10 @@ def headless(browser: str, profile: Path) -> list[str]:
 
 
 def print_pdf(report: Path) -> Path:
-    """Prints a report beside it as `report.pdf`.
+    """Print a report to `report.pdf` beside it.
 
     Raises:
-        InputError: If no browser is installed, or it fails.
+        InputError: If no browser is installed, or printing fails.
     """
     browser = find_browser()
     if browser is None:

@@ -1,4 +1,4 @@
-"""Text from notebooks as safe HTML: markdown, formulas, code, drawings, and what cells put out."""
+"""Safe HTML from notebooks: markdown, formulas, code, drawings and outputs of cells."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ HTML = _names(
 )
 STYLES = ("color", "background", "background-color", "font-weight", "font-style", "text-align", "white-space")
 NAMED = re.compile(r"(<mi>(?:log|ln|exp|sin|cos|max|min|arg)</mi>)(?=<m(?!o))")
-"""A function's name that an argument follows; the converter sets no space between."""
+"""A function's name before its argument; the converter sets no space between them."""
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
 
 
 class Markdown(IPythonRenderer):  # type: ignore[misc]  # nbconvert is untyped
-    """Renders the markdown cells of one notebook, and keeps its title and headings."""
+    """Renders the markdown cells of one notebook, and collects its title and headings."""
 
     def __init__(self) -> None:
-        """Raw HTML is shown as text, links run no script, images are embedded or named."""
+        """Show raw HTML as text, let links run no script, and embed or name images."""
         super().__init__(escape=True, allow_harmful_protocols=False)
         self.title = ""
         self.headings: list[tuple[int, str, str]] = []
 
     def render(self, text: str, attachments: dict[str, Any] | None = None) -> str:
-        """One cell as HTML; the notebook's first top-level heading becomes `title` and is left out."""
+        """Return one cell as HTML; the notebook's first top-level heading becomes `title` and is left out."""
         self.attachments = attachments or {}
         return scrolling(MarkdownWithMath(self).render(text))
 
     def heading(self, text: str, level: int, **attrs: Any) -> str:
-        """A heading with an anchor."""
+        """Return a heading with an anchor."""
         if level == 1 and not self.title:
             self.title = text
             return ""
@@ -59,43 +59,43 @@ class Markdown(IPythonRenderer):  # type: ignore[misc]  # nbconvert is untyped
         return f'<h{level} id="{anchor}">{text}</h{level}>\n'
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
-        """An attached picture; any other would have to be fetched, so only its description stays."""
+        """Return an attached picture; of any other, which would be fetched, only the description."""
         for kind, data in self.attachments.get(url.removeprefix("attachment:"), {}).items():
             if PICTURE.fullmatch(source := f"data:{kind};base64,{data}"):
                 return f'<img src="{source}" alt="{html.escape(text)}">'
         return f"<em>[{html.escape(text)}]</em>"
 
     def inline_math(self, body: str) -> str:
-        """A formula in a line."""
+        """Return an inline formula."""
         return formula(body, "inline")
 
     def block_math(self, body: str) -> str:
-        """A formula on its own."""
+        """Return a displayed formula."""
         return formula(body, "block")
 
     def latex_environment(self, name: str, body: str) -> str:
-        r"""A `\begin{...} ... \end{...}` outside of dollars."""
+        r"""Return a `\begin{...} ... \end{...}` outside of dollars."""
         return formula(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
 
 def formula(tex: str, display: str) -> str:
-    """TeX as MathML, which browsers show by themselves; as code where it cannot be converted."""
+    """Return TeX as MathML, which browsers show natively; as code if it cannot be converted."""
     from latex2mathml.converter import convert
 
     try:
         mathml = clean_xml(convert(tex.strip(), display=display), MATHML)
-    except Exception:  # the converter has many ways to refuse, and a formula is not worth a report
+    except Exception:  # the converter raises many kinds of errors, and none should stop the report
         return f"<code>{html.escape(tex)}</code>"
     return NAMED.sub(r'\1<mspace width="0.167em" />', mathml)
 
 
 def clean_xml(text: str, allowed: Collection[str], prefix: str = "") -> str:
-    """SVG or MathML with nothing but the allowed elements, and no script, handler or outside reference.
+    """Return SVG or MathML with the allowed elements only, without scripts, handlers and outside references.
 
     Args:
-        text: One element, well formed.
+        text: One well-formed element.
         allowed: Local names of the elements that stay.
-        prefix: Put before every id that is referred to, so that two drawings on a page do not mix; others go.
+        prefix: Prefix of every id that is referred to, so that ids of two drawings differ; other ids are removed.
     """
     root = ElementTree.fromstring(text)
     used = set(re.findall(r"(?:url\(|href=[\"'])#([^)\"']+)", text))
@@ -128,14 +128,14 @@ def _local(name: str) -> str:
 
 
 def clean_html(text: str) -> str:
-    """The HTML a cell put out, without scripts, styles, handlers and anything fetched from elsewhere."""
+    """Return a cell's HTML output without scripts, styles, handlers and anything that is fetched."""
     from bleach import Cleaner
     from bleach.css_sanitizer import CSSSanitizer
 
     text = re.sub(r"<(style|script)\b.*?(</\1\s*>|$)", "", text, flags=re.IGNORECASE | re.DOTALL)
     cleaner = Cleaner(
         tags=HTML,
-        attributes=_kept,
+        attributes=_allowed,
         protocols=["http", "https", "data"],
         strip=True,
         css_sanitizer=CSSSanitizer(allowed_css_properties=STYLES),
@@ -143,7 +143,7 @@ def clean_html(text: str) -> str:
     return scrolling(cleaner.clean(text))
 
 
-def _kept(tag: str, name: str, value: str) -> bool:
+def _allowed(tag: str, name: str, value: str) -> bool:
     if name == "src":
         return tag == "img" and PICTURE.fullmatch(value) is not None
     if name == "href":
@@ -154,7 +154,7 @@ def _kept(tag: str, name: str, value: str) -> bool:
 
 
 def scrolling(text: str) -> str:
-    """Each table in a box of its own that scrolls sideways, its plain numbers and long texts marked."""
+    """Put each table in a box that scrolls sideways, and mark plain numbers and long texts."""
     text = re.sub(r"<td>(\s*[-−+]?[\d.,]+(?:[eE][-+]?\d+)?%?\s*)</td>", r'<td class="num">\1</td>', text)
     text = re.sub(r"<td>([^<]{40,})</td>", r'<td class="long">\1</td>', text)
     text = re.sub(r"<table\b", '<div class="scroll" tabindex="0"><table', text)
@@ -162,19 +162,19 @@ def scrolling(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text as it stands, without terminal colours and escaped."""
+    """Return text without terminal colours, escaped."""
     return html.escape(ANSI.sub("", text))
 
 
 def short(value: object) -> str:
-    """A value as text, floats to six digits and long digests to their beginning; the record has them whole."""
+    """Return a value as text, floats to six digits and long digests shortened."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b", r"\1…", str(value))
 
 
 def code(source: str) -> str:
-    """Python with its syntax marked."""
+    """Return Python with its syntax highlighted."""
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer

@@ -1,4 +1,4 @@
-"""Running notebooks: their parameters, the plan, the execution with an honest status, and the record it leaves."""
+"""Plan, execute and record notebooks of a study; each run is a folder that is published whole."""
 
 from workbench.runs.execution import execute as execute
 from workbench.runs.folder import CurrentRun as CurrentRun

@@ -1,8 +1,8 @@
-"""Cells handed to the workers of a Dask scheduler, and what a worker does with one.
+"""Run cells of a matrix on the workers of a Dask scheduler.
 
-Results are on disk, or on the store, when a cell ends; what goes back to the client is a few words. Dask carries the
-cells, watches workers, collapses equal keys of two clients and keeps track of resources. What is decided here is which
-cell a worker gets: one of the model it had last, then of a model no other worker has.
+A worker publishes each run itself; only its `CellResult` returns to the client. Dask sends the cells, retries errors,
+accounts for GPUs, and makes equal keys of two clients one task. The client chooses the cell a worker gets: of the model
+it had last, then of a model that no other worker has.
 """
 
 from __future__ import annotations
@@ -26,22 +26,32 @@ from typing import Any
 from workbench.errors import InputError
 from workbench.files import digests, root, sha256_of, written_whole
 from workbench.runs import remote
-from workbench.runs.execution import execute, publish
+from workbench.runs.execution import execute, publish, record
 from workbench.runs.listing import finished
-from workbench.runs.place import NOTEBOOK, held, make_staging, place_of, writing
-from workbench.runs.record import Failure, Run, Status, host, source_of
+from workbench.runs.record import Failure, Run, Status, source_of
+from workbench.runs.staging import NOTEBOOK, leased, make_staging, notebook_folder, writing
 from workbench.runs.studies import PlannedRun, code_digest, run_id_of
 
 MARK = ".workbench-outputs"
-"""A file in the outputs folder by which a worker knows that it sees the same folder as the client."""
+"""File in the outputs folder that shows a worker that it sees the client's folder."""
+CONNECT = 8.0
+"""Seconds in which a scheduler must answer."""
+LOOK = 1.0
+"""Seconds between two checks of the workers."""
+PATIENCE = 10.0
+"""Seconds after which a client gives up if every worker differs from it."""
+RETRIES = 2
+"""Retries of a cell after its worker died, or after an error outside the notebook."""
+COMPARED = ("workbench", "torch", "transformers", "numpy", "pandas")
+"""Packages whose versions must be the client's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """A cell as it goes to a worker."""
+class Task:
+    """A cell as it is sent to a worker."""
 
     planned: PlannedRun
-    """The notebook and its parameters; the worker stamps the run's id when it starts."""
+    """The notebook and its parameters, without a run id, so that equal cells of two clients are equal."""
     notebook: str
     """SHA-256 of the notebook."""
     code: str
@@ -49,158 +59,50 @@ class Errand:
     outputs: str
     """The outputs folder, or an fsspec URL."""
     mark: str
-    """What the folder's mark says; empty for a URL."""
+    """Content of the folder's mark; empty for a URL."""
     timeout: float | None
-    """Seconds it may take."""
+    """Limit in seconds."""
     again: bool
-    """Whether to run it although it went well before."""
+    """Whether to run even if a successful run exists."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """What became of a cell."""
+class CellResult:
+    """How a cell ended."""
 
     name: str
     """`<study>/<notebook>`."""
     status: Status
-    """How it ended."""
+    """Status of the run."""
     run_id: str
-    """The run; empty where nothing was recorded."""
+    """The run; empty if none was recorded."""
     folder: str
-    """Where it lies; empty where nothing was recorded."""
+    """Folder of the run; empty if none was recorded."""
     host: str
     """The machine it ran on."""
     seconds: float
     """How long it took."""
     reused: bool = False
-    """Whether it had been there already."""
+    """Whether the run existed before."""
     failure: Failure | None = None
     """Where and how it ended early."""
-    lacking: bool = False
-    """Whether this worker could not even start it, and another one may."""
+    unsuitable: bool = False
+    """Whether this worker lacks something that another worker may have."""
 
 
-def errands(
+def tasks(
     planned: list[PlannedRun], outputs: Path | str, timeout: float | None = None, again: bool = False
-) -> list[Errand]:
-    """These cells, made ready to travel."""
-    far = remote.is_url(outputs)
-    where, mark = (str(outputs), "") if far else (str(Path(outputs).resolve()), _mark(Path(outputs).resolve()))
-    hashes = {path: sha256_of(path) for path in {one.path for one in planned}}
-    made = []
-    for one in planned:
-        bare = replace(one, path=one.path.resolve(), run_id="")  # equal cells of two clients are equal
-        made.append(Errand(bare, hashes[one.path], code_digest(), where, mark, timeout, again))
-    return made
-
-
-def run_cell(errand: Errand) -> Ended:
-    """Runs a cell on the machine this is called on."""
-    name, host = errand.planned.name, platform.node()
-    try:
-        planned = _at_hand(errand, host)
-    except InputError as error:
-        return Ended(name, "failed", "", "", host, 0.0, failure=_failure(error), lacking=True)
-    try:
-        outputs = errand.outputs if remote.is_url(errand.outputs) else Path(errand.outputs)
-        run = execute(planned, outputs, errand.timeout, again=errand.again, gallery=False)
-    except InputError as error:
-        return Ended(name, "failed", "", "", host, 0.0, failure=_failure(error))
-    return _ended(run, errand.outputs)
-
-
-def _ended(run: Run, outputs: str) -> Ended:
-    """A run in a few words."""
-    failure = run.failure.model_copy(update={"traceback": ""}) if run.failure else None
-    folder = f"{outputs}/{run.name}/{run.run_id}"
-    return Ended(run.name, run.status, run.run_id, folder, run.host.name, run.seconds, run.reused, failure)
-
-
-def record_failure(planned: PlannedRun, outputs: str, failure: Failure, again: bool = False) -> Ended:
-    """Records a cell that no worker could start or survive; where not even that is possible, says so.
-
-    Where the cell went well all the same, as its worker was only out of reach, that run counts.
-
-    Args:
-        planned: The cell.
-        outputs: The outputs folder, or an fsspec URL.
-        failure: What stood in the way.
-        again: Whether only a run made since the cell was planned counts.
-    """
-    now, run_id = datetime.now(UTC), run_id_of(planned.key)
-    run = Run(
-        study=planned.study,
-        notebook=planned.notebook,
-        profile=planned.profile,
-        run_id=run_id,
-        key=planned.key,
-        status="died" if failure.name == "KilledWorker" else "failed",
-        exit_reason="No worker brought it to an end.",
-        failure=failure,
-        parameters_given=planned.parameters_given,
-        parameters_default=planned.parameters_default,
-        started=now,
-        finished=now,
-        seconds=0.0,
-        source=source_of(planned.path),
-        host=host(),
-    )
-    far = remote.is_url(outputs)
-    try:
-        home = remote.working_copy(outputs) if far else Path(outputs)
-        place = place_of(home, planned.study, planned.notebook)
-        with held(place, planned.key):
-            done = finished(place, planned.key) or (remote.pull(place, planned.key, outputs) if far else None)
-            if done is None or (again and done.run_id < planned.run_id):
-                staging = make_staging(place, run_id)
-                shutil.copyfile(planned.path, staging / NOTEBOOK)
-                done = publish(run, staging)
-        if far:
-            remote.push(done, home, outputs, gallery=False)
-    except (InputError, OSError):
-        return Ended(planned.name, run.status, "", "", run.host.name, 0.0, failure=failure)
-    return _ended(done, outputs)
-
-
-def _at_hand(errand: Errand, host: str) -> PlannedRun:
-    """The cell with the notebook as this machine has it.
-
-    Raises:
-        InputError: If the machine lacks the notebook or an input or has another one, has other code, or sees another
-            outputs folder.
-    """
-    planned = errand.planned
-    if code_digest() != errand.code:
-        raise InputError(f"The worker on {host} has other source of workbench than the client; install the same.")
-    if errand.mark and _read_mark(Path(errand.outputs)) != errand.mark:
-        raise InputError(
-            f"The worker on {host} does not see the outputs folder {errand.outputs}; share it between the machines, "
-            "or name an fsspec URL with --outputs."
-        )
-    places = [planned.path, root() / "notebooks" / planned.study / planned.path.name]
-    found = [path for path in places if path.is_file() and sha256_of(path) == errand.notebook]
-    if not found:
-        raise InputError(
-            f"The worker on {host} has no notebook {planned.name} like the client's; share the folder it lies in, or "
-            "start the worker in a copy of it."
-        )
-    here = replace(planned, path=found[0], run_id=run_id_of(planned.key))
-    for text, digest in planned.files.items():
-        if not (path := here.folder / text).is_file():
-            raise InputError(
-                f"The worker on {host} lacks {text}, which the parameters of {planned.name} name; put it there or on a "
-                "shared folder."
-            )
-        if digests([path])[path] != digest:
-            raise InputError(
-                f"{text}, which the parameters of {planned.name} name, differs on the worker on {host} from the "
-                "client's; copy it there, or put it on a shared folder."
-            )
-    return here
+) -> list[Task]:
+    """Return the cells as they are sent to workers; marks the outputs folder."""
+    folder = Path(outputs).resolve()
+    where, mark = (str(outputs), "") if remote.is_url(outputs) else (str(folder), _mark(folder))
+    hashes = {path: sha256_of(path) for path in {run.path.resolve() for run in planned}}
+    bare = [replace(run, path=run.path.resolve(), run_id="") for run in planned]
+    return [Task(run, hashes[run.path], code_digest(), where, mark, timeout, again) for run in bare]
 
 
 def _mark(outputs: Path) -> str:
-    """What the outputs folder's mark says; makes one where there is none, and where another client did not just now."""
+    """The mark of the outputs folder; written if there is none and no other client writes one meanwhile."""
     word = uuid.uuid4().hex
     mark, own = outputs / MARK, outputs / f"{MARK}.{word}"
     with writing(outputs):
@@ -217,72 +119,140 @@ def _mark(outputs: Path) -> str:
         return mark.read_text(encoding="utf-8")
 
 
-def _read_mark(outputs: Path) -> str:
+def run_cell(task: Task) -> CellResult:
+    """Run a cell on this machine; called on the worker."""
+    prepared = False
     try:
-        return (outputs / MARK).read_text(encoding="utf-8")
-    except OSError:
-        return ""
+        planned = _local(task, platform.node())
+        prepared = True
+        return _result(execute(planned, task.outputs, task.timeout, again=task.again, gallery=False), task.outputs)
+    except InputError as error:
+        failure = Failure(name="InputError", message=" ".join(str(error).split()))
+        return _not_recorded(task.planned, "failed", failure, unsuitable=not prepared)
 
 
-def _failure(error: Exception) -> Failure:
-    return Failure(name=type(error).__name__, message=" ".join(str(error).split()))
+def _result(run: Run, outputs: str) -> CellResult:
+    failure = run.failure.model_copy(update={"traceback": ""}) if run.failure else None
+    folder = f"{outputs}/{run.name}/{run.run_id}"
+    return CellResult(run.name, run.status, run.run_id, folder, run.host.name, run.seconds, run.reused, failure)
 
 
-CONNECT = 8.0
-"""Seconds a scheduler has to answer."""
-LOOK = 1.0
-"""Seconds between two looks at which workers there are."""
-PATIENCE = 10.0
-"""Seconds after which a client gives up that has met only workers that do not fit."""
-RETRIES = 2
-"""How often a cell is tried again after its worker died, or after an error that is not the notebook's."""
-COMPARED = ("workbench", "torch", "transformers", "numpy", "pandas")
-Say = Callable[[str], None]
+def _not_recorded(planned: PlannedRun, status: Status, failure: Failure, unsuitable: bool = False) -> CellResult:
+    return CellResult(planned.name, status, "", "", platform.node(), 0.0, failure=failure, unsuitable=unsuitable)
+
+
+def _local(task: Task, machine: str) -> PlannedRun:
+    """The planned run with this machine's copy of the notebook.
+
+    Raises:
+        InputError: If the machine lacks the notebook or an input or has another version, has other code, or sees
+            another outputs folder.
+    """
+    planned, worker = task.planned, f"The worker on {machine}"
+    if code_digest() != task.code:
+        raise InputError(f"{worker} has other source of workbench than the client; install the same.")
+    mark = ""
+    with suppress(OSError):
+        mark = (Path(task.outputs) / MARK).read_text(encoding="utf-8") if task.mark else ""
+    if mark != task.mark:
+        raise InputError(
+            f"{worker} does not see the outputs folder {task.outputs}; share it between the machines, or name an "
+            "fsspec URL with --outputs."
+        )
+    copies = (planned.path, root() / "notebooks" / planned.study / planned.path.name)
+    path = next((path for path in copies if path.is_file() and sha256_of(path) == task.notebook), None)
+    if path is None:
+        raise InputError(
+            f"{worker} has no notebook {planned.name} like the client's; share its folder, or start the worker in a "
+            "copy of it."
+        )
+    here = replace(planned, path=path, run_id=run_id_of(planned.key))
+    for name, digest in planned.files.items():
+        file = here.folder / name
+        if not file.is_file():
+            raise InputError(
+                f"{worker} lacks {name}, which the parameters of {planned.name} name; copy it there, or put it on a "
+                "shared folder."
+            )
+        if digests([file])[file] != digest:
+            raise InputError(
+                f"{name}, which the parameters of {planned.name} name, differs on the worker on {machine} from the "
+                "client's; copy it there, or put it on a shared folder."
+            )
+    return here
+
+
+def record_failure(planned: PlannedRun, outputs: str, failure: Failure, again: bool = False) -> CellResult:
+    """Record a cell that no worker could start or complete.
+
+    If it succeeded nevertheless, on a worker that was only unreachable, that run is returned.
+
+    Args:
+        planned: The cell.
+        outputs: The outputs folder, or an fsspec URL.
+        failure: The failure.
+        again: Whether only a run made after the cell was planned counts.
+    """
+    started, url = datetime.now(UTC), remote.is_url(outputs)
+    status: Status = "died" if failure.name == "KilledWorker" else "failed"
+    try:
+        home = remote.working_copy(outputs)
+        folder = notebook_folder(home, planned.study, planned.notebook)
+        with leased(folder, planned.key):
+            done = finished(folder, planned.key) or (remote.pull(folder, planned.key, outputs) if url else None)
+            if done is None or (again and done.run_id < planned.run_id):
+                now = replace(planned, run_id=run_id_of(planned.key))
+                staging = make_staging(folder, now.run_id)
+                shutil.copyfile(planned.path, staging / NOTEBOOK)
+                reason, source = "No worker completed it.", source_of(planned.path)
+                done = publish(record(now, status, failure, started, source, exit_reason=reason), staging)
+        if url:
+            remote.push(done, home, outputs, gallery=False)
+    except (InputError, OSError):
+        return _not_recorded(planned, status, failure)
+    return _result(done, outputs)
 
 
 @dataclass(slots=True, eq=False)
 class _Cell:
-    """A cell that has not ended."""
+    """A cell without a result."""
 
     planned: PlannedRun
     """As it was planned here."""
-    errand: Errand
-    """As it goes to a worker."""
+    task: Task
+    """As it is sent to a worker."""
     gpus: float
     """GPUs it needs."""
-    tries: int = 0
-    """How many workers died of it."""
+    deaths: int = 0
+    """Workers that died while they ran it."""
     missing: int = 0
-    """At how many looks in a row no worker had it."""
-    refused_by: set[str] = field(default_factory=set)
+    """Checks in a row at which no worker had it."""
+    unsuitable: set[str] = field(default_factory=set)
     """Workers that lack something it needs."""
 
     @property
     def group(self) -> str:
-        """Cells of one model belong together; without a model, those of one notebook."""
-        values = self.planned.parameters_given | self.planned.parameters_default
-        return str(values.get("model") or self.planned.name)
+        """Its model, or its notebook if it has none; cells of one group stay together."""
+        return str(self.planned.values.get("model") or self.planned.name)
 
     @property
     def key(self) -> str:
-        """The same for the same cell of another client."""
-        way = f"{self.errand.outputs} {self.errand.timeout} {self.errand.again}"
-        digest = hashlib.sha256(way.encode()).hexdigest()[:8]
-        return f"{self.planned.name}-{self.planned.key}-{digest}-{self.tries}-{len(self.refused_by)}"
+        """Dask's key, the same for the same cell of another client."""
+        options = f"{self.task.outputs} {self.task.timeout} {self.task.again}"
+        digest = hashlib.sha256(options.encode()).hexdigest()[:8]
+        return f"{self.planned.name}-{self.planned.key}-{digest}-{self.deaths}-{len(self.unsuitable)}"
 
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker that has what this client has."""
+    """A worker with the client's versions."""
 
     slots: int
     """Cells it runs at once."""
     gpus: float
     """GPUs it offers."""
     group: str = ""
-    """What its last cell belonged to."""
-    cells: list[_Cell] = field(default_factory=list)
-    """Cells it is running."""
+    """Group of its last cell."""
 
 
 def run_on(
@@ -292,65 +262,61 @@ def run_on(
     timeout: float | None = None,
     again: bool = False,
     gpus: float | None = None,
-    say: Say = print,
-) -> Iterator[tuple[PlannedRun, Ended]]:
-    """Runs cells on the workers of a Dask scheduler; what went well before is not run again.
+    say: Callable[[str], None] = print,
+) -> Iterator[tuple[PlannedRun, CellResult]]:
+    """Run cells on the workers of a Dask scheduler; successful runs are reused.
 
     Args:
-        address: The scheduler's, such as `tcp://host:8786`.
+        address: The scheduler's address, such as `tcp://host:8786`.
         planned: The cells.
-        outputs: A folder all workers see, or an fsspec URL.
-        timeout: Seconds a cell may take.
-        again: Whether to run also what went well before.
-        gpus: GPUs each cell needs, over what its study says.
-        say: Told in a sentence who is refused, who died and what is waited for.
+        outputs: A folder that all workers see, or an fsspec URL.
+        timeout: Limit for each cell in seconds.
+        again: Whether to run cells even if a successful run exists.
+        gpus: GPUs each cell needs, instead of what its study states.
+        say: Called with a sentence for every worker that is refused or dies, and when cells wait.
 
     Yields:
-        Each cell and how it ended, as they end.
+        Each cell and how it ended, in the order in which they end.
 
     Raises:
-        InputError: If Dask is not installed, no scheduler answers or it goes away, or no worker fits this client.
+        InputError: If Dask is not installed, the scheduler does not answer or stops, or every worker is refused.
     """
-    with _connected(address) as client:
-        cells = [
-            _Cell(one, errand, one.gpus if gpus is None else gpus)
-            for one, errand in zip(planned, errands(planned, outputs, timeout, again))
-        ]
-        yield from _Dispatch(client, address, cells, say).ends()
-
-
-def _connected(address: str) -> Any:
-    """A client of the scheduler at this address."""
     try:
         from distributed import Client
     except ImportError as error:
         raise InputError("--on needs Dask; install it with: pip install 'workbench[cluster]'.") from error
     for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they would say is said here, in a sentence
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the same is reported here, in a sentence
     try:
-        return Client(address, timeout=CONNECT, set_as_default=False)
+        connected = Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"No Dask scheduler answers at {address}; start one with `dask scheduler` and give the address it prints, "
             "or leave out --on to run here."
         ) from error
+    with connected as client:
+        cells = [
+            _Cell(run, task, run.gpus if gpus is None else gpus)
+            for run, task in zip(planned, tasks(planned, outputs, timeout, again))
+        ]
+        yield from _Dispatch(client, address, cells, say).results()
 
 
 def difference(here: dict[str, Any], there: dict[str, Any]) -> str:
-    """What a worker's packages have in another version, in words; empty if nothing that matters."""
+    """Return the compared packages of which a worker has another version, as text; "" if there are none."""
 
     def versions(packages: dict[str, Any]) -> dict[str, str]:
         python = ".".join(str(packages.get("python")).split(".")[:2])
         return {"python": python, **{name: str(packages.get(name) or "missing") for name in COMPARED}}
 
-    mine, its = versions(here), versions(there)
-    return ", ".join(f"{name} {its[name]} there and {mine[name]} here" for name in mine if mine[name] != its[name])
+    own, other = versions(here), versions(there)
+    return ", ".join(f"{name} {other[name]} there and {own[name]} here" for name in own if own[name] != other[name])
 
 
 class _Dispatch:
-    """The state of one call: cells that wait, workers and what they run."""
+    """State of one call: waiting cells, the workers, and the cells they run."""
 
-    def __init__(self, client: Any, address: str, cells: list[_Cell], say: Say) -> None:
+    def __init__(self, client: Any, address: str, cells: list[_Cell], say: Callable[[str], None]) -> None:
         self.client, self.address, self.total, self.say = client, address, len(cells), say
         self.waiting: dict[str, deque[_Cell]] = {}
         for cell in cells:
@@ -360,133 +326,124 @@ class _Dispatch:
         self.futures: dict[Any, tuple[_Cell, str]] = {}
         self.done: Queue[Any] = Queue()
         self.failed: deque[tuple[_Cell, Failure]] = deque()
-        self.looked, self.said, self.count = -LOOK, set[str](), 0
-        self.unfit_since: float | None = None
-        self.fitted = False
+        self.said, self.count = set[str](), 0
+        self.fitted, self.unfit_since = False, time.monotonic()
 
-    def ends(self) -> Iterator[tuple[PlannedRun, Ended]]:
-        """Each cell and how it ended."""
+    def results(self) -> Iterator[tuple[PlannedRun, CellResult]]:
+        """Yield each cell and how it ended."""
+        checked = -LOOK
         while self.waiting or self.futures or self.failed:
-            if time.monotonic() - self.looked >= LOOK:
-                self._look()
-                self.looked = time.monotonic()
-            self._feed()
-            while self.failed:
-                self.count += 1
+            if time.monotonic() - checked >= LOOK:
+                self._check_workers()
+                checked = time.monotonic()
+            self._submit()
+            result = None
+            if self.failed:
                 cell, failure = self.failed.popleft()
-                yield cell.planned, record_failure(cell.planned, cell.errand.outputs, failure, cell.errand.again)
-            with suppress(Empty):
-                if (told := self._ended(self.done.get(timeout=LOOK))) is not None:
-                    self.count += 1
-                    yield told
+                result = cell.planned, record_failure(cell.planned, cell.task.outputs, failure, cell.task.again)
+            else:
+                with suppress(Empty):
+                    result = self._result(self.done.get(timeout=LOOK))
+            if result is not None:
+                self.count += 1
+                yield result
 
-    def _ended(self, future: Any) -> tuple[PlannedRun, Ended] | None:
-        """What a future brought; None if its cell has to be tried again, or is no longer waited for."""
+    def _result(self, future: Any) -> tuple[PlannedRun, CellResult] | None:
+        """The result of a future; None if the cell is tried again, has failed, or was given to another worker."""
         cell, address = self.futures.pop(future, (None, ""))
         if cell is None:
             return None
         if future.status == "cancelled":
-            raise self._gone()
-        self._relieve(address, cell)
+            raise self._stopped()
         if future.status == "error":
             error = future.exception()
             message = f"The worker {address} failed: {' '.join(str(error).split())}"
             self.failed.append((cell, Failure(name=type(error).__name__, message=message)))
             return None
-        result: Ended = future.result()
+        result: CellResult = future.result()
         future.release()
-        if result.lacking and result.failure:
-            cell.refused_by.add(address)
-            self._once(result.failure.message)
-            self._again(cell) if set(self.workers) - cell.refused_by else self.failed.append((cell, result.failure))
-            return None
-        if not result.run_id and result.failure:
+        if result.run_id or not result.failure:
+            return cell.planned, result
+        if result.unsuitable:
+            cell.unsuitable.add(address)
+            self._say_once(result.failure.message)
+        if result.unsuitable and set(self.workers) - cell.unsuitable:
+            self._retry(cell)
+        else:
             self.failed.append((cell, result.failure))
-            return None
-        return cell.planned, result
+        return None
 
-    def _look(self) -> None:
-        """Welcomes new workers, refuses those that differ, and takes back the cells of those that are gone."""
+    def _check_workers(self) -> None:
+        """Add new workers, refuse those with other versions, and retry the cells of those that died."""
         if self.client.status != "running":
-            raise self._gone()
+            raise self._stopped()
         try:
-            there, at_work = self.client.scheduler_info()["workers"], self.client.processing()
-            new = set(there) - set(self.workers) - set(self.refused)
+            present, processing = self.client.scheduler_info()["workers"], self.client.processing()
+            new = set(present) - set(self.workers) - set(self.refused)
             versions = self.client.get_versions(packages=list(COMPARED)) if new else {}
         except (OSError, RuntimeError, TimeoutError) as error:
-            raise self._gone() from error
-        self.workers = {known: worker for known, worker in self.workers.items() if known in there}
-        self.refused = {known: words for known, words in self.refused.items() if known in there}
-        self._follow({key: address for address, keys in at_work.items() for key in keys})
+            raise self._stopped() from error
+        self.workers = {address: worker for address, worker in self.workers.items() if address in present}
+        self.refused = {address: text for address, text in self.refused.items() if address in present}
+        self._locate({key: address for address, keys in processing.items() for key in keys})
         for address in new & set(versions.get("workers", {})):
             packages = versions["workers"][address]["packages"]
-            if words := difference(versions["client"]["packages"], packages):
-                self.refused[address] = f"Worker {address} is refused: {words}."
-                self._once(self.refused[address])
+            if text := difference(versions["client"]["packages"], packages):
+                self.refused[address] = f"Worker {address} is refused: {text}."
+                self._say_once(self.refused[address])
             else:
-                told = there[address]
-                self.workers[address] = _Worker(told["nthreads"], told["resources"].get("GPU", 0))
+                worker = present[address]
+                self.workers[address] = _Worker(worker["nthreads"], worker["resources"].get("GPU", 0))
         self.fitted = self.fitted or bool(self.workers)
         if self.workers or not self.refused:
-            self.unfit_since = None
-        elif self.unfit_since is None:
             self.unfit_since = time.monotonic()
         elif not self.fitted and time.monotonic() - self.unfit_since >= PATIENCE:  # others may still be starting
             raise InputError(f"No worker at {self.address} fits. {next(iter(self.refused.values()))}")
         if not self.workers:
             which = "that fits " if self.refused else ""
-            self._once(
+            self._say_once(
                 f"There is no worker {which}at {self.address} yet; waiting for one (`dask worker {self.address}`)."
             )
 
-    def _follow(self, places: dict[Any, str]) -> None:
-        """Notes where cells really are, as another client may have placed them, and takes lost ones back.
+    def _locate(self, addresses: dict[Any, str]) -> None:
+        """Note which worker runs each cell, as another client may have submitted it, and retry lost cells.
 
         Args:
-            places: Key -> address of the worker that has it. What no worker has at two looks, its worker died with.
+            addresses: Key -> address of its worker. A key that no worker has at two checks was lost with its worker.
         """
         for future, (cell, address) in list(self.futures.items()):
-            place = places.get(future.key)
-            if place in self.workers and place != address:
-                self._relieve(address, cell)
-                self.workers[place].cells.append(cell)
-                self.futures[future] = (cell, place)
-            cell.missing = 0 if place or future.done() else cell.missing + 1
+            actual = addresses.get(future.key)
+            if actual in self.workers:
+                self.futures[future] = (cell, actual)
+            cell.missing = 0 if actual or future.done() else cell.missing + 1
             if cell.missing > 1:
                 del self.futures[future]
                 future.cancel()
-                self._relieve(address, cell)
                 self._lost(cell, address)
 
-    def _relieve(self, address: str, cell: _Cell) -> None:
-        """Takes a cell off a worker; one that was away and came back under its old address does not have it."""
-        worker = self.workers.get(address)
-        if worker and cell in worker.cells:
-            worker.cells.remove(cell)
-
     def _lost(self, cell: _Cell, address: str) -> None:
-        """Takes the cell of a worker that is gone back."""
-        cell.tries, cell.missing = cell.tries + 1, 0
-        if cell.tries > RETRIES:
-            message = f"{cell.tries} workers died while they ran it, the last {address}; look at their memory."
+        """Retry the cell of a worker that died, or fail it after too many."""
+        cell.deaths, cell.missing = cell.deaths + 1, 0
+        if cell.deaths > RETRIES:
+            message = f"{cell.deaths} workers died while they ran it, the last {address}; look at their memory."
             self.failed.append((cell, Failure(name="KilledWorker", message=message)))
         else:
             self.say(f"Worker {address} is gone; {cell.planned.name} is run again elsewhere.")
-            self._again(cell)
+            self._retry(cell)
 
-    def _feed(self) -> None:
-        """Gives every free worker a cell."""
+    def _submit(self) -> None:
+        """Give every free worker a cell."""
+        running = Counter(address for _, address in self.futures.values())
         for address, worker in self.workers.items():
-            while len(worker.cells) < worker.slots and (cell := self._next(address, worker)):
+            while running[address] < worker.slots and (cell := self._next(address, worker)):
                 worker.group = cell.group
-                worker.cells.append(cell)
-                needs = {"GPU": cell.gpus} if cell.gpus else None
+                running[address] += 1
                 future = self.client.submit(
                     run_cell,
-                    cell.errand,
+                    cell.task,
                     key=cell.key,
                     workers=[address],
-                    resources=needs,
+                    resources={"GPU": cell.gpus} if cell.gpus else None,
                     retries=RETRIES,
                     pure=False,
                 )
@@ -496,31 +453,30 @@ class _Dispatch:
             cells = [cell for queue in self.waiting.values() for cell in queue]
             most = f"GPU={max(cell.gpus for cell in cells):g}"
             need = f"offers {most}; start one with --resources {most}." if most != "GPU=0" else "has what they need."
-            self._once(f"{len(cells)} cells wait for a worker that {need}")
+            self._say_once(f"{len(cells)} cells wait for a worker that {need}")
 
     def _next(self, address: str, worker: _Worker) -> _Cell | None:
-        """The next cell for a worker: of its model, of one nobody has, of the one with most cells left."""
+        """The next cell for a worker: of its last group, of a group no worker has, of the group with most cells."""
         shared = Counter(other.group for other in self.workers.values())
-        groups = sorted(self.waiting, key=lambda g: (g != worker.group, shared[g] > 0, -len(self.waiting[g])))
-        for group in groups:
+        for group in sorted(self.waiting, key=lambda g: (g != worker.group, shared[g] > 0, -len(self.waiting[g]))):
             queue = self.waiting[group]
             for cell in queue:
-                if cell.gpus <= worker.gpus and address not in cell.refused_by:
+                if cell.gpus <= worker.gpus and address not in cell.unsuitable:
                     queue.remove(cell)
                     if not queue:
                         del self.waiting[group]
                     return cell
         return None
 
-    def _again(self, cell: _Cell) -> None:
+    def _retry(self, cell: _Cell) -> None:
         self.waiting.setdefault(cell.group, deque()).appendleft(cell)
 
-    def _once(self, sentence: str) -> None:
+    def _say_once(self, sentence: str) -> None:
         if sentence not in self.said:
             self.said.add(sentence)
             self.say(sentence)
 
-    def _gone(self) -> InputError:
+    def _stopped(self) -> InputError:
         return InputError(
             f"The scheduler at {self.address} is gone; {self.count} of {self.total} cells are done and kept. Start it "
             "and its workers again and repeat the command: only what is missing is run."

@@ -1,4 +1,7 @@
-"""Executing a planned run: once, staged aside, recorded however it ends, published by one rename."""
+"""Execute one planned notebook under a lease, in a staging folder, and publish the folder with its record.
+
+`execute` calls the other functions in the order in which they stand here.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import re
 import shutil
 import signal
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -19,38 +23,44 @@ from workbench.runs import remote
 from workbench.runs.folder import read_notes
 from workbench.runs.listing import finished, newest
 from workbench.runs.parameters import open_notebook
-from workbench.runs.place import (
-    BALLAST,
-    LOG,
-    NOTEBOOK,
-    PATCH,
-    PROGRESS,
-    Hold,
-    OnCell,
-    OnWait,
-    held,
-    make_staging,
-    place_of,
-    sweep,
-    write_progress,
-    writing,
-)
 from workbench.runs.record import (
     EXPLAINED,
     Cell,
     Counts,
     Failure,
     Run,
+    Source,
     Status,
     changes_of,
     host,
     kernel_version,
     source_of,
 )
+from workbench.runs.staging import (
+    BALLAST,
+    LOG,
+    NOTEBOOK,
+    PATCH,
+    PROGRESS,
+    Lease,
+    OnCell,
+    OnWait,
+    leased,
+    make_staging,
+    notebook_folder,
+    sweep,
+    write_progress,
+    writing,
+)
 from workbench.runs.studies import PlannedRun
 
 if TYPE_CHECKING:
-    from workbench.runs.kernel import Kernel, Vitals
+    from workbench.runs.kernel import Kernel, KernelStats
+
+TRACEBACK_LINES = 50
+TRACEBACK_CHARACTERS = 20_000
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+COUNTED = {"computed": "requests_computed", "cached": "requests_stored", "tokens": "tokens_computed"}
 
 
 def execute(
@@ -63,152 +73,122 @@ def execute(
     kernel: Kernel | None = None,
     gallery: bool = True,
 ) -> Run:
-    """Runs one notebook and publishes `outputs/<study>/<notebook>/<run-id>/`, whatever the status it ends with.
+    """Run one notebook and publish `outputs/<study>/<notebook>/<run-id>/`, whatever its status.
 
-    A run of the same notebook with the same parameters that went well is not repeated, and one that another process
-    is executing is waited for: its record comes back, with `reused` set.
+    A successful run with the same key is returned instead, with `reused` set. If another process is making this run,
+    its result is waited for and returned.
 
     Args:
         planned: The notebook and its checked parameters.
-        outputs: Folder of all results, or an fsspec URL, to which results are copied when they are complete.
-        timeout: Seconds the whole notebook may take; None for no limit.
-        on_cell: Called with the number of code cells done and their total.
-        again: Whether to run what was run before once more.
-        on_wait: Told who is waited for.
-        kernel: The process to run it in, which may have run other notebooks; None for one of its own.
-        gallery: Whether to write the gallery anew; it reads every record in `outputs`.
+        outputs: Folder of all results, or an fsspec URL to which complete runs are copied.
+        timeout: Limit for the whole notebook in seconds.
+        on_cell: Called with the number of finished code cells and their total.
+        again: Whether to run even if a successful run with the same key exists.
+        on_wait: Called once with the process that is waited for.
+        kernel: A kernel that may have run other notebooks; None starts a new one.
+        gallery: Whether to rewrite the gallery, which reads every record in `outputs`.
 
     Raises:
-        InputError: If `outputs` cannot be written, or no kernel is installed.
+        InputError: If `outputs` cannot be written, or ipykernel is not installed.
     """
     from workbench.reports.gallery import write_gallery
 
     if find_spec("ipykernel") is None:
         raise InputError("Notebooks need a kernel, and ipykernel is not installed; pip install ipykernel.")
     home = remote.working_copy(outputs)
-    place = place_of(home, planned.study, planned.notebook)
+    folder = notebook_folder(home, planned.study, planned.notebook)
     begun = datetime.now(UTC)
     run = None
-    while run is None:  # a second time only where a lease was lost to another machine
-        with held(place, planned.key, on_wait) as hold:
-            sweep(place, own=planned.key)
-            waited_since = begun if hold.waited else None
-            if (waited_since or not again) and (found := _found(planned, place, outputs, waited_since)):
-                run = found.model_copy(update={"reused": True})
-            else:
-                run = _kept(planned, make_staging(place, planned.run_id), timeout, on_cell, hold, kernel)
+    while run is None:  # repeated only after the lease was lost to another machine
+        with leased(folder, planned.key, on_wait) as lease:
+            sweep(folder, own=planned.key)
+            if lease.waited or not again:
+                run = _existing_run(planned, folder, outputs, begun if lease.waited else None)
+            if run is None:
+                run = _run_under(lease, planned, make_staging(folder, planned.run_id), timeout, on_cell, kernel)
     if gallery:
-        with suppress(OSError):  # it can be made again
+        with suppress(OSError):  # `workbench gallery` writes it later
             write_gallery(home)
     if remote.is_url(outputs):
         remote.push(run, home, str(outputs), gallery)
     return run
 
 
-def _found(planned: PlannedRun, place: Path, outputs: Path | str, waited_since: datetime | None) -> Run | None:
-    """The run that makes this one unnecessary: one that went well, or the one that was just waited for."""
-    run = finished(place, planned.key)
+def _existing_run(planned: PlannedRun, folder: Path, outputs: Path | str, waited_since: datetime | None) -> Run | None:
+    """A successful run with this key, or the run that was just waited for, whatever its status."""
+    run = finished(folder, planned.key)
     if run is None and remote.is_url(outputs):
-        run = remote.pull(place, planned.key, str(outputs))
-    if run is None and waited_since and (last := newest(place, planned.key)) and last.finished >= waited_since:
+        run = remote.pull(folder, planned.key, str(outputs))
+    if run is None and waited_since and (last := newest(folder, planned.key)) and last.finished >= waited_since:
         run = last if last.status in ("failed", "timed_out") else None
-    return run
+    return run.model_copy(update={"reused": True}) if run else None
 
 
-def _kept(
-    planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, hold: Hold, kernel: Kernel | None
+def _run_under(
+    lease: Lease, planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, kernel: Kernel | None
 ) -> Run | None:
-    """Runs it; None if another machine took the lease over meanwhile, in which case nothing is published."""
+    """Execute and publish; None, with nothing published, if another machine took the lease meanwhile."""
     try:
-        if (run := _run(planned, staging, timeout, on_cell, hold, kernel)) is not None:
-            return run
-    except (OSError, InputError):  # whoever took the lease over has swept the folder
-        if hold.ours:
+        run = _run(planned, staging, timeout, on_cell, kernel)
+        if lease.valid:
+            return publish(run, staging)
+    except (OSError, InputError):  # the lease's new holder has removed the staging folder
+        if lease.valid:
             raise
     shutil.rmtree(staging, ignore_errors=True)
     warnings.warn(
-        f"{planned.name}: this machine or its disk stood still until its lease expired, and another process took the "
-        "run over; nothing of this attempt is kept, the other's result counts.",
+        f"{planned.name}: this machine or its disk stalled until its lease expired, and another process took over; "
+        "this attempt is discarded and the other process's result is used.",
         stacklevel=3,
     )
     return None
 
 
-def _run(
-    planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, hold: Hold, kernel: Kernel | None
-) -> Run | None:
-    """Executes in the staging folder, and publishes it with its record."""
+def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, kernel: Kernel | None) -> Run:
+    """Execute the notebook in the staging folder, and return its record."""
+    from workbench.runs.kernel import KernelStats
 
-    def told(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         with suppress(OSError):
             write_progress(staging, done, total)
         on_cell(done, total)
 
-    from workbench.runs.kernel import Vitals
-
-    started, vitals = datetime.now(UTC), Vitals()
+    started, stats = datetime.now(UTC), KernelStats()
     source, patch = source_of(planned.path), changes_of(planned.path.parent)
     with writing(staging):
         shutil.copyfile(planned.path, staging / NOTEBOOK)  # until the engine saves it for the first time
-    status, failure = _attempt(planned, staging, timeout, told, vitals, kernel)
-    if status == "ok" and (changed := _changed(planned)):
-        message = f"{changed} was changed after the run was planned, so its results may be of either; run it again."
+    status, failure = _attempt(lambda: _papermill(planned, staging, timeout, report, stats, kernel), staging, timeout)
+    if status == "ok" and (file := _changed_file(planned)):
+        message = f"{file} changed after the run was planned, so results may be of either version; run it again."
         status, failure = "failed", failure_in(staging, "InputError", message)
-    done, notes = datetime.now(UTC), read_notes(staging)
-    run = Run(
-        study=planned.study,
-        notebook=planned.notebook,
-        profile=planned.profile,
-        run_id=planned.run_id,
-        key=planned.key,
-        status=status,
-        exit_reason=exit_reason(status, vitals),
-        failure=failure,
-        parameters_given=planned.parameters_given,
-        parameters_default=planned.parameters_default,
-        started=started,
-        finished=done,
-        seconds=(done - started).total_seconds(),
-        source=source,
-        host=host().model_copy(update={"gpu": notes.pop("gpu")}),
-        kernel=kernel_version(vitals.runs),
-        seeds=seeds_in(planned.parameters_given | planned.parameters_default | notes["facts"]),
-        counts=counts_in(notes["facts"]),
-        cells=cells_in(staging),
-        peak_memory=vitals.peak_memory,
-        **notes,
-    )
-    with suppress(OSError):  # a full disk: the record matters more
+    notes = read_notes(staging)
+    with suppress(OSError):  # on a full disk the record matters more
         if patch:
             (staging / PATCH).write_text(patch, encoding="utf-8")
-    return publish(run, staging) if hold.ours else None
-
-
-def _changed(planned: PlannedRun) -> str:
-    """The first file a parameter names that is no longer as it was when the run was planned; "" if all are."""
-    for text, digest in planned.files.items():
-        path = planned.folder / text
-        try:
-            if digests([path])[path] != digest:
-                return text
-        except OSError:
-            return text
-    return ""
+    return record(
+        planned,
+        status,
+        failure,
+        started,
+        source,
+        exit_reason=exit_reason(status, stats),
+        kernel=kernel_version(stats.runs),
+        seeds=seeds_in(planned.values | notes["facts"]),
+        counts=counts_in(notes["facts"]),
+        cells=cells_in(staging),
+        peak_memory=stats.peak_memory,
+        **notes,
+    )
 
 
 def _attempt(
-    planned: PlannedRun,
-    staging: Path,
-    timeout: float | None,
-    on_cell: OnCell,
-    vitals: Vitals,
-    kernel: Kernel | None,
+    execute_notebook: Callable[[], None], staging: Path, timeout: float | None
 ) -> tuple[Status, Failure | None]:
-    """Executes the notebook into the staging folder; says how that ended and why."""
+    """Return how the execution ended, and why if it ended early."""
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     try:
-        _papermill(planned, staging, timeout, on_cell, vitals, kernel)
+        execute_notebook()
     except CellExecutionError as error:
         return "failed", failure_in(staging, error.ename, error.evalue)
     except CellTimeoutError:
@@ -217,7 +197,7 @@ def _attempt(
         return "cancelled", failure_in(staging, "KeyboardInterrupt", "Stopped by hand.")
     except OSError as error:
         return "failed", failure_in(staging, type(error).__name__, f"Cannot save the notebook: {error.strerror}.")
-    except RuntimeError as error:  # nbclient's DeadKernelError, and what it raises when a kernel does not start
+    except RuntimeError as error:  # nbclient's DeadKernelError, and its errors when a kernel does not start
         return "died", failure_in(staging, type(error).__name__, f"{error}: killed, out of memory, or it crashed.")
     return "ok", None
 
@@ -227,32 +207,74 @@ def _papermill(
     staging: Path,
     timeout: float | None,
     on_cell: OnCell,
-    vitals: Vitals,
+    stats: KernelStats,
     kernel: Kernel | None,
 ) -> None:
+    """Execute the notebook with the engine of `workbench.runs.kernel`, which saves it after every cell."""
     import papermill
 
-    from workbench.runs.kernel import Kernel, Loan  # which registers the engine
+    from workbench.runs.kernel import Kernel, Setup
 
-    values = planned.parameters_default | planned.parameters_given
     papermill.execute_notebook(
         str(planned.path).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
-        None,  # the engine saves, and never half a notebook
+        None,  # the engine saves
         planned.parameters_given,
         engine_name="workbench",
         kernel_name="python3",
         language="python",
         save_to=staging / NOTEBOOK,
-        vitals=vitals,
+        stats=stats,
         kernel=kernel or Kernel(),
-        loan=Loan(str(values.get("model") or ""), planned.folder, {RUN_FOLDER: str(staging)}, staging / LOG),
+        setup=Setup(str(planned.values.get("model") or ""), planned.folder, {RUN_FOLDER: str(staging)}, staging / LOG),
         timeout=timeout,
         on_cell=on_cell,
     )
 
 
+def _changed_file(planned: PlannedRun) -> str:
+    """The first file named by a parameter that changed since the run was planned; "" if none did."""
+    for name, digest in planned.files.items():
+        path = planned.folder / name
+        try:
+            if digests([path])[path] != digest:
+                return name
+        except OSError:
+            return name
+    return ""
+
+
+def record(
+    planned: PlannedRun,
+    status: Status,
+    failure: Failure | None,
+    started: datetime,
+    source: Source,
+    gpu: str | None = None,
+    **more: Any,
+) -> Run:
+    """Return the record of a run that ends now; `more` are its other fields."""
+    now = datetime.now(UTC)
+    return Run(
+        study=planned.study,
+        notebook=planned.notebook,
+        profile=planned.profile,
+        run_id=planned.run_id,
+        key=planned.key,
+        status=status,
+        failure=failure,
+        parameters_given=planned.parameters_given,
+        parameters_default=planned.parameters_default,
+        started=started,
+        finished=now,
+        seconds=(now - started).total_seconds(),
+        source=source,
+        host=host(gpu),
+        **{"exit_reason": EXPLAINED[status], **more},
+    )
+
+
 def publish(run: Run, staging: Path) -> Run:
-    """Writes record and report, shows the folder under its own name, and points `latest` at it if all went well.
+    """Write record and report, rename the staging folder to the run's own name, and point `latest` at a success.
 
     Raises:
         InputError: If the disk has no room even for the record.
@@ -260,8 +282,8 @@ def publish(run: Run, staging: Path) -> Run:
     from workbench.reports.html import write_report
 
     folder = staging.with_name(run.run_id)
-    for aside in (NOTES, LOG, PROGRESS, INSIDE_CELL, BALLAST):
-        (staging / aside).unlink(missing_ok=True)
+    for temporary in (NOTES, LOG, PROGRESS, INSIDE_CELL, BALLAST):
+        (staging / temporary).unlink(missing_ok=True)
     files = sorted(path for path in staging.rglob("*") if path.is_file())
     run = run.model_copy(update={"files": {p.relative_to(staging).as_posix(): sha256_of(p) for p in files}})
     try:
@@ -269,46 +291,35 @@ def publish(run: Run, staging: Path) -> Run:
             path.write_text(run.sealed(), encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"Cannot record {run.name} in {staging}: {error.strerror}; free some room and run it again, answers "
-            "that were computed are kept."
+            f"Cannot record {run.name} in {staging}: {error.strerror}; free some disk space and run it again, computed "
+            "answers are kept."
         ) from error
     try:
-        with suppress(OSError):  # a full disk; `workbench report` makes it later
+        with suppress(OSError):  # a full disk; `workbench report` writes it later
             write_report(staging)
-    finally:  # a report can be made again, a run cannot
+    finally:  # a report can be written again, a run cannot
         os.rename(staging, folder)
     if run.status == "ok":
-        point_latest(folder)
+        pointer = folder.with_name(f".latest-{folder.name}")
+        with suppress(OSError):
+            pointer.symlink_to(folder.name)
+            os.replace(pointer, folder.with_name("latest"))
     return run.model_copy(update={"folder": folder})
 
 
-def point_latest(folder: Path) -> None:
-    """Points `latest` beside a run at it, by one rename."""
-    pointer = folder.with_name(f".latest-{folder.name}")
-    with suppress(OSError):
-        pointer.symlink_to(folder.name)
-        os.replace(pointer, folder.with_name("latest"))
-
-
-TRACEBACK_LINES = 50
-TRACEBACK_LETTERS = 20_000
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-COUNTED = {"computed": "requests_computed", "cached": "requests_stored", "tokens": "tokens_computed"}
-
-
-def exit_reason(status: Status, vitals: Vitals) -> str:
-    """How a run ended, in a sentence; of a kernel that died, by which signal or code."""
-    if status != "died" or vitals.exit_code is None:
+def exit_reason(status: Status, stats: KernelStats) -> str:
+    """Return how a run ended as a sentence, with the signal or exit code of a kernel that died."""
+    if status != "died" or stats.exit_code is None:
         return EXPLAINED[status]
-    if vitals.exit_code >= 0:
-        return f"{EXPLAINED[status]} Its exit code was {vitals.exit_code}."
-    name = signal.Signals(-vitals.exit_code).name
-    hint = ", which is what a system short of memory sends" if name == "SIGKILL" else ""
+    if stats.exit_code >= 0:
+        return f"{EXPLAINED[status]} Its exit code was {stats.exit_code}."
+    name = signal.Signals(-stats.exit_code).name
+    hint = ", which a system that runs out of memory sends" if name == "SIGKILL" else ""
     return f"{EXPLAINED[status]} It was ended by {name}{hint}."
 
 
 def failure_in(staging: Path, name: str, message: str) -> Failure:
-    """The failure, with its cell and the end of the traceback, or of what the kernel printed where there is none."""
+    """Return the failure with its cell and the end of the traceback, or of the kernel's output if there is none."""
     number, traceback = None, (staging / LOG).read_text(errors="replace") if (staging / LOG).exists() else ""
     for count, cell in enumerate(_code_cells(staging), start=1):
         if cell.metadata.get("papermill", {}).get("status") in ("failed", "running"):
@@ -316,22 +327,30 @@ def failure_in(staging: Path, name: str, message: str) -> Failure:
             errors = [output for output in cell.outputs if output.output_type == "error"]
             printed = [output.text for output in cell.outputs if output.output_type == "stream"]
             traceback = "\n".join(errors[-1].traceback) if errors else "".join(printed) + traceback
-    tail = ANSI.sub("", traceback[-TRACEBACK_LETTERS:]).splitlines()[-TRACEBACK_LINES:]
+    tail = ANSI.sub("", traceback[-TRACEBACK_CHARACTERS:]).splitlines()[-TRACEBACK_LINES:]
     return Failure(cell=number, name=name, message=" ".join(message.split()), traceback="\n".join(tail))
 
 
 def cells_in(staging: Path) -> list[Cell]:
-    """The code cells of the executed notebook, with their times."""
-    made = []
+    """Return the code cells of the executed notebook with their states and times."""
+    cells = []
     for number, cell in enumerate(_code_cells(staging), start=1):
         marks = cell.metadata.get("papermill", {})
-        state = {"running": "failed"}.get(marks.get("status", "pending"), marks.get("status", "pending"))
-        made.append(Cell(number=number, state=state, seconds=marks.get("duration")))
-    return made
+        state = marks.get("status", "pending")
+        cells.append(
+            Cell(number=number, state="failed" if state == "running" else state, seconds=marks.get("duration"))
+        )
+    return cells
+
+
+def _code_cells(staging: Path) -> list[Any]:
+    path = staging / NOTEBOOK
+    cells = open_notebook(path).cells if path.exists() else []
+    return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
 
 
 def seeds_in(values: dict[str, Any]) -> dict[str, int]:
-    """The seeds among parameters and facts: whole numbers named `seed` or `..._seed`."""
+    """Return the seeds among parameters and facts: integers named `seed` or `..._seed`."""
     return {
         name: value
         for name, value in values.items()
@@ -340,11 +359,5 @@ def seeds_in(values: dict[str, Any]) -> dict[str, int]:
 
 
 def counts_in(facts: dict[str, Any]) -> Counts:
-    """The counts of answers among a run's facts, under the names `ask` gives them."""
+    """Return the counts of answers that `ask` noted among a run's facts."""
     return Counts(**{field: facts[name] for field, name in COUNTED.items() if isinstance(facts.get(name), int)})
-
-
-def _code_cells(staging: Path) -> list[Any]:
-    path = staging / NOTEBOOK
-    cells = open_notebook(path).cells if path.exists() else []
-    return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]

@@ -1,4 +1,4 @@
-"""What a notebook uses to keep and show its tables, figures and facts with the run it belongs to."""
+"""Keep and show the tables, figures and facts of a notebook in the folder of its run."""
 
 from __future__ import annotations
 
@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any] | pd.Series[Any]
 
 ITEMS = "items"
-"""Name of the table by which runs of a notebook are compared."""
+"""Table of one row per question, with which runs of a notebook are compared."""
 NO_ITEMS = "no_items"
-"""Name of the fact that says why there is none."""
+"""Fact that states why a run has no such table."""
 FINDINGS = "what_holds"
-"""Name of the table of findings."""
+"""Table of findings."""
+SHOWN_ROWS = 50
+OPEN_ROWS = 15
+"""Longer tables are folded behind their captions."""
+LARGEST_SVG = 700_000
+LEFT = "<style>table.words :is(td, th):not(.num) { text-align: left }</style>"
+"""JupyterLab aligns every cell to the right; reports have their own style and drop this one."""
 
 
 def current_run() -> CurrentRun:
-    """The run this notebook is executed in; in JupyterLab one that shows everything and keeps nothing."""
+    """Return the run that executes this notebook; in JupyterLab, a run that shows everything and keeps nothing."""
     folder = os.environ.get(RUN_FOLDER)
     return CurrentRun(Path(folder) if folder else None)
 
@@ -46,53 +52,52 @@ class CurrentRun:
     """Its folder, or None outside a run."""
 
     def table(self, name: str, frame: pd.DataFrame | None, caption: str = "") -> None:
-        """Keeps a table as `tables/<name>.parquet` and `.csv`, and shows it.
+        """Keep a table as `tables/<name>.parquet` and `.csv`, and show it.
 
         Args:
-            name: File name: lower-case letters, digits, `_` and `-`; once a run.
-            frame: The table; a named index is kept as a column. One without rows is not kept, and what shows is the
-                reason in `frame.attrs["reason"]`; None neither keeps nor shows anything.
+            name: File name, unique in the run: lower-case letters, digits, `_` and `-`.
+            frame: The table; a named index is kept as a column. A table without rows is not kept, and its
+                `frame.attrs["reason"]` is shown instead; None neither keeps nor shows anything.
             caption: What it shows.
         """
         if frame is not None:
-            _show(keep_table(self.folder, name, frame, caption) if len(frame) else NoRows.of(frame, caption))
+            _show(keep_table(self.folder, name, frame, caption) if len(frame) else ShownTable(frame, caption))
 
     def items(
         self, frame: pd.DataFrame, metrics: Sequence[str] | None = None, name: str | Sequence[str] = "question_id"
     ) -> None:
-        """Keeps and shows the table `items`, by which `compare` pairs runs of this notebook: one row a question.
+        """Keep and show the table `items`, one row per question, with which `compare` pairs runs of this notebook.
 
         Args:
-            frame: One row a question, or several, which are averaged. Its columns `benchmark`, `cluster` (of questions
-                that belong together) and `question` (the text) are kept where there are any.
-            metrics: Columns of numbers or truths; None for every one that is none of the others.
-            name: Columns that name a question together, beside `benchmark`.
+            frame: One or several rows per question; several are averaged. Its columns `benchmark`, `cluster` (of
+                dependent questions) and `question` (the text) are kept if present.
+            metrics: Numeric or boolean columns; None for every such column that is none of the others.
+            name: Columns that together identify a question, beside `benchmark`.
 
         Raises:
-            InputError: If a column is missing, or a metric is no number.
+            InputError: If a column is missing, or a metric is not numeric.
         """
-        kept = item_table(with_index(frame), None if metrics is None else list(metrics), name)
-        self.table(ITEMS, kept, "One row a question, for comparing runs")
+        items = item_table(with_index(frame), None if metrics is None else list(metrics), name)
+        self.table(ITEMS, items, "One row per question, for comparing runs")
 
     def no_items(self, why: str) -> None:
-        """Says why runs of this notebook cannot be compared question by question; `compare` says it on."""
+        """Note why runs of this notebook cannot be compared by question; `compare` reports it."""
         self.note(**{NO_ITEMS: why})
 
     def figure(self, name: str, figure: Any, alt: str = "") -> None:
-        """Keeps a figure as `figures/<name>.svg` and `.png`, shows it, and closes it.
+        """Keep a figure as `figures/<name>.svg` and `.png`, show it, and close it.
 
         Args:
             name: File name, as for `table`.
-            figure: A matplotlib figure, or anything with a `.figure`; None where there is nothing to draw.
-            alt: What it shows, in words, for those who cannot see it; by default the figure's own, set by
-                `figures.described`.
+            figure: A matplotlib figure, or an object with a `.figure`; None keeps nothing.
+            alt: Alternative text; by default the figure's own, set by `figures.described`.
         """
         if figure is not None:
             figure = getattr(figure, "figure", figure)
             _show(keep_figure(self.folder, name, figure, alt or figure.get_label()))
 
     def findings(self, claims: Iterable[Finding | None], caption: str = "Findings tested on this run") -> None:
-        """Keeps and shows the table `what_holds`, one row a finding; None, a claim this run cannot test, is skipped."""
+        """Keep and show the table `what_holds`, one row per finding; None, an untestable claim, is skipped."""
         from workbench.statistics.findings import findings_table
 
         table = findings_table(claim for claim in claims if claim is not None)
@@ -100,32 +105,29 @@ class CurrentRun:
         self.table(FINDINGS, table, caption)
 
     def note(self, **facts: Any) -> None:
-        """Keeps facts about the run: model, data, seeds, counts.
+        """Keep facts about the run: model, data, seeds, counts.
 
         Args:
-            facts: Name -> numbers, text, lists or mappings of them; or anything with a `facts()` method (a model),
-                or an `origin` (questions).
+            facts: Name -> numbers, text, lists or mappings of them, an object with a `facts()` method (a model) or
+                with an `origin` (questions).
         """
-        self._append("facts", _plain(facts, "note"), gpu=_gpu())
+        if self.folder is not None:
+            note_down(self.folder, "facts", _plain(facts, "note"), gpu=_gpu())
 
     def headline(self, text: str, row: Row | None, n: str = "n") -> None:
-        """Keeps and shows the run's main number with its interval, as it stands in reports and the gallery.
+        """Keep and show the run's main number with its interval, for the report and the gallery.
 
         Args:
-            text: What the number is.
-            row: `mean` and, where there are any, `low`, `high` and the count; None where there is no such number.
-            n: The name of the count in `row`.
+            text: Name of the quantity.
+            row: `mean` and, if present, `low`, `high` and the count; None keeps nothing.
+            n: Name of the count in `row`.
         """
         if row is not None:
             _show(keep_headline(self.folder, text, row, n))
 
-    def _append(self, kind: str, content: dict[str, Any], **more: Any) -> None:
-        if self.folder is not None:
-            note_down(self.folder, kind, content, **more)
-
 
 def keep_table(folder: Path | None, name: str, frame: pd.DataFrame, caption: str) -> ShownTable:
-    """Writes a table of a run to its folder, if it has one."""
+    """Write a table to the run's folder, if there is one, and return it as it is shown."""
     if parquet := _file(folder, "tables", name, ".parquet"):
         with written_whole(parquet) as path:
             frame.to_parquet(path)
@@ -136,11 +138,11 @@ def keep_table(folder: Path | None, name: str, frame: pd.DataFrame, caption: str
 
 
 def keep_figure(folder: Path | None, name: str, figure: Any, alt: str) -> ShownFigure:
-    """Writes a figure of a run to its folder, if it has one, and closes it."""
+    """Write a figure to the run's folder, if there is one, close it, and return it as it is shown."""
     from matplotlib import pyplot
 
     if not alt.strip():
-        raise InputError(f"Figure {name!r} has no alt text; say in a sentence what it shows.")
+        raise InputError(f"Figure {name!r} has no alt text; describe in one sentence what it shows.")
     file = _file(folder, "figures", name, ".svg")
     shown = draw(figure, alt)
     pyplot.close(figure)
@@ -154,7 +156,7 @@ def keep_figure(folder: Path | None, name: str, figure: Any, alt: str) -> ShownF
 
 
 def keep_headline(folder: Path | None, text: str, row: Row, n: str = "n") -> Headline:
-    """Notes the main number of a run in its folder, if it has one."""
+    """Note the main number in the run's folder, if there is one, and return it as it is shown."""
     from workbench.runs.record import Headline
 
     numbers = {"value": row["mean"], "low": row.get("low"), "high": row.get("high"), "n": row.get(n)}
@@ -171,41 +173,40 @@ def _show(shown: Any) -> None:
 
 
 def _file(folder: Path | None, kind: str, name: str, ending: str) -> Path | None:
-    """Where to write, or None outside a run."""
+    """The file to write, or None outside a run."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         raise InputError(f"{name!r} cannot name a file in {kind}; use lower-case letters, digits, '_' and '-'.")
     if folder is None:
         return None
     path = folder / kind / f"{name}{ending}"
     if path.exists():
-        raise InputError(f"This run already has {name!r} in its {kind}; give this one another name.")
+        raise InputError(f"This run already has {name!r} in its {kind}; use another name.")
     return path
 
 
 def item_table(frame: pd.DataFrame, metrics: list[str] | None, name: str | Sequence[str]) -> pd.DataFrame:
-    """The table that `CurrentRun.items` keeps."""
-    names, first = [name] if isinstance(name, str) else list(name), ("cluster", "question")
+    """Return the table that `CurrentRun.items` keeps."""
+    names, about = [name] if isinstance(name, str) else list(name), ("cluster", "question")
     for column in [*names, *(metrics or [])]:
         if column not in frame:
             raise unknown("column", column, [str(each) for each in frame.columns])
-    apart = {"benchmark", *names, *first}
-    metrics = metrics or [str(column) for column in frame.select_dtypes(["number", "bool"]) if column not in apart]
+    numeric = frame.select_dtypes(["number", "bool"]).columns
+    metrics = metrics or [str(column) for column in numeric if column not in {"benchmark", *names, *about}]
     keys = ["benchmark"] if "benchmark" in frame else []
     if keys and frame["benchmark"].isna().any():
-        raise InputError("A row of the items has no benchmark; name it, or leave the column out.")
+        raise InputError("A row of the items has no benchmark; fill the column, or drop it.")
     rows = frame.assign(question_id=frame[names].astype(str).agg(" · ".join, axis=1))
     try:
         rows = rows.astype(dict.fromkeys(metrics, float))
     except (TypeError, ValueError) as error:
-        raise InputError(f"A metric of the items is no number: {error}.") from error
-    about = {column: "first" for column in first if column in rows}
-    groups = rows.groupby([*keys, "question_id"], sort=False)
-    return groups.agg(about | dict.fromkeys(metrics, "mean")).reset_index()
+        raise InputError(f"A metric of the items is not numeric: {error}.") from error
+    how = {column: "first" for column in about if column in rows} | dict.fromkeys(metrics, "mean")
+    return rows.groupby([*keys, "question_id"], sort=False).agg(how).reset_index()
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
-    """What a notebook kept: `facts`, `gpu`, `tables`, `figures` and `headline`; facts hold what all its asking took."""
-    asked: dict[str, Any] = {}
+    """Return what a notebook kept: `facts` with the counts of all calls of `ask`, `gpu`, `tables` and so on."""
+    counts: dict[str, Any] = {}
     notes: dict[str, Any] = {"facts": {}, "gpu": None, "tables": [], "figures": [], "headline": None}
     path = folder / NOTES
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -215,23 +216,23 @@ def read_notes(folder: Path) -> dict[str, Any]:
                 notes["facts"] |= entry["content"]
                 notes["gpu"] = entry["gpu"] or notes["gpu"]
             case "ask":
-                asked = _added(asked, entry["content"])
+                counts = _added(counts, entry["content"])
             case "headline":
                 notes["headline"] = entry["content"]
             case kind:
                 notes[f"{kind}s"].append(entry["content"])
-    notes["facts"] |= _plain(asked, "asked")
+    notes["facts"] |= _plain(counts, "ask")
     return notes
 
 
 def _added(before: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:
-    """What several calls of `ask` took: counts and what a server was sent add up, how it was read is the last one's."""
+    """Counts of several calls of `ask`: integers and a server's numbers are added, the rest is of the last call."""
     adds = {name for name, value in call.items() if isinstance(value, int) or name.startswith("server_")}
     return before | {name: value + before.get(name, 0) if name in adds else value for name, value in call.items()}
 
 
 def _plain(value: Any, name: str) -> Any:
-    """The value in JSON's terms; numbers that are not finite become None."""
+    """The value in JSON's types; numbers that are not finite become None."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -242,49 +243,51 @@ def _plain(value: Any, name: str) -> Any:
         return [_plain(item, name) for item in value]
     if callable(facts := getattr(value, "facts", None)):
         return _plain(facts(), name)
+    if hasattr(value, "origin") and hasattr(value, "dropped"):
+        noted = {"noted": value.noted} if getattr(value, "noted", None) else {}
+        return _plain({**asdict(value.origin), "n": len(value), "dropped": value.dropped} | noted, name)
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value), name)
     if hasattr(value, "tolist"):
         return _plain(value.tolist(), name)
     if isinstance(value, Path):
         return str(value)
-    raise InputError(f"Cannot keep {name}: a {type(value).__name__}; give numbers, text, lists or mappings.")
+    raise InputError(f"Cannot keep {name}: a {type(value).__name__}; use numbers, text, lists or mappings.")
 
 
 def _gpu() -> str | None:
-    """The accelerator's name, if this process has loaded torch and it sees one."""
+    """The accelerator's name, if this process has loaded torch and torch sees one."""
     torch = sys.modules.get("torch")
     return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
 
 
-SHOWN_ROWS = 50
-OPEN_ROWS = 15
-"""Longer tables are folded behind their captions."""
-LARGEST_SVG = 700_000
-LEFT = "<style>table.words :is(td, th):not(.num) { text-align: left }</style>"
-"""JupyterLab sets every cell to the right; reports have their own style and leave this out."""
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class ShownTable:
-    """A table with its caption; numbers to three decimals, undefined ones as a dash."""
+    """A table with its caption; numbers to three decimals, undefined ones as a dash.
+
+    A table without rows shows as its caption and the reason in its `attrs`.
+    """
 
     frame: pd.DataFrame
-    """What is shown."""
+    """The table."""
     caption: str = ""
-    """What stands above it."""
+    """Text above it."""
     file: str = ""
-    """Where the whole of it is kept, if it is."""
+    """The kept file, if there is one."""
 
     def __repr__(self) -> str:
+        if not len(self.frame):
+            return ": ".join(filter(None, (self.caption, self.frame.attrs.get("reason", "no rows"))))
         return f"{self.caption}\n{self.frame.to_string(max_rows=SHOWN_ROWS)}".strip()
 
     def _repr_html_(self) -> str:
+        if not len(self.frame):
+            return f"<p>{html.escape(repr(self))}</p>"
         frame = with_index(self.frame).head(SHOWN_ROWS)
         head, cells = "", []
         for label, column in frame.items():
             texts = _texts(column)
-            if any(texts) or not texts:  # a column of empty words is left out
+            if any(texts):  # a column of empty texts is left out
                 mark = ' class="num"' if column.dtype.kind in "iuf" else ""
                 name = " · ".join(map(str, label)) if isinstance(label, tuple) else str(label)
                 head += f"<th{mark}>{html.escape(name)}</th>"
@@ -300,39 +303,17 @@ class ShownTable:
         return f"<figure>{f'<figcaption>{caption}</figcaption>' if caption else ''}{table}</figure>"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class NoRows:
-    """What stands in the place of a table without rows."""
-
-    caption: str
-    """Of the table."""
-    reason: str
-    """Why it has no rows."""
-
-    @staticmethod
-    def of(frame: pd.DataFrame, caption: str) -> NoRows:
-        """A table without rows, and the reason it carries in `attrs`."""
-        return NoRows(caption, str(frame.attrs.get("reason", "no rows")))
-
-    def __repr__(self) -> str:
-        return ": ".join(filter(None, (self.caption, self.reason)))
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(repr(self))}</p>"
-
-
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with its index as columns, if the index says anything: it has a name, or is not a row number."""
+    """Return the table with its index as columns, unless the index is an unnamed row number."""
     if frame.index.names != [None]:
         return frame.reset_index()
     return frame if frame.index.inferred_type == "integer" else frame.rename_axis("").reset_index()
 
 
 def _texts(column: pd.Series[Any]) -> list[str]:
-    """The cells of a column, escaped."""
+    """The cells of a column as escaped text; a float column of whole numbers has no decimals."""
     values = column.tolist()
-    floats = [v for v in values if isinstance(v, float) and math.isfinite(v)]
-    whole = all(v.is_integer() for v in floats)
+    whole = all(v.is_integer() for v in values if isinstance(v, float) and math.isfinite(v))
     return [html.escape(_text(value, whole)) for value in values]
 
 
@@ -340,22 +321,22 @@ def _text(value: Any, whole: bool) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float) and math.isfinite(value):
-        small = 0 < abs(value) < 0.0005
-        value = f"{value + 0.0:.0f}" if whole else f"{value:.1e}" if small else f"{value + 0.0:.3f}"
-        return value.replace("-", "−", 1) if not small else value
+        if 0 < abs(value) < 0.0005:
+            return f"{value:.1e}"
+        return (f"{value + 0.0:.0f}" if whole else f"{value + 0.0:.3f}").replace("-", "−", 1)
     return str(value)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ShownFigure:
-    """A figure as inline SVG, or as PNG where the SVG would be too large to read in a page."""
+    """A figure as inline SVG, or as PNG if the SVG is too large for a page."""
 
     svg: str
-    """The drawing, an `<svg>` element that carries its alternative text."""
+    """The drawing, an `<svg>` element with its alternative text."""
     png: bytes
     """The same as pixels."""
     alt: str
-    """What it shows, for those who cannot see it."""
+    """Alternative text."""
 
     def __repr__(self) -> str:
         return f"<figure: {self.alt}>"
@@ -371,7 +352,7 @@ class ShownFigure:
 
 
 def draw(figure: Any, alt: str) -> ShownFigure:
-    """Draws a matplotlib figure; the same figure gives the same SVG, byte for byte."""
+    """Draw a matplotlib figure; the same figure gives the same SVG, byte for byte."""
     import io
 
     import matplotlib

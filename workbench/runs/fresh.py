@@ -1,7 +1,4 @@
-"""What a kernel does before each notebook it runs: it becomes what it was before the first one.
-
-This module runs in the kernel, called by `workbench.runs.kernel`.
-"""
+"""Reset a kernel between notebooks to its state before the first; called in the kernel by `workbench.runs.kernel`."""
 
 from __future__ import annotations
 
@@ -16,31 +13,31 @@ from typing import Any
 from workbench.models import loading
 
 TRAINERS = ("trl",)
-"""Packages whose use changes more of a process than can be put back."""
+"""Packages that change more of a process than can be reset."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """What a process was like before its first notebook."""
+    """State of a process before its first notebook."""
 
     environment: dict[str, str]
-    """Its environment variables."""
+    """Environment variables."""
     path: list[str]
-    """Where it looks for modules."""
+    """Module search path."""
     filters: list[Any]
-    """Which warnings it shows."""
+    """Warnings filters."""
     names: dict[str, Any]
-    """Names in the namespace that IPython's own reset would not bring back."""
+    """Names in the namespace that IPython's own reset does not restore."""
 
 
 _start: _Start | None = None
 
 
-def begin(folder: str, environment: dict[str, str]) -> None:
-    """Empties the namespace and puts the process back, so that the next notebook finds what the first one found.
+def reset(folder: str, environment: dict[str, str]) -> None:
+    """Empty the namespace and restore the process, so that the next notebook starts as the first one did.
 
     Args:
-        folder: The working directory.
+        folder: Working directory.
         environment: Variables of this run alone.
 
     Raises:
@@ -63,20 +60,20 @@ def begin(folder: str, environment: dict[str, str]) -> None:
     sys.path[:] = _start.path
     warnings.resetwarnings()
     warnings.filters[:] = _start.filters  # type: ignore[index]
-    _put_back_libraries()
+    _reset_libraries()
     loading.begin_notebook()
     gc.collect()
 
 
-def _put_back_libraries() -> None:
-    """Random numbers start anew, and settings of libraries are as after their import."""
+def _reset_libraries() -> None:
+    """Reseed random generators, and restore the default settings of libraries."""
     random.seed()
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
         numpy.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
     if pandas := sys.modules.get("pandas"):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of options it will drop
+            warnings.simplefilter("ignore")  # it warns of deprecated options
             pandas.reset_option("all")
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")

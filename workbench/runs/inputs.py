@@ -1,6 +1,6 @@
-"""What the parameters of a run name: names that are checked, paths made absolute, and the files they are read from.
+"""Inputs that parameters name: check names, make paths absolute, and hash the files that are read.
 
-Each parameter's annotation says how its text is read (`workbench.kinds`); nothing is guessed from how text looks.
+Each parameter's annotation determines how its text is read (`workbench.kinds`).
 """
 
 from __future__ import annotations
@@ -21,35 +21,29 @@ if TYPE_CHECKING:
     from workbench.datasets.sources import Kind
 
 MOST_FILES = 10_000
-"""Files of a folder that are looked at."""
-Parts = Callable[[str, Path], list[str]]
-"""Takes a text apart: every second part, from the second on, is a path."""
+"""Most files of a folder that are hashed."""
 
 
-def _nothing(text: str, here: Path) -> None:
-    """Passes every name."""
-
-
-def _everything(path: Path) -> list[Path]:
+def _all_files(path: Path) -> list[Path]:
     """A file itself, or all files below a folder."""
     if not path.is_dir():
         return [path]
-    walked = os.walk(path, followlinks=True)  # folders that links name are read too
-    found = list(islice((Path(folder, name) for folder, _, names in walked for name in names), MOST_FILES + 1))
-    if len(found) > MOST_FILES:
+    walked = os.walk(path, followlinks=True)  # links are read through
+    files = list(islice((Path(folder, name) for folder, _, names in walked for name in names), MOST_FILES + 1))
+    if len(files) > MOST_FILES:
         raise InputError(f"The folder {path} holds more than {MOST_FILES} files; name the folder of what is read.")
-    return found
+    return files
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How text of one kind is read."""
+    """How text of one kind is read; paths are relative to the folder that is the second argument."""
 
-    parts: Parts = lambda text, here: ["", text]
-    """Where in it paths stand."""
-    check: Callable[[str, Path], None] = _nothing
-    """Refuses a name that is not known; paths are checked beside it."""
-    files: Callable[[Path], list[Path]] = _everything
+    parts: Callable[[str, Path], list[str]] = lambda text, here: ["", text]
+    """Splits the text; every second part, starting with the second, is a path."""
+    check: Callable[[str, Path], object] = lambda text, here: None
+    """Raises InputError for an unknown name; that paths exist is checked separately."""
+    files: Callable[[Path], list[Path]] = _all_files
     """The files that are read from one of its paths."""
 
 
@@ -60,7 +54,7 @@ def _model() -> Reader:
 
 
 def _source(kind: Kind) -> Callable[[], Reader]:
-    """Names of sources as `datasets.sources.parse` takes them apart."""
+    """Names of sources, split as `datasets.sources.parse` does."""
 
     def parts(text: str, here: Path) -> list[str]:
         from workbench.datasets.sources import parse
@@ -72,17 +66,14 @@ def _source(kind: Kind) -> Callable[[], Reader]:
             return [before + equals, path]
         return ["", text.rpartition(":")[0], f":{named.part}"] if named.part else ["", text]
 
-    def check(text: str, here: Path) -> None:
-        parts(text, here)
-
     def files(path: Path) -> list[Path]:
         if kind != "opinions":
-            return _everything(path)
+            return _all_files(path)
         from workbench.cultural_alignment.opinions import files_of
 
         return files_of(path)
 
-    return lambda: Reader(parts, check, files)
+    return lambda: Reader(parts, parts, files)
 
 
 def _template() -> Reader:
@@ -98,13 +89,20 @@ def _file_or_name() -> Reader:
     return _file_or([WBC24, "written", *tasks()], "name")
 
 
+def _file_or(names: list[str], kind: str) -> Reader:
+    """Text is one of these names, or a path."""
+
+    def check(text: str, here: Path) -> None:
+        if text not in names and not _at(here, text).exists():
+            raise unknown(kind, text, [*names, "the path of a file"])
+
+    return Reader(lambda text, here: [text] if text in names else ["", text], check)
+
+
 def _algorithm() -> Reader:
     from workbench.training.algorithms import policy_algorithm
 
-    def check(text: str, here: Path) -> None:
-        policy_algorithm(text)
-
-    return Reader(lambda text, here: [text], check)
+    return Reader(lambda text, here: [text], lambda text, here: policy_algorithm(text))
 
 
 READERS: dict[str, Callable[[], Reader]] = {
@@ -119,19 +117,19 @@ READERS: dict[str, Callable[[], Reader]] = {
     "FilePath": Reader,
     "AlgorithmName": _algorithm,
 }
-"""Annotation -> what makes its reader; rooms are imported when a parameter needs them."""
+"""Annotation -> function that returns its reader; modules are imported when a parameter needs them."""
 
 
 def check_inputs(parameters: list[Parameter], values: Mapping[str, Any], folder: Path) -> None:
-    """Refuses names nobody knows, paths where nothing is, and paths in parameters whose annotation does not say so.
+    """Refuse unknown names, missing files, and paths in parameters whose annotation is plain `str`.
 
     Args:
-        parameters: What the notebook declares.
-        values: Name -> checked value, also of defaults.
-        folder: What relative paths start from.
+        parameters: The notebook's parameters.
+        values: Name -> checked value, defaults included.
+        folder: Folder that relative paths start from.
 
     Raises:
-        InputError: Naming every one.
+        InputError: Naming every one of them.
     """
     wrong = []
     for name, reader, text in _texts(parameters, values):
@@ -160,47 +158,45 @@ def check_inputs(parameters: list[Parameter], values: Mapping[str, Any], folder:
 
 
 def absolute(parameters: list[Parameter], values: Mapping[str, Any], here: Path) -> dict[str, Any]:
-    """The values with relative paths made absolute, where they name something in the user's folder."""
+    """Return the values with those relative paths made absolute that exist in the user's folder."""
 
-    def moved(reader: Reader, text: str) -> str:
-        parts = reader.parts(text, here)
+    def moved(reader: Reader, value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(reader, item) for item in value]
+        if not isinstance(value, str):
+            return value
+        parts = reader.parts(value, here)
         parts[1::2] = [str(there) if (there := _at(here, path).resolve()).exists() else path for path in parts[1::2]]
         return "".join(parts)
 
-    def each(reader: Reader, value: Any) -> Any:
-        if isinstance(value, list):
-            return [each(reader, item) for item in value]
-        return moved(reader, value) if isinstance(value, str) else value
-
     kinds = {parameter.name: parameter.kind for parameter in parameters}
-    return {n: each(READERS[kinds[n]](), value) if kinds.get(n) else value for n, value in values.items()}
+    return {n: moved(READERS[kinds[n]](), value) if kinds.get(n) else value for n, value in values.items()}
 
 
 def digests(parameters: list[Parameter], values: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file that is read because of a parameter, by its path; relative below `folder`.
+    """Return the SHA-256 of every file that is read because of a parameter, by its path, relative below `folder`.
 
     Raises:
-        InputError: If one is no regular file, or cannot be read.
+        InputError: If one is not a regular file, or cannot be read.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for name, reader, text in _texts(parameters, values):
         for path in reader.parts(text, folder)[1::2] if reader else []:
             for file in reader.files(_at(folder, path)) if reader else []:
                 if not file.is_file():
-                    raise InputError(f"{file}, which parameter {name!r} names, is no regular file; name one.")
+                    raise InputError(f"{file}, which parameter {name!r} names, is not a regular file; name one.")
                 try:
                     (digest,) = digests_of([file]).values()
                 except OSError as error:
                     raise InputError(
                         f"{file}, which parameter {name!r} names, cannot be read ({error.strerror}); check the file."
                     ) from None
-                inside = file.is_relative_to(folder)
-                found[str(file.relative_to(folder) if inside else file)] = digest
-    return found
+                hashes[str(file.relative_to(folder) if file.is_relative_to(folder) else file)] = digest
+    return hashes
 
 
 def commits(parameters: list[Parameter], values: Mapping[str, Any]) -> dict[str, str]:
-    """The commit of each hub model among the values, as this machine's cache has it; "" for one not fetched yet."""
+    """Return the commit of each hub model among the values, as in this machine's cache; "" if not fetched yet."""
     from workbench.models import cached_commit
 
     names = [t for p in parameters if p.kind == "ModelName" for _, _, t in _texts([p], values)]
@@ -208,7 +204,7 @@ def commits(parameters: list[Parameter], values: Mapping[str, Any]) -> dict[str,
 
 
 def _texts(parameters: list[Parameter], values: Mapping[str, Any]) -> Iterator[tuple[str, Reader | None, str]]:
-    """Parameter, its reader (None for plain text) and each text it holds."""
+    """Parameter, its reader (None for plain text) and each text in its value."""
 
     def texts(value: Any) -> Iterator[str]:
         if isinstance(value, str):
@@ -218,41 +214,31 @@ def _texts(parameters: list[Parameter], values: Mapping[str, Any]) -> Iterator[t
                 yield from texts(item)
 
     for parameter in parameters:
-        held = list(texts(values.get(parameter.name)))
-        reader = READERS[parameter.kind]() if held and parameter.kind else None
-        yield from ((parameter.name, reader, text) for text in held)
+        every = list(texts(values.get(parameter.name)))
+        reader = READERS[parameter.kind]() if every and parameter.kind else None
+        yield from ((parameter.name, reader, text) for text in every)
 
 
 def _refuse_path(name: str, text: str, folder: Path) -> None:
-    """Refuses plain text that is the path of something: a run could not be told from one with another content."""
+    """Refuse plain text that is the path of an existing file: its content would not be part of the run's key."""
     for piece in map(str.strip, (text, *re.split("[#=:;,]", text))):
         try:
-            is_path = bool(piece.strip("./ ")) and _looks_read(piece, _at(folder, piece))
+            is_path = bool(piece.strip("./ ")) and _names_file(piece, _at(folder, piece))
         except (OSError, ValueError, RuntimeError):
             continue
         if is_path:
             raise InputError(
-                f"Parameter {name!r} is plain text and holds {piece!r}, which is a path; declare it as FilePath, "
-                "ModelName or another kind of workbench.kinds in the notebook's parameters cell, so that changes of it "
-                "are seen."
+                f"Parameter {name!r} is plain text and contains {piece!r}, which is a path; declare it as FilePath, "
+                "ModelName or another kind of workbench.kinds in the notebook's parameters cell, so that changes of "
+                "the file are noticed."
             )
 
 
-def _looks_read(text: str, there: Path) -> bool:
-    """Whether text is written as a path of something that is there, or is the name of a model's or adapter's folder."""
-    looks = "/" in text or bool(Path(text).suffix) or text.startswith((".", "~"))
-    return (looks and there.exists()) or any((there / f).is_file() for f in ("config.json", "adapter_config.json"))
+def _names_file(text: str, path: Path) -> bool:
+    """Whether text is written as a path and exists, or names the folder of a model or an adapter."""
+    written = "/" in text or bool(Path(text).suffix) or text.startswith((".", "~"))
+    return (written and path.exists()) or any((path / f).is_file() for f in ("config.json", "adapter_config.json"))
 
 
 def _at(folder: Path, path: str) -> Path:
     return folder / Path(path).expanduser()
-
-
-def _file_or(names: list[str], kind: str) -> Reader:
-    """Text is one of these names, or a path."""
-
-    def check(text: str, here: Path) -> None:
-        if text not in names and not _at(here, text).exists():
-            raise unknown(kind, text, [*names, "the path of a file"])
-
-    return Reader(lambda text, here: [text] if text in names else ["", text], check)

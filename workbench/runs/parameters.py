@@ -9,12 +9,15 @@ import tokenize
 import types
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from workbench import kinds
 from workbench.errors import InputError, unknown
+from workbench.files import root
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -28,33 +31,38 @@ class Parameter:
     """One `name: annotation = default  # help` line of the parameters cell."""
 
     name: str
-    """Its name in the notebook."""
+    """Name in the notebook."""
     annotation: str
     """The declared type, as written: `int`, `FilePath | None`, `list[ModelName]`, `Literal['a', 'b']` ..."""
     default: Any
-    """The value it has when none is given."""
+    """Default value."""
     help: str = ""
     """The comment at the end of the line."""
 
     @property
     def kind(self) -> str:
-        """How its text is read, a name of `workbench.kinds`; "" for plain text and for what is no text."""
-        return next((node.id for node in ast.walk(ast.parse(self.annotation)) if _is_kind(node)), "")
+        """How its text is read, a name of `workbench.kinds`; "" for plain text and for other types."""
+        names = (node.id for node in ast.walk(ast.parse(self.annotation)) if isinstance(node, ast.Name))
+        return next((name for name in names if name in kinds.NAMES), "")
 
 
 def read_parameters(notebook: Path) -> list[Parameter]:
-    """The parameters a notebook declares, in order.
+    """Return the parameters that a notebook declares, in order.
 
     Raises:
-        InputError: If the file is no notebook of Python, has no or several cells tagged `parameters`, or that cell
-            holds anything but annotated assignments of literal values.
+        InputError: If the file is not a Python notebook, has not exactly one cell tagged `parameters`, or this cell
+            contains anything but annotated assignments of literals.
     """
     opened = open_notebook(notebook)
-    _check_language(opened, notebook)
+    kernel = opened.metadata.get("kernelspec", {})
+    language = kernel.get("language") or opened.metadata.get("language_info", {}).get("name") or "python"
+    if language.lower() != "python":  # a Python kernel of any name is run by this interpreter
+        raise InputError(
+            f"{notebook} is for the kernel {kernel.get('name')!r}, which runs {language}; only Python can be run."
+        )
     cells = [c for c in opened.cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
-        found = "no cell" if not cells else f"{len(cells)} cells"
-        raise InputError(f"{notebook} has {found} tagged 'parameters'; tag exactly one.")
+        raise InputError(f"{notebook} has {len(cells) or 'no'} cells tagged 'parameters'; tag exactly one.")
     source = cells[0].source
     try:
         tree, comments = ast.parse(source), _comments(source)
@@ -68,7 +76,7 @@ def read_parameters(notebook: Path) -> list[Parameter]:
 
 
 def open_notebook(path: Path) -> NotebookNode:
-    """The notebook in a file, in the current format.
+    """Return the notebook in a file, in the current format.
 
     Raises:
         InputError: If there is no such file, or it is not a notebook.
@@ -79,31 +87,23 @@ def open_notebook(path: Path) -> NotebookNode:
         return nbformat.read(path, as_version=4)
     except FileNotFoundError:
         raise InputError(f"There is no notebook {path}.") from None
-    except Exception as error:  # nbformat has no common base for what a malformed file raises
+    except Exception as error:  # nbformat's errors have no common base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path} is not a readable Jupyter notebook: {reason[:200]}") from error
 
 
-def _check_language(opened: NotebookNode, path: Path) -> None:
-    """Refuses a notebook whose kernel speaks another language; whatever it is called, Python runs here."""
-    kernel = opened.metadata.get("kernelspec", {})
-    language = kernel.get("language") or opened.metadata.get("language_info", {}).get("name") or "python"
-    if language.lower() != "python":
-        raise InputError(f"{path} is for the kernel {kernel.get('name')!r}, which runs {language}; here Python runs.")
-
-
 def check(parameters: list[Parameter], values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The values, strictly checked against the declared types.
+    """Return the values, strictly checked against the declared types.
 
-    Text is also read as on the command line, so `"10"` serves for an `int`, and `"a,b"` for a `list[str]`.
+    Text is read as on the command line: `"10"` as an `int`, `"a,b"` as a `list[str]`.
 
     Args:
-        parameters: What the notebook declares.
-        values: Name -> value; names left out keep their default.
-        where: What the values are for, as the error names it.
+        parameters: The notebook's parameters.
+        values: Name -> value, of any subset of the parameters.
+        where: Source of the values, named in the error.
 
     Raises:
-        InputError: Naming every unknown name and every unfit value at once.
+        InputError: Naming every unknown parameter and every unfit value.
     """
     declared = {p.name: p for p in parameters}
     checked, wrong = {}, []
@@ -112,7 +112,8 @@ def check(parameters: list[Parameter], values: Mapping[str, Any], where: str) ->
             wrong.append(str(unknown("parameter", name, list(declared))).removesuffix("."))
             continue
         try:
-            checked[name] = _fit(type_of(declared[name].annotation), value)
+            kind = type_of(declared[name].annotation)
+            checked[name] = _strict(kind, _read(kind, value) if isinstance(value, str) else value)
         except ValueError:
             wrong.append(f"Parameter {name!r} must be {declared[name].annotation}, not {value!r}")
     if wrong:
@@ -121,22 +122,20 @@ def check(parameters: list[Parameter], values: Mapping[str, Any], where: str) ->
 
 
 def _strict(kind: Any, value: Any) -> Any:
-    """`value`, if it is a `kind` already; an int serves for a float, nothing else is converted."""
+    """`value`, if it is of this type; only an int is converted, to a float."""
     from pydantic import ConfigDict, TypeAdapter
 
     return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
 
 
-def _fit(kind: Any, value: Any) -> Any:
-    """`value` as a `kind`, text being read as the kind demands."""
-    return _strict(kind, _read(kind, value) if isinstance(value, str) else value)
-
-
 def _read(kind: Any, text: str | list[Any]) -> Any:
-    """What text stands for where `kind` is declared: `007` stays text for `str`, `none` is None, `a,b` a list."""
+    """Text read as the declared type: `007` stays text for `str`, `none` is None, `a,b` a list."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        return _read_first(get_args(kind), text)
+        for member in sorted(get_args(kind), key=lambda k: (k is not types.NoneType, k is str)):  # plain text last
+            with suppress(ValueError):
+                return _strict(member, _read(member, text))
+        return text
     if origin is list:
         return [_read(get_args(kind)[0], item) for item in (_items(text) if isinstance(text, str) else text)]
     if not isinstance(text, str):
@@ -150,18 +149,8 @@ def _read(kind: Any, text: str | list[Any]) -> Any:
     return kind(text) if kind in (int, float) else text
 
 
-def _read_first(kinds: tuple[Any, ...], text: str | list[Any]) -> Any:
-    """The first reading that fits one of the kinds: None first, plain text last."""
-    for kind in sorted(kinds, key=lambda k: (k is not types.NoneType, k is str)):
-        try:
-            return _strict(kind, _read(kind, text))
-        except ValueError:
-            continue
-    return text
-
-
 def _items(text: str) -> list[Any]:
-    """The items of a list given as text, each still text: `[a, b]`, nested if need be, or `a, b`."""
+    """The items of a list written as `[a, b]`, possibly nested, or `a, b`; each stays text."""
     import yaml
 
     if not text.strip().startswith("["):
@@ -176,7 +165,7 @@ def _items(text: str) -> list[Any]:
 
 
 def _comments(source: str) -> dict[int, str]:
-    """Line number -> the comment on it."""
+    """Line number -> comment."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return {t.start[0]: t.string.lstrip("# ").rstrip() for t in tokens if t.type == tokenize.COMMENT}
 
@@ -184,7 +173,7 @@ def _comments(source: str) -> dict[int, str]:
 def _parameter(node: ast.stmt, comments: dict[int, str], where: str) -> Parameter:
     """One statement of the cell as a parameter."""
     if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
-        raise InputError(f"{where} holds {ast.unparse(node)[:80]!r}; write it as 'name: type = default  # help'.")
+        raise InputError(f"{where} contains {ast.unparse(node)[:80]!r}; write it as 'name: type = default  # help'.")
     name, annotation = node.target.id, ast.unparse(node.annotation)
     try:
         default = ast.literal_eval(node.value)
@@ -193,18 +182,14 @@ def _parameter(node: ast.stmt, comments: dict[int, str], where: str) -> Paramete
         raise InputError(f"{where} declares {name!r} as {annotation}, which {error}.") from None
     except ValueError:
         value = ast.unparse(node.value)
-        raise InputError(f"{where} gives {name!r} the default {value}, which is no literal {annotation}.") from None
-    lines = (node.end_lineno, node.value.end_lineno, node.lineno)  # the value may stand in brackets of its own
+        raise InputError(f"{where} gives {name!r} the default {value}, which is not a literal {annotation}.") from None
+    lines = (node.end_lineno, node.value.end_lineno, node.lineno)  # brackets around the value add lines
     help_text = next((comments[line] for line in lines if line in comments), "")
     return Parameter(name, annotation, default, help_text)
 
 
-def _is_kind(node: ast.AST) -> TypeGuard[ast.Name]:
-    return isinstance(node, ast.Name) and node.id in kinds.NAMES
-
-
 def type_of(annotation: str) -> Any:
-    """The type an annotation names, read without evaluating it."""
+    """Return the type an annotation names, without evaluating it."""
     return _resolve(ast.parse(annotation, mode="eval").body)
 
 
@@ -227,37 +212,25 @@ def _resolve(node: ast.expr) -> Any:
     raise TypeError(f"is none of {known}")
 
 
-TEXT_WIDTH = "40em"
-"""Of a field for text: lists of names are long."""
-
-
 class ParametersForm:
-    """A form with a field for every parameter; `values` reads it, checked like the command line."""
+    """A form with a field for every parameter; `values` are checked as on the command line."""
 
     def __init__(self, parameters: list[Parameter], name: str) -> None:
-        """Build the fields.
-
-        Args:
-            parameters: What the notebook declares.
-            name: The notebook, as errors name it.
-        """
+        """Build the fields; `name` is the notebook's, for errors."""
         import ipywidgets as widgets
 
         self.parameters = parameters
         self.name = name
         self.fields = {parameter.name: _field(parameter) for parameter in parameters}
-        rows = [
-            widgets.HBox([field, widgets.Label(parameter.help)])
-            for parameter, field in zip(parameters, self.fields.values())
-        ]
-        self.box = widgets.VBox(rows)
+        helps = [widgets.Label(parameter.help) for parameter in parameters]
+        self.box = widgets.VBox([widgets.HBox(row) for row in zip(self.fields.values(), helps)])
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values that differ from the notebook's own, checked.
+        """The values that differ from the defaults, checked.
 
         Raises:
-            InputError: Naming every field that does not fit.
+            InputError: Naming every field with an unfit value.
         """
         given = {name: field.value for name, field in self.fields.items()}
         checked = check(self.parameters, given, f"the form of {self.name}")
@@ -272,7 +245,7 @@ class ParametersForm:
 
 
 def parameters_form(notebook: str | Path) -> ParametersForm:
-    """A form for the parameters of a notebook.
+    """Return a form for the parameters of a notebook.
 
         form = wb.parameters_form("hallucination/calibration")
         form            # fill it in
@@ -284,10 +257,6 @@ def parameters_form(notebook: str | Path) -> ParametersForm:
     Raises:
         InputError: If there is no such notebook, or ipywidgets is not installed.
     """
-    from importlib.util import find_spec
-
-    from workbench.files import root
-
     if find_spec("ipywidgets") is None:
         raise InputError("A form needs ipywidgets, which is not installed; pip install ipywidgets.")
     named = root() / "notebooks" / f"{notebook}.ipynb"
@@ -296,11 +265,11 @@ def parameters_form(notebook: str | Path) -> ParametersForm:
 
 
 def _field(parameter: Parameter) -> Any:
-    """The widget that suits a parameter's type; text, read as on the command line, where none is special."""
+    """The widget for a parameter's type; a text field, read as on the command line, where there is none."""
     import ipywidgets as widgets
 
     kind, look = type_of(parameter.annotation), {"description": parameter.name, "style": {"description_width": "10em"}}
-    wide = {**look, "layout": widgets.Layout(width=TEXT_WIDTH)}
+    wide = {**look, "layout": widgets.Layout(width="40em")}
     if kind is bool:
         return widgets.Checkbox(value=parameter.default, **look)
     if get_origin(kind) is Literal:

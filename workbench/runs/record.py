@@ -1,4 +1,4 @@
-"""The record of one executed notebook, kept beside it in `run.json`, and what it says of code and machine."""
+"""The record of one executed notebook, `run.json`, with the versions of code and machine."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workbench.errors import InputError
+from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+LARGEST_PATCH = 2_000_000
 Status = Literal["ok", "failed", "died", "timed_out", "cancelled"]
 EXPLAINED: dict[Status, str] = {
-    "ok": "Every cell ran to its end.",
+    "ok": "Every cell completed.",
     "failed": "A cell raised an error; the cells after it did not run.",
     "died": "The kernel died: killed, out of memory, or it crashed. The cells after that did not run.",
     "timed_out": "The time limit was reached; the cells after that did not run.",
@@ -45,36 +46,36 @@ class Failure(_Part):
     name: str
     """Name of the exception."""
     message: str
-    """What it says, on one line."""
+    """Its message, on one line."""
     traceback: str = ""
     """The end of the traceback, without colours."""
 
 
 class Table(_Part):
-    """A table the notebook kept, in `tables/<name>.parquet` and `.csv`."""
+    """A kept table, `tables/<name>.parquet` and `.csv`."""
 
     name: str
     """File name without its ending."""
     caption: str = ""
-    """What it shows."""
+    """Its caption."""
     rows: int
     """Number of rows."""
 
 
 class Figure(_Part):
-    """A figure the notebook kept, in `figures/<name>.svg` and `.png`."""
+    """A kept figure, `figures/<name>.svg` and `.png`."""
 
     name: str
     """File name without its ending."""
     alt: str
-    """What it shows, for those who cannot see it."""
+    """Alternative text."""
 
 
 class Headline(_Part):
     """The run's main number with its interval."""
 
     text: str
-    """What the number is."""
+    """Name of the quantity."""
     value: float | None
     """The number; None where it is undefined."""
     low: float | None = None
@@ -82,7 +83,7 @@ class Headline(_Part):
     high: float | None = None
     """Upper end of the interval."""
     n: int | None = None
-    """Number of items behind it."""
+    """Number of items."""
 
     def __str__(self) -> str:
         interval = f" [{self.low:.3f}, {self.high:.3f}]" if self.low is not None and self.high is not None else ""
@@ -94,7 +95,7 @@ class Headline(_Part):
 
 
 class Source(_Part):
-    """What was run."""
+    """Versions of the notebook and of the code it ran with."""
 
     notebook_sha256: str
     """SHA-256 of the notebook's file."""
@@ -105,18 +106,18 @@ class Source(_Part):
     branch: str | None = None
     """Git branch."""
     dirty: bool | None = None
-    """Whether files had been changed or added since the commit; `changes.patch` beside the record has the changes."""
+    """Whether files differ from the commit; the differences are in `changes.patch` beside the record."""
     added: list[str] = []
-    """Files git does not know yet, from the top of the checkout; at most 100."""
+    """At most 100 files that git does not track, from the top of the checkout."""
     packages: dict[str, str] = {}
-    """Versions of the packages the workbench depends on directly."""
+    """Versions of the packages that workbench depends on directly."""
 
 
 class Host(_Part):
-    """Where it was run."""
+    """The machine."""
 
     name: str
-    """Network name of the machine."""
+    """Network name."""
     platform: str
     """Operating system and processor kind."""
     python: str
@@ -128,7 +129,7 @@ class Host(_Part):
     gpu: str | None = None
     """The accelerator the notebook used, if any."""
     driver: str | None = None
-    """Version of its driver."""
+    """Version of the NVIDIA driver."""
 
 
 class Cell(_Part):
@@ -137,41 +138,41 @@ class Cell(_Part):
     number: int
     """Its number, as in `In [number]`."""
     state: Literal["completed", "failed", "pending"]
-    """What became of it; pending cells never ran."""
+    """How it ended; pending cells never ran."""
     seconds: float | None = None
     """How long it ran."""
 
 
 class Counts(_Part):
-    """Answers read by all calls of `ask`; None where there was none."""
+    """Answers and tokens of all calls of `ask`; None if there was none."""
 
     computed: int | None = None
-    """Computed in this run."""
+    """Answers computed in this run."""
     cached: int | None = None
-    """Found in the answer store."""
+    """Answers read from the answer store."""
     tokens: int | None = None
     """Tokens that went through the network."""
 
 
 class Run(_Part):
-    """One executed notebook: what was asked, what came of it, and all it takes to do it again."""
+    """One executed notebook: its parameters, how it ended, what it kept, and all that is needed to repeat it."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this record's layout."""
+    """Version of the record's layout."""
     study: str
     """Name of the study."""
     notebook: str
     """Name of the notebook."""
     profile: str
-    """The parameter set it was planned with."""
+    """The study's parameter set."""
     run_id: str
     """Name of the run's folder."""
     key: str
-    """Short hash of the notebook and all its parameters."""
+    """Short hash of all that decides the result: notebook, parameters, input files and code."""
     status: Status
     """How it ended."""
     exit_reason: str = ""
-    """How it ended, in a sentence."""
+    """How it ended, as a sentence."""
     failure: Failure | None = None
     """Where and how it ended early."""
     parameters_given: dict[str, Any]
@@ -183,52 +184,55 @@ class Run(_Part):
     finished: datetime
     """End (UTC)."""
     seconds: float
-    """Time between the two."""
+    """Time between start and end."""
     source: Source
-    """What was run."""
+    """Versions of notebook and code."""
     host: Host
-    """Where it was run."""
+    """The machine."""
     kernel: str = ""
     """The kernel and its version."""
     seeds: dict[str, int] = {}
     """Seeds among the parameters and the facts."""
     counts: Counts = Counts()
-    """Answers computed and answers found in the store."""
+    """Answers computed and read from the store."""
     cells: list[Cell] = []
     """The code cells in order, with their times."""
     peak_memory: int | None = None
-    """Most bytes of main memory the kernel held at once, where the system tells."""
+    """Peak main memory of the kernel in bytes, where the system reports it."""
     facts: dict[str, Any] = {}
-    """What the notebook noted: model fingerprint, origins of the data, seeds, token counts ..."""
+    """Facts the notebook noted: model fingerprint, origins of the data, seeds, token counts ..."""
     tables: list[Table] = []
-    """Tables kept, in order."""
+    """Kept tables, in order."""
     figures: list[Figure] = []
-    """Figures kept, in order."""
+    """Kept figures, in order."""
     headline: Headline | None = None
     """The main number, if the notebook names one."""
     refers_to: list[str] = []
-    """Runs this one is made from, as `<study>/<notebook>/<run-id>`; `workbench clean` keeps them."""
+    """Runs this one was made from, as `<study>/<notebook>/<run-id>`; `workbench clean` keeps them."""
     files: dict[str, str] = {}
-    """SHA-256 of the files beside the record, but for the report, which can be made again."""
+    """SHA-256 of the files beside the record, except the report."""
     folder: Path | None = Field(default=None, exclude=True)
-    """Where it was read from or written to; not part of the record."""
+    """The run's folder; not part of the record."""
     reused: bool = Field(default=False, exclude=True)
-    """Whether it had been there already when it was asked for; not part of the record."""
+    """Whether it existed before it was requested; not part of the record."""
 
     @property
     def name(self) -> str:
         """`<study>/<notebook>`."""
         return f"{self.study}/{self.notebook}"
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """All parameters with their values."""
+        return self.parameters_default | self.parameters_given
+
     def frame(self, name: str) -> pd.DataFrame:
-        """A kept table.
+        """Return a kept table.
 
         Raises:
-            InputError: If the run kept none of this name.
+            InputError: If the run kept no table of this name, or its file was changed since.
         """
         import pandas as pd
-
-        from workbench.errors import unknown
 
         if self.folder is None or name not in [t.name for t in self.tables]:
             raise unknown("table", name, [t.name for t in self.tables], f" of run {self.run_id}")
@@ -239,7 +243,7 @@ class Run(_Part):
         return pd.read_parquet(file)
 
     def sealed(self) -> str:
-        """The record as the text of `run.json`, with a digest that shows later edits."""
+        """Return the text of `run.json`: the record with its digest, by which later edits are detected."""
         content = self.model_dump(mode="json")
         return json.dumps({**content, "digest": digest_of(content)}, indent=2, ensure_ascii=False) + "\n"
 
@@ -259,7 +263,7 @@ class Run(_Part):
 
 
 def load_run(path: str | Path) -> Run:
-    """The record of the run in a folder (or its `run.json`).
+    """Return the record of the run in a folder (or of its `run.json`).
 
     Raises:
         InputError: If there is no record, it is damaged or was edited, or a newer workbench wrote it.
@@ -268,31 +272,26 @@ def load_run(path: str | Path) -> Run:
     try:
         content = (folder / "run.json").read_bytes()
     except OSError:
-        raise InputError(f"{folder} is no run: it has no run.json.") from None
+        raise InputError(f"{folder} is not the folder of a run: it has no run.json.") from None
     return read_run(content, str(folder)).model_copy(update={"folder": folder.resolve()})
 
 
 def read_run(content: bytes, folder: str) -> Run:
-    """The record in the content of a `run.json`.
-
-    Args:
-        content: Of the file.
-        folder: Where it lies, for what is said of it.
+    """Return the record in the bytes of a `run.json`; `folder` is named in errors.
 
     Raises:
         InputError: If it is damaged or was edited, or a newer workbench wrote it.
     """
     try:
         text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{folder}/run.json is damaged: {error}.") from error
-    try:
         version = _Version.model_validate_json(text).schema_version
         if version > SCHEMA_VERSION:
             raise InputError(
                 f"{folder}/run.json has layout {version}, and this workbench reads up to {SCHEMA_VERSION}; update it."
             )
         run = Run.model_validate_json(text)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{folder}/run.json is damaged: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -302,28 +301,25 @@ def read_run(content: bytes, folder: str) -> Run:
     return run
 
 
+class _Version(BaseModel):
+    schema_version: int
+
+
 def intact(content: dict[str, Any]) -> bool:
-    """Whether a record's content still fits its digest; True where it never had one."""
+    """Whether a record's content matches its digest; True if it has none."""
     rest = dict(content)
     digest = rest.pop("digest", None)
     return digest is None or digest == digest_of(rest)
 
 
 def digest_of(content: dict[str, Any]) -> str:
-    """SHA-256 of a record's content, whatever its order and spacing."""
+    """Return the SHA-256 of a record's content, independent of order and spacing."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Version(BaseModel):
-    schema_version: int
-
-
-LARGEST_PATCH = 2_000_000
-
-
 def source_of(notebook: Path) -> Source:
-    """The notebook's hash, this package's version and commit, and the versions of what it depends on."""
+    """Return the notebook's hash, this package's version and commit, and the versions of its dependencies."""
     commit = _git(notebook.parent, "rev-parse", "HEAD")
     changes = _git(notebook.parent, "status", "--porcelain")
     return Source(
@@ -338,26 +334,22 @@ def source_of(notebook: Path) -> Source:
 
 
 def changes_of(folder: Path) -> str:
-    """What differs from the commit in the checkout a folder lies in, as a patch; empty where nothing does."""
+    """Return the difference between a checkout and its commit as a patch; "" if there is none."""
     patch = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
     return f"{patch[:LARGEST_PATCH]}\n" if patch else ""
 
 
-def kernel_version(runs: int = 1) -> str:
-    """The kernel every run uses, its version, and where it has run others before, how many."""
+def kernel_version(runs: int) -> str:
+    """Return the kernel and its version, and how many notebooks its process has run if it was not the first."""
     before = f", notebook {runs} of one process" if runs > 1 else ""
     return f"python3 (ipykernel {metadata.version('ipykernel')}){before}"
 
 
 def package_versions() -> dict[str, str]:
-    """Name -> version of the packages the workbench depends on directly, as far as they are installed."""
-    names = [
-        re.split(r"[^\w.-]", line, maxsplit=1)[0]
-        for line in metadata.requires("workbench") or []
-        if "extra ==" not in line
-    ]
+    """Return the versions of the installed packages that workbench depends on directly."""
+    required = [line for line in metadata.requires("workbench") or [] if "extra ==" not in line]
     versions = {}
-    for name in sorted(names):
+    for name in sorted(re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -365,8 +357,8 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def host() -> Host:
-    """This machine."""
+def host(gpu: str | None = None) -> Host:
+    """Return this machine; `gpu` is the accelerator the notebook used."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return Host(
         name=platform.node(),
@@ -374,6 +366,7 @@ def host() -> Host:
         python=platform.python_version(),
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         threads=int(threads) if threads.isdigit() else None,
+        gpu=gpu,
         driver=_driver(),
     )
 
@@ -384,12 +377,12 @@ def _driver() -> str | None:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
     except OSError:
         return None
-    found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", text)
-    return found[1] if found else None
+    version = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", text)
+    return version[1] if version else None
 
 
 def _git(folder: Path, *command: str) -> str | None:
-    """What git prints, or None where there is no git, no checkout, or no commit yet."""
+    """The output of git; None without git, checkout or commit."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=20

@@ -1,7 +1,7 @@
-"""Results on a remote store: made in a working copy on this machine, copied when they are complete.
+"""Results on a remote store: made in a working copy on this machine, copied to the store when complete.
 
-A run's `run.json` is copied last, so whoever reads the store never sees half a run; then `latest` and the gallery.
-The working copy lies in the cache folder; it is also what keeps two processes of this machine from running the same.
+A run's `run.json` is copied last, so readers of the store never see half a run. The working copy lies in the cache
+folder; its leases keep two processes of this machine from making the same run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from workbench.errors import InputError
 from workbench.files import cache_folder, opened
@@ -17,12 +18,12 @@ from workbench.runs.record import Run, load_run, read_run
 
 
 def is_url(outputs: Path | str) -> bool:
-    """Whether results go to a store named by an fsspec URL, such as `s3://bucket/results`."""
+    """Whether results go to a store named by an fsspec URL such as `s3://bucket/results`."""
     return isinstance(outputs, str) and re.match(r"[a-z][a-z0-9+.-]+://", outputs) is not None
 
 
 def working_copy(outputs: Path | str) -> Path:
-    """The folder on this machine where results are made."""
+    """Return the folder on this machine in which results are made."""
     if not is_url(outputs):
         return Path(outputs)
     opened(str(outputs))
@@ -30,7 +31,7 @@ def working_copy(outputs: Path | str) -> Path:
 
 
 def push(run: Run, home: Path, url: str, gallery: bool) -> None:
-    """Copies a complete run to the store unless it is there, its record last; then `latest` and a gallery just made."""
+    """Copy a complete run to the store unless it is there, its record last, then `latest` and the gallery."""
     store, top = opened(url)
     assert run.folder is not None
     target = f"{top}/{run.study}/{run.notebook}"
@@ -46,28 +47,23 @@ def push(run: Run, home: Path, url: str, gallery: bool) -> None:
             store.pipe_file(f"{target}/latest", run.run_id.encode())
         if gallery and (home / "index.html").exists():
             store.put_file(str(home / "index.html"), f"{top}/index.html")
-    except Exception as error:  # stores have no common base for what they raise
+    except Exception as error:  # the errors of stores have no common base
         raise InputError(
             f"Cannot copy the run to {url}: {str(error) or type(error).__name__}; it is complete in {run.folder}, "
             "and the same command copies it later."
         ) from error
 
 
-def pull(place: Path, key: str, url: str) -> Run | None:
-    """Brings a run with this key that went well from the store into the working copy; None if it has none."""
-    store, top = opened(url)
-    study, notebook = place.parent.name, place.name
-    try:
-        records = sorted(store.glob(f"{top}/{study}/{notebook}/*-{key}/run.json"), reverse=True)
-    except Exception as error:
-        raise InputError(f"Cannot read {url}: {str(error) or type(error).__name__}.") from error
+def pull(folder: Path, key: str, url: str) -> Run | None:
+    """Copy a successful run with this key from the store into the working copy; None if there is none."""
+    store, records = _records(url, f"{folder.parent.name}/{folder.name}/*-{key}")
     for record in records:
-        folder = record.rpartition("/")[0]
-        target = place / folder.rpartition("/")[2]
+        source = record.rpartition("/")[0]
+        target = folder / source.rpartition("/")[2]
         if target.exists():
             continue
         partial = target.with_name(f".staging-{target.name}")
-        store.get(folder, str(partial), recursive=True)
+        store.get(source, str(partial), recursive=True)
         run = load_run(partial)
         if run.status == "ok":
             partial.rename(target)
@@ -77,18 +73,27 @@ def pull(place: Path, key: str, url: str) -> Run | None:
 
 
 def newest(url: str, count: int) -> list[tuple[str, Run | InputError]]:
-    """The last runs on the store, the newest first: each one's name and its record, or why that cannot be read."""
+    """Return name and record of the last runs on the store, newest first; an unreadable record is its error."""
+    store, records = _records(url, "*/*/*")
+    runs: list[tuple[str, Run | InputError]] = []
+    for record in records[:count]:
+        folder = record.rpartition("/")[0]
+        name = "/".join(folder.split("/")[-3:])
+        try:
+            runs.append((name, read_run(store.cat_file(record), folder)))
+        except InputError as error:
+            runs.append((name, error))
+        except Exception as error:
+            raise InputError(f"Cannot read {url}: {str(error) or type(error).__name__}.") from error
+    return runs
+
+
+def _records(url: str, folders: str) -> tuple[Any, list[str]]:
+    """The store, and the paths of the records in these folders, newest first."""
     store, top = opened(url)
     try:
-        records = sorted(store.glob(f"{top}/*/*/*/run.json"), key=lambda name: name.split("/")[-2], reverse=True)
-        contents = [(record.rpartition("/")[0], store.cat_file(record)) for record in records[:count]]
+        return store, sorted(
+            store.glob(f"{top}/{folders}/run.json"), key=lambda path: path.split("/")[-2], reverse=True
+        )
     except Exception as error:
         raise InputError(f"Cannot read {url}: {str(error) or type(error).__name__}.") from error
-    return [("/".join(folder.split("/")[-3:]), _record(content, folder)) for folder, content in contents]
-
-
-def _record(content: bytes, folder: str) -> Run | InputError:
-    try:
-        return read_run(content, folder)
-    except InputError as error:
-        return error

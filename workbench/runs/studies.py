@@ -1,4 +1,4 @@
-"""Studies: which notebooks they have, the matrix of their parameters, and the key of each planned run."""
+"""Study files, the matrix of their parameters, and the plan of checked runs, each with its key."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ from workbench.files import root, sha256_of
 from workbench.runs import inputs
 from workbench.runs.parameters import Parameter, check, open_notebook, read_parameters
 
+RESERVED = ("include", "exclude")
+PACKAGE = Path(__file__).resolve().parents[1]
+SLICES = ("cultural_alignment", "hallucination", "judges", "value_drift")
+"""Subpackages that each belong to one study."""
+NOT_COMPUTING = ("runs", "reports", "cli", "progress")
+"""Modules that show results and do not change them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A file `studies/<name>.yaml`, or a user's own one anywhere."""
+    """A file `studies/<name>.yaml`, or a user's study file."""
 
     name: str
     """The file's name without its ending."""
@@ -30,9 +37,9 @@ class Study:
     profiles: dict[str, dict[str, Any]]
     """Profile -> parameter -> value, for every notebook that declares it; under a notebook's name, for that one."""
     matrices: dict[str, Matrix]
-    """Profile -> its matrix: its own, else the study's, else an empty one."""
+    """Profile -> its own matrix, else the study's, else an empty one."""
     gpus: dict[str, float] = field(default_factory=dict)
-    """Notebook -> GPUs a cell of it needs, where the file says so."""
+    """Notebook -> GPUs that a cell of it needs, where the file states it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +53,11 @@ class PlannedRun:
     path: Path
     """The notebook's file."""
     profile: str
-    """The parameter set it was planned with."""
+    """The study's parameter set."""
     parameters_given: dict[str, Any]
-    """Values from the profile and from the user, injected into the notebook."""
+    """Values from the profile, the matrix and the user, injected into the notebook."""
     parameters_default: dict[str, Any]
-    """Values the notebook itself sets and nobody overrides."""
+    """Values the notebook sets itself and no one overrides."""
     key: str
     """Short hash of notebook, parameters, input files and code: equal keys are the same computation."""
     run_id: str
@@ -58,13 +65,13 @@ class PlannedRun:
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of every file that is read because of a parameter, by its path from `folder`."""
     cell: dict[str, Any] = field(default_factory=dict)
-    """Its place in the matrix: axis -> value."""
+    """Its cell of the matrix: axis -> value."""
     gpus: float = 0
     """GPUs it needs on a worker of a cluster."""
 
     @property
     def folder(self) -> Path:
-        """The folder that holds `studies/` and `notebooks/`, from which it is run."""
+        """The folder with `studies/` and `notebooks/`, its working directory."""
         return self.path.parents[2]
 
     @property
@@ -72,23 +79,79 @@ class PlannedRun:
         """`<study>/<notebook>`."""
         return f"{self.study}/{self.notebook}"
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """All parameters with their values."""
+        return self.parameters_default | self.parameters_given
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Axes of parameters; a matrix without axes has one empty cell."""
+
+    axes: dict[str, list[Any]]
+    """Parameter -> its values."""
+    include: tuple[dict[str, Any], ...] = ()
+    """Additional cells."""
+    exclude: tuple[dict[str, Any], ...] = ()
+    """Partial cells; every cell that agrees with one of them is left out."""
+
+    @property
+    def names(self) -> list[str]:
+        """Every parameter in the matrix."""
+        parts = [self.axes, *self.include, *self.exclude]
+        return list(dict.fromkeys(name for part in parts for name in part))
+
+    def cells(self, fixed: set[str]) -> list[dict[str, Any]]:
+        """Return its cells, those of one model together, without the parameters in `fixed`, which the user set."""
+
+        def comparable(cell: dict[str, Any]) -> set[tuple[str, str]]:
+            return {(name, repr(value)) for name, value in cell.items()}  # 0 is not False
+
+        names = sorted(self.axes, key=lambda name: name != "model")
+        full = [dict(zip(names, values)) for values in product(*(self.axes[name] for name in names))]
+        excluded = [comparable(part) for part in self.exclude]
+        cells = [cell for cell in full if not any(part <= comparable(cell) for part in excluded)]
+        distinct: list[dict[str, Any]] = []
+        for cell in [*(cells if self.axes or not self.include else []), *self.include]:
+            free = {name: value for name, value in cell.items() if name not in fixed}
+            if free not in distinct:
+                distinct.append(free)
+        return distinct
+
 
 def study_names() -> list[str]:
-    """The studies that can be run."""
+    """Return the names of the project's studies."""
     return sorted(path.stem for path in (root() / "studies").glob("*.yaml"))
 
 
 def load_study(name: str) -> Study:
-    """A study by its name, or by its file, which may lie anywhere and take its notebooks from several studies.
+    """Return a study by its name, or by its file, which can lie anywhere and combine notebooks of several studies.
 
     Raises:
-        InputError: If there is none, or its file is malformed.
+        InputError: If there is no such study, or its file is malformed.
     """
-    import yaml
-
     if name not in study_names() and not name.endswith((".yaml", ".yml")):
         raise unknown("study", name, [*study_names(), "all", "a .yaml file of your own"])
     path = Path(name) if name not in study_names() else root() / "studies" / f"{name}.yaml"
+    content = _study_file(path)
+    notebooks: list[str] = content["notebooks"]
+    profiles = {str(profile): dict(values or {}) for profile, values in content["profiles"].items()}
+    gpus = content.get("gpus", 0)
+    needs = gpus if isinstance(gpus, dict) else dict.fromkeys(notebooks, gpus)
+    if set(needs) - set(notebooks) or not all(type(n) in (int, float) and n >= 0 for n in needs.values()):
+        raise InputError(f"{path}: 'gpus' must be a number, or a mapping of notebooks to numbers.")
+    files = {n: root() / "notebooks" / (f"{n}.ipynb" if "/" in n else f"{path.stem}/{n}.ipynb") for n in notebooks}
+    shared = read_matrix(content.get("matrix", {}), path)
+    own = {profile: values.pop("matrix", None) for profile, values in profiles.items()}
+    matrices = {profile: read_matrix(m, path) if m is not None else shared for profile, m in own.items()}
+    return Study(path.stem, files, profiles, matrices, needs)
+
+
+def _study_file(path: Path) -> dict[str, Any]:
+    """The content of a study file, its shape checked."""
+    import yaml
+
     if not path.is_file():
         raise InputError(f"There is no study file {path}; check the path, or name one of {', '.join(study_names())}.")
     try:
@@ -98,24 +161,10 @@ def load_study(name: str) -> Study:
         raise InputError(f"{path}, line {line}, is not YAML: {error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
-    gpus = content.pop("gpus", 0) if isinstance(content, dict) else 0
-    notebooks, profiles = _parts(content, path)
-    needs = gpus if isinstance(gpus, dict) else dict.fromkeys(notebooks, gpus)
-    if set(needs) - set(notebooks) or not all(type(n) in (int, float) and n >= 0 for n in needs.values()):
-        raise InputError(f"{path}: 'gpus' must be a number, or a mapping of notebooks to numbers.")
-    named = {n: n if "/" in n else f"{path.stem}/{n}" for n in notebooks}
-    files = {n: root() / "notebooks" / f"{full}.ipynb" for n, full in named.items()}
-    shared = read_matrix(content["matrix"], path) if "matrix" in content else Matrix({})
-    own = {profile: values.pop("matrix", None) for profile, values in profiles.items()}
-    matrices = {p: read_matrix(m, path) if m is not None else shared for p, m in own.items()}
-    return Study(path.stem, files, profiles, matrices, needs)
-
-
-def _parts(content: Any, path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """The notebooks and profiles of a study file, their shape checked."""
-    if not isinstance(content, dict) or set(content) - {"matrix"} != {"notebooks", "profiles"}:
+    if not isinstance(content, dict) or set(content) - {"matrix", "gpus"} != {"notebooks", "profiles"}:
         raise InputError(
-            f"{path} must be a mapping of 'notebooks' and 'profiles', maybe 'matrix' and 'gpus', and of nothing else."
+            f"{path} must be a mapping of 'notebooks' and 'profiles', optionally 'matrix' and 'gpus', and of nothing "
+            "else."
         )
     notebooks, profiles = content["notebooks"], content["profiles"]
     if not isinstance(notebooks, list) or not notebooks or not all(isinstance(n, str) for n in notebooks):
@@ -123,8 +172,27 @@ def _parts(content: Any, path: Path) -> tuple[list[str], dict[str, dict[str, Any
     if not isinstance(profiles, dict) or not all(isinstance(p, dict | None) for p in profiles.values()):
         raise InputError(f"{path} needs 'profiles', each a mapping of parameters to values.")
     if wrong := [n for n in notebooks for p in profiles.values() if not isinstance((p or {}).get(n, {}), dict)]:
-        raise InputError(f"{path} gives notebook {wrong[0]!r} something else than a mapping of parameters to values.")
-    return notebooks, {str(name): dict(values or {}) for name, values in profiles.items()}
+        raise InputError(f"{path}: notebook {wrong[0]!r} of a profile must be a mapping of parameters to values.")
+    return content
+
+
+def read_matrix(content: Any, path: Path) -> Matrix:
+    """Return a matrix from the content of a study file.
+
+    Raises:
+        InputError: If it is not a mapping of parameters to lists of values, with `include` and `exclude` lists of
+            mappings.
+    """
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: 'matrix' must be a mapping of parameters to lists of values.")
+    for name, values in content.items():
+        if not isinstance(values, list) or not values:
+            what, entry = ("cells", "{parameter: value}") if name in RESERVED else ("values", "value")
+            raise InputError(f"{path}: {name!r} of the matrix must be a list of {what}; write {name}: [{entry}, ...].")
+        if name in RESERVED and not all(isinstance(cell, dict) and cell for cell in values):
+            raise InputError(f"{path}: {name!r} of the matrix must be a list of mappings of parameters to values.")
+    axes = {str(name): values for name, values in content.items() if name not in RESERVED}
+    return Matrix(axes, tuple(content.get("include", ())), tuple(content.get("exclude", ())))
 
 
 def plan(
@@ -134,21 +202,21 @@ def plan(
     notebook: str | None = None,
     here: Path | None = None,
 ) -> list[PlannedRun]:
-    """What a call would run, with every parameter checked and no kernel started.
+    """Return the runs of a study with every parameter checked; no kernel starts.
 
     Args:
         study: A study's name, a study file, or `all`.
         profile: One of the study's parameter sets.
-        given: Parameter -> value, over the profile's and the matrix's, for every chosen notebook that declares it;
-            text is read by the declared type, as on the command line.
-        notebook: Only this notebook of the study, named with or without the study it belongs to.
+        given: Parameter -> value, overriding profile and matrix in every chosen notebook that declares it; text is
+            read by the declared type, as on the command line.
+        notebook: Only this notebook, named with or without its study.
         here: Folder that relative paths in `given` start from; None for the checkout.
 
     Returns:
-        One for every notebook and cell of the matrix that differs for it, those of one model together.
+        One run for every notebook and every distinct cell of its matrix, those of one model together.
 
     Raises:
-        InputError: For an unknown study, profile, notebook or parameter, or unfit values.
+        InputError: For an unknown study, profile, notebook or parameter, or unfit values; names all of them.
     """
     studies = [load_study(name) for name in (study_names() if study == "all" else [study])]
     chosen = [(s, name) for s in studies for name in s.notebooks if notebook in (None, name, name.rpartition("/")[2])]
@@ -166,8 +234,8 @@ def plan(
             continue
         for cell, name in [(cell, name) for cell in cells for t, name in chosen if t is s]:
             try:
-                one = _planned(s, name, profile, cell, dict(given or {}), declared[s.name], here)
-                planned.setdefault(one.key, one)
+                run = _planned(s, name, profile, cell, dict(given or {}), declared[s.name], here)
+                planned.setdefault(run.key, run)
             except InputError as error:
                 wrong.append(str(error))
     if wrong:
@@ -176,15 +244,18 @@ def plan(
 
 
 def _cells(study: Study, profile: str, given: set[str], declared: dict[str, list[Parameter]]) -> list[dict[str, Any]]:
-    """The cells of a profile's matrix, its names checked."""
+    """The cells of a profile's matrix; names in profile and matrix are checked."""
     if profile not in study.profiles:
         raise unknown("profile", profile, list(study.profiles), f" of study {study.name!r}")
     matrix = study.matrices[profile]
     known = sorted({p.name for parameters in declared.values() for p in parameters})
-    if strange := [name for name in matrix.names if name not in known]:
-        raise unknown("parameter", strange[0], known, f" in the matrix of study {study.name!r}")
-    cells = matrix.cells(given)
-    if not cells:
+    for name in matrix.names:
+        if name not in known:
+            raise unknown("parameter", name, known, f" in the matrix of study {study.name!r}")
+    for name in study.profiles[profile]:
+        if name not in known and name not in study.notebooks:
+            raise unknown("parameter", name, known, f" in profile {profile!r} of study {study.name!r}")
+    if not (cells := matrix.cells(given)):
         raise InputError(f"The matrix of study {study.name!r} excludes all its cells; leave one.")
     return cells
 
@@ -198,118 +269,41 @@ def _planned(
     declared: dict[str, list[Parameter]],
     here: Path | None,
 ) -> PlannedRun:
-    """One notebook's run: what profile, matrix and user give it, the rest by default."""
+    """One notebook's run; the user's values override the cell's, these the profile's, these the defaults."""
     path, parameters = study.notebooks[notebook], declared[notebook]
     home, stem = path.parent.name, path.stem
-    names, where = {p.name for p in parameters}, f"notebook {home}/{stem}"
-    place = {name: value for name, value in cell.items() if name in names}
-    own = {name: value for name, value in given.items() if name in names}
-    checked = check(parameters, _profile_values(study, profile, notebook, declared) | place | own, where)
+    names = {p.name for p in parameters}
+
+    def own(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name in names}
+
+    shared = study.profiles[profile]
+    values = own(shared) | (shared.get(notebook) or {}) | own(cell) | own(given)
+    checked = check(parameters, values, f"notebook {home}/{stem}")
     if here is not None and here.resolve() != root().resolve():
-        checked |= inputs.absolute(parameters, {name: checked[name] for name in own}, here)
+        checked |= inputs.absolute(parameters, {name: checked[name] for name in own(given)}, here)
     default = {p.name: p.default for p in parameters if p.name not in checked}
     values = checked | default
     inputs.check_inputs(parameters, values, root())
     files = inputs.digests(parameters, values, root())
     key = key_of(path, f"{home}/{stem}", values, files | inputs.commits(parameters, values))
     gpus = study.gpus.get(notebook, 0)
-    return PlannedRun(home, stem, path, profile, checked, default, key, run_id_of(key), files, place, gpus)
+    return PlannedRun(home, stem, path, profile, checked, default, key, run_id_of(key), files, own(cell), gpus)
 
 
 def run_id_of(key: str) -> str:
-    """A run's id: the time now (UTC) and its key."""
+    """Return a run's id: the time now (UTC) and its key."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"[:-3] + f"Z-{key}"
 
 
-def _profile_values(study: Study, profile: str, notebook: str, declared: dict[str, list[Parameter]]) -> dict[str, Any]:
-    """The profile's values for one notebook: the shared ones it declares, then its own."""
-    values = study.profiles[profile]
-    known = {p.name for parameters in declared.values() for p in parameters}
-    if strange := [name for name in values if name not in known | set(study.notebooks)]:
-        raise unknown("parameter", strange[0], sorted(known), f" in profile {profile!r} of study {study.name!r}")
-    own = {p.name for p in declared[notebook]}
-    return {name: value for name, value in values.items() if name in own} | (values.get(notebook) or {})
-
-
-RESERVED = ("include", "exclude")
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """Axes of parameters; without any, one empty cell."""
-
-    axes: dict[str, list[Any]]
-    """Parameter -> its values."""
-    include: tuple[dict[str, Any], ...] = ()
-    """More cells."""
-    exclude: tuple[dict[str, Any], ...] = ()
-    """Cells left out: all that agree with one of these."""
-
-    @property
-    def names(self) -> list[str]:
-        """Every parameter the matrix speaks of."""
-        parts = [self.axes, *self.include, *self.exclude]
-        return list(dict.fromkeys(name for part in parts for name in part))
-
-    def cells(self, fixed: set[str]) -> list[dict[str, Any]]:
-        """Its cells, those of one model together.
-
-        Args:
-            fixed: Parameters the user set, which vary no more.
-        """
-        names = sorted(self.axes, key=lambda name: name != "model")
-        full = [dict(zip(names, values)) for values in product(*(self.axes[name] for name in names))]
-        left_out = [_told_apart(part).items() for part in self.exclude]
-        kept = [cell for cell in full if not any(part <= _told_apart(cell).items() for part in left_out)]
-        if not self.axes and self.include:
-            kept = []
-        made: list[dict[str, Any]] = []
-        for cell in [*kept, *self.include]:
-            free = {name: value for name, value in cell.items() if name not in fixed}
-            if free not in made:
-                made.append(free)
-        return made
-
-
-def _told_apart(cell: dict[str, Any]) -> dict[str, str]:
-    """Values as text that tells them apart, so that cells can be compared as sets."""
-    return {name: repr(value) for name, value in cell.items()}
-
-
-def read_matrix(content: Any, path: Path) -> Matrix:
-    """A matrix from a study's file.
-
-    Raises:
-        InputError: If it is not a mapping of parameters to lists of values, with `include` and `exclude` lists of
-            mappings.
-    """
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: 'matrix' must be a mapping of parameters to lists of values.")
-    for name, values in content.items():
-        if not isinstance(values, list) or not values:
-            what, entry = ("cells", "{parameter: value}") if name in RESERVED else ("values", "value")
-            raise InputError(f"{path}: the matrix gives {name!r} no list of {what}; write {name}: [{entry}, ...].")
-        if name in RESERVED and not all(isinstance(cell, dict) and cell for cell in values):
-            raise InputError(f"{path}: {name!r} of the matrix must be a list of mappings of parameters to values.")
-    axes = {str(name): values for name, values in content.items() if name not in RESERVED}
-    return Matrix(axes, tuple(content.get("include", ())), tuple(content.get("exclude", ())))
-
-
-PACKAGE = Path(__file__).resolve().parents[1]
-SLICES = ("cultural_alignment", "hallucination", "judges", "value_drift")
-"""Rooms of the package that one study each uses."""
-NOT_COMPUTING = ("runs", "reports", "cli", "progress")
-"""Rooms of the package that show results and do not change them."""
-
-
 def key_of(notebook: Path, name: str, values: dict[str, Any], read: dict[str, str]) -> str:
-    """A short hash of all that decides a run's result, as far as this machine can know it.
+    """Return a short hash of all that decides a run's result, as far as this machine can know it.
 
     Args:
         notebook: Its file.
         name: `<study>/<notebook>`.
         values: All its parameters.
-        read: What is read because of them: file -> SHA-256, hub model -> commit.
+        read: Inputs named by parameters: file -> SHA-256, hub model -> commit.
     """
     digest = sha256_of(notebook)
     code = code_digest(_slices(notebook, digest))
@@ -319,21 +313,21 @@ def key_of(notebook: Path, name: str, values: dict[str, Any], read: dict[str, st
 
 @cache
 def _slices(notebook: Path, digest: str) -> frozenset[str]:
-    """The slices of the package that a notebook's code names; `digest` is the file's, so that changes are seen."""
+    """The slices that a notebook's code names; `digest` is the file's, so that a changed file is read again."""
     cells = [cell.source for cell in open_notebook(notebook).cells if cell.cell_type == "code"]
     return frozenset(name for name in SLICES if re.search(rf"\b{name}\b", "\n".join(cells)))
 
 
 @cache
 def code_digest(slices: frozenset[str] = frozenset(SLICES)) -> str:
-    """SHA-256 over what computes: source, texts and tables of the core, and of these slices.
+    """Return a SHA-256 over the source, texts and tables of the core and of these slices.
 
-    A slice imports no other one, and the core none, so a change in one study is no other computation in the rest.
+    No slice imports another and the core imports none, so a change in one study leaves the others' results valid.
     """
-    apart = {*NOT_COMPUTING, *SLICES} - slices
+    ignored = {*NOT_COMPUTING, *SLICES} - slices
     digest = hashlib.sha256()
     for path in sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room not in apart:
-            digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+        relative = path.relative_to(PACKAGE)
+        if relative.parts[0].removesuffix(".py") not in ignored:
+            digest.update(relative.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
