@@ -169,10 +169,8 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seconds = timeout * 60 if timeout else None
     home, remote = home_of(outputs), isinstance(outputs_of(outputs), str)
-    if on:
-        ended = _run_on(on, every, outputs, seconds, again, gpus)
-    else:
-        ended = _run_here(every, outputs, seconds, again, fresh)
+    options = (every, outputs, seconds, again)
+    ended = _run_on(on, *options, gpus) if on else _run_here(*options, fresh)
     on_store_only = on is not None and remote
     runs: list[Run | CellResult] = []
     for planned, done in ended if on_store_only else _with_gallery(ended, home):
