@@ -306,10 +306,6 @@ class Aligned:
     human: float
     """Mean alignment of people with people."""
 
-    def of(self, names: Sequence[str]) -> pd.DataFrame:
-        """Return the alignment of these personas with the groups of the same names, `[personas, groups]`."""
-        return self.shown.loc[list(names), list(names)]
-
 
 def of_personas(
     averaged: pd.DataFrame, blank: pd.DataFrame, shares: pd.DataFrame, names: Sequence[str], groups: Sequence[str]
@@ -360,7 +356,7 @@ def steering(
     if aligned.shown.empty:
         return Steered({}, {}, aligned.shown, aligned.shown)
     names = list(aligned.shown.columns)
-    tests = steer(aligned.of(names), aligned.shown.loc["no persona", names], names, seed=seed)
+    tests = steer(aligned.shown.loc[names, names], aligned.shown.loc["no persona", names], names, seed=seed)
     tags = pd.DataFrame([{"item": item.id, "dimension": item.dimension, "key": item.key} for item in items])
     mine = persona_scores.pivot_table(index="persona", columns="item", values="x").loc[names]
     people = scores(people_as_responses(shares, tags)).pivot(index="persona", columns="item", values="x")

@@ -195,7 +195,7 @@ def fit_values_map(items: ArrayLike, weights: ArrayLike | None = None) -> Values
         weights: Survey weight of each respondent, `[respondents]`; None for equal weights.
 
     Raises:
-        InputError: Wrong shape or codes, too few respondents, or F118 and Y002 load on different axes.
+        InputError: Invalid shape or codes, too few respondents, or F118 and Y002 load on different axes.
     """
     x = np.asarray(items, np.float64)
     if x.ndim != 2 or x.shape[1] != len(ITEMS):

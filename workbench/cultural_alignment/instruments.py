@@ -49,15 +49,10 @@ USABLE = 0.75
 """Proportion of a dimension's items that must have an answer."""
 POINTS = 6
 """Options of a moral foundations item, 0 to 5."""
+LEFT_TO_RIGHT = ("Far left", "Left", "Slightly left", "In the middle", "Slightly right", "Right", "Far right")
 PLACEMENT = Instrument(
     "self-placement",
-    [
-        SurveyItem(
-            "placement",
-            "Where do your own political views lie?",
-            scale=("Far left", "Left", "Slightly left", "In the middle", "Slightly right", "Right", "Far right"),
-        )
-    ],
+    [SurveyItem("placement", "Where do your own political views lie?", scale=LEFT_TO_RIGHT)],
     "Apache-2.0",
 )
 SIDES = (
@@ -284,11 +279,7 @@ def vsm13(means: ArrayLike, mas_weight: float = 35.0) -> dict[str, float]:
 
 
 def personas(countries: Sequence[str] = DEFAULT_PERSONAS, wording: str = "native") -> list[Persona]:
-    """Return personas of these countries, in one of the wordings of `personas.csv`.
-
-    Raises:
-        InputError: A country is not in the table, or the wording is unknown.
-    """
+    """Return personas of these countries, in one of the wordings of `personas.csv`."""
     texts = {row["wording"]: row["text"] for row in read_rows(WRITTEN / "personas.csv")}
     if wording not in texts:
         raise unknown("wording of a persona", wording, list(texts))

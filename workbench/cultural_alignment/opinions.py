@@ -51,11 +51,7 @@ class Opinions:
 
 
 def load_opinions(source: str, n: int | None = None, seed: int = 0) -> Opinions:
-    """Return opinions by one text: global_opinions[@COMMIT], subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE (OpinionQA's files).
-
-    Raises:
-        InputError: The text names no opinions.
-    """
+    """Return opinions by one text: global_opinions[@COMMIT], subpop:ATTRIBUTE, or FOLDER:ATTRIBUTE (OpinionQA)."""
     named = parse(source, "opinions")
     if named.source is None:
         return load_opinion_qa(named.path or source, named.part, n, seed)
@@ -172,9 +168,6 @@ def load_opinion_qa(folder: str | Path, attribute: str = "POLPARTY", n: int | No
     of info.csv with one key (one column with several wordings) the first is used. The folder contains a folder
     American_Trends_Panel_W* per wave, with info.csv, responses.csv and metadata.csv; the attribute is a column of the
     responses. `dropped` counts rows of info.csv, respondents of groups not listed, and listed groups without an answer.
-
-    Raises:
-        InputError: There is no folder of a wave, or a file cannot be read (with the wave, the file and the key).
     """
     dropped: Counter[str] = Counter()
     items: dict[str, SurveyItem] = {}

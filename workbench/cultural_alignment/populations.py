@@ -60,13 +60,10 @@ def check_personas(names: Sequence[str], shares: pd.DataFrame) -> None:
 def load_shares(
     path: str | Path, instrument: Instrument, renormalise: bool = False, scale: str = "likert5"
 ) -> pd.DataFrame:
-    """Return people's answers to an instrument from a user's CSV with one row per item, group and option.
+    """Return people's answers to an instrument from a user's CSV with the columns item, group, option and share.
 
-    Args:
-        path: Columns `item` (id), `group`, `option` (its text, or its number from 1) and `share`.
-        instrument: The instrument they answered.
-        renormalise: Divide shares by their sum where they do not add up to 1.
-        scale: Agreement scale of `SCALES` for statements without a scale of their own.
+    An option is its text, or its number from 1. `scale` is the agreement scale of statements without a scale of their
+    own; `renormalise` divides shares by their sum where they do not add up to 1.
 
     Returns:
         Columns item, group, level (0 for the lowest position) and share.
@@ -213,12 +210,8 @@ def load_values_survey(
 ) -> pd.DataFrame:
     """Return respondents of the integrated values surveys, from a file that a user provides.
 
-    Args:
-        path: CSV or Parquet, one row per respondent.
-        items: Columns of the map's items; blanks and negative codes are missing, except for Y003 (autonomy), which
-            starts at -2.
-        country: Column of the country; the ISO 3166 numbers of `S003` become names, spelled as in `country_scores`.
-        weight: Column of the survey weight.
+    Blanks and negative codes of the items are missing, except for Y003 (autonomy), which starts at -2. ISO 3166 numbers
+    in `S003` become names, spelled as in `country_scores`; in another column numbers are names.
 
     Returns:
         The items as numbers, NaN where missing, then `country` and `weight`. Rows left out are counted in `attrs`:
