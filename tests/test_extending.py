@@ -12,13 +12,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
-from workbench.files import cache_folder
+import tiny
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"```\w+\n# (append to|new file|replace in) (\S+)\n(.*?)```", re.S)
 USE = """
 import json
+import sys
 import numpy as np
 import workbench as wb
 from pathlib import Path
@@ -28,7 +28,7 @@ from workbench.runs import execute, plan
 
 questions = wb.load_questions("boolq", n=40, style="letters")
 first = [planted_answers(questions, lambda question: np.eye(2)[0])]
-(planned,) = plan("hallucination", "quick", {"n": 6}, notebook="first_option")
+(planned,) = plan("hallucination", "quick", {"n": 6, "model": sys.argv[1]}, notebook="first_option")
 run = execute(planned, Path("outputs"))
 print(json.dumps({
     "options": sorted(option.text for option in wb.load_questions("boolq", n=1)[0].options),
@@ -76,15 +76,15 @@ def test_each_walk_touches_at_most_two_existing_files() -> None:
 @pytest.mark.notebook
 @pytest.mark.model
 def test_the_walks_lead_where_the_page_says(tmp_path: Path) -> None:
-    if not (cache_folder() / "models").exists():
-        pytest.skip("needs the embedded model: workbench fetch")
+    tiny.network(context=4096).save_pretrained(tmp_path / "tiny")
+    tiny.byte_tokenizer().save_pretrained(tmp_path / "tiny")
     for name in ("workbench", "notebooks", "studies"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for kind, path, text in steps():
         follow(kind, tmp_path / path, text)
     said = subprocess.run(
-        [sys.executable, "-c", USE],
+        [sys.executable, "-c", USE, str(tmp_path / "tiny")],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,

@@ -33,7 +33,7 @@ def test_papermill_runs_a_notebook_and_nothing_is_kept_aside(tmp_path: Path) -> 
             (tmp_path / "cache" / name).symlink_to(cache_folder() / name)
     environment = {**os.environ, "WORKBENCH_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path / "home")}
     environment.pop("WORKBENCH_RUN_FOLDER", None)
-    words = ["-p", "n", "12", "-y", "{benchmarks: [piqa], model: smollm2-135m-instruct}", "--no-progress-bar"]
+    words = ["-p", "n", "4", "-y", "{benchmarks: [piqa], model: smollm2-135m-instruct}", "--no-progress-bar"]
     source = CHECKOUT / "notebooks/hallucination/calibration.ipynb"
     done = subprocess.run(
         [sys.executable, "-m", "papermill", str(source), "out.ipynb", *words],

@@ -128,6 +128,7 @@ def test_stopped_by_hand_it_is_cancelled_and_leaves_no_process(tmp_path: Path, n
     record = json.loads(next(tmp_path.glob("outputs/toy/slow/2*/run.json")).read_text())
     assert (record["status"], record["failure"]["cell"]) == ("cancelled", 2)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
+    assert [path.name for path in tmp_path.glob("outputs/toy/slow/*/report.html")] == ["report.html"]
     assert list(tmp_path.glob("outputs/toy/slow/.*")) == []
 
 

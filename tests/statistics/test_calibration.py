@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapie.metrics.calibration import expected_calibration_error as mapie_ece
 from mapie.metrics.uncertainty import auroc as mapie_auroc
-from sklearn.metrics import brier_score_loss, log_loss
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from workbench.errors import InputError
 from workbench.hallucination import distributional_correctness
@@ -71,6 +71,10 @@ def test_O_37_nll():
 def test_O_38_auroc():
     assert calibration.auroc(CONFIDENCE, CORRECT) == pytest.approx(0.84, abs=1e-6)
     assert mapie_auroc(CORRECT, CONFIDENCE) == pytest.approx(0.84, abs=1e-6)
+    conf, right = np.random.default_rng(0).random((2, 300)).round(1)  # with ties in both, and fractions
+    classes, weight = np.repeat([1, 0], 300), np.concatenate([right, 1 - right])
+    expected = roc_auc_score(classes, np.tile(conf, 2), sample_weight=weight)
+    assert calibration.auroc(conf, right) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(5, 6), (10, 11), (15, 16)])
