@@ -18,19 +18,6 @@ STATE_OF: dict[str, Callable[[Any], state.State]] = {"network": state.of_network
 """Part of a model -> function that returns its state."""
 
 
-def check_evaluating(network: Any, name: str) -> None:
-    """Refuse the network of model `name` if a module is in training mode.
-
-    Raises:
-        InputError: If one is.
-    """
-    if module := state.in_training(network):
-        raise InputError(
-            f"The network of {name!r} is in training mode ({module}), in which dropout changes its numbers; call "
-            "network.eval() first."
-        )
-
-
 def positions_before(network: Any) -> int:
     """Return the number of positions before that of the first token; not 0 in the RoBERTa family alone.
 
@@ -158,10 +145,17 @@ class Model:
                 )
 
     def check_evaluating(self) -> None:
-        """Refuse a loaded network in training mode, see `check_evaluating` of this module."""
+        """Refuse a loaded network in training mode.
+
+        Raises:
+            InputError: If a module is in training mode.
+        """
         network = (self.loaded | vars(self)).get("network")
-        if network is not None:
-            check_evaluating(network, self.name)
+        if network is not None and (module := state.in_training(network)):
+            raise InputError(
+                f"The network of {self.name!r} is in training mode ({module}), in which dropout changes its numbers; "
+                "call network.eval() first."
+            )
 
     def facts(self) -> dict[str, str]:
         """Return what a run records of this model."""

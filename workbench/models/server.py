@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,41 +81,58 @@ class Address:
     """Price of a million completion tokens."""
 
 
-class Connection:
-    """Sends requests to one server, from several threads, and counts them."""
+class Server:
+    """A served model: sends requests, from several threads, counts them, and checks that the model stays the same."""
 
     def __init__(self, address: Address) -> None:
-        """Prepare the HTTP client; nothing is sent.
+        """Connect to the server and read the model's card.
 
         Raises:
-            InputError: If the key in the environment has characters that no key can have.
+            InputError: If the key in the environment has characters that no key can have, the server is unreachable, or
+                it does not serve the model.
         """
         import httpx
 
-        self.base, self.retries = address.base, address.retries
-        self._key = _key_for(self.base)
+        self.address = address
+        self.contract: Any = None
+        """Result of the contract test; None before the first question."""
+        self.witness: Callable[[], None] | None = None
+        """Repeats one item of the contract test and raises if its number has changed; set by that test."""
+        self._key = _key_for(address.base)
         self._lock, self._counts = threading.Lock(), dict.fromkeys(COUNTS, 0)
+        self._first: dict[str, Any] = {}
         self._semaphore = threading.Semaphore(address.concurrency)
         most = address.concurrency + 1
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=httpx.Timeout(address.timeout, connect=min(10.0, address.timeout)),
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
-            trust_env=not self.base.partition("://")[2].startswith(LOOPBACK),
+            trust_env=not address.base.partition("://")[2].startswith(LOOPBACK),
         )
         weakref.finalize(self, self._client.close)
-
-    def get(self, path: str) -> dict[str, Any]:
-        """Return the JSON object at a path, with at most two retries."""
-        return self._request("GET", path, None, min(2, self.retries))
+        self.stated = self._card()
+        longest = address.context or self.stated.get("max_model_len")
+        if not isinstance(longest, int) or longest < 8:
+            raise InputError(
+                f"The server at {address.base} does not state the context length of {address.name!r}; add "
+                "?context=NUMBER to the address."
+            )
+        # an answer takes one token of room, and the encoder counts the last option token as free
+        self.context_length = longest - 2
+        self.tokenizer, self.folder = _tokenizer(address, str(self.stated.get("root", "")))
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer of the completions endpoint and count its tokens."""
+        """Return the answer to a completion request, and count its tokens.
+
+        Raises:
+            InputError: If the request fails, or another model answers than before.
+        """
         with self._semaphore:
-            answer = self._request("POST", "completions", body, self.retries)
+            answer = self._request("POST", "completions", {"model": self.address.name, **body}, self.address.retries)
         usage = answer.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        now = {name: answer.get(name) for name in ("model", "system_fingerprint")}
         with self._lock:
             self._counts["calls"] += 1
             if isinstance(read, int) and isinstance(written, int):
@@ -123,97 +140,24 @@ class Connection:
                 self._counts["completion_tokens"] += written
             else:
                 self._counts["unmetered_calls"] += 1
-        return answer
-
-    def spent(self) -> dict[str, int]:
-        """Return the counts (`COUNTS`) so far."""
-        with self._lock:
-            return dict(self._counts)
-
-    def _request(self, method: str, path: str, body: dict[str, Any] | None, retries: int) -> dict[str, Any]:
-        """Send a request, retry transient failures, and return the JSON object of the answer."""
-        import httpx
-
-        problem = ""
-        for attempt in range(retries + 1):
-            pause = BACKOFF * 2**attempt * (0.5 + random.random())
-            try:
-                response = self._client.request(method, f"{self.base}/{path}", json=body)
-            except httpx.TransportError as error:
-                problem = f"does not answer ({type(error).__name__})"
-            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-                raise InputError(
-                    f"Cannot send a request to the server at {self.base} ({type(error).__name__}); check the address."
-                ) from error
-            else:
-                status, text = response.status_code, response.text
-                text = text.replace(self._key, "[key]") if self._key else text
-                if status < 300:
-                    return _object(text, self.base)
-                problem = f"answers {status} ({_message(text)})"
-                if status not in (408, 429) and status < 500:
-                    raise InputError(f"The server at {self.base} {problem}{_advice(status)}.")
-                pause = _retry_after(response) or pause
-            if attempt == retries or pause > LONGEST_WAIT:
-                break
-            with self._lock:
-                self._counts["retries"] += 1
-            time.sleep(pause)
-        raise InputError(
-            f"The server at {self.base} {problem}, tried {attempt + 1} times; finished answers are stored, so run "
-            "again when it is back."
-        )
-
-
-@dataclass
-class Server:
-    """A served model: its address, the connection, and what the server has stated and returned."""
-
-    address: Address
-    """Where it is."""
-    connection: Connection = field(repr=False)
-    """The HTTP connection."""
-    stated: dict[str, Any]
-    """Identifying fields of the model card (`STATED`)."""
-    context_length: int
-    """Most tokens of a prompt with its option."""
-    tokenizer: str
-    """Source and commit of the tokenizer's files."""
-    contract: Any = None
-    """Result of the contract test; None before the first question."""
-    seen: dict[str, Any] = field(default_factory=dict, repr=False)
-    """`model` and `system_fingerprint` of the first answer."""
-    witness: Callable[[], None] | None = field(default=None, repr=False)
-    """Repeats one item of the contract test and raises if its number has changed; set by that test."""
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    """Guards `seen`."""
-
-    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the server's answer to a completion request.
-
-        Raises:
-            InputError: If the request fails, or another model answers than before.
-        """
-        answer = self.connection.complete({"model": self.address.name, **body})
-        now = {name: answer.get(name) for name in ("model", "system_fingerprint")}
-        with self.lock:
-            self.seen = self.seen or now
-        _check_same(self.seen, now, self.address)
+            self._first = self._first or now
+        _check_same(self._first, now, self.address)
         return answer
 
     def confirm(self) -> None:
-        """Fetch the model card again, and one number of the contract test.
+        """Read the model's card and one number of the contract test again.
 
         Raises:
             InputError: If either has changed.
         """
-        _check_same(self.stated, _card(self.connection, self.address), self.address)
+        _check_same(self.stated, self._card(), self.address)
         if self.witness is not None:
             self.witness()
 
     def spent(self) -> dict[str, float]:
-        """Return calls, retries and tokens so far, and their price where prices were given."""
-        spent: dict[str, float] = dict(self.connection.spent())
+        """Return the counts (`COUNTS`) so far, and the price of the tokens where prices were given."""
+        with self._lock:
+            spent: dict[str, float] = dict(self._counts)
         if self.address.price_in or self.address.price_out:
             price = spent["prompt_tokens"] * self.address.price_in
             spent["cost"] = (price + spent["completion_tokens"] * self.address.price_out) / 1e6
@@ -229,6 +173,63 @@ class Server:
             "contract": str(self.contract or "not tested, since no question was sent"),
             "spent": ", ".join(f"{name} {value:g}" for name, value in self.spent().items()),
         }
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 over the kind of server, what it states of the model, and the tokenizer's files."""
+        files = fingerprints.settings_files(self.folder)
+        if not any(path.name.startswith(("tokenizer", "vocab")) or path.suffix == ".model" for path in files):
+            raise InputError(
+                f"There is no tokenizer in {str(self.folder)!r}; name its folder or hub id with ?tokenizer=."
+            )
+        tier = "vllm" if self.address.exact else f"top {self.address.top_k}"
+        statement = json.dumps([tier, self.stated, self.address.revision], sort_keys=True)
+        return hashlib.sha256(f"{statement}\n{fingerprints.of_files(files, 'as served')}".encode()).hexdigest()
+
+    def _card(self) -> dict[str, Any]:
+        """Return the identifying fields of the model's card at `/v1/models`."""
+        listed = self._request("GET", "models", None, min(2, self.address.retries)).get("data")
+        cards = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
+        for card in cards:
+            if card.get("id") == self.address.name:
+                return {name: card[name] for name in STATED if card.get(name) is not None}
+        raise InputError(
+            f"The server at {self.address.base} does not serve {self.address.name!r}; it serves "
+            f"{', '.join(str(card.get('id')) for card in cards[:10]) or 'nothing'}."
+        )
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None, retries: int) -> dict[str, Any]:
+        """Send a request, retry transient failures, and return the JSON object of the answer."""
+        import httpx
+
+        base, problem = self.address.base, ""
+        for attempt in range(retries + 1):
+            pause = BACKOFF * 2**attempt * (0.5 + random.random())
+            try:
+                response = self._client.request(method, f"{base}/{path}", json=body)
+            except httpx.TransportError as error:
+                problem = f"does not answer ({type(error).__name__})"
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+                raise InputError(
+                    f"Cannot send a request to the server at {base} ({type(error).__name__}); check the address."
+                ) from error
+            else:
+                status, text = response.status_code, response.text
+                text = text.replace(self._key, "[key]") if self._key else text
+                if status < 300:
+                    return _object(text, base)
+                problem = f"answers {status} ({_message(text)})"
+                if status not in (408, 429) and status < 500:
+                    raise InputError(f"The server at {base} {problem}{_advice(status)}.")
+                pause = _retry_after(response) or pause
+            if attempt == retries or pause > LONGEST_WAIT:
+                break
+            with self._lock:
+                self._counts["retries"] += 1
+            time.sleep(pause)
+        raise InputError(
+            f"The server at {base} {problem}, tried {attempt + 1} times; finished answers are stored, so run "
+            "again when it is back."
+        )
 
 
 def is_address(source: str) -> bool:
@@ -279,33 +280,6 @@ def paths_in(source: str, parts_of: Callable[[str], list[str]]) -> list[str]:
     return parts
 
 
-def connect(source: str) -> tuple[Server, Path, str]:
-    """Return the server at an address, the folder of the model's tokenizer, and the fingerprint of both.
-
-    Raises:
-        InputError: If the server is unreachable or does not serve this model, or there is no tokenizer.
-    """
-    address = parse(source)
-    connection = Connection(address)
-    stated = _card(connection, address)
-    longest = address.context or stated.get("max_model_len")
-    if not isinstance(longest, int) or longest < 8:
-        raise InputError(
-            f"The server at {address.base} does not state the context length of {address.name!r}; add "
-            "?context=NUMBER to the address."
-        )
-    tokenizer, folder, commit = _tokenizer(address, str(stated.get("root", "")))
-    files = fingerprints.settings_files(folder)
-    if not any(path.name.startswith(("tokenizer", "vocab")) or path.suffix == ".model" for path in files):
-        raise InputError(f"There is no tokenizer in {str(folder)!r}; name its folder or hub id with ?tokenizer=.")
-    tier = "vllm" if address.exact else f"top {address.top_k}"
-    statement = json.dumps([tier, stated, address.revision], sort_keys=True)
-    digest = hashlib.sha256(f"{statement}\n{fingerprints.of_files(files, 'as served')}".encode()).hexdigest()
-    # an answer takes one token of room, and the encoder counts the last option token as free
-    server = Server(address, connection, stated, longest - 2, f"{tokenizer} {commit}".strip())
-    return server, folder, digest
-
-
 def _options(query: str) -> dict[str, Any]:
     """Return the options behind the question mark, converted to their types."""
     kinds: dict[str, Any] = {option.name: type(option.default) for option in fields(Address)[3:]}
@@ -329,19 +303,6 @@ def _options(query: str) -> dict[str, Any]:
     return options
 
 
-def _card(connection: Connection, address: Address) -> dict[str, Any]:
-    """Return the identifying fields of the model's card at `/v1/models`."""
-    listed = connection.get("models").get("data")
-    cards = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
-    for card in cards:
-        if card.get("id") == address.name:
-            return {name: card[name] for name in STATED if card.get(name) is not None}
-    raise InputError(
-        f"The server at {address.base} does not serve {address.name!r}; it serves "
-        f"{', '.join(str(card.get('id')) for card in cards[:10]) or 'nothing'}."
-    )
-
-
 def _check_same(before: dict[str, Any], now: dict[str, Any], address: Address) -> None:
     changed = [f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in (before | now) if before.get(k) != now.get(k)]
     if changed:
@@ -351,8 +312,8 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], address: Address) -
         )
 
 
-def _tokenizer(address: Address, root: str) -> tuple[str, Path, str]:
-    """Return source, folder and commit of the tokenizer.
+def _tokenizer(address: Address, root: str) -> tuple[str, Path]:
+    """Return the tokenizer's source, with its commit at the hub, and its folder.
 
     By default the source is the model's name or `root` of its card: a hub id, or an absolute path that is also a
     folder here. A relative path that the server states would start from the server's folder and is not used.
@@ -360,16 +321,17 @@ def _tokenizer(address: Address, root: str) -> tuple[str, Path, str]:
     chosen = bool(address.tokenizer)
     for source in [address.tokenizer] if chosen else [address.name, root]:
         if source == fetched.EMBEDDED and source in (address.tokenizer, address.name):
-            return source, fetched.located(), ""
+            return source, fetched.located()
         folder = Path(source).expanduser() if chosen else Path(source)
         if folder.is_dir() and (chosen or folder.is_absolute()):
-            return source, folder, ""
+            return source, folder
         name, _, revision = source.partition("@")
         if HUB_ID.fullmatch(name):
             try:
-                return source, *fetched.hub_snapshot(name, revision or None, weights=False)
+                folder, commit = fetched.hub_snapshot(name, revision or None, weights=False)
             except InputError as error:
                 raise InputError(f"{str(error)[:-1]} (?tokenizer=FOLDER in the model's address names one).") from error
+            return f"{source} {commit}".strip(), folder
     raise InputError(
         f"There is no tokenizer {address.tokenizer or address.name!r}; name its folder or hub id: "
         "?tokenizer=FOLDER_OR_HUB_ID in the address."

@@ -16,7 +16,7 @@ from workbench.errors import InputError, unknown
 from workbench.models import fetched, proof, server, tokenizers
 from workbench.models import fingerprint as fingerprints
 from workbench.models.loading import StoredModel
-from workbench.models.model import Model, check_evaluating
+from workbench.models.model import Model
 from workbench.models.weights import ADAPTER, unread, weight_files
 
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
@@ -32,13 +32,10 @@ def names() -> list[str]:
 
 
 def split_adapter(source: str, here: Path = Path()) -> tuple[str, str]:
-    """Return base and adapter folder of a name; the adapter is empty if there is none.
+    """Return base and adapter folder of a model's name; the adapter is empty if there is none.
 
     They are separated by `#`, which may also occur in the name of a folder or file: the way that exists is chosen.
-
-    Args:
-        source: As `load_model` takes it.
-        here: Folder that relative paths start from.
+    Relative paths start from `here`.
 
     Raises:
         InputError: If the name can be split in two ways that both exist.
@@ -57,12 +54,7 @@ def split_adapter(source: str, here: Path = Path()) -> tuple[str, str]:
 
 
 def paths_in(source: str, here: Path = Path()) -> list[str]:
-    """Return a model's name in parts, of which the second, fourth and so on are paths; joined they are the name.
-
-    Args:
-        source: As `load_model` takes it.
-        here: Folder that relative paths start from.
-    """
+    """Return a model's name in parts, of which the second, fourth and so on are paths; joined they are the name."""
     if server.is_address(source):
         return server.paths_in(source, lambda text: paths_in(text, here))
     if "://" in source:
@@ -105,10 +97,6 @@ def cached_commit(source: str, here: Path = Path()) -> str | None:
 def check_name(source: str, here: Path = Path()) -> None:
     """Refuse a name that cannot be a model's, without reading files or contacting the hub.
 
-    Args:
-        source: As `load_model` takes it.
-        here: Folder that relative paths start from.
-
     Raises:
         InputError: If it is not a short name, a hub id, an address, or an existing folder or file.
     """
@@ -148,14 +136,14 @@ def load_model(
     if "://" in name:
         if device or dtype:
             raise InputError("A server chooses its own device and dtype; leave both out for a served model.")
-        served, folder, fingerprint = server.connect(name)
+        served = server.Server(server.parse(name))
         return StoredModel(
             name,
-            folder,
+            served.folder,
             adapter=None,
             device="server",
             dtype="as served",
-            fingerprint=fingerprint,
+            fingerprint=served.fingerprint(),
             revision=served.address.revision,
             note="its weights were not seen: the fingerprint covers the server's statement and the tokenizer's files",
             trust_remote_code=trust_remote_code,
@@ -202,11 +190,10 @@ def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
     """
     tokenizers.check_wrapped(tokenizer)
     proof.check_wrapped(network, name)
-    check_evaluating(network, name)
     kinds = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
     least_precise = min(kinds, key=lambda kind: (kind.itemsize, str(kind)))
     dtype = str(least_precise).removeprefix("torch.")
-    return Model(
+    model = Model(
         name,
         folder=None,
         adapter=None,
@@ -215,6 +202,8 @@ def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
         fingerprint=fingerprints.of_network(network, tokenizer, dtype),
         loaded={"network": network, "tokenizer": tokenizer},
     )
+    model.check_evaluating()
+    return model
 
 
 def _folder_of(base: str, allow_pickle: bool) -> tuple[Path, str, str]:
