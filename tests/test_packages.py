@@ -78,13 +78,14 @@ def index(cache, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Index)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     state.url = f"http://127.0.0.1:{server.server_port}/simple"
-    monkeypatch.setenv("PIP_INDEX_URL", state.url)
+    monkeypatch.setattr(packages, "pip_settings", lambda: {"index-url": state.url})  # saves a process of pip
     yield state
     server.shutdown()
     server.server_close()
 
 
 def serve(index, package, content, form="html", sha256=None):
+    """Let an index list a package and serve some content for it."""
     index.pages[f"/files/{package.filename}"] = ("application/octet-stream", content)
     sha256 = package.sha256 if sha256 is None else sha256
     if form == "html":
@@ -94,6 +95,15 @@ def serve(index, package, content, form="html", sha256=None):
     else:
         files = [{"filename": "x", "url": f"/files/{package.filename}", "hashes": {"sha256": sha256}}]
         index.pages["/simple/pa-ck/"] = ("application/vnd.pypi.simple.v1+json", json.dumps({"files": files}).encode())
+
+
+@pytest.fixture
+def published(index):
+    """A wheel with `FILES` that the index serves."""
+    content = archive_bytes("wheel", FILES)
+    package = make_package("wheel", content)
+    serve(index, package, content)
+    return package
 
 
 def leftovers(cache):
@@ -119,28 +129,22 @@ def test_only_the_wanted_members_are_written_and_a_second_call_sends_no_request(
     assert leftovers(cache) == ["Pa_ck-1.0"]
 
 
-def test_a_flipped_bit_in_a_fetched_file_is_detected_and_replaced(cache, index):
-    content = archive_bytes("wheel", FILES)
-    package = make_package("wheel", content)
-    serve(index, package, content)
-    damaged = fetch(package) / "pack-1.0/data/a.jsonl"
+def test_a_flipped_bit_in_a_fetched_file_is_detected_and_replaced(cache, published):
+    damaged = fetch(published) / "pack-1.0/data/a.jsonl"
     data = bytearray(damaged.read_bytes())
     data[1] ^= 1
     damaged.write_bytes(data)
-    assert located(package) is None
-    assert (fetch(package) / "pack-1.0/data/a.jsonl").read_bytes() == FILES["pack-1.0/data/a.jsonl"]
+    assert located(published) is None
+    assert (fetch(published) / "pack-1.0/data/a.jsonl").read_bytes() == FILES["pack-1.0/data/a.jsonl"]
 
 
-def test_a_damaged_or_outdated_folder_is_fetched_again(cache, index):
-    content = archive_bytes("wheel", FILES)
-    package = make_package("wheel", content)
-    serve(index, package, content)
-    damaged = fetch(package) / "pack-1.0/data/a.jsonl"
+def test_a_damaged_or_outdated_folder_is_fetched_again(cache, published):
+    damaged = fetch(published) / "pack-1.0/data/a.jsonl"
     damaged.write_bytes(b"")
-    assert located(package) is None
-    fetch(package)
+    assert located(published) is None
+    fetch(published)
     assert damaged.read_bytes() == FILES["pack-1.0/data/a.jsonl"]
-    fewer = replace(package, members=("*.json",))
+    fewer = replace(published, members=("*.json",))
     assert located(fewer) is None
     assert not (fetch(fewer) / "pack-1.0/data/a.jsonl").exists()
 
@@ -210,12 +214,10 @@ def test_an_index_that_is_down_is_named_without_its_password(cache, monkeypatch)
     assert "secret" not in str(caught.value)
 
 
-def test_credentials_of_the_index_go_with_its_files(cache, index, monkeypatch):
-    content = archive_bytes("wheel", FILES)
-    package = make_package("wheel", content)
-    serve(index, package, content)
+def test_credentials_of_the_index_go_with_its_files(cache, index, monkeypatch, published):
+    monkeypatch.setattr(packages, "pip_settings", pip_settings)
     monkeypatch.setenv("PIP_INDEX_URL", index.url.replace("//", "//me:s%20t@"))
-    fetch(package)
+    fetch(published)
     assert [headers.get("Authorization") for _, headers in index.seen] == ["Basic bWU6cyB0"] * 2
 
 
@@ -255,20 +257,14 @@ def test_from_a_folder(cache, tmp_path):
     assert (fetch(package, from_folder=tmp_path) / "pack-1.0/data/b.json").is_file()
 
 
-def test_leftovers_of_a_killed_fetch_are_removed(cache, index):
-    content = archive_bytes("wheel", FILES)
-    package = make_package("wheel", content)
-    serve(index, package, content)
+def test_leftovers_of_a_killed_fetch_are_removed(cache, published):
     (cache / ".Pa_ck-1.0.killed.part/files").mkdir(parents=True)
-    fetch(package)
+    fetch(published)
     assert leftovers(cache) == ["Pa_ck-1.0"]
 
 
-def test_two_fetches_at_once_download_once(cache, index):
-    content = archive_bytes("wheel", FILES)
-    package = make_package("wheel", content)
-    serve(index, package, content)
-    threads = [threading.Thread(target=fetch, args=(package,)) for _ in range(2)]
+def test_two_fetches_at_once_download_once(cache, index, published):
+    threads = [threading.Thread(target=fetch, args=(published,)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -25,8 +25,8 @@ def tuned(network=None, seed=1, **settings):
     return peft.get_peft_model(tiny.network() if network is None else network, config).eval()
 
 
-def laid(place, network=None, base=None, **settings):
-    """A base and an adapter in folders of their own: the name of both, and the network under the adapter."""
+def applied(place, network=None, base=None, **settings):
+    """Save a base and an adapter in separate folders; return the name of both, and the network under the adapter."""
     saved(place / "base", tiny.network() if base is None else base)
     made = tuned(network, **settings)
     made.save_pretrained(place / "adapter")
@@ -34,20 +34,21 @@ def laid(place, network=None, base=None, **settings):
 
 
 def rewritten(place, change):
-    """Lets `change` give other weights to an adapter, by name."""
+    """Replace the weights of an adapter, by name, by what `change` returns for them."""
     weights = change(load_file(place / "adapter" / FILE))
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, place / "adapter" / FILE)
 
 
-def configured(place, **changes):
-    """Changes settings in adapter_config.json."""
+def configured(place, without="", **changes):
+    """Change settings in adapter_config.json, and remove one."""
     file = place / "adapter" / "adapter_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    settings = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in settings.items() if key != without}))
 
 
 SEEN = {number for pair in probes(704, 512) for ids in pair for number in ids}
 UNPROBED = [number for number in range(5, 704) if number not in SEEN][:3]
-"""Tokens that none of the engine's probes holds."""
+"""Tokens that are in none of the engine's probes."""
 KINDS = {
     "lora": {},
     "dora": {"use_dora": True},
@@ -77,7 +78,7 @@ for kind, given in KINDS.items():
 
     @fault("adapter", name=kind)
     def an_adapter_of_a_kind(place, given=given):
-        source, network = laid(place, **given)
+        source, network = applied(place, **given)
         return source, network
 
     @fault("wrap_model", name=kind)
@@ -98,86 +99,112 @@ for kind, given in TIED.items():
     @fault("adapter", name=kind)
     def an_adapter_on_a_tied_pair(place, given=given):
         base = tiny.network(tie_word_embeddings=True)
-        source, network = laid(place, tiny.network(tie_word_embeddings=True), base, **given)
+        source, network = applied(place, tiny.network(tie_word_embeddings=True), base, **given)
         return source, network
 
 
-@fault("adapter", refused=r"weights that have no place .*_orig_mod")
-def names_with_the_prefix_of_a_compiled_network(place):
-    source, _ = laid(place)
-    rewritten(place, lambda weights: {name.replace(".model.", "._orig_mod.", 1): w for name, w in weights.items()})
-    return source
+def renamed(rename):
+    """A change of the names of weights; those renamed to "" are removed."""
+    return lambda place: rewritten(place, lambda weights: {rename(n): w for n, w in weights.items() if rename(n)})
 
 
-@fault("adapter", refused=r"weights that have no place .*module\.")
-def names_with_the_prefix_of_a_parallel_network(place):
-    source, _ = laid(place)
-    rewritten(place, lambda weights: {f"module.{name}": tensor for name, tensor in weights.items()})
-    return source
+def truncate(place):
+    file = place / "adapter" / FILE
+    file.write_bytes(file.read_bytes()[:-50])
 
 
-@fault("adapter", refused=r"lacks 4 weights .*layers\.1\.")
-def half_of_the_layers(place):
-    source, _ = laid(place)
-    rewritten(place, lambda weights: {name: w for name, w in weights.items() if "layers.1." not in name})
-    return source
+def to_integers(place):
+    rewritten(place, lambda weights: {name: (w * 100).to(torch.int8) for name, w in weights.items()})
 
 
-@fault("adapter", refused=r"lacks \d+ weights")
-def an_adapter_of_a_smaller_model(place):
-    source, _ = laid(place, base=tiny.network(num_hidden_layers=3))
-    return source
+REFUSED = {
+    "names_with_the_prefix_of_a_compiled_network": (
+        {},
+        renamed(lambda name: name.replace(".model.", "._orig_mod.", 1)),
+        r"weights that have no place .*_orig_mod",
+    ),
+    "names_with_the_prefix_of_a_parallel_network": (
+        {},
+        renamed(lambda name: f"module.{name}"),
+        r"weights that have no place .*module\.",
+    ),
+    "half_of_the_layers": (
+        {},
+        renamed(lambda name: name * ("layers.1." not in name)),
+        r"lacks 4 weights .*layers\.1\.",
+    ),
+    "a_smaller_model": ({"base": {"num_hidden_layers": 3}}, None, r"lacks \d+ weights"),
+    "a_larger_model": (
+        {"network": {"num_hidden_layers": 3}},
+        None,
+        r"contains 4 weights that have no place .*layers\.2\.",
+    ),
+    "a_wider_model": ({"network": {"hidden_size": 64}}, None, r"does not fit .*size mismatch for .*q_proj.*shape"),
+    "more_tokens": (
+        {"network": {"vocab_size": 720}, "modules_to_save": ["embed_tokens", "lm_head"]},
+        None,
+        r"size mismatch for .*embed_tokens.*resize the base, save it, and apply the adapter to that",
+    ),
+    "another_architecture": (
+        {"network": {"family": "gpt2"}, "target_modules": ["c_attn"]},
+        None,
+        r"does not fit .*Target modules",
+    ),
+    "a_rank_that_the_configuration_does_not_have": (
+        {"rank_pattern": {"q_proj": 2}},
+        lambda place: configured(place, rank_pattern={}),
+        r"does not fit .*size mismatch",
+    ),
+    "a_saved_head_that_the_file_lacks": (
+        {"modules_to_save": ["lm_head"]},
+        renamed(lambda name: name * ("lm_head" not in name)),
+        r"does not fit .*lacks .*lm_head",
+    ),
+    "a_scaling_of_zero": ({}, lambda place: configured(place, lora_alpha=0), r"changes nothing .*lora_alpha"),
+    "no_scaling": (
+        {},
+        lambda place: configured(place, "lora_alpha"),
+        r"adapter_config\.json .* has no lora_alpha",
+    ),
+    "a_setting_of_a_newer_peft": (
+        {},
+        lambda place: configured(place, use_tomorrow=True),
+        r"adapter_config\.json .* sets use_tomorrow to True, which this version of PEFT does not know",
+    ),
+    "an_unknown_kind": (
+        {},
+        lambda place: configured(place, peft_type="UNKNOWN"),
+        r"adapter_config\.json .* cannot be read",
+    ),
+    "an_initialisation_that_changes_the_base": (
+        {"init_lora_weights": "pissa"},
+        None,
+        r"init_lora_weights='pissa'.*plain LoRA",
+    ),
+    "an_adapter_that_acts_behind_some_tokens": (
+        {"alora_invocation_tokens": [5, 6]},
+        None,
+        r"acts only behind its alora_invocation_tokens",
+    ),
+    "integers": ({}, to_integers, r"stores .*lora_A\.weight as I8, .*convert the adapter"),
+    "a_truncated_file": ({}, truncate, r"damaged|does not fit"),
+}
+for name, (settings, change, refused) in REFUSED.items():
 
-
-@fault("adapter", refused=r"contains 4 weights that have no place .*layers\.2\.")
-def an_adapter_of_a_larger_model(place):
-    source, _ = laid(place, tiny.network(num_hidden_layers=3))
-    return source
-
-
-@fault("adapter", refused=r"does not fit .*size mismatch for .*q_proj.*shape")
-def an_adapter_of_a_wider_model(place):
-    source, _ = laid(place, tiny.network(hidden_size=64))
-    return source
-
-
-@fault("adapter", refused=r"does not fit .*size mismatch")
-def a_rank_that_the_configuration_does_not_have(place):
-    source, _ = laid(place, rank_pattern={"q_proj": 2})
-    configured(place, rank_pattern={})
-    return source
-
-
-@fault("adapter", refused=r"does not fit .*Target modules")
-def an_adapter_of_another_architecture(place):
-    source, _ = laid(place, tiny.network("gpt2"), target_modules=["c_attn"])
-    return source
-
-
-@fault("adapter", refused=r"does not fit .*lacks .*lm_head")
-def a_saved_head_that_the_file_lacks(place):
-    source, _ = laid(place, modules_to_save=["lm_head"])
-    rewritten(place, lambda weights: {name: tensor for name, tensor in weights.items() if "lm_head" not in name})
-    return source
-
-
-@fault("adapter", refused=r"changes nothing .*lora_alpha")
-def a_scaling_of_zero(place):
-    source, _ = laid(place)
-    configured(place, lora_alpha=0)
-    return source
+    @fault("adapter", refused=refused, name=name)
+    def a_faulty_adapter(place, settings=settings, change=change):
+        """`settings` of `applied`, with those of the networks by name; `change` alters the folder."""
+        networks = {key: tiny.network(**settings[key]) for key in ("base", "network") if key in settings}
+        source, _ = applied(place, **settings | networks)
+        if change:
+            change(place)
+        return source
 
 
 @fault("adapter")
 def an_adapter_that_was_not_trained(place):
-    source, network = laid(place, init_lora_weights=True)
+    source, network = applied(place, init_lora_weights=True)
     return source, network
-
-
-@fault("adapter", refused=r"init_lora_weights='pissa'.*plain LoRA")
-def an_adapter_that_changes_the_base(place):
-    source, _ = laid(place, init_lora_weights="pissa")
-    return source
 
 
 for kind in ("prompt", "prefix", "p_tuning"):
@@ -190,31 +217,16 @@ for kind in ("prompt", "prefix", "p_tuning"):
 
     @fault("adapter", refused=r"of the kind (PROMPT_TUNING|PREFIX_TUNING|P_TUNING)", name=f"{kind}_tuning")
     def an_adapter_of_virtual_tokens(place, kind=kind):
-        return laid(place, config=config_of(kind))[0]
+        return applied(place, config=config_of(kind))[0]
 
     @fault("wrap_model", refused=r"of the kind (PROMPT_TUNING|PREFIX_TUNING|P_TUNING)", name=f"{kind}_tuning")
     def a_network_behind_virtual_tokens(place, kind=kind):
         return wb.wrap_model(tuned(config=config_of(kind)), tiny.byte_tokenizer())
 
 
-@fault("adapter", refused=r"damaged|does not fit")
-def a_truncated_adapter(place):
-    source, _ = laid(place)
-    file = place / "adapter" / FILE
-    file.write_bytes(file.read_bytes()[:-50])
-    return source
-
-
-@fault("adapter", refused=r"adapter_config\.json .* cannot be read")
-def an_adapter_of_an_unknown_kind(place):
-    source, _ = laid(place)
-    configured(place, peft_type="UNKNOWN")
-    return source
-
-
 @fault("adapter", refused=r"lacks adapter_model\.safetensors")
 def an_adapter_in_pickle(place):
-    source, _ = laid(place)
+    source, _ = applied(place)
     torch.save(load_file(place / "adapter" / FILE), place / "adapter" / "adapter_model.bin")
     (place / "adapter" / FILE).unlink()
     return source
@@ -222,14 +234,14 @@ def an_adapter_in_pickle(place):
 
 @fault("adapter", refused=r"tokenizer of its own.*gives \d+ tokens of .* another id")
 def a_tokenizer_of_another_model(place):
-    source, _ = laid(place)
+    source, _ = applied(place)
     tiny.metaspace_tokenizer().save_pretrained(place / "adapter")
     return source
 
 
 @fault("adapter")
 def a_tokenizer_with_words_that_the_base_has_as_pieces(place):
-    source, network = laid(place)
+    source, network = applied(place)
     tokenizer = tiny.byte_tokenizer()
     tokenizer.add_tokens(["Jupiter", "largest"])
     tokenizer.save_pretrained(place / "adapter")
@@ -238,7 +250,7 @@ def a_tokenizer_with_words_that_the_base_has_as_pieces(place):
 
 @fault("adapter", refused=r"adapter' has two chat templates that differ")
 def two_chat_templates_of_an_adapter(place):
-    source, _ = laid(place)
+    source, _ = applied(place)
     (place / "adapter" / "chat_template.jinja").write_text("{{ messages }}")
     (place / "adapter" / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ 1 }}"}))
     return source

@@ -7,9 +7,8 @@ import json
 import tiny
 import torch
 from faults import fault, saved
+from faults_adapters import applied
 from faults_adapters import configured as adapter_configured
-from faults_adapters import laid
-from faults_adapters import rewritten as adapter_rewritten
 from faults_weights import INDEX, UP, WEIGHTS, configured, rewritten
 from safetensors.torch import load_file
 
@@ -163,45 +162,11 @@ def weights_in_eight_bits_without_some_scales(place):
     return place
 
 
-@fault("adapter", refused=r"size mismatch for .*embed_tokens.*resize the base, save it, and apply the adapter to that")
-def an_adapter_over_a_resized_base(place):
-    return laid(place, tiny.network(vocab_size=720), modules_to_save=["embed_tokens", "lm_head"])[0]
-
-
-@fault("adapter", refused=r"adapter_config\.json .* has no lora_alpha")
-def an_adapter_without_a_strength(place):
-    source, _ = laid(place)
-    file = place / "adapter" / "adapter_config.json"
-    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "lora_alpha"}))
-    return source
-
-
-@fault(
-    "adapter", refused=r"adapter_config\.json .* sets use_tomorrow to True, which this version of PEFT does not know"
-)
-def a_setting_of_a_newer_peft(place):
-    source, _ = laid(place)
-    adapter_configured(place, use_tomorrow=True)
-    return source
-
-
 @fault("adapter")
 def settings_of_an_adapters_training(place):
-    source, network = laid(place)
+    source, network = applied(place)
     adapter_configured(place, lorap_emb_lr=1e-6, merge_weights=False, enable_lora=None)
     return source, network
-
-
-@fault("adapter", refused=r"acts only behind its alora_invocation_tokens")
-def an_adapter_that_acts_behind_some_tokens(place):
-    return laid(place, alora_invocation_tokens=[5, 6])[0]
-
-
-@fault("adapter", refused=r"stores .*lora_A\.weight as I8, .*convert the adapter")
-def an_adapter_in_whole_numbers(place):
-    source, _ = laid(place)
-    adapter_rewritten(place, lambda weights: {name: (w * 100).to(torch.int8) for name, w in weights.items()})
-    return source
 
 
 @fault("name", refused=r"There is no model folder '~no-such-user/model'")

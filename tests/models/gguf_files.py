@@ -1,4 +1,4 @@
-"""Writing small GGUF files from networks of transformers, as llama.cpp's converter writes them."""
+"""Small GGUF files of transformers networks, in the format of llama.cpp's converter."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ KEYS = {
 
 def keys_of(config: Any) -> dict[str, Any]:
     """The settings of a network, without the architecture before their names."""
-    found = {key: getattr(config, name, None) for key, name in KEYS.items()}
-    found["feed_forward_length"] = found["feed_forward_length"] or 4 * config.hidden_size
+    keys = {key: getattr(config, name, None) for key, name in KEYS.items()}
+    keys["feed_forward_length"] = keys["feed_forward_length"] or 4 * config.hidden_size
     norms = [getattr(config, name, None) for name in ("layer_norm_eps", "norm_epsilon", "layer_norm_epsilon")]
-    found["attention.layer_norm_epsilon"] = next((norm for norm in norms if norm), None)
+    keys["attention.layer_norm_epsilon"] = next((norm for norm in norms if norm), None)
     if rope := getattr(config, "rope_parameters", None):
         local = rope.get("sliding_attention")
         rope = rope.get("full_attention", rope)
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        found |= {"rope.freq_base": rope["rope_theta"], "attention.key_length": head, "attention.value_length": head}
-        found["rope.dimension_count"] = int(head * rope.get("partial_rotary_factor", 1))
-        found["rope.freq_base_swa"] = local and local["rope_theta"]
-    return {key: value for key, value in found.items() if value is not None}
+        keys |= {"rope.freq_base": rope["rope_theta"], "attention.key_length": head, "attention.value_length": head}
+        keys["rope.dimension_count"] = int(head * rope.get("partial_rotary_factor", 1))
+        keys["rope.freq_base_swa"] = local and local["rope_theta"]
+    return {key: value for key, value in keys.items() if value is not None}
 
 
 def tensors_of(network: torch.nn.Module) -> dict[str, np.ndarray]:
@@ -110,8 +110,9 @@ def vocabulary(tokenizer: Any = None, pre: str = "gpt-2") -> dict[str, Any]:
     keys["token_type"] = [3 if token in special else 1 for token in tokens]
     keys |= {"bos_token_id": wrapped.bos_token_id, "eos_token_id": wrapped.eos_token_id}
     keys |= {"padding_token_id": wrapped.pad_token_id, "add_bos_token": False}
-    found = {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
-    return found | ({"tokenizer.chat_template": wrapped.chat_template} if wrapped.chat_template else {})
+    return {f"tokenizer.ggml.{key}": value for key, value in keys.items()} | (
+        {"tokenizer.chat_template": wrapped.chat_template} if wrapped.chat_template else {}
+    )
 
 
 def write(
@@ -129,8 +130,8 @@ def write(
     Args:
         path: The file; of a split one, the name that `-00001-of-0000N` comes behind.
         network: A network of a type in `ARCHITECTURES`.
-        keys: Settings to add or change, without the architecture before their names; None takes one out.
-        words: `tokenizer.` and `general.` keys to add or change; None takes one out.
+        keys: Settings to add or change, without the architecture before their names; None removes one.
+        words: `tokenizer.` and `general.` keys to add or change; None removes one.
         without: Tensors to leave out.
         more: Tensors to add or change.
         parts: Files to split it into.
@@ -210,12 +211,12 @@ def logits(network: Any, length: int = 160) -> np.ndarray:
 
 
 def read(path: Path) -> Any:
-    """The network that is read from a file."""
+    """The network of a file."""
     return wb.load_model(path, device="cpu").network
 
 
 def refused(path: Path, *words: str) -> str:
-    """The sentence that refuses a file; nothing of a conversion is left."""
+    """The error for a file, which must contain `words`; nothing of a conversion is left."""
     with pytest.raises(InputError) as caught:
         wb.load_model(path, device="cpu")
     sentence = str(caught.value)

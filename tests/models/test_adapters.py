@@ -63,10 +63,10 @@ def test_the_gap_of_half_precision_is_that_to_base_and_adapter(tmp_path, cache, 
     base = wb.load_model(tmp_path / "base", device="cpu", dtype="bfloat16").network.float()
     exact = faults_adapters.peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
     probes = proof.probes(704, 512)
-    found, wanted = proof.plain(model.network, probes), proof.plain(exact, probes)
-    assert choice.half_gap == pytest.approx(np.abs(found - wanted).max(), abs=1e-4)
+    actual, wanted = proof.plain(model.network, probes), proof.plain(exact, probes)
+    assert choice.half_gap == pytest.approx(np.abs(actual - wanted).max(), abs=1e-4)
     with proof.computing_in_float32(model.network):
-        blind = np.abs(proof.plain(model.network, probes) - found).max()
+        blind = np.abs(proof.plain(model.network, probes) - actual).max()
     assert abs(choice.half_gap - blind) > 3e-4
     assert "rounding the merged weights to bfloat16 moves probes by" in model.facts()["note"]
 
@@ -79,7 +79,7 @@ def test_an_effect_that_half_precision_hides_is_reported(tmp_path, cache):
 
 @pytest.mark.parametrize("kind", ["dora", "ia3", "oft"])
 def test_weights_are_merged_in_float32_before_they_are_rounded(tmp_path, cache, kind):
-    source, _ = faults_adapters.laid(tmp_path, **faults_adapters.KINDS[kind])
+    source, _ = faults_adapters.applied(tmp_path, **faults_adapters.KINDS[kind])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         merged = wb.load_model(source, device="cpu", dtype="bfloat16").network.state_dict()
@@ -92,7 +92,7 @@ def test_weights_are_merged_in_float32_before_they_are_rounded(tmp_path, cache, 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_tied_network_is_untied_by_an_adapter_on_its_head(tmp_path, cache, dtype):
     tied = tiny.network(tie_word_embeddings=True)
-    source, network = faults_adapters.laid(
+    source, network = faults_adapters.applied(
         tmp_path, tied, tiny.network(tie_word_embeddings=True), target_modules=["lm_head"]
     )
     model = wb.load_model(source, device="cpu", dtype=dtype)
@@ -103,7 +103,7 @@ def test_a_tied_network_is_untied_by_an_adapter_on_its_head(tmp_path, cache, dty
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
 def test_an_adapter_over_layers_spread_over_the_devices_at_hand_gives_the_same_numbers(tmp_path, cache):
-    source, network = faults_adapters.laid(tmp_path)
+    source, network = faults_adapters.applied(tmp_path)
     model = wb.load_model(source, device="auto", dtype="float32")
     assert read(model) == pytest.approx(expected(network, tiny.byte_tokenizer()), abs=2e-5)
 
@@ -111,7 +111,7 @@ def test_an_adapter_over_layers_spread_over_the_devices_at_hand_gives_the_same_n
 def test_merging_that_gives_other_numbers_is_refused(tmp_path, cache, monkeypatch):
     from peft.tuners.lora import Linear
 
-    source, _ = faults_adapters.laid(tmp_path)
+    source, _ = faults_adapters.applied(tmp_path)
     merge = Linear.merge
     monkeypatch.setattr(
         Linear, "merge", lambda layer, **given: (merge(layer, **given), layer.base_layer.weight.data.mul_(2))
@@ -139,7 +139,7 @@ def test_weights_that_are_left_out_are_in_the_record(tmp_path, cache):
 
 
 def test_the_base_that_an_adapter_names_is_in_the_record(tmp_path, cache):
-    source, _ = faults_adapters.laid(tmp_path)
+    source, _ = faults_adapters.applied(tmp_path)
     faults_adapters.configured(tmp_path, base_model_name_or_path="owner/other-base")
     model = wb.load_model(source, device="cpu")
     _ = model.network
@@ -149,7 +149,7 @@ def test_the_base_that_an_adapter_names_is_in_the_record(tmp_path, cache):
 def test_an_adapter_is_not_scaled_where_that_means_nothing(tmp_path, cache):
     from workbench.models.adapters import with_adapter
 
-    source, _ = faults_adapters.laid(tmp_path, modules_to_save=["lm_head"])
+    source, _ = faults_adapters.applied(tmp_path, modules_to_save=["lm_head"])
     with pytest.raises(InputError, match=r"cannot be scaled"):
         with_adapter(tiny.network(), wb.load_model(source, device="cpu"), scale=0.5)
 

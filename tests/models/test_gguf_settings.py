@@ -81,9 +81,9 @@ def test_scaled_rotary_positions_give_the_numbers_of_the_network_they_describe(n
     network = scaled(**rope_parameters)
     plain = scaled(rope_theta=rope_parameters.get("rope_theta", 10000.0))
     path = gguf_files.write(tmp_path / "model.gguf", network, keys=keys)
-    found, unscaled = logits(read(path)), logits(plain)
-    assert np.abs(found - logits(network)).max() < 2e-5
-    assert name in ("base", "none") or np.abs(found - unscaled).max() > 0.01
+    values, unscaled = logits(read(path)), logits(plain)
+    assert np.abs(values - logits(network)).max() < 2e-5
+    assert name in ("base", "none") or np.abs(values - unscaled).max() > 0.01
 
 
 def test_the_factors_of_llama_3_1_are_its_scaling(tmp_path, cache):
@@ -104,9 +104,9 @@ def test_any_other_factors_are_taken_one_by_one(tmp_path, cache):
     path = gguf_files.write(tmp_path / "model.gguf", network, more={"rope_freqs.weight": factors})
     before = logits(network)
     network.model.rotary_emb.inv_freq = network.model.rotary_emb.inv_freq.clone() / torch.from_numpy(factors)
-    found = read(path)
-    assert np.abs(logits(found) - logits(network)).max() < 2e-5 < np.abs(before - logits(network)).max()
-    assert np.abs(logits(found, 600) - logits(network, 600)).max() < 2e-5  # behind the context too
+    converted = read(path)
+    assert np.abs(logits(converted) - logits(network)).max() < 2e-5 < np.abs(before - logits(network)).max()
+    assert np.abs(logits(converted, 600) - logits(network, 600)).max() < 2e-5  # behind the context too
     refused(gguf_files.write(tmp_path / "few.gguf", network, more={"rope_freqs.weight": factors[:3]}), "not 4")
     keys = SCALINGS["linear"][1]
     refused(gguf_files.write(tmp_path / "two.gguf", network, keys=keys, more={"rope_freqs.weight": factors}), "linear")

@@ -20,56 +20,19 @@ from workbench.packages import require
 
 pytestmark = pytest.mark.model
 
-TEXTS = {
-    "In 1984 there were 10 or 123": [788, 216, 33, 41, 40, 36, 665, 592, 216, 33, 32, 355, 216, 33, 34, 35],
-    "\n\n1": [1116, 33],
-    "Year:\n\n  2024.\n": [19840, 42, 39892, 34, 32, 34, 36, 30, 198],
-    "1\n\n2\n \n3": [33, 1116, 34, 198, 3717, 35],
-    "x = 3.14159;  y  =   -7": [104, 446, 216, 35, 30, 33, 36, 33, 37, 41, 43, 216, 329, 216, 446, 256, 731, 39],
-    "naïve façade, Ωmega, e\u0301": [3546, 46494, 40852, 28, 5664, 119, 93, 9005, 28, 297, 151, 219],
-    "你好，世界！ 第12章": [
-        18645,
-        250,
-        48392,
-        138,
-        12831,
-        7906,
-        240,
-        178,
-        239,
-        230,
-        8083,
-        219,
-        27709,
-        122,
-        122,
-        33,
-        34,
-        47287,
-        250,
-    ],
-    "🙂🙂 I'm 5, you'RE 6": [10813, 38887, 10813, 38887, 339, 5248, 216, 37, 28, 346, 23, 3256, 216, 38],
-    "\t\tif a1b22:\r\n\t\treturn ½ + ²": [
-        197,
-        197,
-        342,
-        253,
-        33,
-        82,
-        34,
-        34,
-        42,
-        15290,
-        197,
-        5406,
-        216,
-        16738,
-        1232,
-        216,
-        19133,
-    ],
-    "<|im_start|>user\nAdd 2 and 2.<|im_end|>\n": [1, 4093, 198, 7684, 216, 34, 284, 216, 34, 30, 2, 198],
+IDS = {
+    "In 1984 there were 10 or 123": "788 216 33 41 40 36 665 592 216 33 32 355 216 33 34 35",
+    "\n\n1": "1116 33",
+    "Year:\n\n  2024.\n": "19840 42 39892 34 32 34 36 30 198",
+    "1\n\n2\n \n3": "33 1116 34 198 3717 35",
+    "x = 3.14159;  y  =   -7": "104 446 216 35 30 33 36 33 37 41 43 216 329 216 446 256 731 39",
+    "naïve façade, Ωmega, e\u0301": "3546 46494 40852 28 5664 119 93 9005 28 297 151 219",
+    "你好，世界！ 第12章": "18645 250 48392 138 12831 7906 240 178 239 230 8083 219 27709 122 122 33 34 47287 250",
+    "🙂🙂 I'm 5, you'RE 6": "10813 38887 10813 38887 339 5248 216 37 28 346 23 3256 216 38",
+    "\t\tif a1b22:\r\n\t\treturn ½ + ²": "197 197 342 253 33 82 34 34 42 15290 197 5406 216 16738 1232 216 19133",
+    "<|im_start|>user\nAdd 2 and 2.<|im_end|>\n": "1 4093 198 7684 216 34 284 216 34 30 2 198",
 }
+TEXTS = {text: [int(number) for number in ids.split()] for text, ids in IDS.items()}
 """Texts and their ids under SmolLM2's vocabulary, worked out by `bytes_merged` below."""
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -89,10 +52,10 @@ def bytes_merged(text: str, tokens: list[str], merges: list[str], control: list[
         {pair: n for n, pair in enumerate(merges)},
         letters(),
     )
-    found = []
+    result = []
     for piece in regex.split("(" + "|".join(map(regex.escape, control)) + ")", text):
         if piece in control:
-            found.append(ids[piece])
+            result.append(ids[piece])
             continue
         for run in regex.findall(r"\p{N}|\P{N}+", piece):
             for word in regex.findall(GPT2, run):
@@ -101,8 +64,8 @@ def bytes_merged(text: str, tokens: list[str], merges: list[str], control: list[
                     first = min(ranked, key=lambda pair: rank[" ".join(pair)])
                     at = next(n for n in range(len(parts)) if tuple(parts[n : n + 2]) == first)
                     parts[at : at + 2] = ["".join(first)]
-                found += [ids[part] for part in parts]
-    return found
+                result += [ids[part] for part in parts]
+    return result
 
 
 def test_the_embedded_models_ids_are_those_of_the_split_its_file_names():
@@ -228,18 +191,18 @@ def test_a_duplicate_token_or_one_without_an_embedding_is_refused(tmp_path, cach
 def pieces_merged(text: str, words: dict, prefix: bool) -> list[int]:
     """Ids of a text by llama.cpp's rule: the neighbours that make the token of the highest score first; else bytes."""
     tokens, scores = words["tokenizer.ggml.tokens"], words["tokenizer.ggml.scores"]
-    ids, found = {token: n for n, token in enumerate(tokens)}, []
+    ids, result = {token: n for n, token in enumerate(tokens)}, []
     for piece in regex.split(r"(<s>|</s>|<\|im_start\|>|<\|im_end\|>)", text):
         if piece in ("<s>", "</s>", "<|im_start|>", "<|im_end|>"):
-            found.append(ids[piece])
+            result.append(ids[piece])
             continue
         parts = list(("▁" * (prefix and bool(piece)) + piece).replace(" ", "▁"))
         while known := [n for n in range(len(parts) - 1) if "".join(parts[n : n + 2]) in ids]:
             best = max(known, key=lambda n: (scores[ids["".join(parts[n : n + 2])]], -n))
             parts[best : best + 2] = ["".join(parts[best : best + 2])]
         for part in parts:
-            found += [ids[part]] if part in ids else [ids[f"<0x{byte:02X}>"] for byte in part.encode()]
-    return found
+            result += [ids[part]] if part in ids else [ids[f"<0x{byte:02X}>"] for byte in part.encode()]
+    return result
 
 
 @pytest.mark.parametrize("prefix", [True, False])

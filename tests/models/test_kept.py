@@ -1,4 +1,4 @@
-"""The network kept for the next notebook: lent once a notebook, and only as it was read."""
+"""The network kept for the next notebook: used once a notebook, and only if it is unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The slot emptied before and after; names of the models that were read from disk."""
+    """Names of the models that were read from disk; no network is kept before."""
     names: list[str] = []
     real = loading.read_network
 
@@ -112,10 +112,10 @@ def test_a_changed_kept_network_is_not_given_stored_answers(folders: list[str], 
     loading.begin_notebook()
     wb.ask(wb.load_model(folders[0]), question)
     loading.begin_notebook()
-    lent = wb.load_model(folders[0])
-    edit(lent.network)
+    model = wb.load_model(folders[0])
+    edit(model.network)
     with pytest.raises(InputError, match="was changed after it was loaded"):
-        wb.ask(lent, question)
+        wb.ask(model, question)
 
 
 def test_hidden_states_do_not_count_as_a_change(folders: list[str], cache: Path) -> None:
@@ -133,8 +133,8 @@ def test_reading_steering_and_training_leave_it_as_it_was(reads: list[str], fold
     wb.ask(model, questions)
     wb.hidden_states(model, ["Question: What is the largest planet?"])
     wb.generate(model, ["The capital of France is"], max_new_tokens=2)
-    found = steering.attribute(model, questions, steps=2)
-    with steering.steered(model, steering.steering_vectors(model, found, [0]), 1.0) as steered:
+    attributions = steering.attribute(model, questions, steps=2)
+    with steering.steered(model, steering.steering_vectors(model, attributions, [0]), 1.0) as steered:
         wb.ask(steered, questions)
     rows = [{"prompt": "The capital of France is", "completion": " Paris"}] * 2
     series = training.train("sft", model, rows, {"max_steps": 1}, save_at=[1], lora=2)

@@ -1,4 +1,4 @@
-"""Models from folders, adapters and GGUF, safely, and with a fingerprint that means what it says."""
+"""Models from folders, adapters and GGUF files: safety, fingerprints, and notes on contents that are not used."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 
+import faults_adapters
 import pytest
 import tiny
 import torch
+from faults import opened, read, saved
+from tokenizers import pre_tokenizers
 
 import workbench as wb
 from workbench.errors import InputError
@@ -20,10 +23,8 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture
 def folder(tmp_path, cache):
-    target = tmp_path / "my-model"
-    tiny.network().save_pretrained(target)
-    tiny.byte_tokenizer().save_pretrained(target)
-    return target
+    saved(tmp_path / "my-model")
+    return tmp_path / "my-model"
 
 
 def test_a_folder_loads_on_the_cpu_in_float32(folder):
@@ -205,3 +206,33 @@ def test_the_embedded_model_answers_a_question_it_knows():
     table = wb.ask(model, [wb.Question("Question: What is the capital of France?\nAnswer:", options)], store=False)
     assert table["logprob"].idxmax() == 0
     assert "Q4_1" in model.facts()["note"]
+
+
+def test_code_and_an_architecture_that_were_not_used_are_in_the_record(tmp_path, cache):
+    saved(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    own = {"architectures": ["MyModel"], "auto_map": {"AutoModelForCausalLM": "modeling_mine.MyModel"}}
+    (tmp_path / "config.json").write_text(json.dumps(config | own))
+    model = opened(tmp_path)
+    read(model)
+    assert "config.json names MyModel, read as LlamaForCausalLM" in model.note
+    assert "own code (modeling_mine.MyModel) was not used" in model.note
+
+
+def test_what_an_adapters_folder_holds_besides_is_in_the_record(tmp_path, cache):
+    source, _ = faults_adapters.applied(tmp_path)
+    (tmp_path / "adapter" / "adapter_model.bin").write_bytes(b"")
+    tokenizer = tiny.byte_tokenizer()
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(False)])
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    model = opened(source)
+    read(model)
+    assert "not read: adapter_model.bin" in model.note
+    assert "the adapter's tokenizer encodes some texts otherwise than the base model's" in model.note
+
+
+def test_a_tilde_may_begin_the_name_of_a_folder(tmp_path, cache, monkeypatch):
+    saved(tmp_path / "~model")
+    monkeypatch.chdir(tmp_path)
+    assert len(read(opened("~model"))) == 3

@@ -1,4 +1,4 @@
-"""What a model's name holds: a base, and an adapter behind `#`, by what exists."""
+"""Names of models: base and adapter are separated by `#`, by what exists."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_a_name_that_can_be_read_in_two_ways_is_refused(here):
 def test_a_folder_called_like_the_embedded_model_is_not_passed_over(here, monkeypatch):
     (here / fetched.EMBEDDED).mkdir()
     monkeypatch.chdir(here)
-    for asked in (check_name, wb.load_model):
+    for function in (check_name, wb.load_model):
         with pytest.raises(InputError, match=f"is the embedded model and also a folder in .*'./{fetched.EMBEDDED}'"):
-            asked(fetched.EMBEDDED)
+            function(fetched.EMBEDDED)
     check_name(f"./{fetched.EMBEDDED}")
 
 

@@ -1,4 +1,4 @@
-"""What a change in memory does: every one that decides a number is noticed, and what decides none is let be."""
+"""Changes in memory: every one that affects a number is detected, and others are ignored."""
 
 from __future__ import annotations
 
@@ -340,7 +340,7 @@ def test_no_whole_tensor_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     network.model.layers[0].mlp.up_proj.weight = torch.nn.Parameter(torch.zeros(32, 48).T)
     read: list[int] = []
     real = state._sample
-    monkeypatch.setattr(state, "_sample", lambda tensor: read.append(len(found := real(tensor))) or found)
+    monkeypatch.setattr(state, "_sample", lambda tensor: read.append(len(sample := real(tensor))) or sample)
     state.of_network(network)
     assert len(read) > 10 and max(read) <= 2 * state.SAMPLED * 4
 
