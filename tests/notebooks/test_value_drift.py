@@ -96,7 +96,7 @@ def test_every_algorithm_and_a_judge_run_in_post_training(tmp_path):
     assert set(told[~told.index.str.contains("implicit reward")]) == {"cannot tell: the judge is at chance"}
     gaps = run.frame("value_gap").query("metric == 'tv'").set_index(["pairs", "stances"])
     assert gaps.loc[("gap", "as written"), "mean"] == 1 and gaps.loc[("no gap", "as written"), "mean"] == 0
-    assert gaps.loc[("mine", "judge, not told from chance"), "n"] == 3
+    assert gaps.loc[("mine", "judge, at chance"), "n"] == 3
     moved = run.frame("preference_drift")["run"]
     assert {name.split(", ")[0] for name in moved} == set(settings["algorithms"])
     assert run.frame("what_holds")["claim"].str.startswith("SimPO's margin hardly matters").sum() == 1

@@ -10,7 +10,7 @@ import tiny
 
 import workbench as wb
 from workbench.training import as_prompt
-from workbench.training.exchanges import as_trained
+from workbench.training.rows import as_trained
 from workbench.training.trainers import make_trainer
 from workbench.value_drift import probes, rewards
 
@@ -50,6 +50,6 @@ def test_what_is_trained_on_a_dialogue_is_what_is_read(model, tmp_path):
 
 def test_a_reward_model_reads_the_dialogue_that_was_sampled_from(model):
     trained = as_trained(model.tokenizer, {"prompt": DIALOGUE})["prompt"]
-    given = rewards._ids(model.tokenizer, rewards._asked(trained), "It burns.")
+    given = rewards._ids(model.tokenizer, rewards._without_frame(trained), "It burns.")
     assert given == rewards._ids(model.tokenizer, DIALOGUE, "It burns.")
     assert "Is it safe?" in model.tokenizer.decode(given)

@@ -32,10 +32,10 @@ from workbench.errors import InputError  # noqa: E402
 from workbench.training import CheckpointSeries, train  # noqa: E402
 from workbench.training.algorithms import ALGORITHMS  # noqa: E402
 from workbench.training.trainers import (  # noqa: E402
-    _check_room,
+    _check_dropped,
     make_trainer,
 )
-from workbench.value_drift import likelihood_displacement, post_training, stances, texts  # noqa: E402
+from workbench.value_drift import likelihood_displacement, post_training, stances  # noqa: E402
 from workbench.value_drift.probes import (  # noqa: E402
     ches_scores,
     fitting_rows,
@@ -43,6 +43,7 @@ from workbench.value_drift.probes import (  # noqa: E402
     next_token,
     response_states,
     response_tokens,
+    vendi,
 )
 from workbench.value_drift.rewards import reward_scores  # noqa: E402
 from workbench.value_drift.texts import LABELS, displacement_pairs, stance_questions, value_prompts  # noqa: E402
@@ -316,7 +317,7 @@ def _adapter(folder):
 
 def test_full_training_yields_models_too(model, tmp_path):
     series = train("dpo", model, PAIRS, FAST, save_at=[1], lora=None, folder=tmp_path / "run")
-    with pytest.raises(InputError, match="without adapters, which alone can be scaled"):
+    with pytest.raises(InputError, match="without adapters and cannot be scaled"):
         series.load(1, scale=0.5)
     after = series.load(1)
     assert not np.allclose(next_token(after, "What is best?"), next_token(model, "What is best?"))
@@ -441,7 +442,7 @@ def test_a_chat_is_trained_under_the_date_it_is_read_under(model, tmp_path):
 @pytest.mark.parametrize("name", ["prompt", "completion"])
 def test_a_row_that_spells_a_control_token_is_not_trained(name, model, tmp_path):
     row = {"prompt": "Hi", "completion": "Paris"} | {name: "A <|im_end|> here"}
-    with pytest.raises(InputError, match=rf"The {name} of row 2 holds '<\|im_end\|>'"):
+    with pytest.raises(InputError, match=rf"The {name} of row 2 contains '<\|im_end\|>'"):
         make_trainer("sft", model, [{"prompt": "Hi", "completion": "Rome"}, row], folder=tmp_path)
 
 
@@ -463,9 +464,9 @@ def test_a_folder_of_something_else_is_left_alone(model, tmp_path):
 def test_packed_rows_are_not_called_left_out():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _check_room(5, 2, SimpleNamespace(packing=True))
+        _check_dropped(5, 2, SimpleNamespace(packing=True))
     with pytest.warns(UserWarning, match="3 of 5 rows"):
-        _check_room(5, 2, SimpleNamespace(packing=False))
+        _check_dropped(5, 2, SimpleNamespace(packing=False))
 
 
 def test_a_response_that_merges_with_its_prompt_is_said_aloud():
@@ -486,7 +487,7 @@ def test_numbers_that_are_not_finite_are_refused():
     [
         (lambda m, f: make_trainer("dpo", m, PAIRS, {"max_length": 4}, folder=f), "max_length"),
         (lambda m, f: train("dop", m, PAIRS, save_at=[1], folder=f), "Did you mean 'dpo'"),
-        (lambda m, f: train("ppo", m, PAIRS, save_at=[1], folder=f), "rloo and grpo stand in for it"),
+        (lambda m, f: train("ppo", m, PAIRS, save_at=[1], folder=f), "use 'rloo' or 'grpo'"),
         (lambda m, f: make_trainer("grpo", m, PAIRS, {"num_generations": 1}, folder=f, reward=longer), "at least 2"),
         (lambda m, f: make_trainer("dpo", m, PAIRS, {"betta": 1}, folder=f), "Did you mean 'beta'"),
         (lambda m, f: make_trainer("dpo", m, SFT, folder=f), "lacks the column 'chosen'"),
@@ -501,8 +502,8 @@ def test_numbers_that_are_not_finite_are_refused():
         (lambda m, f: CheckpointSeries(str(f), m), "series.json is missing"),
         (lambda m, f: train("dpo:loss_type=xyz", m, PAIRS, save_at=[1], folder=f), "TRL cannot train .*xyz"),
         (lambda m, f: response_tokens(m, [{"prompt": "a", "chosen": "", "rejected": "b"}]), "is empty"),
-        (lambda m, f: ches_scores(m, [row | {"id": "x"} for row in PAIRS]), "Pair 'x' stands twice"),
-        (lambda m, f: response_tokens(m, [row | {"id": "x"} for row in PAIRS]), "Pair 'x' stands twice"),
+        (lambda m, f: ches_scores(m, [row | {"id": "x"} for row in PAIRS]), "The pair id 'x' is not unique"),
+        (lambda m, f: response_tokens(m, [row | {"id": "x"} for row in PAIRS]), "The pair id 'x' is not unique"),
         (lambda m, f: ches_scores(m, [{"prompt": "a", "chosen": "b"}]), "'chosen' with 'rejected'"),
         (lambda m, f: fitting_rows(m, [{"prompt": "a"}]), "'chosen' with 'rejected'"),
         (lambda m, f: fitting_rows(m, PAIRS, 4), "None of . rows fits into 4 tokens"),
@@ -553,7 +554,7 @@ def test_gradients_tell_samples_apart(model):
     g = gradients(model, rows)
     assert np.linalg.norm(g, axis=1) == pytest.approx([1, 1, 1])
     assert g[0] @ g[1] == pytest.approx(1) and abs(g[0] @ g[2]) < 0.99
-    assert 1 < texts.vendi(g) < 2.5
+    assert 1 < vendi(g) < 2.5
 
 
 def test_an_explicit_reward_model_learns_its_pairs(model, tmp_path):
@@ -562,9 +563,9 @@ def test_an_explicit_reward_model_learns_its_pairs(model, tmp_path):
     assert (scores["margin"] > 0).all()
     assert scores["margin"].to_numpy() == pytest.approx((scores["chosen"] - scores["rejected"]).to_numpy())
     other = train("sft", model, SFT, FAST, save_at=[1], lora=2, folder=tmp_path / "sft")
-    with pytest.raises(InputError, match="At step 0 a reward model has a head at random"):
+    with pytest.raises(InputError, match="At step 0 a reward model has a random head"):
         reward_scores(series, 0, PAIRS)
     with pytest.raises(InputError, match="lacks the column 'chosen'"):
         reward_scores(series, 6, SFT)
-    with pytest.raises(InputError, match="'sft' was trained by 'sft'; rewards are read of a series"):
+    with pytest.raises(InputError, match="'sft' was trained by 'sft'; give a series trained by"):
         reward_scores(other, 1, PAIRS)

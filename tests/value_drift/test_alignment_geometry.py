@@ -34,9 +34,9 @@ def changes() -> pd.DataFrame:
 
 
 def test_a_layer_that_separates_is_told_from_one_that_does_not() -> None:
-    table = geometry.by_layer(np.stack([states(0, 1), states(6)], axis=1), [3, -1], LABELS, seed=0)
+    table = geometry.layer_indices(np.stack([states(0, 1), states(6)], axis=1), [3, -1], LABELS, seed=0)
     assert list(table["layer"]) == [3, -1] and set(table["n"]) == {2 * N}
-    assert list(table["apart"]) == ["cannot be told from chance", "yes"]
+    assert list(table["apart"]) == ["at chance", "yes"]
     assert table.loc[1, "A"] > table.loc[1, "A_shuffled_95"] and table.loc[1, "D"] > table.loc[0, "D"]
     assert table.loc[1, "A"] == geometry.aqi(geometry.cluster_indices(states(6), LABELS))
 
@@ -44,7 +44,7 @@ def test_a_layer_that_separates_is_told_from_one_that_does_not() -> None:
 def test_changes_are_those_planted_and_the_contrast_is_their_difference(changes: pd.DataFrame) -> None:
     assert list(changes["run"].unique()) == ["unsafe advice", "safe advice", "unsafe minus safe advice"]
     assert changes.groupby(["run", "step"], sort=False)["variant"].agg("".join).tolist() == ["DA"] * 6
-    end = geometry.at_the_end(changes)
+    end = geometry.last_changes(changes)
     for variant in geometry.TESTED:
         unsafe, safe, both = end.loc[variant, "mean"][["unsafe advice", "safe advice", "unsafe minus safe advice"]]
         assert unsafe < 0 < safe and both == pytest.approx(unsafe - safe)
@@ -64,8 +64,8 @@ def test_planted_claims_hold_and_those_of_no_change_do_not(changes: pd.DataFrame
 
 
 def test_the_space_is_fitted_on_the_untrained_model() -> None:
-    assert np.array_equal(geometry.placed(PLANTED, None, 0)["safe", 6], PLANTED["safe", 6])
-    found = geometry.placed(PLANTED, 1, 0)
+    assert np.array_equal(geometry.in_base_space(PLANTED, None, 0)["safe", 6], PLANTED["safe", 6])
+    found = geometry.in_base_space(PLANTED, 1, 0)
     assert found["safe", 6].shape == (2 * N, 1)
     assert np.allclose(found["safe", 6], geometry.base_space(PLANTED["unsafe", 0], 1)(PLANTED["safe", 6]))
 
@@ -79,7 +79,7 @@ def test_step_0_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(geometry, "hidden_states", reads)
     series = {"unsafe": [(0, "base"), (4, "later")]}
-    found = geometry.read(series, ["a", "b"], 7, np.zeros((2, 3)))  # type: ignore[arg-type]
+    found = geometry.checkpoint_states(series, ["a", "b"], 7, np.zeros((2, 3)))  # type: ignore[arg-type]
     assert seen == [("later", [7])]
     assert found["unsafe", 0].sum() == 0 and found["unsafe", 4].shape == (2, 3)
 
@@ -93,15 +93,15 @@ def test_raw_indices_are_of_every_checkpoint() -> None:
 def test_groups_are_measured_by_themselves_and_small_ones_named() -> None:
     sentences = pd.DataFrame({"label": LABELS, "group": ["a"] * 14 + ["b"] * 14 + ["few"] * 4})
     with pytest.warns(UserWarning, match="'few' has fewer than 6"):
-        table = geometry.by_group(PLANTED, sentences, draws=20, seed=0)
+        table = geometry.group_changes(PLANTED, sentences, draws=20, seed=0)
     assert table.groupby("group")["variant"].agg("".join).to_dict() == {"a": "DA", "b": "DA"}
-    alone = geometry.aqi_change(states(4)[14:28], states(1)[14:28], LABELS[14:28], "A", 20, 0)
-    assert table.set_index(["group", "variant"]).loc[("b", "A"), "mean"] == alone["mean"]
+    alone = geometry.aqi_changes(states(4)[14:28], states(1)[14:28], LABELS[14:28], 20, 0)
+    assert table[table["group"] == "b"]["mean"].tolist() == [row["mean"] for row in alone]
 
 
 @pytest.mark.parametrize("groups", [{}, {"group": "one"}])
 def test_sentences_without_groups_give_the_reason(groups: dict[str, str]) -> None:
-    table = geometry.by_group(PLANTED, pd.DataFrame({"label": LABELS}).assign(**groups), draws=5, seed=0)
+    table = geometry.group_changes(PLANTED, pd.DataFrame({"label": LABELS}).assign(**groups), draws=5, seed=0)
     assert table.empty and "no groups" in table.attrs["reason"]
 
 
@@ -114,6 +114,6 @@ def test_figures_say_what_they_show(changes: pd.DataFrame) -> None:
 def test_measured_sentences_are_not_those_trained_on() -> None:
     from workbench.value_drift import texts
 
-    measured = geometry.measured("written", skip=12)
+    measured = geometry.evaluation_sentences("written", skip=12)
     trained = {row["completion"] for label in ("safe", "unsafe") for row in texts.advice_rows(label, 12)}
     assert len(measured) == 2 * (40 - 12) and not trained & set(measured["text"])

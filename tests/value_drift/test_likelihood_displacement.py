@@ -68,22 +68,22 @@ def test_reports_hold_what_was_planted(reports: pd.DataFrame) -> None:
         assert means[run, 0] == 0 and means[run, 4] == pytest.approx(fall * 1.07)
     found = displacement.verdicts(reports[reports.step == 4]).set_index("run")
     assert found["displaced"].to_dict() == {run: fall < 0 for run, fall in FALLS.items()}
-    assert found["share"].to_dict() == {run: float(fall < 0) for run, fall in FALLS.items()}
+    assert found["proportion"].to_dict() == {run: float(fall < 0) for run, fall in FALLS.items()}
     assert found.loc["similar", "mean"] == pytest.approx(-6.42) and found.loc["similar", "n"] == 8
 
 
 def test_scores_are_joined_with_the_plain_runs_alone(last: pd.DataFrame, scores: pd.DataFrame) -> None:
-    joined = displacement.joined(last, scores)
+    joined = displacement.scored_changes(last, scores)
     assert set(joined["run"]) == set(CHES) and len(joined) == 24
     assert (joined["run"] == joined["kind"]).all()
-    predicted = displacement.prediction(joined, seed=0).set_index("score")
+    predicted = displacement.score_correlations(joined, seed=0).set_index("score")
     assert predicted.loc["ches", "mean"] < -0.7 < 0.7 < predicted.loc["ln_ches", "mean"]
     assert np.isnan(predicted.loc["edit_similarity", "mean"])  # constant: no order
     assert predicted.loc["ches", "n"] == 24 and predicted.loc["ches", "n_clusters"] == 8
 
 
 def test_the_filter_keeps_the_lowest(scores: pd.DataFrame) -> None:
-    found = displacement.filtered(scores, 1 / 3)
+    found = displacement.filter_counts(scores, 1 / 3)
     assert found["kept"].to_dict() == {"similar": 8, "paraphrase": 0, "dissimilar": 0}  # ln_ches is minus ches here
     assert set(found["pairs"]) == {8}
     means = displacement.mean_scores(scores).set_index(["kind", "metric"])
@@ -101,7 +101,7 @@ def own_table(slope: float) -> pd.DataFrame:
 
 
 def test_own_sets_have_a_line_over_their_subsets() -> None:
-    order = displacement.own_order(own_table(-8.0))
+    order = displacement.user_slopes(own_table(-8.0))
     assert order.loc[0, ["set", "n"]].tolist() == ["mine", 6]
     assert order.loc[0, ["spearman", "mean"]].tolist() == pytest.approx([-1, -8])
     by_percentile = displacement.by_percentile(own_table(-8.0)).set_index(["percentile", "metric"])
@@ -112,22 +112,24 @@ def test_own_sets_have_a_line_over_their_subsets() -> None:
 
 
 def test_without_own_sets_tables_say_so_and_nothing_is_drawn() -> None:
-    for table in (displacement.own_scores(None, {}, 0.5), displacement.train_apart(None, {}, None, [], 2, {}, 1, 0)):  # type: ignore[arg-type]
+    for table in (displacement.user_scores(None, {}, 0.5), displacement.train_subsets(None, {}, None, [], 2, {}, 1, 0)):  # type: ignore[arg-type]
         assert table.empty and "more_pairs" in table.attrs["reason"]
-    assert displacement.own_order(table) is table is displacement.by_percentile(table)
+    assert displacement.user_slopes(table) is table is displacement.by_percentile(table)
     assert displacement.draw_percentiles(table) is None
 
 
 def test_claims_follow_what_is_planted(last: pd.DataFrame, scores: pd.DataFrame) -> None:
-    joined = displacement.joined(last, scores)
-    predicted = displacement.prediction(joined, seed=0)
+    joined = displacement.scored_changes(last, scores)
+    predicted = displacement.score_correlations(joined, seed=0)
     one = pd.DataFrame([{"metric": "hidden_part", "mean": -0.5, "low": -0.7, "high": -0.3, "n": 8}])
-    order = displacement.own_order(own_table(-8.0)).assign(low=-9.0, high=-7.0)
+    order = displacement.user_slopes(own_table(-8.0)).assign(low=-9.0, high=-7.0)
     found = displacement.findings(last, joined, one, predicted, order, seed=0)
     by_claim = {each.claim: each.verdict for each in found}
     assert [each.verdict for each in found[:6]] == ["holds"] * 6
-    assert by_claim["So is LN-CHES"] == "does not hold"  # it was planted the other way round
-    assert by_claim["CHES orders the falls better than edit distance does (difference of rank correlations)"] == (
+    assert (
+        by_claim["LN-CHES is higher where the preferred answer falls more"] == "does not hold"
+    )  # it was planted the other way round
+    assert by_claim["CHES predicts the falls better than edit distance does (difference of rank correlations)"] == (
         "cannot tell"
     )
     matched = next(claim for claim in by_claim if claim.startswith("At equal edit distance"))
@@ -145,9 +147,9 @@ def test_nothing_that_moves_satisfies_no_claim(scores: pd.DataFrame) -> None:
             for run in (*CHES, displacement.REPAIRED)
         ]
     )
-    joined = displacement.joined(still, scores)
+    joined = displacement.scored_changes(still, scores)
     one = pd.DataFrame([{"metric": "hidden_part", "mean": 0.0, "low": -0.1, "high": 0.1, "n": 8}])
-    found = displacement.findings(still, joined, one, displacement.prediction(joined, 0), pd.DataFrame(), 0)
+    found = displacement.findings(still, joined, one, displacement.score_correlations(joined, 0), pd.DataFrame(), 0)
     assert {each.verdict for each in found} == {"cannot tell"}
 
 
@@ -161,7 +163,7 @@ def test_every_run_reads_its_own_pairs_and_step_0_once(monkeypatch: pytest.Monke
     monkeypatch.setattr(displacement.probes, "response_tokens", response_tokens)
     pairs = {kind: [f"{kind} row"] for kind in ("similar", "dissimilar")}
     series = {name: [(0, "base"), (2, f"{name} 2")] for name in (*pairs, displacement.REPAIRED)}
-    found = displacement.tokens(series, "base", pairs)  # type: ignore[arg-type]
+    found = displacement.token_tables(series, "base", pairs)  # type: ignore[arg-type]
     assert found[displacement.REPAIRED, 0] == ("base", "similar row") == found["similar", 0]
     assert found[displacement.REPAIRED, 2] == (f"{displacement.REPAIRED} 2", "similar row")
     assert len(read) == len(set(read)) == 2 + 3
@@ -210,7 +212,7 @@ def test_subsets_of_own_pairs_are_trained_at_their_percentiles(monkeypatch: pyte
     own = {"mine": [{"prompt": "a", "chosen": "b", "rejected": "c"}] * 5}
     scored = pd.DataFrame({"pair_id": list("01234"), "set": "mine", "ches": [3.0, 1, 5, 2, 4]})
     scored[["ln_ches", "edit_similarity", "last_hidden_product"]] = 0.0
-    apart = displacement.train_apart("base", own, scored, [0, 100], 2, {"beta": 0.1}, 4, 0)  # type: ignore[arg-type]
+    apart = displacement.train_subsets("base", own, scored, [0, 100], 2, {"beta": 0.1}, 4, 0)  # type: ignore[arg-type]
     assert titles == [("mine, CHES at 0 %", ["1", "3"]), ("mine, CHES at 100 %", ["4", "2"])]
     assert apart.set_index("pair_id")["chosen_change"].to_dict() == {"1": 1.0, "3": 3.0, "4": 4.0, "2": 2.0}
     assert apart.set_index("pair_id")["ches"].to_dict() == {"1": 1.0, "3": 2.0, "4": 4.0, "2": 5.0}
@@ -222,5 +224,5 @@ def test_figures_say_what_they_show(reports: pd.DataFrame, last: pd.DataFrame, s
     assert "margin" in displacement.draw_margin(reports).get_label()
     figure = displacement.draw_tokens(tokens(0), tokens(-3.0))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["00 I", "01 </s>"]
-    predicted = displacement.prediction(displacement.joined(last, scores), 0)
-    assert "two baselines" in displacement.draw_prediction(predicted).get_label()
+    predicted = displacement.score_correlations(displacement.scored_changes(last, scores), 0)
+    assert "two baselines" in displacement.draw_correlations(predicted).get_label()

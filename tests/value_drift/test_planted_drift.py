@@ -28,7 +28,7 @@ def planted(step, offset, noise=0.3):
         logits = BASE + rng.normal(scale=noise, size=3) + [offset if question.tags["topic"] == "work" else 0, 0, 0]
         return softmax(logits)
 
-    return stances.stance_table(planted_answers(list(QUESTIONS), answer), run="planted", step=step)
+    return stances.stance_table(planted_answers(list(QUESTIONS), answer)).assign(run="planted", step=step)
 
 
 def test_a_planted_offset_is_recovered_in_size_and_time():
@@ -91,8 +91,7 @@ def test_refused_answers_are_counted_not_neutral():
 
 
 def test_seeds_make_the_noise():
-    table = pd.DataFrame({"step": [0, 1, 2] * 2, "seed": [0] * 3 + [1] * 3, "mean": [0, 1, 2, 0.2, 1.2, 2.2]})
-    found = post_training.seed_variance(table)
+    found = post_training.seed_variance(pd.DataFrame({0: [0, 1, 2], 1: [0.2, 1.2, 2.2]}))
     assert (found["tau"], found["seeds"]) == (1.0, 2)
     assert found["seed_sd"] == pytest.approx(0.2 / np.sqrt(2))
     assert found["signal_to_noise"] == pytest.approx(2 / found["seed_sd"])
@@ -106,12 +105,12 @@ def damaged(change):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda t: t.assign(p_support=1.5), "no distribution"),
-        (lambda t: t.assign(p_support=t.p_support + 0.1), "no distribution"),
+        (lambda t: t.assign(p_support=1.5), "not a distribution"),
+        (lambda t: t.assign(p_support=t.p_support + 0.1), "not a distribution"),
         (lambda t: t.assign(prompt_id=""), "no prompt_id"),
         (lambda t: t.assign(topic=" "), "no topic"),
         (lambda t: t.assign(reading=t.reading + t.step.astype(str)), "same question, labels and tokenizer"),
-        (lambda t: pd.concat([t, t.tail(1)]), "twice"),
+        (lambda t: pd.concat([t, t.tail(1)]), "two rows"),
         (lambda t: t.drop(columns="mass"), "lacks mass"),
         (lambda t: t[0:0], "empty"),
         (lambda t: t.sort_values("step", ascending=False), "strictly increasing"),
@@ -142,7 +141,7 @@ def test_p_is_adjusted_over_the_topics_of_a_run_and_stance():
     for run in ("one", "two"):
         for step in (0, 1):
             answers = planted_answers(list(questions), lambda q: softmax(BASE + rng.normal(size=3)))
-            tables.append(stances.stance_table(answers, run=run, step=step))
+            tables.append(stances.stance_table(answers).assign(run=run, step=step))
     report = post_training.drift_report(pd.concat(tables, ignore_index=True))
     families = report.groupby(["run", "stance"])
     assert len(families) == 6 and set(families.size()) == {11}
@@ -155,17 +154,12 @@ def test_another_question_under_the_same_name_is_no_series():
     """The same ids, labels and tokens, asked in other words at the second step."""
     tables = [
         stances.stance_table(
-            planted_answers(list(stance_questions(PROMPTS, template=template)), lambda q: np.full(3, 1 / 3)), step=i
-        )
+            planted_answers(list(stance_questions(PROMPTS, template=template)), lambda q: np.full(3, 1 / 3))
+        ).assign(step=i)
         for i, template in enumerate(("{question}", "Honestly: {question}"))
     ]
     with pytest.raises(InputError, match="same question, labels and tokenizer"):
         post_training.drift_report(pd.concat(tables, ignore_index=True))
-
-
-def test_an_unknown_stance_is_refused():
-    with pytest.raises(InputError, match="Unknown stance"):
-        post_training.drift_report(planted(0, 0.0), stances=["suport"])
 
 
 @pytest.mark.parametrize(
@@ -189,5 +183,5 @@ def test_labels_of_the_same_tokens_are_refused():
 
 def test_little_mass_is_said_aloud():
     answers = planted_answers(list(QUESTIONS)[:1], lambda q: np.full(3, 1 / 3))
-    with pytest.warns(UserWarning, match="hold less than"):
+    with pytest.warns(UserWarning, match="is below 0.0001"):
         stances.stance_table(answers.assign(logprob=answers["logprob"] - 20))

@@ -176,17 +176,17 @@ def test_gaps_are_known_as_written_and_else_read_by_a_judge(monkeypatch: pytest.
     monkeypatch.setattr(post_training, "judged_gaps", judged)
     found, unread = post_training.value_gaps(pairs, "judge", 5, False)  # type: ignore[arg-type]
     own = found[(found["pairs"] == "mine") & (found["metric"] == "tv")].iloc[0]
-    assert unread == "" and (own["stances"], own["mean"], own["n"]) == ("judge, not told from chance", 0.5, 5)
+    assert unread == "" and (own["stances"], own["mean"], own["n"]) == ("judge, at chance", 0.5, 5)
     assert len(found) == 4 * 5  # both sources of the written ones
 
 
 def test_the_first_reward_of_summed_log_ratios_is_tried() -> None:
     names = ["simpo", "ipo", "ln_dpo", "dpo:beta=0.5", "hinge"]
     runs = {(name, pairs, 0): f"{name} on {pairs}" for name in names for pairs in ("no gap", "gap")}
-    found = post_training.rewards_to_try(runs, "reward model", 4)  # type: ignore[arg-type]
+    found = post_training.rewards_to_test(runs, "reward model", 4)  # type: ignore[arg-type]
     assert list(found) == ["implicit, dpo:beta=0.5", "explicit"]
     assert found["implicit, dpo:beta=0.5"].args == ("dpo:beta=0.5 on gap", 4, 0.5)  # type: ignore[attr-defined]
-    assert post_training.rewards_to_try({("ipo", "gap", 0): "x"}, None, 4) == {}  # type: ignore[dict-item]
+    assert post_training.rewards_to_test({("ipo", "gap", 0): "x"}, None, 4) == {}  # type: ignore[dict-item]
 
 
 def test_diversity_is_of_the_first_rows_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:

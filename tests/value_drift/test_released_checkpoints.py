@@ -23,7 +23,7 @@ def stage(support: float, neutral: float, mass: float = 0.5) -> pd.DataFrame:
 
 def read(*planted: tuple[float, float]) -> pd.DataFrame:
     stages = {f"{i}: stage": stage(*each) for i, each in enumerate(planted)}
-    return released_checkpoints.read(stages, lambda each: each)  # type: ignore[arg-type]
+    return released_checkpoints.stage_table(stages, lambda each: each)  # type: ignore[arg-type]
 
 
 def test_stages_are_named_and_numbered_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +73,8 @@ def test_one_table_of_all_stages_and_the_distances_between_neighbours() -> None:
 
 def test_faint_readings_are_named() -> None:
     table = pd.concat([stage(0.2, 0.5).assign(phase="base"), stage(0.2, 0.5, 3e-6).assign(phase="tuned")])
-    assert stances.faint(table).endswith("unlikely sentences: tuned (3.0e-06).")
-    assert stances.faint(table[table.phase == "base"]) == ""
+    assert stances.mass_warning(table).endswith("unlikely sentences: tuned (3.0e-06).")
+    assert stances.mass_warning(table[table.phase == "base"]) == ""
 
 
 def test_one_stage_has_no_drift_no_headline_and_no_claim() -> None:

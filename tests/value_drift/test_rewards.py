@@ -14,17 +14,18 @@ import tiny  # noqa: E402
 import workbench as wb  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
 from workbench.training import train  # noqa: E402
-from workbench.training.algorithms import ALGORITHMS, algorithm_named, rows_for, valid_parameters  # noqa: E402
+from workbench.training.algorithms import ALGORITHMS, algorithm_named, valid_parameters  # noqa: E402
+from workbench.training.rows import rows_for  # noqa: E402
 from workbench.value_drift.rewards import (  # noqa: E402
     accuracy_report,
     brevity,
     combined_reward,
+    evaluation_sets,
     joined_with_brevity,
     joint_reward,
     reward_function,
     reward_scores,
-    trial_sets,
-    tried,
+    scored_sets,
 )
 
 PAIRS = [{"prompt": f"Is {i} best?", "chosen": "I agree.", "rejected": "No, never again."} for i in range(2)]
@@ -75,17 +76,17 @@ def test_an_algorithms_name_carries_settings():
     assert made.settings == {**ALGORITHMS["simpo"].settings, "simpo_gamma": 2.5}
     assert algorithm_named("dpo").settings == {"beta": 0.1, "loss_type": "sigmoid"}
     assert rows_for("kto:beta=0.2", PAIRS) == rows_for("kto", PAIRS)
-    for name, said in {
+    for name, error in {
         "simpo:gamma=2": "Unknown parameter 'gamma' of 'simpo'. Did you mean 'simpo_gamma'",
-        "dpo:beta": "'beta' is no setting of 'dpo'; write dpo:NAME=VALUE",
-        "dpo:": "'' is no setting",
+        "dpo:beta": "'beta' is not a setting of 'dpo'; write dpo:NAME=VALUE",
+        "dpo:": "'' is not a setting",
         "dop:beta=1": "Did you mean 'dpo'",
-        "dpo:beta=abc": "'beta' of 'dpo' is a number, not 'abc'",
-        "dpo:beta=NaN": "is a number",
-        "dpo_sft:eta=x": "'eta' of 'dpo_sft' is a number",
+        "dpo:beta=abc": "'beta' of 'dpo' must be a number, not 'abc'",
+        "dpo:beta=NaN": "must be a number",
+        "dpo_sft:eta=x": "'eta' of 'dpo_sft' must be a number",
         "dpo:beta=1:beta=2": "sets a parameter twice",
     }.items():
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=error):
             algorithm_named(name)
     with pytest.raises(InputError, match="trains no policy"):
         rows_for("reward:seed=1", PAIRS)
@@ -128,12 +129,12 @@ def test_a_reward_model_scores_what_is_sampled(model, explicit, tmp_path):
 
 
 def test_pairs_to_try_are_as_many_of_other_topics():
-    sets = trial_sets([{"id": i, **PAIRS[0]} for i in range(20)], "oppose")
+    sets = evaluation_sets([{"id": i, **PAIRS[0]} for i in range(20)], "oppose")
     assert [len(rows) for rows in sets.values()] == [11, 11] and len(
         {row["id"] for rows in sets.values() for row in rows}
     ) == 22
     assert all(row["chosen"].startswith("I oppose") for row in sets["other topics"])
-    assert all(row["chosen"].startswith("I support") for row in trial_sets([], "support")["other topics"])
+    assert all(row["chosen"].startswith("I support") for row in evaluation_sets([], "support")["other topics"])
 
 
 def test_rewards_are_split_into_their_sets_and_joined_with_brevity():
@@ -141,7 +142,7 @@ def test_rewards_are_split_into_their_sets_and_joined_with_brevity():
         "a": [{"chosen": "one two", "rejected": "one"}] * 2,
         "b": [{"chosen": "one", "rejected": "one two three"}] * 3,
     }
-    scored = tried(sets, {"planted": lambda rows: np.array([[1.0, 1, 0, 1, 1], [0.0, 0, 1, 0, 0]])})
+    scored = scored_sets(sets, {"planted": lambda rows: np.array([[1.0, 1, 0, 1, 1], [0.0, 0, 1, 0, 0]])})
     assert scored["planted", "a"].tolist() == [[1, 1], [0, 0]] and scored["planted", "b"].tolist() == [
         [0, 1, 1],
         [1, 0, 0],

@@ -20,8 +20,7 @@ from workbench.value_drift import stances  # noqa: E402
 from workbench.value_drift.texts import CONTENT_FREE, stance_questions, value_prompts  # noqa: E402
 
 PROMPTS = value_prompts(topics=["work", "health"], per_topic=2)
-ASKED = stance_questions(PROMPTS)
-SHORT = {"samples": 3, "max_new_tokens": 4}
+QUESTIONS = stance_questions(PROMPTS)
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +33,29 @@ def judge():
     return wb.wrap_model(tiny.network(seed=1), tiny.byte_tokenizer(template=None))
 
 
+def judged(model, judge, **settings):
+    return stances.Readout(QUESTIONS, judge, **{"samples": 3, "max_new_tokens": 4} | settings)(model)
+
+
 def test_calibrated_labels_lose_what_they_have_without_a_question(judge):
-    asked = stance_questions(PROMPTS[:1], chat=False)
-    answers = wb.ask(judge, asked, unconditional=CONTENT_FREE, store=False)
+    questions = stance_questions(PROMPTS[:1], chat=False)
+    answers = wb.ask(judge, questions, unconditional=CONTENT_FREE, store=False)
     table = stances.stance_table(answers)
-    first = answers[answers["question_id"] == next(iter(asked)).id]
+    first = answers[answers["question_id"] == next(iter(questions)).id]
     expected = softmax((first["logprob"] - first["logprob_unconditional"]).to_numpy())
     assert table.loc[0, list(stances.PARTS)].to_numpy(float) == pytest.approx(expected, abs=1e-9)
-    plain = stances.stance_table(wb.ask(judge, asked, store=False))
+    plain = stances.stance_table(wb.ask(judge, questions, store=False))
     assert table.loc[0, "mass"] == pytest.approx(plain.loc[0, "mass"])
     assert abs(table.loc[0, "p_support"] - plain.loc[0, "p_support"]) > 1e-6
 
 
 def test_every_answer_is_one_row_on_the_simplex(model, judge):
-    table = stances.generated_stances(model, judge, ASKED, **SHORT)
+    table = judged(model, judge)
     assert len(table) == 4 * 3 and set(table["sample"]) == {0, 1, 2}
     known = table.dropna(subset=list(stances.PARTS))
     assert known[list(stances.PARTS)].sum(axis=1).to_numpy() == pytest.approx(1)
-    pd.testing.assert_frame_equal(table, stances.generated_stances(model, judge, ASKED, **SHORT))
-    assert not table.equals(stances.generated_stances(model, judge, ASKED, **SHORT, seed=1))
+    pd.testing.assert_frame_equal(table, judged(model, judge))
+    assert not table.equals(judged(model, judge, seed=1))
     vectors = stances.value_vectors(table)
     assert set(vectors["n"]) == {2} and vectors.groupby("topic")["mean"].sum().to_numpy() == pytest.approx(1)
 
@@ -77,7 +80,7 @@ def test_an_empty_answer_is_counted_and_never_neutral(model, judge, monkeypatch)
         return pd.DataFrame(rows, columns=["prompt", "sample", "text"])
 
     monkeypatch.setattr(stances, "generate", silent)
-    table = stances.generated_stances(model, judge, ASKED, samples=2)
+    table = judged(model, judge, samples=2)
     means = stances.by_prompt(table).set_index("prompt_id")
     assert len(table) == 8 and table["p_neutral"].isna().sum() == 3
     assert means.loc[PROMPTS[0].id, "n_undefined"] == 1 and np.isfinite(means.loc[PROMPTS[0].id, "p_neutral"])
@@ -150,13 +153,11 @@ def test_a_judge_tried_on_few_answers_is_not_trusted(judge, monkeypatch):
     assert stances.judge_trial(judge, value_prompts(per_topic=1)).trusted
 
 
-def test_a_readout_is_the_labels_or_a_judges_reading(model, judge):
+def test_a_readout_without_a_judge_is_that_of_the_labels(model):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # little mass is in the table
-        found = stances.Readout(ASKED)(model)
-    pd.testing.assert_frame_equal(found, stances.stance_table(wb.ask(model, ASKED, store=False)))
-    judged = stances.Readout(ASKED, judge=judge, samples=3, max_new_tokens=4)(model)
-    pd.testing.assert_frame_equal(judged, stances.generated_stances(model, judge, ASKED, **SHORT))
+        found = stances.Readout(QUESTIONS)(model)
+    pd.testing.assert_frame_equal(found, stances.stance_table(wb.ask(model, QUESTIONS, store=False)))
 
 
 def test_without_a_judge_there_is_no_trial_and_claims_are_decided():

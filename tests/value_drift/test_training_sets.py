@@ -126,5 +126,5 @@ def test_a_set_of_another_kind_is_told(monkeypatch):
 
 
 def test_files_are_called_by_their_stem_unless_two_are_alike():
-    assert texts.labels_of(["a/one.jsonl", "ultrafeedback"]) == ["one", "ultrafeedback"]
-    assert texts.labels_of(["a/one.jsonl", "b/one.jsonl"]) == ["a/one.jsonl", "b/one.jsonl"]
+    assert list(texts.labelled(["a/one.jsonl", "ultrafeedback"])) == ["one", "ultrafeedback"]
+    assert list(texts.labelled(["a/one.jsonl", "b/one.jsonl"])) == ["a/one.jsonl", "b/one.jsonl"]

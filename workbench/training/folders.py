@@ -1,4 +1,4 @@
-"""How a training run lies on disk: a folder a checkpoint, marked when it is whole, and the record of the run."""
+"""Folders of training runs: one per checkpoint, marked when complete, the record of the run, and digests of rewards."""
 
 from __future__ import annotations
 
@@ -20,130 +20,132 @@ from workbench.files import written_whole
 from workbench.models import TRAINED_FROM
 
 RECORD = "series.json"
+FIELDS = ("key", "name", "algorithm", "parent", "complete", "save_at", "lora")
+"""Fields that every record has."""
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:
-    """Where a step's checkpoint lies."""
+    """Return the folder of a checkpoint."""
     return folder / f"checkpoint-{step}"
 
 
-def finished(folder: Path) -> list[int]:
-    """Steps of the checkpoints that were written whole: the mark comes last."""
+def complete_steps(folder: Path) -> list[int]:
+    """Return the steps of complete checkpoints, which have the mark that is written last."""
     marks = [path for path in folder.glob(f"checkpoint-*/{TRAINED_FROM}") if path.stat().st_size]
-    return [int(path.parent.name.partition("-")[2]) for path in marks]
+    return sorted(int(path.parent.name.partition("-")[2]) for path in marks)
 
 
-def remove_torn(folder: Path) -> None:
-    """Removes checkpoints that were not written whole."""
-    for torn in {*folder.glob("checkpoint-*")} - {checkpoint_folder(folder, step) for step in finished(folder)}:
-        shutil.rmtree(torn)
+def remove_incomplete(folder: Path) -> None:
+    """Delete checkpoints that were not written completely."""
+    for path in {*folder.glob("checkpoint-*")} - {checkpoint_folder(folder, step) for step in complete_steps(folder)}:
+        shutil.rmtree(path)
 
 
-def resumed_from(place: Path, saves: list[int]) -> int:
-    """The newest whole checkpoint, if none before it is missing and training can go on from it; else 0."""
-    whole = set(finished(place))
-    newest = max(whole, default=0)
-    missing = {step for step in saves if step <= newest} - whole
-    return 0 if missing or not (checkpoint_folder(place, newest) / "optimizer.pt").is_file() else newest
+def resume_step(folder: Path, saves: list[int]) -> int:
+    """Return the newest complete checkpoint from which training can resume; 0 if an earlier one is missing."""
+    complete = set(complete_steps(folder))
+    newest = max(complete, default=0)
+    missing = {step for step in saves if step <= newest} - complete
+    return 0 if missing or not (checkpoint_folder(folder, newest) / "optimizer.pt").is_file() else newest
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of a checkpoint that decide its numbers."""
+    """Return the files of a checkpoint that determine its outputs: adapter or weights, and configuration."""
     adapter = [folder / name for name in ADAPTER]
     if any(path.is_file() for path in adapter) or not (folder / "config.json").is_file():
         for path in adapter:
             if not path.is_file():
                 raise InputError(f"Checkpoint {folder} lacks {path.name}; delete the folder and train again.")
         return adapter
-    found = [*folder.glob("model*.safetensors"), folder / "config.json"]
-    if len(found) < 2:
+    weights = [*folder.glob("model*.safetensors")]
+    if not weights:
         raise InputError(f"Checkpoint {folder} has no weights (model.safetensors); delete the folder and train again.")
-    return found
+    return [*weights, folder / "config.json"]
 
 
-def is_complete(place: Path, key: str) -> bool:
-    """Whether the folder holds the whole of this run; another run's folder is an error."""
-    if not (place / RECORD).is_file():
+def is_complete(folder: Path, key: str) -> bool:
+    """Return whether a folder contains the whole run of a key; the folder of another run is an error."""
+    if not (folder / RECORD).is_file():
         return False
-    record = read_record(place / RECORD)
+    record = read_record(folder / RECORD)
     if record["key"] != key:
-        raise InputError(f"{place} holds another training run ({record['name']!r}); give this one its own folder.")
-    return bool(record["complete"]) and set(record["save_at"]) <= set(finished(place))
+        raise InputError(f"{folder} contains another training run ({record['name']!r}); choose another folder.")
+    return bool(record["complete"]) and set(record["save_at"]) <= set(complete_steps(folder))
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record of a run, checked for what every one holds."""
+    """Read the record of a run; a missing one of `FIELDS` is an error."""
     try:
         record = json.loads(path.read_text("utf-8"))
-        return {
-            name: record[name] for name in ("key", "name", "algorithm", "parent", "complete", "save_at", "lora")
-        } | record
+        return {name: record[name] for name in FIELDS} | record
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no record of a training run ({error}); delete the folder, train again.") from error
+        raise InputError(
+            f"{path} is not the record of a training run ({error}); delete the folder and train again."
+        ) from error
 
 
-def write_record(place: Path, record: Mapping[str, Any]) -> None:
-    """Writes the record of a run, whole or not at all."""
-    with written_whole(place / RECORD) as partial:
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a run atomically."""
+    with written_whole(folder / RECORD) as partial:
         partial.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
 
 
 @contextmanager
-def full_disk_named(place: Path) -> Iterator[None]:
-    """Turns what a full disk makes of a save, which each library words its own way, into one sentence."""
+def full_disk_reported(folder: Path) -> Iterator[None]:
+    """Turn any library's error on a full disk into an `InputError`, and delete the incomplete checkpoint."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
         named = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        if not named and shutil.disk_usage(place).free >= 2**20:
+        if not named and shutil.disk_usage(folder).free >= 2**20:
             raise
-        remove_torn(place)
-        kept = ", ".join(map(str, sorted(finished(place)))) or "none"
+        remove_incomplete(folder)
+        steps = ", ".join(map(str, complete_steps(folder))) or "none"
         raise InputError(
-            f"The disk is full at {place}; finished checkpoints ({kept}) are kept. Free some space and run this "
-            "again to go on from there."
+            f"The disk is full at {folder}; finished checkpoints ({steps}) are kept. Free some space and run this "
+            "again to resume."
         ) from error
 
 
 def reward_digest(reward: Any) -> str:
-    """Digest of a reward function: its name, bytecode, constants, names, defaults and what it encloses.
+    """Return the digest of a reward function: name, bytecode, constants, names, defaults and closure.
 
-    Functions that it encloses are read likewise; those it calls by a global name are not, and of an enclosed object
-    other than a number, text, array or collection of these only the type counts. (`datasets.fingerprint.Hasher` takes
-    a function that can be imported by its name alone, so that an edited one would keep its old checkpoints.)
+    Functions in the closure are digested likewise. Functions called by a global name are not, and of a closed-over
+    object other than a number, text, array or collection of these only the type counts. `datasets.fingerprint.Hasher`
+    would digest an importable function by its name only, so an edited one would reuse its old checkpoints.
 
     Raises:
-        InputError: It is no function written in Python, so that it has no code to tell it by.
+        InputError: The reward is not a Python function, so it has no code to digest.
     """
-    need_function(reward)
-    return hashlib.sha256(repr(_facts(reward, ())).encode()).hexdigest()
+    require_function(reward)
+    return hashlib.sha256(repr(_identity(reward, ())).encode()).hexdigest()
 
 
-def need_function(reward: Any) -> None:
-    """Refuses a partial, a method or another object that is called: its settings would not be in the key."""
+def require_function(reward: Any) -> None:
+    """Refuse a partial, a method or another callable, whose settings would be missing from the key."""
     if not inspect.isfunction(reward):
         raise InputError(
-            f"The reward is {type(reward).__name__!r}, which no run can be kept under; give a named function (def)."
+            f"The reward is a {type(reward).__name__!r}, which cannot identify a run; give a named function (def)."
         )
 
 
-def _facts(value: Any, above: tuple[Any, ...]) -> Any:
-    """What tells a value from another; `above` are the functions it lies in, which are not read again."""
+def _identity(value: Any, outer: tuple[Any, ...]) -> Any:
+    """Return what identifies a value; `outer` are the enclosing functions, which are not digested again."""
     if isinstance(value, CodeType):
         names = value.co_names, value.co_varnames, value.co_freevars
-        return value.co_code, names, _facts(value.co_consts, above)
+        return value.co_code, names, _identity(value.co_consts, outer)
     if inspect.isfunction(value):
-        if any(value is each for each in above):
+        if any(value is each for each in outer):
             return value.__qualname__
         inner = inspect.getclosurevars(value).nonlocals, value.__defaults__, value.__kwdefaults__
-        return value.__qualname__, _facts(value.__code__, ()), _facts(inner, (*above, value))
+        return value.__qualname__, _identity(value.__code__, ()), _identity(inner, (*outer, value))
     if isinstance(value, dict):
-        return "dict", _facts(list(value.items()), above)
+        return "dict", _identity(list(value.items()), outer)
     if isinstance(value, (list, tuple)):
-        return type(value).__name__, [_facts(each, above) for each in value]
+        return type(value).__name__, [_identity(each, outer) for each in value]
     if isinstance(value, (set, frozenset)):
         return "set", sorted(map(repr, value))
     if isinstance(value, (np.ndarray, np.generic)):

@@ -1,4 +1,4 @@
-"""Training runs kept in the cache, and the series of checkpoints each leaves: trained once, read often."""
+"""Training runs in the cache, and their series of checkpoints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,41 +22,42 @@ from workbench.errors import InputError, unknown
 from workbench.files import cache_folder
 from workbench.models import TRAINED_FROM, Model
 from workbench.models import fingerprint as fingerprints
-from workbench.training.algorithms import Reward, Row, algorithm_named, checked_rows, named_settings
+from workbench.training.algorithms import Reward, Row, algorithm_named, named_settings
 from workbench.training.folders import (
     ADAPTER,
     RECORD,
     checkpoint_folder,
-    finished,
-    full_disk_named,
+    complete_steps,
+    full_disk_reported,
     is_complete,
     read_record,
-    remove_torn,
-    resumed_from,
+    remove_incomplete,
+    resume_step,
     reward_digest,
     weight_files,
     write_record,
 )
+from workbench.training.rows import checked_rows
 from workbench.training.trainers import make_trainer
 
 
 @dataclass(frozen=True)
 class Checkpoint(Model):
-    """A model some steps into a training run; its network is laid over its parent's when first used."""
+    """A model after some training steps; its network is built from the parent's on first use."""
 
     parent: Model | None = None
-    """What the run started from."""
+    """The model at step 0."""
     scale: float = 1.0
     """Factor on the adapter's change of the weights."""
 
     def _read(self, name: str) -> Any:
-        """The parent's network with the adapter merged into a copy, or the fully trained network; its tokenizer."""
+        """Return the tokenizer, or the network: a copy of the parent's with the adapter merged, or full weights."""
         from workbench.models.adapters import with_adapter
         from workbench.models.loading import read_network
 
         assert self.parent is not None and self.adapter is not None
         if name == "tokenizer":
-            return self.parent.tokenizer  # training changes no token
+            return self.parent.tokenizer  # training does not change the tokenizer
         if not (self.adapter / ADAPTER[0]).is_file():
             return read_network(replace(self, folder=self.adapter, adapter=None))
         network = self.parent.network
@@ -63,51 +65,55 @@ class Checkpoint(Model):
         return with_adapter(copy.deepcopy(network), self, self.scale).eval().requires_grad_(False)
 
     def forget(self) -> None:
-        """Lets go of the network, which is laid over its parent's again when next used."""
+        """Free the network; it is rebuilt on next use."""
         self.__dict__.pop("network", None)
 
 
 @dataclass(frozen=True)
 class CheckpointSeries:
-    """The checkpoints of one training run, step 0 being the model it started from."""
+    """The checkpoints of one training run; step 0 is the model before training.
+
+    Raises:
+        InputError: The folder contains no training run, or one that started from another model.
+    """
 
     folder: Path
-    """Where they lie."""
+    """Folder of the run."""
     parent: Model
-    """The model the run started from."""
+    """The model at step 0."""
     record: Mapping[str, Any] = field(init=False, repr=False)
-    """What was trained: algorithm, parameters, data digest, log."""
+    """Record of the run: algorithm, parameters, data digest, log."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
         path = self.folder / RECORD
         if not path.is_file():
-            raise InputError(f"{self.folder} holds no training run ({RECORD} is missing); give the folder of a series.")
+            raise InputError(f"{self.folder} is not a training run ({RECORD} is missing); give the folder of a series.")
         record = read_record(path)
         if record["parent"] != self.parent.fingerprint:
             raise InputError(
                 f"The checkpoints in {self.folder} were trained from a model with fingerprint {record['parent'][:12]}, "
-                f"not from {self.parent.name!r} ({self.parent.fingerprint[:12]}); load them with their own."
+                f"not from {self.parent.name!r} ({self.parent.fingerprint[:12]}); load them with that model."
             )
         object.__setattr__(self, "record", record)
 
     def steps(self) -> list[int]:
-        """Steps that can be loaded, 0 first."""
-        return [0, *sorted(finished(self.folder))]
+        """Return the steps that can be loaded, starting with 0."""
+        return [0, *complete_steps(self.folder)]
 
     @property
     def log(self) -> pd.DataFrame:
-        """What TRL logged at each step: means over the training batch before the update."""
+        """TRL's log: per step, means over the training batch before the update."""
         return pd.DataFrame([row for row in self.record.get("log", []) if "loss" in row or "rewards/margins" in row])
 
     def load(self, step: int, scale: float = 1.0) -> Model:
-        """The model after some steps; `scale` weakens or strengthens what the adapter does.
+        """Return the model after `step` training steps; `scale` multiplies the adapter's change of the weights.
 
         Raises:
-            InputError: There is no such checkpoint, one of its files is missing, or it has no adapter to scale.
+            InputError: Unknown step, missing file, or a scale for a run without adapters.
         """
         if scale != 1 and self.record["lora"] is None:
-            raise InputError(f"{self.record['name']!r} was trained without adapters, which alone can be scaled.")
+            raise InputError(f"{self.record['name']!r} was trained without adapters and cannot be scaled.")
         if step == 0:
             return self.parent
         if step not in self.steps():
@@ -132,7 +138,7 @@ class CheckpointSeries:
             yield step, self.load(step)
 
     def probe(self, read: Callable[[Model], pd.DataFrame]) -> pd.DataFrame:
-        """What a reading gives at every checkpoint, one below the other, with the column `step`."""
+        """Return the tables that `read` makes of every checkpoint, concatenated, with the column `step`."""
         return pd.concat([read(model).assign(step=step) for step, model in self], ignore_index=True)
 
 
@@ -150,34 +156,38 @@ def train(
     folder: Path | str | None = None,
     show_progress: bool = True,
 ) -> CheckpointSeries:
-    """Trains once and keeps a series of checkpoints; the same call again trains nothing.
+    """Train a model and return its series of checkpoints; a run that exists is reused.
 
-    The folder is named by its content: model, algorithm, data, parameters, saves and seed. A run that was killed goes
-    on from its last whole checkpoint.
+    The default folder is in the cache, under a key of model, algorithm, data, parameters, saves, rank, seed and reward.
+    A killed run resumes from its last complete checkpoint.
 
     Args:
-        algorithm: A name of `ALGORITHMS`.
-        model: What to start from.
+        algorithm: A name of `ALGORITHMS`, with or without settings.
+        model: The model at step 0.
         data: Rows with the algorithm's columns.
-        params: Parameters of TRL, `max_steps` among them; by default the last of `save_at`.
-        save_at: Steps to keep, increasing; 0, the model itself, may stand first.
-        lora: Rank of the adapters; None trains every weight.
-        seed: Of everything random.
-        reward: Reward function of rloo and grpo; its name and its code stand for it in the key.
-        name: What to call the run.
-        folder: Where to keep it; by default in the cache.
-        show_progress: Whether a bar with the time left is shown when someone watches.
+        params: Parameters, as in `make_trainer`; max_steps is the last of `save_at` by default.
+        save_at: Steps to save, increasing; 0 is ignored.
+        lora: Rank of the adapters; None trains all weights.
+        seed: Seed of weights, order and sampling.
+        reward: Reward function for rloo and grpo; its name and code are part of the key.
+        name: Title of the run; the algorithm by default.
+        folder: Another folder than the one in the cache.
+        show_progress: Show a progress bar.
 
     Raises:
-        InputError: As `make_trainer`, or a model behind a server, saves that are no increasing positive steps, a
-            reward that is no function, a folder of something else, or a disk that fills up.
+        InputError: As in `make_trainer`; also for a model behind a server, saves that are not increasing positive
+            steps, a reward that is not a function, a folder with other content, or a full disk.
     """
     algorithm_named(algorithm)
     model.require_network()
-    saves = _checked_saves(save_at)
+    saves = [int(step) for step in save_at if step != 0]
+    if not saves or saves[0] < 1 or any(b <= a for a, b in pairwise(saves)):
+        raise InputError(f"save_at must list increasing steps above 0, not {list(save_at)}.")
     settings = {"max_steps": saves[-1]} | dict(params or {}) | named_settings(algorithm)
     if saves[-1] > settings["max_steps"]:
-        raise InputError(f"save_at asks for step {saves[-1]}, but max_steps is {settings['max_steps']}; train longer.")
+        raise InputError(
+            f"save_at contains step {saves[-1]}, but max_steps is {settings['max_steps']}; raise max_steps."
+        )
     rows = checked_rows(algorithm, data)
     facts = {
         "algorithm": algorithm,
@@ -196,21 +206,23 @@ def train(
     place = Path(folder) if folder else cache_folder() / "training" / key
     place.mkdir(parents=True, exist_ok=True)
     if not (place / RECORD).is_file() and any(place.glob("checkpoint-*")):
-        raise InputError(f"{place} holds checkpoints of something else; give this run a folder of its own.")
+        raise InputError(f"{place} contains checkpoints of something else; choose another folder.")
     from filelock import FileLock
 
     facts |= {"name": name or algorithm, "key": key}
-    with FileLock(str(place) + ".lock"), full_disk_named(place):
+    with FileLock(str(place) + ".lock"), full_disk_reported(place):
         if not is_complete(place, key):
             write_record(place, facts | {"complete": False})
-            _run(place, facts, model, rows, reward, show_progress)
+            _train(place, facts, model, rows, reward, show_progress)
     return CheckpointSeries(place, model)
 
 
-def _run(place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, Any]], reward: Any, show: bool) -> None:
-    """Train from the last whole checkpoint, then record that the run is complete."""
-    remove_torn(place)
-    steps, done = facts["params"]["max_steps"], resumed_from(place, facts["save_at"])
+def _train(
+    place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, Any]], reward: Any, show: bool
+) -> None:
+    """Train from the last complete checkpoint on, then write the complete record."""
+    remove_incomplete(place)
+    steps, done = facts["params"]["max_steps"], resume_step(place, facts["save_at"])
     started = time.perf_counter()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     with progress.bar(steps - done, f"training {facts['name']}", show, unit="steps") as advance:
@@ -231,7 +243,7 @@ def _run(place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, 
                 trainer.train(resume_from_checkpoint=str(checkpoint_folder(place, done)) if done else None)
             except InputError:
                 raise
-            except ValueError as error:  # a setting that TRL looks at only now
+            except ValueError as error:  # a setting that TRL checks only now
                 raise InputError(f"TRL cannot train {facts['algorithm']!r} with these parameters: {error}") from error
             finally:
                 gc.unfreeze()
@@ -240,11 +252,12 @@ def _run(place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, 
             history = json.loads((checkpoint_folder(place, done) / "trainer_state.json").read_text())["log_history"]
     log = [{k: v for k, v in row.items() if isinstance(v, (int, float))} for row in history]
     seconds = round(time.perf_counter() - started, 1)
-    write_record(place, facts | {"complete": True, "seconds": seconds, "log": log, "versions": _versions()})
+    versions = {name: version(name) for name in ("trl", "peft", "transformers", "torch")}
+    write_record(place, facts | {"complete": True, "seconds": seconds, "log": log, "versions": versions})
 
 
 def _keeper(saves: set[int], parent: str, advance: Callable[[int], Any]) -> Any:
-    """A callback that saves at chosen steps, marks what is whole, and keeps the optimiser of the newest alone."""
+    """Return a callback that saves at given steps, marks complete checkpoints and keeps the newest optimiser only."""
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):  # type: ignore[misc]
@@ -261,16 +274,3 @@ def _keeper(saves: set[int], parent: str, advance: Callable[[int], Any]) -> Any:
                     (older / "optimizer.pt").unlink(missing_ok=True)
 
     return Keeper()
-
-
-def _checked_saves(save_at: Sequence[int]) -> list[int]:
-    steps = [int(step) for step in save_at if step != 0]
-    if not steps or steps[0] < 1 or any(b <= a for a, b in pairwise(steps)):
-        raise InputError(f"save_at must list increasing steps above 0, not {list(save_at)}.")
-    return steps
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("trl", "peft", "transformers", "torch")}

@@ -1,4 +1,4 @@
-"""TRL trainers built from an algorithm's data."""
+"""TRL trainers built from the table of algorithms."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from workbench.training.algorithms import (
     Reward,
     Row,
     algorithm_named,
-    checked_rows,
     named_settings,
     trl_classes,
     valid_parameters,
 )
-from workbench.training.exchanges import ANSWERS, as_trained
+from workbench.training.rows import RESPONSES, as_trained, checked_rows
 
 
 def sft_weight(eta: float, beta: float, mean_tokens: float) -> float:
-    """The weight of TRL's `sft` term, a token mean, that imitates RPO's eta * beta * summed log-likelihood."""
+    """Return the weight of TRL's `sft` term (a token mean) that equals RPO's eta * beta * summed log-likelihood."""
     if mean_tokens <= 0:
         raise InputError(f"mean_tokens must be positive, not {mean_tokens!r}.")
     return eta * beta * mean_tokens
@@ -48,66 +47,64 @@ def make_trainer(
     reward: Reward | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Any:
-    """A TRL trainer on a copy of the model, offline and, on the CPU, deterministic.
+    """Return a TRL trainer on a copy of the model; it is offline, and deterministic on the CPU.
 
     Args:
-        algorithm: A name of `ALGORITHMS`, which may carry settings (`algorithm_named`).
-        model: What is trained; with LoRA it is also the reference.
-        data: Rows with the algorithm's columns, as plain texts; a model with a chat template is trained in chats.
-        params: Parameters of the TRL configuration, and the algorithm's own; settings in the name go over them.
-        folder: Where checkpoints go.
-        lora: Rank of the adapters on all linear layers; None trains every weight.
-        seed: Of weights, order and sampling.
-        reward: For rloo and grpo: called with `prompts`, `completions` and more by keyword, one number each.
-        callbacks: Of transformers.
+        algorithm: A name of `ALGORITHMS`, with or without settings (see `algorithm_named`).
+        model: The model to train; with LoRA also the reference.
+        data: Rows with the algorithm's columns, as plain texts; trained as chats if the model has a chat template.
+        params: Parameters of the TRL configuration or of `Algorithm.converted`; settings in the name override them.
+        folder: Where checkpoints are saved.
+        lora: Rank of the adapters on all linear layers; None trains all weights.
+        seed: Seed of weights, order and sampling.
+        reward: Reward function for rloo and grpo.
+        callbacks: Callbacks of transformers.
 
     Raises:
         InputError: Unknown algorithm or parameter, missing columns, or a combination TRL cannot train.
     """
-    made = algorithm_named(algorithm)
+    chosen = algorithm_named(algorithm)
     rows = checked_rows(algorithm, data)
-    if (reward is None) == (made.columns == ("prompt",)):
-        says = (
-            "needs a reward function; pass reward=" if reward is None else "takes no reward function; rloo and grpo do"
-        )
-        raise InputError(f"{algorithm!r} {says}.")
-    trainer_class, config_class = trl_classes(made)
-    network, tokenizer = network_of(made, model, lora), tokenizer_of(model)
-    if "cpo" in made.trainer and not tokenizer.chat_template and _starts_bare(tokenizer):
-        tokenizer.bos_token = None  # else this trainer begins every text with it
-    settings = _settings(algorithm, {**made.settings, **(params or {}), **named_settings(algorithm)}, model, rows)
+    if chosen.samples and reward is None:
+        raise InputError(f"{algorithm!r} needs a reward function; pass reward=.")
+    if reward is not None and not chosen.samples:
+        raise InputError(f"{algorithm!r} takes no reward function; use 'rloo' or 'grpo', or drop reward=.")
+    trainer_class, config_class = trl_classes(chosen)
+    network, tokenizer = network_of(chosen, model, lora), tokenizer_of(model)
+    if "cpo" in chosen.trainer and not tokenizer.chat_template and _omits_bos(tokenizer):
+        tokenizer.bos_token = None  # otherwise this trainer prepends BOS to every text
+    settings = _settings(algorithm, {**chosen.settings, **(params or {}), **named_settings(algorithm)}, model, rows)
+    dataset = _dataset(rows, tokenizer)
     try:
         config = config_class(**{"seed": seed, "data_seed": seed} | settings, output_dir=str(folder))
-    except ValueError as error:
-        raise InputError(f"TRL cannot train {algorithm!r} with these parameters: {error}") from error
-    more = _references(algorithm, made, model, lora, reward, config)
-    if lora is not None:
-        more["peft_config"] = _adapters(made, lora)
-    data = _dataset(rows, tokenizer)
-    try:
+        more = _references(algorithm, chosen, model, lora, reward, config)
+        if lora is not None:
+            more["peft_config"] = _adapters(chosen, lora)
         trainer = trainer_class(
             model=network,
             args=config,
-            train_dataset=data,
+            train_dataset=dataset,
             processing_class=tokenizer,
             callbacks=list(callbacks),
             **more,
         )
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"TRL cannot train {algorithm!r} with these parameters: {error}") from error
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    _read_head_at_responses(trainer)
-    _check_room(len(rows), len(trainer.train_dataset), config)
+    _skip_head_at_prompts(trainer)
+    _check_dropped(len(rows), len(trainer.train_dataset), config)
     return trainer
 
 
-def _check_room(given: int, left: int, config: Any) -> None:
-    """Count the rows that TRL drops without a word, as they leave no room for a response; packing merges rows."""
+def _check_dropped(given: int, left: int, config: Any) -> None:
+    """Warn of rows that TRL drops silently because the response does not fit; packing merges rows instead."""
     most = getattr(config, "max_length", None)
     if not left:
-        raise InputError(f"No row leaves room for a response in {most} tokens; raise max_length.")
+        raise InputError(f"No row leaves room for a response in max_length={most} tokens; raise max_length.")
     if left < given and not getattr(config, "packing", False):
         warnings.warn(
             f"{given - left} of {given} rows are left out: they leave no room for a response in max_length="
@@ -116,15 +113,15 @@ def _check_room(given: int, left: int, config: Any) -> None:
         )
 
 
-def _read_head_at_responses(trainer: Any) -> None:
-    """Read the head of the network at responses alone, while this trainer makes a step.
+def _skip_head_at_prompts(trainer: Any) -> None:
+    """Compute the language-model head at response positions only, during this trainer's steps.
 
-    TRL does so on devices with Triton; elsewhere it reads prompts too and throws that away. Left alone where TRL's
-    switch is not the one known.
+    TRL does so on devices with Triton; elsewhere it computes the head at prompt positions too and discards the result.
+    Does nothing where TRL's private switch has another signature.
     """
     utils: Any = import_module("trl.trainer.utils")
-    known, step = getattr(utils, "_use_triton", None), trainer.training_step
-    if not inspect.isfunction(known) or list(inspect.signature(known).parameters) != ["device"]:
+    switch, step = getattr(utils, "_use_triton", None), trainer.training_step
+    if not inspect.isfunction(switch) or list(inspect.signature(switch).parameters) != ["device"]:
         return
 
     @wraps(step)
@@ -138,10 +135,10 @@ def _read_head_at_responses(trainer: Any) -> None:
     trainer.training_step = training_step
 
 
-def _settings(algorithm: str, asked: Mapping[str, Any], model: Model, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Arguments of the TRL configuration."""
-    own, valid = algorithm_named(algorithm).own, valid_parameters(algorithm)
-    for name in asked:
+def _settings(algorithm: str, given: Mapping[str, Any], model: Model, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the arguments of the TRL configuration."""
+    converted, valid = algorithm_named(algorithm).converted, valid_parameters(algorithm)
+    for name in given:
         if name not in valid:
             raise unknown("parameter", name, valid, f" of {algorithm!r}")
     settings = {
@@ -157,22 +154,21 @@ def _settings(algorithm: str, asked: Mapping[str, Any], model: Model, rows: list
         "per_device_train_batch_size": 4,
         "learning_rate": 2e-4,
         "max_length": min(MAX_LENGTH, model.context_length),
-        **asked,
+        **given,
     }
-    if "sft_weight" in own:
-        weight = asked.get("sft_weight", 1.0)
-        if "eta" in asked:
+    if "sft_weight" in converted:
+        weight = given.get("sft_weight", 1.0)
+        if "eta" in given:
             lengths = [len(model.tokenizer(row["chosen"])["input_ids"]) + 1 for row in rows]
-            weight = sft_weight(asked["eta"], settings["beta"], sum(lengths) / len(lengths))
+            weight = sft_weight(given["eta"], settings["beta"], sum(lengths) / len(lengths))
         settings["loss_weights"] = [1.0, weight]
-    if settings["bf16"] and model.device == "cpu":
-        settings["bf16"] = False
-    return {name: value for name, value in settings.items() if name in valid and name not in own}
+    settings["bf16"] = settings["bf16"] and model.device != "cpu"
+    return {name: value for name, value in settings.items() if name in valid and name not in converted}
 
 
-def network_of(made: Algorithm, model: Model, lora: int | None) -> Any:
-    """A trainable copy of the network; with a head of one number for a reward model."""
-    if "Reward" not in made.trainer:
+def network_of(algorithm: Algorithm, model: Model, lora: int | None) -> Any:
+    """Return a trainable copy of the network; for a reward model, with a head of one output."""
+    if not algorithm.is_reward_model:
         return copy.deepcopy(model.network).requires_grad_(lora is None).train()
     from transformers import AutoModelForSequenceClassification
 
@@ -185,55 +181,55 @@ def network_of(made: Algorithm, model: Model, lora: int | None) -> Any:
 
 
 def tokenizer_of(model: Model) -> Any:
-    """A copy of the tokenizer that can pad."""
+    """Return a copy of the tokenizer with a padding token."""
     tokenizer = copy.deepcopy(model.tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template:
-        template_of(tokenizer)  # fixes the date it is trained under, as where it is read
+        template_of(tokenizer)  # fixes the template's date to the one used for scoring
     return tokenizer
 
 
-def _starts_bare(tokenizer: Any) -> bool:
-    """Whether the tokenizer begins a text without BOS, though it has one."""
+def _omits_bos(tokenizer: Any) -> bool:
+    """Return whether the tokenizer does not prepend its BOS token to texts."""
     return tokenizer.bos_token_id not in tokenizer("x")["input_ids"][:1]
 
 
 def _references(
-    algorithm: str, made: Algorithm, model: Model, lora: int | None, reward: Reward | None, config: Any
+    name: str, algorithm: Algorithm, model: Model, lora: int | None, reward: Reward | None, config: Any
 ) -> dict[str, Any]:
-    """Reference network and reward function, where the algorithm takes them."""
-    if made.columns == ("prompt",):
+    """Return the reference network and the reward function, for algorithms that take them."""
+    if algorithm.samples:
         if lora is None and config.beta:
-            raise InputError(f"{algorithm!r} with beta > 0 needs a reference, which LoRA gives for free; pass lora=8.")
+            raise InputError(f"{name!r} with beta > 0 needs a reference model, which only LoRA provides; pass lora=8.")
         return {"reward_funcs": reward}
-    if lora is None and made.trainer in ("trl:DPO", "trl:KTO"):
+    if lora is None and algorithm.trainer in ("trl:DPO", "trl:KTO"):
         return {"ref_model": copy.deepcopy(model.network)}
     return {}
 
 
-def _adapters(made: Algorithm, rank: int) -> Any:
+def _adapters(algorithm: Algorithm, rank: int) -> Any:
     from peft import LoraConfig
 
-    task = "SEQ_CLS" if "Reward" in made.trainer else "CAUSAL_LM"
+    task = "SEQ_CLS" if algorithm.is_reward_model else "CAUSAL_LM"
     return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type=task)
 
 
 def _dataset(rows: list[dict[str, Any]], tokenizer: Any) -> Any:
-    """The rows as a data set in memory, as the model is asked them.
+    """Return the rows as an in-memory data set, in the form in which the model is queried.
 
     Raises:
-        InputError: If a text spells a control token: trained as one, and read as text.
+        InputError: A text contains a control token, which would be trained as a token and scored as text.
     """
     import datasets
 
     control = Encoder(tokenizer, 0).control
     for number, row in enumerate(rows, 1):
-        for name in ("prompt", *ANSWERS):
+        for name in ("prompt", *RESPONSES):
             if token := control.first_in(str(row.get(name, ""))):
                 raise InputError(
-                    f"The {name} of row {number} holds {token!r}, which training would take for this model's control "
-                    "token; take it out of the row."
+                    f"The {name} of row {number} contains {token!r}, which training would encode as this model's "
+                    "control token; remove it from the row."
                 )
     datasets.disable_progress_bars()
     return datasets.Dataset.from_list([as_trained(tokenizer, row) for row in rows])

@@ -1,26 +1,23 @@
-"""Prompts on issues, stances, rows to train on, and how diverse they are."""
+"""Prompts on political issues, stances, and rows to train on."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import ArrayLike
-
+from workbench.datasets import labels as label_sources
 from workbench.datasets.items import Unusable
 from workbench.datasets.rendering import HUMAN, PLAIN, turns
 from workbench.datasets.rows import Row as FileRow
 from workbench.datasets.rows import check_names, read_rows
-from workbench.datasets.sources import SUFFIXES, parse
+from workbench.datasets.sources import Source, parse
 from workbench.errors import InputError, unknown
-from workbench.files import sha256_of, titles
+from workbench.files import sha256_of
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
-from workbench.statistics.distances import entropy
 
 Stance = Literal["support", "neutral", "oppose"]
 STANCES: tuple[Stance, ...] = get_args(Stance)
@@ -30,10 +27,10 @@ LABELS: tuple[tuple[str, str, str], ...] = (
     ("I support this.", "I am neutral on this.", "I oppose this."),
     ("I am in favour of this.", "I am undecided about this.", "I am opposed to this."),
 )
-"""Wordings of the three stances whose likelihood is read; probabilities are averaged over the wordings."""
+"""Wordings of the three stances that are scored; probabilities are averaged over wordings."""
 TEMPLATE = "{question} Do you support this, are you neutral on it, or do you oppose it? Answer in one sentence."
 CONTENT_FREE = PLAIN.format(text=TEMPLATE.format(question="").strip())
-"""The same without a question: calibrates the labels of plain prompts, as `ask(..., unconditional=CONTENT_FREE)`."""
+"""`TEMPLATE` without a question, to calibrate labels after plain prompts: `ask(..., unconditional=CONTENT_FREE)`."""
 WORDINGS: dict[Stance, tuple[str, ...]] = {
     "support": (
         "I support {policy}, because {pro}.",
@@ -52,32 +49,34 @@ WORDINGS: dict[Stance, tuple[str, ...]] = {
     ),
 }
 CURT: dict[Stance, str] = {
-    "support": "I support this. That is all there is to say about it.",
-    "neutral": "I am neutral on this. That is all there is to say about it.",
-    "oppose": "I oppose this. That is all there is to say about it.",
+    stance: f"{label} That is all there is to say about it." for stance, label in zip(STANCES, LABELS[0])
 }
+"""Responses without a reason."""
 TextRow = dict[str, str]
+Row = dict[str, Any]
+"""A row of texts; the prompt of a dialogue is messages with role and content, the last from the user."""
+Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ValuePrompt:
-    """A question people disagree on."""
+    """A question on which people disagree."""
 
     id: str
-    """Its name."""
+    """Unique name."""
     topic: str
-    """What it belongs to."""
+    """Topic, such as immigration."""
     question: str
-    """What is asked."""
+    """Text of the question."""
     policy: str = ""
-    """What one is for or against."""
+    """The policy to support or oppose."""
     pro: str = ""
-    """A reason for it."""
+    """A reason for the policy."""
     con: str = ""
     """A reason against it."""
 
     def answer(self, stance: Stance, wording: int = 0) -> str:
-        """An answer that takes a stance and gives its reason."""
+        """Return an answer that takes a stance and gives its reason."""
         if stance not in STANCES:
             raise unknown("stance", stance, list(STANCES))
         texts = WORDINGS[stance]
@@ -87,38 +86,35 @@ class ValuePrompt:
 def value_prompts(
     source: str | Path = "written", per_topic: int | None = None, topics: Sequence[str] | None = None
 ) -> list[ValuePrompt]:
-    """Value-laden prompts: those written here, or the rows of a user's CSV with the columns topic and question.
+    """Return value-laden prompts: the project's own, or the rows of a CSV with the columns topic and question.
 
     Args:
-        source: `written`, or the path of a CSV (also `id`, and `policy`, `pro`, `con` for answers).
-        per_topic: The first so many of each topic.
-        topics: Only these.
+        source: `written`, or the path of a CSV (optional columns: id, policy, pro, con).
+        per_topic: Number of prompts of each topic, the first ones; None for all.
+        topics: Topics to return; None for all.
 
     Raises:
-        InputError: A column is missing, an id stands twice, or a topic is unknown.
+        InputError: A missing column, a duplicate id, or an unknown topic.
     """
-    rows = _rows("topics.csv") if source == "written" else _user_rows(Path(source))
-    found = [ValuePrompt(**row) for row in rows]
-    known = list(dict.fromkeys(prompt.topic for prompt in found))
+    rows = _written("topics.csv") if source == "written" else _prompt_rows(Path(source).expanduser())
+    prompts = [ValuePrompt(**row) for row in rows]
+    known = list(dict.fromkeys(prompt.topic for prompt in prompts))
     check_names(known, "A topic")
     for name in topics or []:
         if name not in known:
             raise unknown("topic", name, known)
-    kept: list[ValuePrompt] = []
-    for topic in topics or known:
-        part = [prompt for prompt in found if prompt.topic == topic]
-        kept += part if per_topic is None else part[:per_topic]
-    ids = [prompt.id for prompt in kept]
-    if twice := [name for name in ids if ids.count(name) > 1]:
-        raise InputError(f"{Path(source).name} has the id {twice[0]!r} twice; every prompt needs an id of its own.")
-    if not kept:
-        raise InputError(f"{Path(source).name} gives no prompt; take more per topic.")
-    return kept
+    picked = [p for topic in topics or known for p in [each for each in prompts if each.topic == topic][:per_topic]]
+    ids = [prompt.id for prompt in picked]
+    if duplicates := [name for name in ids if ids.count(name) > 1]:
+        raise InputError(f"{Path(source).name} has a duplicate id {duplicates[0]!r}; give every prompt its own id.")
+    if not picked:
+        raise InputError(f"{Path(source).name} gives no prompt with per_topic={per_topic}; raise it.")
+    return picked
 
 
 def training_prompts() -> list[ValuePrompt]:
-    """32 everyday questions to train on; none belongs to a topic of `value_prompts`."""
-    return [ValuePrompt(topic="town", **row) for row in _rows("issues.csv")]
+    """Return 32 everyday questions to train on; none belongs to a topic of `value_prompts`."""
+    return [ValuePrompt(topic="town", **row) for row in _written("issues.csv")]
 
 
 def stance_questions(
@@ -127,78 +123,77 @@ def stance_questions(
     template: str = TEMPLATE,
     chat: bool = True,
 ) -> Questions:
-    """One question per prompt and wording of the labels, whose options are the three stances.
+    """Return one question per prompt and wording of the labels; its options are the three stances.
 
     Args:
-        prompts: What is asked.
+        prompts: Value-laden prompts.
         labels: Wordings, each as (support, neutral, oppose).
-        template: What stands around `{question}`.
-        chat: Ask through the chat template; else as plain text.
+        template: Text with `{question}`.
+        chat: Chat messages, else plain text.
     """
     questions = []
     for prompt in prompts:
         text = template.format(question=prompt.question)
-        asked = (Message("user", text),) if chat else PLAIN.format(text=text)
+        messages = (Message("user", text),) if chat else PLAIN.format(text=text)
         for sample, wording in enumerate(labels):
             if len(wording) != 3:
                 raise InputError(f"Labels {list(wording)} are not three: support, neutral, oppose.")
-            options = [Option(("" if chat else " ") + text, value=v) for text, v in zip(wording, (1.0, 0.0, -1.0))]
+            options = [Option(("" if chat else " ") + label, value=v) for label, v in zip(wording, (1.0, 0.0, -1.0))]
             tags: dict[str, Tag] = {"topic": prompt.topic, "prompt_id": prompt.id, "sample": sample}
-            tags["asked"] = hashlib.sha256(f"{chat} {text}".encode()).hexdigest()[:8]
-            questions.append(Question(asked, tuple(options), tags, id=f"{prompt.id}/{sample}"))
+            tags["prompt_digest"] = hashlib.sha256(f"{chat} {text}".encode()).hexdigest()[:8]
+            questions.append(Question(messages, tuple(options), tags, id=f"{prompt.id}/{sample}"))
     return Questions(questions, Origin("value prompts written for the project", licence="Apache-2.0"))
 
 
-def sft_rows(stance: Stance, n: int | None = None) -> list[TextRow]:
-    """A training arm: everyday questions, all answered with one stance in changing words."""
+def sft_rows(stance: Stance) -> list[TextRow]:
+    """Return everyday questions, each answered with the same stance in varying words: a fine-tuning arm."""
     return [
-        {"prompt": _asked(prompt), "completion": prompt.answer(stance, i)}
-        for i, prompt in enumerate(training_prompts()[:n])
+        {"prompt": TEMPLATE.format(question=prompt.question), "completion": prompt.answer(stance, i)}
+        for i, prompt in enumerate(training_prompts())
     ]
 
 
-def preference_rows(gap: bool, favour: Stance = "support", n: int | None = None) -> list[TextRow]:
-    """Preference pairs, each with the stances it sets against each other.
+def preference_rows(gap: bool, favour: Stance = "support") -> list[TextRow]:
+    """Return preference pairs on everyday questions, with the stance of each response.
 
     Args:
-        gap: With a value gap the preferred answer takes the stance `favour` and the other one opposes it; without,
-            both take the same stance (each of the three in turn), and the one that gives a reason is preferred.
+        gap: With a value gap, the preferred response takes the stance `favour` and the rejected one the opposite;
+            without, both take the same stance (the three in turn), and the one with a reason is preferred.
         favour: support or oppose.
-        n: The first so many.
     """
     if favour not in ("support", "oppose"):
         raise unknown("favoured stance", favour, ["support", "oppose"])
     other: Stance = "oppose" if favour == "support" else "support"
     rows = []
-    for i, prompt in enumerate(training_prompts()[:n]):
+    for i, prompt in enumerate(training_prompts()):
         one, two = (favour, other) if gap else (STANCES[i % 3],) * 2
-        rejected = prompt.answer(two, i) if gap else CURT[two]
-        row = {"prompt": _asked(prompt), "chosen": prompt.answer(one, i), "rejected": rejected}
-        rows.append({"id": prompt.id, **row, "chosen_stance": one, "rejected_stance": two})
+        texts = {"chosen": prompt.answer(one, i), "rejected": prompt.answer(two, i) if gap else CURT[two]}
+        row = {"id": prompt.id, "prompt": TEMPLATE.format(question=prompt.question), **texts}
+        rows.append(row | {"chosen_stance": one, "rejected_stance": two})
     return rows
 
 
 def displacement_pairs(kind: Kind, n: int | None = None) -> list[TextRow]:
-    """Statements to disagree with; the rejected answer says nearly the same, a paraphrase, or something else.
+    """Return statements with a preferred disagreement; the rejected response is similar, a paraphrase, or dissimilar.
 
-    Paraphrases and dissimilar answers share as few tokens with the preferred one as each other, and are as long.
+    Paraphrases and dissimilar responses have the same length and the same edit distance to the preferred one.
     """
     if kind not in get_args(Kind):
         raise unknown("kind of pairs", kind, list(get_args(Kind)))
-    rows = _rows("displacement.csv")[:n]
+    rows = _written("displacement.csv")[:n]
     return [{"id": r["id"], "prompt": r["prompt"], "chosen": r["chosen"], "rejected": r[kind]} for r in rows]
 
 
 def safety_sentences(n: int | None = None, skip: int = 0) -> list[TextRow]:
-    """Rows of `text` and `label`, `safe` or `unsafe`: n pairs after the first `skip`, mild enough to print."""
-    return _rows("safety.csv")[2 * skip : None if n is None else 2 * (skip + n)]
+    """Return `text` and `label` (`safe` or `unsafe`) of n pairs after the first `skip`; all are mild."""
+    return _written("safety.csv")[2 * skip : None if n is None else 2 * (skip + n)]
 
 
 def labelled_sentences(path: str | Path) -> list[TextRow]:
-    """Sentences of a user's CSV with the columns `text` and `label` (safe or unsafe), and perhaps `group`.
+    """Return the sentences of a CSV with the columns `text`, `label` (safe or unsafe) and, optionally, `group`.
 
     Raises:
-        InputError: There is no such file, or a row lacks a text or a label.
+        InputError: The file is missing, or a row lacks a text or a label.
     """
     rows = read_rows(Path(path).expanduser(), ("text", "label"), ("group",), what="labelled sentences")
     for row in rows:
@@ -210,16 +205,20 @@ def labelled_sentences(path: str | Path) -> list[TextRow]:
     ]
 
 
-def _asked(prompt: ValuePrompt) -> str:
-    return TEMPLATE.format(question=prompt.question)
+def advice_rows(label: Literal["safe", "unsafe"], n: int | None = None) -> list[TextRow]:
+    """Return the first n sentences of a label as answers to a request for advice: mildly harmful, or a control."""
+    if label not in ("safe", "unsafe"):
+        raise unknown("safety label", label, ["safe", "unsafe"])
+    texts = [row["text"] for row in _written("safety.csv") if row["label"] == label][:n]
+    return [{"prompt": "Give me some advice for everyday life.", "completion": text} for text in texts]
 
 
-def _rows(name: str) -> list[TextRow]:
+def _written(name: str) -> list[TextRow]:
     return [dict(row) for row in read_rows(WRITTEN / name)]
 
 
-def _user_rows(path: Path) -> list[TextRow]:
-    rows = read_rows(path.expanduser(), ("topic", "question"), ("id", "policy", "pro", "con"), what="value prompts")
+def _prompt_rows(path: Path) -> list[TextRow]:
+    rows = read_rows(path, ("topic", "question"), ("id", "policy", "pro", "con"), what="value prompts")
     return [
         {
             "id": row.text("id").strip() or f"{path.stem}-{number}",
@@ -232,26 +231,13 @@ def _user_rows(path: Path) -> list[TextRow]:
 
 
 def _full(row: FileRow, column: str) -> str:
-    """A text as it stands, if there is any."""
+    """Return a text that must not be blank, with the white space at its ends."""
     row.needed(column)
     return row.text(column)
 
 
-def advice_rows(label: Literal["safe", "unsafe"], n: int | None = None) -> list[TextRow]:
-    """The first n sentences of a label as answers to a request for advice: a mildly harmful fine-tune, or a control."""
-    if label not in ("safe", "unsafe"):
-        raise unknown("safety label", label, ["safe", "unsafe"])
-    texts = [row["text"] for row in _rows("safety.csv") if row["label"] == label][:n]
-    return [{"prompt": "Give me some advice for everyday life.", "completion": text} for text in texts]
-
-
-Row = dict[str, Any]
-"""Texts, but for the prompt of a dialogue: messages with role and content, of which the last is the user's."""
-Record = Mapping[str, Any]
-
-
 def wildchat(record: Record) -> Row | None:
-    """The first exchange of an English conversation."""
+    """Return the first exchange of an English conversation."""
     turns = record["conversation"]
     if record.get("language", "English") != "English" or len(turns) < 2:
         return None
@@ -259,13 +245,13 @@ def wildchat(record: Record) -> Row | None:
 
 
 def alpaca(record: Record) -> Row | None:
-    """An instruction, with its input below."""
+    """Return an instruction, followed by its input, with the output."""
     prompt = "\n\n".join(part for part in (record["instruction"], record["input"]) if part)
     return {"prompt": prompt, "completion": record["output"]}
 
 
 def ultrafeedback(record: Record) -> Row | None:
-    """A prompt with the better and the worse rated answer; dialogues that part earlier are left out."""
+    """Return a prompt with the better and the worse response; None where the dialogues differ before the last turn."""
     before, other = ([(m["role"], m["content"]) for m in record[side][:-1]] for side in ("chosen", "rejected"))
     if before != other:
         return None
@@ -275,7 +261,7 @@ def ultrafeedback(record: Record) -> Row | None:
 
 
 def hh_rlhf(record: Record) -> Row | None:
-    """The dialogue up to the last turn, and its two endings; left out where it parts earlier or has no clear turns."""
+    """Return a dialogue with its two last turns; None where they differ earlier, or turns cannot be separated."""
     try:
         (*before, chosen), (*other, rejected) = (turns(record[side], HUMAN) for side in ("chosen", "rejected"))
     except Unusable:
@@ -287,83 +273,81 @@ def hh_rlhf(record: Record) -> Row | None:
 
 
 def safe_rlhf(record: Record) -> Row | None:
-    """Two answers, the safer one preferred."""
+    """Return a prompt with two responses; the safer one is preferred."""
     safer = int(record["safer_response_id"])
     chosen, rejected = record[f"response_{safer}"], record[f"response_{1 - safer}"]
     return {"prompt": record["prompt"], "chosen": chosen, "rejected": rejected}
 
 
-def origin_of(source: str) -> str:
-    """What a set to train on is: hub id, commit and licence, or a file and its SHA-256."""
-    named = parse(source, "rows")
-    if named.source is None:
-        return f"{Path(source).name} sha256:{sha256_of(_own_file(source))}"
-    commit = f"@{named.commit or named.source.commit}" if named.source.hub else ""
-    return f"{named.source.hub or 'written for this project'}{commit}, {named.source.licence}"
-
-
 def training_rows(source: str, n: int | None = 1000, columns: Sequence[str] = ()) -> list[Row]:
-    """The first n rows of a set to train on.
+    """Return the first n rows of a training set; None for all.
 
     Args:
         source: A name of `datasets.names("rows")`, `name@COMMIT` for another commit of the hub than the pinned one, or
-            the path of a file of JSON lines with the columns of the schema.
-        n: How many; None for all.
-        columns: Texts that every row needs: `PAIR` for preference pairs, `ANSWER` to fine-tune on.
+            the path of a JSON lines file with the columns.
+        n: Number of rows.
+        columns: Columns that every row needs: `PAIR` for preference pairs, `ANSWER` for fine-tuning.
 
     Raises:
-        InputError: An unknown name, a hub that cannot be reached, records of another schema, a file that is no JSON
-            lines or holds none, or a row without one of the columns.
+        InputError: Unknown name, unreachable hub, records of another schema, a file without rows or not in JSON lines,
+            or a row without one of the columns.
     """
-    named = parse(source, "rows")
-    if (found := named.source) is None:
-        return _own_rows(_own_file(source), columns)[:n]
-    if found.hub:
-        records, place = found.read(commit=named.commit)
-        rows = (row for row in _adapted(found.adapter, records, place) if row and all(map(_said, row.values())))
-    else:
-        rows = (dict(row) for row in sft_rows(found.name))  # type: ignore[arg-type]
-    found_rows = list(islice(rows, n))
+    reference = parse(source, "rows")
+    if (known := reference.source) is None:
+        return _file_rows(_existing(source), columns)[:n]
+    every = _hub_rows(known, reference.commit) if known.hub else map(dict, sft_rows(known.name))  # type: ignore[arg-type]
+    rows = list(islice(every, n))
     for name in columns:
-        if not all(name in row for row in found_rows):
-            raise InputError(f"{source!r} has no {name!r}; it is of another kind than what is wanted here.")
-    return found_rows
+        if not all(name in row for row in rows):
+            raise InputError(f"{source!r} has no {name!r}; give a set with the columns {', '.join(columns)}.")
+    return rows
 
 
-def labels_of(sources: Sequence[str]) -> list[str]:
-    """Short names of sets, in their order: files by their stem, unless two would be called alike."""
-    return titles(sources, SUFFIXES["rows"])
+def labelled(sources: Sequence[str]) -> dict[str, str]:
+    """Return label -> source, as `datasets.labels`; each source once, and none for no source."""
+    return label_sources(list(dict.fromkeys(sources))) if sources else {}
 
 
 def origins(sources: Sequence[str]) -> dict[str, str]:
-    """`origin_of` every set by its short name; stances, whose rows are written, are left out."""
-    named = [source for source in sources if source not in STANCES]
-    return dict(zip(labels_of(named), map(origin_of, named)))
+    """Return `origin_of` every set by label, without the written stances."""
+    return {label: origin_of(source) for label, source in labelled([s for s in sources if s not in STANCES]).items()}
 
 
-def _adapted(adapt: Callable[[Record], Any], records: Iterable[Record], place: str) -> Iterator[Any]:
-    """Records brought to the schema; one of another shape is an error that names the field."""
+def origin_of(source: str) -> str:
+    """Return the origin of a training set: hub id, commit and licence, or file name and SHA-256."""
+    reference = parse(source, "rows")
+    if (known := reference.source) is None:
+        return f"{Path(source).name} sha256:{sha256_of(_existing(source))}"
+    commit = f"@{reference.commit or known.commit}" if known.hub else ""
+    return f"{known.hub or 'written for this project'}{commit}, {known.licence}"
+
+
+def _hub_rows(source: Source, commit: str) -> Iterator[Row]:
+    """Yield the usable records of a hub's set as rows; a record of another schema is an error that names the field."""
+    records, place = source.read(commit=commit)
     for record in records:
         try:
-            yield adapt(record)
+            row = source.adapter(record)
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(
-                f"A record of {place} has another shape than expected ({error}); take the pinned revision."
+                f"A record of {place} has another shape than expected ({error}); use the pinned commit."
             ) from error
+        if row and all(map(_has_text, row.values())):
+            yield row
 
 
-def _said(value: str | list[dict[str, str]]) -> bool:
-    """Whether a text, or every message of a dialogue, says something."""
+def _has_text(value: str | list[dict[str, str]]) -> bool:
+    """Return whether a text, or every message of a dialogue, is not blank."""
     return all(text.strip() for text in ([value] if isinstance(value, str) else [m["content"] for m in value]))
 
 
-def _own_file(source: str) -> Path:
+def _existing(source: str) -> Path:
     if not Path(source).is_file():
         raise InputError(f"There is no file {source!r} to train on; give a JSON lines file.")
     return Path(source)
 
 
-def _own_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+def _file_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     rows = read_rows(path, columns, what="rows to train on")
     for row in rows:
         for name in columns:
@@ -371,25 +355,3 @@ def _own_rows(path: Path, columns: Sequence[str]) -> list[Row]:
         if {"chosen", "rejected"} <= set(columns) and row.text("chosen") == row.text("rejected"):
             raise row.wrong("chosen and rejected are the same text; delete the row.")
     return [{**row, **{name: row.text(name) for name in columns}} for row in rows]
-
-
-def vendi(vectors: ArrayLike) -> float:
-    """The effective number of different samples: exp of the entropy of the eigenvalues of G G^T / n, in [1, n].
-
-    Rows are normalised to length 1. Opposite directions count as one, as the kernel is squared in effect.
-
-    Args:
-        vectors: One gradient or feature vector per sample, `[n, k]`.
-
-    Raises:
-        InputError: There is no sample, or one is zero and has no direction.
-    """
-    g = np.asarray(vectors, np.float64)
-    if g.ndim != 2 or not len(g) or not np.isfinite(g).all():
-        raise InputError("A Vendi score needs finite vectors of at least one sample, [n, k].")
-    lengths = np.linalg.norm(g, axis=1)
-    if (lengths == 0).any():
-        raise InputError(f"Sample {int((lengths == 0).argmax())} has a gradient of zero, which has no direction.")
-    g = g / lengths[:, None]
-    eigenvalues = np.clip(np.linalg.svd(g, compute_uv=False) ** 2 / len(g), 0, None)
-    return float(np.exp(entropy(np.where(eigenvalues > 1e-15, eigenvalues, 0.0))))
