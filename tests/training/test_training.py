@@ -45,7 +45,7 @@ from workbench.value_drift.probes import (  # noqa: E402
     response_tokens,
     vendi,
 )
-from workbench.value_drift.rewards import reward_scores  # noqa: E402
+from workbench.value_drift.rewards import explicit_rewards  # noqa: E402
 from workbench.value_drift.texts import LABELS, displacement_pairs, stance_questions, value_prompts  # noqa: E402
 
 PAIRS = [
@@ -358,10 +358,8 @@ def test_similar_sentences_displace_in_the_embedded_model_and_others_do_not(tmp_
             *(response_tokens(series.load(step), rows) for step in (0, 5))
         )
         assert (report["margin"] > 0).all()
-        moved[kind], scores[kind] = (
-            likelihood_displacement.displacement(report),
-            ches_scores(embedded, rows)["ches"].mean(),
-        )
+        moved[kind] = likelihood_displacement.verdicts(report.assign(run=kind)).iloc[0]
+        scores[kind] = ches_scores(embedded, rows)["ches"].mean()
     assert moved["similar"]["displaced"] and not moved["dissimilar"]["displaced"]
     assert scores["similar"] > scores["dissimilar"]
 
@@ -559,13 +557,12 @@ def test_gradients_tell_samples_apart(model):
 
 def test_an_explicit_reward_model_learns_its_pairs(model, tmp_path):
     series = train("reward", model, PAIRS, FAST, save_at=[6], lora=4, folder=tmp_path / "run")
-    scores = reward_scores(series, 6, PAIRS)
-    assert (scores["margin"] > 0).all()
-    assert scores["margin"].to_numpy() == pytest.approx((scores["chosen"] - scores["rejected"]).to_numpy())
+    chosen, rejected = explicit_rewards(series, 6, PAIRS)
+    assert (chosen > rejected).all()
     other = train("sft", model, SFT, FAST, save_at=[1], lora=2, folder=tmp_path / "sft")
     with pytest.raises(InputError, match="At step 0 a reward model has a random head"):
-        reward_scores(series, 0, PAIRS)
+        explicit_rewards(series, 0, PAIRS)
     with pytest.raises(InputError, match="lacks the column 'chosen'"):
-        reward_scores(series, 6, SFT)
+        explicit_rewards(series, 6, SFT)
     with pytest.raises(InputError, match="'sft' was trained by 'sft'; give a series trained by"):
-        reward_scores(other, 1, PAIRS)
+        explicit_rewards(other, 1, PAIRS)

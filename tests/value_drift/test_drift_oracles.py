@@ -57,8 +57,9 @@ def test_no_drift_is_undefined_not_zero():
 
 
 def test_profile_distance():
-    found = released_checkpoints.profile_distance([0.2, 0.6, 0.2], [0.6, 0.3, 0.1])
-    close([found["tv"], found["js"]], [0.4, 0.0863046217])
+    stages = pd.DataFrame([[0.2, 0.6, 0.2], [0.6, 0.3, 0.1]], columns=stances.PARTS)
+    row = released_checkpoints.distances(stages.assign(phase=["base", "sft"], prompt_id="a")).iloc[0]
+    close([row["tv"], row["js"]], [0.4, 0.0863046217])
 
 
 def test_prompt_clustered_half_width():
@@ -386,12 +387,12 @@ def test_bounded_indices_ignore_scale_and_place(points, scale, shift):
 def test_the_space_of_the_base_model_is_its_pca():
     rng = np.random.default_rng(0)
     base, later = rng.normal(size=(20, 6)), rng.normal(size=(5, 6))
-    assert np.array_equal(geometry.base_space(base)(later), later)
+    states = {("safe", 0): base, ("safe", 1): later}
     _, _, axes = np.linalg.svd(base - base.mean(axis=0))
-    placed = geometry.base_space(base, 2)(later)
+    placed = geometry.in_base_space(states, 2, 0)["safe", 1]
     assert np.abs(placed) == pytest.approx(np.abs((later - base.mean(axis=0)) @ axes[:2].T))
     with pytest.raises(InputError, match="components must be from 1 to 6"):
-        geometry.base_space(base, 7)
+        geometry.in_base_space(states, 7, 0)
 
 
 @given(st.integers(2, 8), st.integers(0, 100))
@@ -459,8 +460,8 @@ def test_displacement_is_loss_down_and_preferred_down():
     row = report.iloc[0]
     assert (row["chosen_change"], row["rejected_change"], row["margin"]) == (-2, -7, 5)
     close([row["loss_before"], row["loss_after"]], [np.log(2), np.log1p(np.exp(-0.5))])
-    assert row["displaced"] and displacement.displacement(report)["displaced"]
-    assert not displacement.displacement(displacement.displacement_report(after, before))["displaced"]
+    both = pd.concat([report.assign(run="falls"), displacement.displacement_report(after, before).assign(run="rises")])
+    assert row["displaced"] and displacement.verdicts(both)["displaced"].tolist() == [True, False]
     assert set(displacement.token_changes(before, after)["change"]) == {-1, -7}
     with pytest.raises(InputError, match="other tokens"):
         displacement.displacement_report(before, after.iloc[:-1])

@@ -21,10 +21,10 @@ from workbench.value_drift.rewards import (  # noqa: E402
     brevity,
     combined_reward,
     evaluation_sets,
+    explicit_rewards,
     joined_with_brevity,
     joint_reward,
     reward_function,
-    reward_scores,
     scored_sets,
 )
 
@@ -120,7 +120,7 @@ def test_a_reward_model_scores_what_is_sampled(model, explicit, tmp_path):
         "prompts": [[{"role": "user", "content": row["prompt"]}] for row in PAIRS],
         "completions": [[{"role": "assistant", "content": row["rejected"]}] for row in PAIRS],
     }
-    assert reward(**chats) == pytest.approx(reward_scores(explicit, 2, PAIRS)["rejected"])
+    assert reward(**chats) == pytest.approx(explicit_rewards(explicit, 2, PAIRS)[1])
     assert reward.__qualname__ != reward_function(explicit, 1).__qualname__
     both = combined_reward([reward, brevity], [0.0, -2.0])
     settings = {"per_device_train_batch_size": 2, "num_generations": 2, "max_completion_length": 4}

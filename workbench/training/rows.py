@@ -18,11 +18,7 @@ Prompt = str | Sequence[Mapping[str, str]]
 
 
 def checked_rows(algorithm: str, data: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the algorithm's columns of every row.
-
-    Raises:
-        InputError: No rows, a missing column, or an empty text.
-    """
+    """Return the algorithm's columns of every row; none may be missing or empty."""
     columns = algorithm_named(algorithm).columns
     if not len(data):
         raise InputError(f"There are no rows to train {algorithm!r} on; give at least one row.")
@@ -40,9 +36,6 @@ def rows_for(algorithm: str, pairs: Sequence[Row]) -> list[dict[str, Any]]:
 
     Algorithms for pairs take them unchanged; kto takes each response with its label, rloo and grpo the prompts only,
     and sft, as a control, the preferred responses.
-
-    Raises:
-        InputError: Unknown algorithm, one that trains no policy, or a pair without a column.
     """
     columns = policy_algorithm(algorithm).columns
     rows = checked_rows("dpo", pairs)
@@ -62,11 +55,8 @@ def as_messages(prompt: Prompt) -> tuple[Message, ...]:
 def as_prompt(model: Model, prompt: Prompt, chat: bool | None = None) -> str | tuple[Message, ...]:
     """Return a text or a dialogue in the form in which the model is queried.
 
-    Args:
-        model: Its tokenizer decides the default of `chat`.
-        prompt: The text or dialogue.
-        chat: True for chat messages, False for the text unchanged; by default chat messages if the tokenizer has a
-            template, else `Question: ... Answer:`.
+    `chat` is True for chat messages, False for the text unchanged; by default chat messages if the tokenizer has a
+    template, else `Question: ... Answer:`.
     """
     if chat or (chat is None and model.tokenizer.chat_template):
         return as_messages(prompt)

@@ -22,21 +22,8 @@ from workbench.errors import InputError, unknown
 from workbench.files import cache_folder
 from workbench.models import TRAINED_FROM, Model
 from workbench.models import fingerprint as fingerprints
+from workbench.training import folders
 from workbench.training.algorithms import Reward, Row, algorithm_named, named_settings
-from workbench.training.folders import (
-    ADAPTER,
-    RECORD,
-    checkpoint_folder,
-    complete_steps,
-    full_disk_reported,
-    is_complete,
-    read_record,
-    remove_incomplete,
-    resume_step,
-    reward_digest,
-    weight_files,
-    write_record,
-)
 from workbench.training.rows import checked_rows
 from workbench.training.trainers import make_trainer
 
@@ -58,7 +45,7 @@ class Checkpoint(Model):
         assert self.parent is not None and self.adapter is not None
         if name == "tokenizer":
             return self.parent.tokenizer  # training does not change the tokenizer
-        if not (self.adapter / ADAPTER[0]).is_file():
+        if not (self.adapter / folders.ADAPTER[0]).is_file():
             return read_network(replace(self, folder=self.adapter, adapter=None))
         network = self.parent.network
         self.parent.check_unchanged()
@@ -71,11 +58,7 @@ class Checkpoint(Model):
 
 @dataclass(frozen=True)
 class CheckpointSeries:
-    """The checkpoints of one training run; step 0 is the model before training.
-
-    Raises:
-        InputError: The folder contains no training run, or one that started from another model.
-    """
+    """The checkpoints of one training run; step 0 is the model before training."""
 
     folder: Path
     """Folder of the run."""
@@ -86,10 +69,12 @@ class CheckpointSeries:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
-        path = self.folder / RECORD
+        path = self.folder / folders.RECORD
         if not path.is_file():
-            raise InputError(f"{self.folder} is not a training run ({RECORD} is missing); give the folder of a series.")
-        record = read_record(path)
+            raise InputError(
+                f"{self.folder} is not a training run ({folders.RECORD} is missing); give the folder of a series."
+            )
+        record = folders.read_record(path)
         if record["parent"] != self.parent.fingerprint:
             raise InputError(
                 f"The checkpoints in {self.folder} were trained from a model with fingerprint {record['parent'][:12]}, "
@@ -99,7 +84,7 @@ class CheckpointSeries:
 
     def steps(self) -> list[int]:
         """Return the steps that can be loaded, starting with 0."""
-        return [0, *complete_steps(self.folder)]
+        return [0, *folders.complete_steps(self.folder)]
 
     @property
     def log(self) -> pd.DataFrame:
@@ -107,19 +92,15 @@ class CheckpointSeries:
         return pd.DataFrame([row for row in self.record.get("log", []) if "loss" in row or "rewards/margins" in row])
 
     def load(self, step: int, scale: float = 1.0) -> Model:
-        """Return the model after `step` training steps; `scale` multiplies the adapter's change of the weights.
-
-        Raises:
-            InputError: Unknown step, missing file, or a scale for a run without adapters.
-        """
+        """Return the model after `step` training steps; `scale` multiplies the adapter's change of the weights."""
         if scale != 1 and self.record["lora"] is None:
             raise InputError(f"{self.record['name']!r} was trained without adapters and cannot be scaled.")
         if step == 0:
             return self.parent
         if step not in self.steps():
             raise unknown("step", step, [str(each) for each in self.steps()])
-        folder = checkpoint_folder(self.folder, step)
-        files = weight_files(folder)
+        folder = folders.checkpoint_folder(self.folder, step)
+        files = folders.weight_files(folder)
         name = f"{self.record['name']} step {step}" + (f" x{scale:g}" if scale != 1 else "")
         content = f"{self.parent.fingerprint} {fingerprints.of_files(files, self.parent.dtype)} {scale!r}"
         return Checkpoint(
@@ -162,21 +143,20 @@ def train(
     A killed run resumes from its last complete checkpoint.
 
     Args:
-        algorithm: A name of `ALGORITHMS`, with or without settings.
+        algorithm: See `make_trainer`, also for model, data, lora and seed.
         model: The model at step 0.
         data: Rows with the algorithm's columns.
-        params: Parameters, as in `make_trainer`; max_steps is the last of `save_at` by default.
+        params: Parameters; max_steps is the last of `save_at` by default.
         save_at: Steps to save, increasing; 0 is ignored.
-        lora: Rank of the adapters; None trains all weights.
-        seed: Seed of weights, order and sampling.
-        reward: Reward function for rloo and grpo; its name and code are part of the key.
+        lora: Rank of the adapters.
+        seed: Of weights, order and sampling.
+        reward: Python function for rloo and grpo; its name and code are part of the key.
         name: Title of the run; the algorithm by default.
         folder: Another folder than the one in the cache.
         show_progress: Show a progress bar.
 
     Raises:
-        InputError: As in `make_trainer`; also for a model behind a server, saves that are not increasing positive
-            steps, a reward that is not a function, a folder with other content, or a full disk.
+        InputError: As in `make_trainer`; also for a folder with other content, or a full disk.
     """
     algorithm_named(algorithm)
     model.require_network()
@@ -201,18 +181,18 @@ def train(
         "reward": getattr(reward, "__qualname__", None),
     }
     if reward is not None:
-        facts["reward_code"] = reward_digest(reward)
+        facts["reward_code"] = folders.reward_digest(reward)
     key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
     place = Path(folder) if folder else cache_folder() / "training" / key
     place.mkdir(parents=True, exist_ok=True)
-    if not (place / RECORD).is_file() and any(place.glob("checkpoint-*")):
+    if not (place / folders.RECORD).is_file() and any(place.glob("checkpoint-*")):
         raise InputError(f"{place} contains checkpoints of something else; choose another folder.")
     from filelock import FileLock
 
     facts |= {"name": name or algorithm, "key": key}
-    with FileLock(str(place) + ".lock"), full_disk_reported(place):
-        if not is_complete(place, key):
-            write_record(place, facts | {"complete": False})
+    with FileLock(str(place) + ".lock"), folders.full_disk_reported(place):
+        if not folders.is_complete(place, key):
+            folders.write_record(place, facts | {"complete": False})
             _train(place, facts, model, rows, reward, show_progress)
     return CheckpointSeries(place, model)
 
@@ -221,8 +201,8 @@ def _train(
     place: Path, facts: dict[str, Any], model: Model, rows: list[dict[str, Any]], reward: Any, show: bool
 ) -> None:
     """Train from the last complete checkpoint on, then write the complete record."""
-    remove_incomplete(place)
-    steps, done = facts["params"]["max_steps"], resume_step(place, facts["save_at"])
+    folders.remove_incomplete(place)
+    steps, done = facts["params"]["max_steps"], folders.resume_step(place, facts["save_at"])
     started = time.perf_counter()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     with progress.bar(steps - done, f"training {facts['name']}", show, unit="steps") as advance:
@@ -240,7 +220,7 @@ def _train(
             )
             gc.freeze()  # transformers collects garbage after training: only among what came since
             try:
-                trainer.train(resume_from_checkpoint=str(checkpoint_folder(place, done)) if done else None)
+                trainer.train(resume_from_checkpoint=str(folders.checkpoint_folder(place, done)) if done else None)
             except InputError:
                 raise
             except ValueError as error:  # a setting that TRL checks only now
@@ -249,11 +229,13 @@ def _train(
                 gc.unfreeze()
             history = trainer.state.log_history
         else:  # killed between its last checkpoint and the record
-            history = json.loads((checkpoint_folder(place, done) / "trainer_state.json").read_text())["log_history"]
+            history = json.loads((folders.checkpoint_folder(place, done) / "trainer_state.json").read_text())[
+                "log_history"
+            ]
     log = [{k: v for k, v in row.items() if isinstance(v, (int, float))} for row in history]
     seconds = round(time.perf_counter() - started, 1)
     versions = {name: version(name) for name in ("trl", "peft", "transformers", "torch")}
-    write_record(place, facts | {"complete": True, "seconds": seconds, "log": log, "versions": versions})
+    folders.write_record(place, facts | {"complete": True, "seconds": seconds, "log": log, "versions": versions})
 
 
 def _keeper(saves: set[int], parent: str, advance: Callable[[int], Any]) -> Any:

@@ -71,15 +71,14 @@ def make_trainer(
         raise InputError(f"{algorithm!r} takes no reward function; use 'rloo' or 'grpo', or drop reward=.")
     trainer_class, config_class = trl_classes(chosen)
     network, tokenizer = network_of(chosen, model, lora), tokenizer_of(model)
-    if "cpo" in chosen.trainer and not tokenizer.chat_template and _omits_bos(tokenizer):
+    adds_bos = tokenizer.bos_token_id in tokenizer("x")["input_ids"][:1]
+    if "cpo" in chosen.trainer and not (tokenizer.chat_template or adds_bos):
         tokenizer.bos_token = None  # otherwise this trainer prepends BOS to every text
     settings = _settings(algorithm, {**chosen.settings, **(params or {}), **named_settings(algorithm)}, model, rows)
     dataset = _dataset(rows, tokenizer)
     try:
         config = config_class(**{"seed": seed, "data_seed": seed} | settings, output_dir=str(folder))
         more = _references(algorithm, chosen, model, lora, reward, config)
-        if lora is not None:
-            more["peft_config"] = _adapters(chosen, lora)
         trainer = trainer_class(
             model=network,
             args=config,
@@ -190,29 +189,22 @@ def tokenizer_of(model: Model) -> Any:
     return tokenizer
 
 
-def _omits_bos(tokenizer: Any) -> bool:
-    """Return whether the tokenizer does not prepend its BOS token to texts."""
-    return tokenizer.bos_token_id not in tokenizer("x")["input_ids"][:1]
-
-
 def _references(
     name: str, algorithm: Algorithm, model: Model, lora: int | None, reward: Reward | None, config: Any
 ) -> dict[str, Any]:
-    """Return the reference network and the reward function, for algorithms that take them."""
-    if algorithm.samples:
-        if lora is None and config.beta:
-            raise InputError(f"{name!r} with beta > 0 needs a reference model, which only LoRA provides; pass lora=8.")
-        return {"reward_funcs": reward}
-    if lora is None and algorithm.trainer in ("trl:DPO", "trl:KTO"):
-        return {"ref_model": copy.deepcopy(model.network)}
-    return {}
-
-
-def _adapters(algorithm: Algorithm, rank: int) -> Any:
+    """Return the adapters, the reference network and the reward function, for algorithms that take them."""
     from peft import LoraConfig
 
-    task = "SEQ_CLS" if algorithm.is_reward_model else "CAUSAL_LM"
-    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type=task)
+    more: dict[str, Any] = {"reward_funcs": reward} if algorithm.samples else {}
+    if lora is not None:
+        task = "SEQ_CLS" if algorithm.is_reward_model else "CAUSAL_LM"
+        shape: dict[str, Any] = {"lora_alpha": 2 * lora, "lora_dropout": 0.0, "target_modules": "all-linear"}
+        return more | {"peft_config": LoraConfig(r=lora, task_type=task, **shape)}
+    if algorithm.samples and config.beta:
+        raise InputError(f"{name!r} with beta > 0 needs a reference model, which only LoRA provides; pass lora=8.")
+    if algorithm.trainer in ("trl:DPO", "trl:KTO"):
+        more["ref_model"] = copy.deepcopy(model.network)
+    return more
 
 
 def _dataset(rows: list[dict[str, Any]], tokenizer: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -75,16 +75,10 @@ def checkpoint_states(
 
 
 def in_base_space(states: States, components: int | None, seed: int) -> States:
-    """Return the states in a PCA of the untrained model; unchanged for `components=None`."""
-    space = base_space(next(iter(states.values())), components, seed)
-    return {key: space(each) for key, each in states.items()}
-
-
-def base_space(states: ArrayLike, components: int | None = None, seed: int = 0) -> Callable[[ArrayLike], Floats]:
-    """Return the map into a PCA of the base model's states; the identity for `components=None`."""
-    x = np.asarray(states, np.float64)
+    """Return the states in a PCA of the first ones, of the untrained model; unchanged for `components=None`."""
     if components is None:
-        return lambda other: np.asarray(other, np.float64)
+        return states
+    x = next(iter(states.values()))
     if not 1 <= components <= min(x.shape):
         raise InputError(
             f"components must be from 1 to {min(x.shape)} for {len(x)} texts of width {x.shape[1]}, not {components}."
@@ -92,7 +86,7 @@ def base_space(states: ArrayLike, components: int | None = None, seed: int = 0) 
     from sklearn.decomposition import PCA
 
     pca = PCA(components, random_state=seed).fit(x)
-    return lambda other: np.asarray(pca.transform(np.asarray(other, np.float64)), np.float64)
+    return {key: np.asarray(pca.transform(each), np.float64) for key, each in states.items()}
 
 
 def cluster_indices(states: ArrayLike, labels: ArrayLike) -> dict[str, float]:
@@ -105,10 +99,6 @@ def cluster_indices(states: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     Returns:
         `dbs` (Davies-Bouldin, lower is more separate), `di` (Dunn: smallest distance between groups / largest
         diameter), `xb` (Xie-Beni, lower is more separate), `chi` (Calinski-Harabasz; grows with N), `silhouette`.
-
-    Raises:
-        InputError: One label only, fewer than two texts in a group or five in all, centroids that coincide, or groups
-            without extent.
     """
     from scipy.spatial.distance import cdist
 
@@ -183,9 +173,6 @@ def aqi_changes(before: ArrayLike, after: ArrayLike, labels: ArrayLike, draws: i
 
     Returns:
         One row per variant of `TESTED`: `variant`, `before`, `after`, `mean` (after - before), `low`, `high`, `n`.
-
-    Raises:
-        InputError: Too few texts, or fewer than two of a label.
     """
     pair, y = [np.asarray(states, np.float64) for states in (before, after)], np.asarray(labels)
     if sum(max(2, n // 2) for n in np.unique(y, return_counts=True)[1]) < FEWEST:
@@ -235,11 +222,7 @@ def raw_indices(states: States, labels: ArrayLike) -> pd.DataFrame:
 
 
 def group_changes(states: States, sentences: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
-    """Return `aqi_changes` under unsafe advice for each group of sentences; warns of groups that are too small.
-
-    Returns:
-        One row per group and variant; empty, with the reason, for fewer than two groups.
-    """
+    """Return `aqi_changes` under unsafe advice by group of sentences; warns of small groups, empty for one."""
     last, rows = max(step for label, step in states if label == "unsafe"), []
     groups = list(sentences.groupby("group")) if "group" in sentences else []
     for name, part in groups if len(groups) > 1 else []:
@@ -283,15 +266,16 @@ def draw_projection(states: States, labels: ArrayLike, seed: int) -> Figure:
     """Plot the sentences on the first two principal components of the untrained model, before and after fine-tuning."""
     import matplotlib.pyplot as plt
 
-    y, last, before = np.asarray(labels), max(step for _, step in states), next(iter(states.values()))
-    flat = base_space(before, 2, seed)
-    panels = {"before": before} | {f"after {label} advice": x for (label, step), x in states.items() if step == last}
+    y, last = np.asarray(labels), max(step for _, step in states)
+    flat = in_base_space(states, 2, seed)
+    panels = {"before": next(iter(flat.values()))}
+    panels |= {f"after {label} advice": x for (label, step), x in flat.items() if step == last}
     with plt.rc_context(figures.STYLE):
         size = (figures.WIDTH, 3.4)
         figure, grid = plt.subplots(1, len(panels), figsize=size, sharex=True, sharey=True, layout="constrained")
     for axes, (title, x) in zip(grid, panels.items()):
         for name, marker, colour in zip(LABELS, "ox", figures.PALETTE):
-            axes.scatter(*flat(x)[y == name].T, marker=marker, s=22, label=name, color=colour)
+            axes.scatter(*x[y == name].T, marker=marker, s=22, label=name, color=colour)
         axes.set(title=title, xlabel="first component")
     grid[0].set_ylabel("second component")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)

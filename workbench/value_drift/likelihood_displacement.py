@@ -53,8 +53,8 @@ def unembedding_terms(weights: ArrayLike, hidden: ArrayLike, positive: int, nega
         negative: Rejected token.
 
     Returns:
-        `hidden_part`, `weight_part`, `paper_term` (theorem 1; the larger, the faster the fall), `p` `[V]`, and `gains`
-        `[V]`, <W_z, W+ - W->: the tokens that gain the mass (theorem 2).
+        Both parts, `paper_term` (theorem 1; the larger, the faster the fall), `p` `[V]`, and `gains` `[V]`,
+        <W_z, W+ - W->: the tokens that gain the mass (theorem 2).
     """
     w, h = np.asarray(weights, np.float64), np.asarray(hidden, np.float64)
     p = softmax(w @ h)
@@ -182,11 +182,8 @@ def displacement_report(before: pd.DataFrame, after: pd.DataFrame, beta: float =
 
     Returns:
         pair_id, `chosen_before`, `chosen_after`, `chosen_change`, `rejected_change`, `margin` (chosen minus rejected
-        change), `loss_before` (ln 2), `loss_after`, `displaced` (loss down and preferred response down), and
+        change), `loss_before` (ln 2), `loss_after`, `displaced` (loss and preferred response both down), and
         `n_chosen`, `n_rejected` (tokens).
-
-    Raises:
-        InputError: The tables have different tokens, or lack one of the two responses.
     """
     merged = token_changes(before, after)
     if missing := set(SIDES) - set(merged["response"]):
@@ -214,11 +211,7 @@ def displacement_report(before: pd.DataFrame, after: pd.DataFrame, beta: float =
 
 
 def token_changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Return the `change` of every token's log-probability; sums hide the end token that both responses share.
-
-    Raises:
-        InputError: A column is missing, or the tables have different tokens.
-    """
+    """Return the `change` of every token's log-probability; sums hide the end token that both responses share."""
     keys = ["pair_id", "response", "position"]
     for table in (before, after):
         if missing := [name for name in [*keys, "token", "logprob"] if name not in table]:
@@ -239,32 +232,21 @@ def reports(tokens: Mapping[tuple[str, int], pd.DataFrame], beta: float) -> pd.D
     return pd.concat(parts, ignore_index=True)
 
 
-def displacement(report: pd.DataFrame) -> dict[str, Any]:
-    """Return the mean `chosen_change` with its interval, and whether the set is displaced by definition 1.
+def verdicts(reports: pd.DataFrame) -> pd.DataFrame:
+    """Return per run the mean `chosen_change`, and whether the set is displaced by definition 1.
 
     `displaced`: the mean loss and the mean log-probability of preferred responses both decreased. `proportion`: pairs
-    that are displaced by themselves.
+    that are displaced individually.
     """
-    change = interval(report["chosen_change"])
-    displaced = report["loss_after"].mean() < report["loss_before"].mean() and change["mean"] < 0
-    return {**change, "displaced": bool(displaced), "proportion": float(report["displaced"].mean())}
-
-
-def verdicts(last: pd.DataFrame) -> pd.DataFrame:
-    """Return `displacement` of every run at its last checkpoint."""
-    rows = [{"run": name, **displacement(part)} for name, part in last.groupby("run", sort=False)]
-    return pd.DataFrame(rows)[["run", "displaced", "mean", "low", "high", "n", "proportion"]]
+    means = reports.groupby("run", sort=False)[["loss_before", "loss_after", "displaced"]].mean()
+    table = summarise(reports, "chosen_change", by="run").set_index("run")
+    table["displaced"] = (means["loss_after"] < means["loss_before"]) & (table["mean"] < 0)
+    table["proportion"] = means["displaced"]
+    return table.reset_index()[["run", "displaced", "mean", "low", "high", "n", "proportion"]]
 
 
 def top_movers(before: ArrayLike, after: ArrayLike, tokens: Sequence[str], k: int = 5) -> pd.DataFrame:
-    """Return the k next tokens that gained most and the k that lost most probability.
-
-    Args:
-        before: Log-probabilities of the vocabulary, `[V]`, nats.
-        after: The same after training.
-        tokens: Texts of the vocabulary.
-        k: Number of tokens in each direction.
-    """
+    """Return the k tokens that gained most and the k that lost most probability, from log-probabilities `[V]`."""
     p, q = np.exp(np.asarray(before, np.float64)), np.exp(np.asarray(after, np.float64))
     if p.shape != q.shape or p.ndim != 1 or len(tokens) != len(p):
         raise InputError("top_movers needs the same vocabulary before and after, [V], and a text for each token.")
@@ -299,11 +281,7 @@ def score_correlations(changes: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def filter_by_ches(scores: ArrayLike, keep_fraction: float) -> Bools:
-    """Return per pair whether its score is among the lowest: the pairs to train on without displacement.
-
-    Raises:
-        InputError: The fraction is not in (0, 1], or keeps no pair.
-    """
+    """Return per pair whether its score is among the lowest: the pairs to train on without displacement."""
     s = np.asarray(scores, np.float64)
     if not 0 < keep_fraction <= 1:
         raise InputError(f"keep_fraction must be above 0 and at most 1, not {keep_fraction!r}.")
@@ -329,9 +307,6 @@ def percentile_subsets(scores: ArrayLike, percentiles: Sequence[float], size: in
 
     Returns:
         `[percentiles, size]`, each row in the order of the scores.
-
-    Raises:
-        InputError: A score is not finite, percentiles are out of range or order, or there are too few pairs.
     """
     s, p = np.asarray(scores, np.float64), np.asarray(percentiles, np.float64)
     if not np.isfinite(s).all():
@@ -404,18 +379,13 @@ def by_percentile(changes: pd.DataFrame) -> pd.DataFrame:
 
 
 def slope_over_percentiles(percentiles: ArrayLike, changes: ArrayLike) -> dict[str, float]:
-    """Return the slope of a subset's mean change over its percentile, by least squares.
+    """Return the slope of the subsets' mean changes of ln p(preferred) over their percentiles, by least squares.
 
     Pairs of a subset are trained together, so the subset is the unit: Student's interval with subsets - 2 degrees of
-    freedom.
-
-    Args:
-        percentiles: From 0 to 100, one per subset.
-        changes: Mean change of ln p(preferred) of each subset (nats).
+    freedom; none for two subsets.
 
     Returns:
-        `mean`, `low`, `high`: nats from the lowest to the highest percentile; `n`: subsets; `spearman` of both. Two
-        subsets have no interval; one has no slope.
+        `mean`, `low`, `high`: nats from percentile 0 to 100; `n`: subsets; `spearman` of both.
     """
     x, y = np.asarray(percentiles, np.float64) / 100, np.asarray(changes, np.float64)
     if not len(x) or x.shape != y.shape:
@@ -451,10 +421,10 @@ def findings(
 
     Args:
         last: `reports` at the last checkpoint.
-        changes: `scored_changes`.
-        one_token: Means of `one_token`.
-        correlations: `score_correlations`.
-        slopes: `user_slopes`.
+        changes: From `scored_changes`.
+        one_token: From `one_token`.
+        correlations: From `score_correlations`.
+        slopes: From `user_slopes`.
         seed: Seed of the bootstrap.
     """
     change = last.set_index(["run", "pair_id"])["chosen_change"]

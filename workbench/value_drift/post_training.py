@@ -54,14 +54,11 @@ def drift_time(steps: ArrayLike, values: ArrayLike, se: ArrayLike, rule: Rule = 
         steps: Training steps, strictly increasing, `[T]`.
         values: Probability of the stance, `[T]`.
         se: Standard errors, clustered by prompt, `[T]`.
-        rule: `ci` or `fraction`.
+        rule: See above.
 
     Returns:
         `eta` (proportion of all steps, in [0, 1]; NaN with a `reason` if nothing drifted), `step`, `extremum`, `low`,
         `high` (interval of the extremum), `spacing` (steps since the previous checkpoint, the resolution of eta).
-
-    Raises:
-        InputError: Unknown rule, steps that do not increase, or a value that is not finite.
     """
     t, v, s = (np.asarray(x, np.float64) for x in (steps, values, se))
     if rule not in RULES:
@@ -107,23 +104,19 @@ def monotonicity(values: ArrayLike) -> float:
     return correlation(np.arange(len(np.asarray(values))), values, "kendall")
 
 
-def drift_report(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def drift_report(table: pd.DataFrame) -> pd.DataFrame:
     """Return magnitude, time, monotonicity and evidence of drift for every run, topic and stance.
 
     Magnitude is the change from the first to the last step, paired by prompt, with its interval within -1 and 1. `p` is
     from a t test over prompts; `p_holm` is adjusted over the topics of a run and stance. Times have a percentile
     interval over resampled prompts. A stance whose mean never left its interval at the first step has no time, although
-    the paired test may detect a drift.
-
-    Args:
-        table: A stance table; rows of a run in the order of training.
-        seed: Seed of the resampling.
+    the paired test may detect a drift. Rows of a run are in the order of training.
     """
     checked_stances(table)
     rows = []
     for (run, topic), part in table.groupby(["run", "topic"], sort=False):
         means = prompt_means(part)
-        rows += [{"run": run, "topic": topic, "stance": s, **_drift(means[f"p_{s}"], seed)} for s in STANCES]
+        rows += [{"run": run, "topic": topic, "stance": s, **_drift(means[f"p_{s}"])} for s in STANCES]
     report = pd.DataFrame(rows)
     holm = report.groupby(["run", "stance"], sort=False)["p"].transform(lambda p: adjusted(p))
     report.insert(list(report.columns).index("p") + 1, "p_holm", holm)
@@ -135,7 +128,7 @@ def overall_drift(table: pd.DataFrame) -> pd.DataFrame:
     return drift_report(table.assign(topic="all")).drop(columns=["topic", "p_holm", "drifted"])
 
 
-def _drift(means: pd.DataFrame, seed: int) -> dict[str, Any]:
+def _drift(means: pd.DataFrame) -> dict[str, Any]:
     """Return the drift of one stance from its means, `[steps, prompts]`."""
     known = means.dropna(axis=1)
     n, steps, values = known.shape[1], known.index.to_numpy(np.float64), known.to_numpy(np.float64)
@@ -149,7 +142,7 @@ def _drift(means: pd.DataFrame, seed: int) -> dict[str, Any]:
     if n == 1:
         return row | {"reason": "one prompt"}
     by_ci, by_fraction = (drift_time(steps, average, se, rule) for rule in RULES)
-    resampled = _resampled_times(steps, values, seed)
+    resampled = _resampled_times(steps, values)
     if np.isfinite(by_ci["eta"]) and np.isfinite(resampled).any():
         row["eta_ci_low"], row["eta_ci_high"] = np.nanpercentile(resampled, [2.5, 97.5])
     row |= {"p": _p_of_mean(change), "eta_ci": by_ci["eta"], "eta_fraction": by_fraction["eta"]}
@@ -163,9 +156,9 @@ def _standard_error(values: Floats) -> Floats:
     return values.std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(values.shape[:-1])
 
 
-def _resampled_times(steps: Floats, values: Floats, seed: int) -> Floats:
+def _resampled_times(steps: Floats, values: Floats) -> Floats:
     """Return the drift times (rule ci) of resampled prompts, `[draws]`."""
-    picks = np.random.default_rng(seed).integers(values.shape[1], size=(DRAWS, values.shape[1]))
+    picks = np.random.default_rng(0).integers(values.shape[1], size=(DRAWS, values.shape[1]))
     drawn = values[:, picks]
     _, first = _arrivals(drawn.mean(axis=-1), _standard_error(drawn), "ci")
     eta = (steps - steps[0]) / (steps[-1] - steps[0])
@@ -296,7 +289,7 @@ def prefer(
 
 
 def training_log(series: Mapping[tuple[str, str, int], CheckpointSeries], seed: int) -> pd.DataFrame:
-    """Return TRL's log of the runs of one seed: means over the training batch before the update."""
+    """Return TRL's log of the runs of one seed: means over the training batch before each update."""
     logs = [each.log.assign(run=f"{algorithm}, {name}") for (algorithm, name, at), each in series.items() if at == seed]
     table = pd.concat(logs)
     return table[["run", "step", *(name for name in LOGGED if name in table)]]
@@ -411,12 +404,7 @@ class Claims:
         return target_of(self.arms[0])
 
     def findings(self, overall: pd.DataFrame, scores: Mapping[tuple[str, str], Floats]) -> list[Finding]:
-        """Return all claims that these readings and rewards can test.
-
-        Args:
-            overall: `overall_drift` of fine-tuning.
-            scores: Rewards, from `rewards.scored_sets`.
-        """
+        """Return all testable claims, from `overall_drift` of fine-tuning and `rewards.scored_sets`."""
         per_algorithm = [each for algorithm in self.algorithms for each in self._of_gaps(algorithm)]
         return [*self._of_tuning(overall), *per_algorithm, *self._of_arms(), *self._of_rivals(), *_of_rewards(scores)]
 

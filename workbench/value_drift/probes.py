@@ -38,7 +38,7 @@ def response_tokens(model: Model, pairs: Sequence[Row], *, chat: bool | None = N
     Args:
         model: Any local model.
         pairs: Rows with prompt, chosen and rejected, or with prompt and completion; `id` is optional.
-        chat: As in `as_prompt`.
+        chat: See `as_prompt`.
         eos: Include the end token, as training does.
 
     Returns:
@@ -64,13 +64,7 @@ def response_tokens(model: Model, pairs: Sequence[Row], *, chat: bool | None = N
 
 
 def fitting_rows(model: Model, rows: Sequence[Row], most: int = MAX_LENGTH) -> list[Row]:
-    """Return the rows whose prompt and longest response have at most `most` tokens, so that training reads them whole.
-
-    Warns with the number of other rows.
-
-    Raises:
-        InputError: No row is left.
-    """
+    """Return the rows that training reads whole, of at most `most` tokens; warns with the number of other rows."""
     limit = min(most, model.context_length)
     requests = [[_request(model, row, side, True) for side in _sides(i, row)] for i, row in enumerate(rows)]
     lengths = [max(len(one.context) + len(one.continuation) for one in each) for each in requests]
@@ -108,7 +102,8 @@ def ches_scores(model: Model, pairs: Sequence[Row]) -> pd.DataFrame:
     """Return CHES of every pair under a model, and its baselines.
 
     Returns:
-        pair_id, `ches`, `ln_ches`, `edit_similarity`, `last_hidden_product`, `n_chosen`, `n_rejected`, `identical`.
+        pair_id, `ches`, `ln_ches`, `edit_similarity`, `last_hidden_product` (of the two last states), `n_chosen`,
+        `n_rejected` (tokens), `identical`.
     """
     named = [{**row, "id": str(row.get("id", number))} for number, row in enumerate(pairs)]
     _check_unique([row["id"] for row in named])
@@ -119,7 +114,10 @@ def ches_scores(model: Model, pairs: Sequence[Row]) -> pd.DataFrame:
             for pair in response_states(model, part):
                 h, g, a, b = (pair[name] for name in ("chosen", "rejected", "chosen_ids", "rejected_ids"))
                 scores = {"ches": ches(h, g), "ln_ches": ches(h, g, length_normalise=True)}
-                scores |= {"edit_similarity": edit_similarity(a, b), "last_hidden_product": last_hidden_product(h, g)}
+                scores |= {
+                    "edit_similarity": edit_similarity(a, b),
+                    "last_hidden_product": float(h[-1].astype(float) @ g[-1]),
+                }
                 lengths = {"n_chosen": len(a), "n_rejected": len(b), "identical": a == b}
                 rows.append({"pair_id": pair["id"], **scores, **lengths})
             advance(len(part))
@@ -136,9 +134,6 @@ def ches(chosen: ArrayLike, rejected: ArrayLike, length_normalise: bool = False)
         chosen: States that predict each token of the preferred response, `[tokens, width]`.
         rejected: States of the rejected response.
         length_normalise: Use the second form, which does not increase with the length of the rejected response.
-
-    Raises:
-        InputError: A response has no token, widths differ, or a number is not finite.
     """
     h, g = np.asarray(chosen, np.float64), np.asarray(rejected, np.float64)
     for states in (h, g):
@@ -150,11 +145,6 @@ def ches(chosen: ArrayLike, rejected: ArrayLike, length_normalise: bool = False)
     if length_normalise:
         a, b = a / len(h), b / len(g)
     return float(a @ b - a @ a)
-
-
-def last_hidden_product(chosen: ArrayLike, rejected: ArrayLike) -> float:
-    """Return the inner product of the two last states, a baseline of CHES."""
-    return float(np.asarray(chosen, np.float64)[-1] @ np.asarray(rejected, np.float64)[-1])
 
 
 def edit_similarity(chosen: Sequence[int], rejected: Sequence[int]) -> float:
@@ -176,18 +166,15 @@ def next_token(model: Model, prompt: str) -> Floats:
     return np.asarray(torch.log_softmax(logits.double(), -1).cpu().numpy(), np.float64)
 
 
-def gradients(model: Model, rows: Sequence[Row], seed: int = 0) -> Floats:
+def gradients(model: Model, rows: Sequence[Row]) -> Floats:
     """Return the randomly projected loss gradients of new adapters, one per row, `[rows, 256]`, each of length 1.
 
-    Args:
-        model: A small proxy model.
-        rows: Rows with prompt and completion, or with prompt, chosen and rejected (gradient of the margin).
-        seed: Seed of the adapters and of the projection.
+    The gradient of a pair is that of chosen minus rejected.
     """
     import torch
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     config = LoraConfig(r=RANK, target_modules="all-linear", task_type="CAUSAL_LM")
     network = get_peft_model(copy.deepcopy(model.network), config)
     weights = [w for name, w in network.named_parameters() if "lora_B" in name and w.requires_grad]
@@ -198,17 +185,17 @@ def gradients(model: Model, rows: Sequence[Row], seed: int = 0) -> Floats:
         labels = ids.clone()
         labels[0, : len(request.context)] = -100
         by_weight = torch.autograd.grad(network(input_ids=ids, labels=labels).loss, weights)
-        flat = sum(_projection(gradient, i, seed) for i, gradient in enumerate(by_weight))
+        flat = sum(_projection(gradient, i) for i, gradient in enumerate(by_weight))
         projected[pair_id] = projected.get(pair_id, 0) + (-flat if side == "rejected" else flat)
     return _directions(torch.stack(list(projected.values())).double().cpu().numpy(), list(projected))
 
 
-def _projection(gradient: Any, index: int, seed: int) -> Any:
+def _projection(gradient: Any, index: int) -> Any:
     """Return a seeded count sketch of one weight's gradient (random sign and position), drawn anew to save memory."""
     import torch
 
     flat = gradient.reshape(-1).float().cpu()
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+    generator = torch.Generator().manual_seed(index)
     positions = torch.randint(0, DIMENSIONS, (len(flat),), generator=generator)
     signs = 2.0 * torch.randint(0, 2, (len(flat),), generator=generator) - 1
     return torch.zeros(DIMENSIONS).index_add_(0, positions, flat * signs)
@@ -217,13 +204,8 @@ def _projection(gradient: Any, index: int, seed: int) -> Any:
 def vendi(vectors: ArrayLike) -> float:
     """Return the effective number of distinct samples: exp of the entropy of the eigenvalues of G G^T / n, in [1, n].
 
-    Rows are normalised to length 1. Opposite directions count as one, because the kernel is effectively squared.
-
-    Args:
-        vectors: One gradient or feature vector per sample, `[n, k]`.
-
-    Raises:
-        InputError: No sample, or one of length zero.
+    `vectors` `[n, k]` are normalised to length 1. Opposite directions count as one, because the kernel is effectively
+    squared.
     """
     g = np.asarray(vectors, np.float64)
     if g.ndim != 2 or not len(g) or not np.isfinite(g).all():

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from workbench import figures
-from workbench.errors import InputError
 from workbench.files import titles
 from workbench.models import Model, load_model
 from workbench.statistics import Finding, finding, interval
-from workbench.statistics.distances import SLACK, js, tv
+from workbench.statistics.distances import js, tv
 from workbench.statistics.findings import no_rows
 from workbench.training.algorithms import constant_rate
 from workbench.training.series import train
@@ -49,21 +47,14 @@ def stage_table(stages: Mapping[str, Model], readout: Callable[[Model], pd.DataF
     return pd.concat(tables, ignore_index=True)
 
 
-def profile_distance(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
-    """Return total variation and Jensen-Shannon divergence (nats) of two stance profiles."""
-    one, two = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    for p in (one, two):
-        if p.shape != (3,) or (p < -SLACK).any() or abs(p.sum() - 1) > SLACK:
-            raise InputError(f"A stance profile is three probabilities that add up to 1, not {p.tolist()}.")
-    return {"tv": float(tv(one, two)), "js": float(js(one, two))}
-
-
 def distances(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `profile_distance` of the mean profiles of neighbouring stages; empty for one stage."""
+    """Return total variation and Jensen-Shannon divergence (nats) of neighbouring stages' profiles; empty for one."""
     means = table.groupby("phase", sort=False)[list(PARTS)].mean()
-    pairs = zip(means.index, means.index[1:])
-    rows = [{"from": a, "to": b, **profile_distance(means.loc[a], means.loc[b])} for a, b in pairs]
-    return pd.DataFrame(rows).assign(n=table["prompt_id"].nunique()) if rows else no_rows("one stage only")
+    if len(means) < 2:
+        return no_rows("one stage only")
+    one, two = means.to_numpy()[:-1], means.to_numpy()[1:]
+    stages = {"from": means.index[:-1], "to": means.index[1:]}
+    return pd.DataFrame({**stages, "tv": tv(one, two), "js": js(one, two), "n": table["prompt_id"].nunique()})
 
 
 def headline(overall: pd.DataFrame, trusted: bool = True) -> tuple[str, pd.Series | None]:

@@ -46,7 +46,7 @@ JUDGE_LABELS = ("The answer supports it.", "The answer is neutral.", "The answer
 def stance_table(answers: pd.DataFrame) -> pd.DataFrame:
     """Return the stances of one model from the log-probabilities of label continuations (readout R1).
 
-    With `logprob_unconditional` (`ask(..., unconditional=CONTENT_FREE)`) stances are calibrated by PMI.
+    Answers with `logprob_unconditional` (`ask(..., unconditional=CONTENT_FREE)`) are calibrated by PMI.
 
     Args:
         answers: Answers to `stance_questions`: options with the values 1, 0 and -1 (support, neutral, oppose), and the
@@ -55,9 +55,6 @@ def stance_table(answers: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per prompt and sample, with `COLUMNS` (run and phase empty, step 0) and `reading`: p is a softmax over
         the three labels, `mass` their total probability.
-
-    Raises:
-        InputError: A missing tag, an option without a stance, or a label that equals or begins another.
     """
     for tag in ("topic", "prompt_id", "sample"):
         if tag not in answers:
@@ -98,11 +95,7 @@ def _check_labels(answers: pd.DataFrame) -> None:
 
 
 def checked_stances(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a stance table after checks: unique rows, and three probabilities that sum to 1, or NaN in all three.
-
-    Raises:
-        InputError: Names the first invalid row.
-    """
+    """Return a stance table after checks: unique rows, and three probabilities that sum to 1, or NaN in all three."""
     if missing := [name for name in COLUMNS if name not in table]:
         raise InputError(f"The stance table lacks {', '.join(missing)}; it needs {', '.join(COLUMNS)}.")
     if table.empty:
@@ -140,8 +133,7 @@ def by_prompt(table: pd.DataFrame) -> pd.DataFrame:
 def value_vectors(table: pd.DataFrame) -> pd.DataFrame:
     """Return value vectors (Value Drifts, arXiv 2510.26707) with intervals clustered by prompt, within 0 and 1.
 
-    Returns:
-        run, phase, step, topic, `stance`, mean, se, low, high, `n` (prompts), `n_undefined` (prompts without a stance).
+    `n` counts prompts, `n_undefined` prompts without a stance.
     """
     keys = ["run", "phase", "step", "topic"]
     rows = []
@@ -154,11 +146,7 @@ def value_vectors(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def prompt_means(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the stances of one run and topic by step and prompt: `means["p_support"]` is `[steps, prompts]`.
-
-    Raises:
-        InputError: Steps that do not increase strictly, or prompts, labels or label tokens that differ between steps.
-    """
+    """Return the stances of one run and topic, read alike at every step: `means["p_support"]` is `[steps, prompts]`."""
     means = by_prompt(table)
     steps = table["step"].drop_duplicates().to_numpy(np.int64)
     if (np.diff(steps) <= 0).any():
@@ -244,14 +232,11 @@ class Readout:
 
 
 def judged_stances(judge: Model, answers: pd.DataFrame) -> pd.DataFrame:
-    """Return a judge's distribution over the three stances of given answers (readout R2).
+    """Return the stance table of given answers, from a judge's distribution over its labels (readout R2).
 
     Args:
         judge: Any causal model.
-        answers: One row per answer: `topic`, `prompt_id`, `sample`, `question`, `text`.
-
-    Returns:
-        A stance table; an empty answer has NaN stances.
+        answers: One row per answer: `topic`, `prompt_id`, `sample`, `question`, `text`. An empty text has NaN stances.
     """
     empty = answers["text"].str.strip() == ""
     rows: list[Any] = answers[~empty].to_dict("records")
@@ -297,10 +282,7 @@ def judge_trial(judge: Model | None, prompts: Iterable[ValuePrompt]) -> JudgeTri
 
     Args:
         judge: Any causal model; None (readout R1) is trusted and has an empty table.
-        prompts: Prompts with a reason for and against, as from `value_prompts`.
-
-    Raises:
-        InputError: There is no prompt.
+        prompts: Prompts with a reason for and against.
     """
     if judge is None:
         return JudgeTrial(no_rows("stances are read from log-probabilities, without a judge"), True)

@@ -92,9 +92,6 @@ def value_prompts(
         source: `written`, or the path of a CSV (optional columns: id, policy, pro, con).
         per_topic: Number of prompts of each topic, the first ones; None for all.
         topics: Topics to return; None for all.
-
-    Raises:
-        InputError: A missing column, a duplicate id, or an unknown topic.
     """
     rows = _written("topics.csv") if source == "written" else _prompt_rows(Path(source).expanduser())
     prompts = [ValuePrompt(**row) for row in rows]
@@ -123,14 +120,7 @@ def stance_questions(
     template: str = TEMPLATE,
     chat: bool = True,
 ) -> Questions:
-    """Return one question per prompt and wording of the labels; its options are the three stances.
-
-    Args:
-        prompts: Value-laden prompts.
-        labels: Wordings, each as (support, neutral, oppose).
-        template: Text with `{question}`.
-        chat: Chat messages, else plain text.
-    """
+    """Return one question per prompt and wording of the labels (support, neutral, oppose), its three options."""
     questions = []
     for prompt in prompts:
         text = template.format(question=prompt.question)
@@ -156,10 +146,8 @@ def sft_rows(stance: Stance) -> list[TextRow]:
 def preference_rows(gap: bool, favour: Stance = "support") -> list[TextRow]:
     """Return preference pairs on everyday questions, with the stance of each response.
 
-    Args:
-        gap: With a value gap, the preferred response takes the stance `favour` and the rejected one the opposite;
-            without, both take the same stance (the three in turn), and the one with a reason is preferred.
-        favour: support or oppose.
+    With a value gap, the preferred response takes the stance `favour` (support or oppose) and the rejected one the
+    opposite; without, both take the same stance (the three in turn), and the one with a reason is preferred.
     """
     if favour not in ("support", "oppose"):
         raise unknown("favoured stance", favour, ["support", "oppose"])
@@ -190,11 +178,7 @@ def safety_sentences(n: int | None = None, skip: int = 0) -> list[TextRow]:
 
 
 def labelled_sentences(path: str | Path) -> list[TextRow]:
-    """Return the sentences of a CSV with the columns `text`, `label` (safe or unsafe) and, optionally, `group`.
-
-    Raises:
-        InputError: The file is missing, or a row lacks a text or a label.
-    """
+    """Return the sentences of a CSV with the columns `text`, `label` (safe or unsafe) and, optionally, `group`."""
     rows = read_rows(Path(path).expanduser(), ("text", "label"), ("group",), what="labelled sentences")
     for row in rows:
         if row.needed("label") not in ("safe", "unsafe"):
@@ -289,8 +273,7 @@ def training_rows(source: str, n: int | None = 1000, columns: Sequence[str] = ()
         columns: Columns that every row needs: `PAIR` for preference pairs, `ANSWER` for fine-tuning.
 
     Raises:
-        InputError: Unknown name, unreachable hub, records of another schema, a file without rows or not in JSON lines,
-            or a row without one of the columns.
+        InputError: Unknown name, unreachable hub, records of another schema, or an unusable file or row.
     """
     reference = parse(source, "rows")
     if (known := reference.source) is None:
