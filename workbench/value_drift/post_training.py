@@ -301,7 +301,7 @@ def over_seeds(table: pd.DataFrame, stance: Stance) -> pd.DataFrame:
         return no_rows("one seed only")
     return pd.DataFrame(
         [
-            {"run": run, **seed_variance(part.pivot_table(f"p_{stance}", "step", "seed"))}
+            {"run": run, **seed_variance(part.pivot_table(values=f"p_{stance}", index="step", columns="seed"))}
             for run, part in table.groupby("run", sort=False)
         ]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from workbench import figures
 from workbench.files import titles
 from workbench.models import Model, load_model
-from workbench.statistics import Finding, finding, interval
+from workbench.statistics import Finding, finding, interval, rows_by
 from workbench.statistics.distances import js, tv
 from workbench.statistics.findings import no_rows
 from workbench.training.algorithms import constant_rate
@@ -76,8 +76,8 @@ def findings(table: pd.DataFrame, overall: pd.DataFrame, undecided: str = "") ->
     n = table["step"].nunique()
     if n < 2:
         return []
-    neutral, row = prompt_means(table.assign(topic="all"))["p_neutral"], overall.set_index("stance").loc["neutral"]
-    claims = [("Post-training raises neutral, by 0.01 and more", "this notebook", row)]
+    neutral, row = prompt_means(table.assign(topic="all"))["p_neutral"], rows_by(overall, "stance")["neutral"]
+    claims: list[tuple[str, str, Any]] = [("Post-training raises neutral, by 0.01 and more", "this notebook", row)]
     if n > 2:
         first, second, last = neutral.iloc[0], neutral.iloc[1], neutral.iloc[-1]
         early = interval((second - first).abs() - (last - second).abs(), bounds=CHANGE)
@@ -90,7 +90,7 @@ def planted_findings(report: pd.DataFrame, overall: pd.DataFrame, undecided: str
     """Return the claims on planted stages: the known shift is recovered in direction and order; none for one stage."""
     if overall["mean"].isna().all():
         return []
-    row = overall.set_index("stance").loc["support"]
+    row = rows_by(overall, "stance")["support"]
     steady = interval(report.loc[report["stance"] == "support", "tau"], bounds=CHANGE)
     grows = "Support grows with the adapter's strength (Kendall's tau, mean over topics)"
     return [

@@ -145,8 +145,8 @@ def value_vectors(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def prompt_means(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the stances of one run and topic, read alike at every step: `means["p_support"]` is `[steps, prompts]`."""
+def prompt_means(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return `p_support`, `p_neutral` and `p_oppose` of one run and topic, `[steps, prompts]` each, read alike."""
     means = by_prompt(table)
     steps = table["step"].drop_duplicates().to_numpy(np.int64)
     if (np.diff(steps) <= 0).any():
@@ -160,7 +160,7 @@ def prompt_means(table: pd.DataFrame) -> pd.DataFrame:
     if absent.any(axis=None):
         step = absent.index[absent.any(axis=1)][0]
         raise InputError(f"Step {step} has other prompts than the other steps; read every checkpoint on the same ones.")
-    return means.pivot(index="step", columns="prompt_id", values=list(PARTS))
+    return {part: means.pivot(index="step", columns="prompt_id", values=part) for part in PARTS}
 
 
 def profiles(table: pd.DataFrame) -> pd.DataFrame:

@@ -278,8 +278,10 @@ def training_rows(source: str, n: int | None = 1000, columns: Sequence[str] = ()
     reference = parse(source, "rows")
     if (known := reference.source) is None:
         return _file_rows(_existing(source), columns)[:n]
-    every = _hub_rows(known, reference.commit) if known.hub else map(dict, sft_rows(known.name))  # type: ignore[arg-type]
-    rows = list(islice(every, n))
+    if known.hub:
+        rows = list(islice(_hub_rows(known, reference.commit), n))
+    else:
+        rows = [dict(row) for row in sft_rows(known.name)[:n]]  # type: ignore[arg-type]
     for name in columns:
         if not all(name in row for row in rows):
             raise InputError(f"{source!r} has no {name!r}; give a set with the columns {', '.join(columns)}.")
