@@ -41,7 +41,7 @@ def test_what_is_trained_on_a_dialogue_is_what_is_read(model, tmp_path):
     row = {"prompt": DIALOGUE, "completion": "It burns."}
     settings = {"per_device_train_batch_size": 1}
     trainer = make_trainer("sft", model, [row], settings, folder=tmp_path, lora=2)
-    read = probes._request(model, row, "completion", None, False)
+    read = probes._request(model, row, "completion", eos=False)
     ids = [*read.context, *read.continuation]
     batch = next(iter(trainer.get_train_dataloader()))
     assert batch["input_ids"][0, : len(ids)].tolist() == ids
