@@ -69,8 +69,8 @@ def checkpoint_states(
     states = {}
     for label, each in series.items():
         for step, model in each:
-            read = hidden_states(model, texts, layers=[layer], show_progress=False)[:, 0] if step else before
-            states[label, step] = np.asarray(read, np.float64)
+            read = hidden_states(model, texts, layers=[layer], show_progress=False) if step else before[:, None]
+            states[label, step] = np.asarray(read, np.float64)[:, 0]
     return states
 
 
