@@ -67,9 +67,9 @@ def stance_table(answers: pd.DataFrame) -> pd.DataFrame:
     reading = answers["text"] + " " + answers["n_tokens"].astype(str)
     if "prompt_digest" in answers:
         reading += " to " + answers["prompt_digest"]
-    reading = reading.groupby(answers["question_id"], sort=False).agg("|".join).to_numpy()
+    readings = reading.groupby(answers["question_id"], sort=False).agg("|".join).to_numpy()
     table = keys[["topic", "prompt_id", "sample"]].assign(
-        run="", phase="", step=0, **dict(zip(reversed(PARTS), p.T)), mass=mass, **{READING: reading}
+        run="", phase="", step=0, **dict(zip(reversed(PARTS), p.T)), mass=mass, **{READING: readings}
     )
     if (low := mass < LOW_MASS).any():
         warnings.warn(
