@@ -41,10 +41,9 @@ def test_country_map_has_an_arrow_per_persona():
     assert "as A" in {text.get_text() for text in axes.texts}
 
 
-def test_stacked_shares_fill_the_whole():
-    axes = figures.stacked_shares(pd.DataFrame({"country": [0.2], "format": [0.5], "rest": [0.3]}, index=["PDI"])).axes[
-        0
-    ]
+def test_stacked_bars_fill_the_whole():
+    table = pd.DataFrame({"country": [0.2], "format": [0.5], "rest": [0.3]}, index=["PDI"])
+    axes = figures.stacked_bars(table).axes[0]
     assert sum(patch.get_width() for patch in axes.patches) == pytest.approx(1)
 
 
@@ -53,14 +52,14 @@ def test_slopes_need_one_name_per_line():
     drawn = [line.get_ydata() for line in wide.lines if len(line.get_ydata())]
     assert len(drawn) == 3 and wide.get_ylim()[0] < 0 < 1 < wide.get_ylim()[1]
     near = figures.slopes([0.5, 0.51], [0.5, 0.49], ["a", "b"], ("x", "y"), "score").axes[0]
-    assert 0.45 < near.get_ylim()[0] < 0.49 and "shows a part" in near.get_ylabel()
+    assert 0.45 < near.get_ylim()[0] < 0.49 and "restricted" in near.get_ylabel()
     apart, close = (
         figures.slopes([0.1, 0.2], ends, ["a", "b"], ("x", "y"), "score").axes[0] for ends in ([0.3, 0.1], [0.3, 0.31])
     )
     assert [text.get_text() for text in apart.texts] == ["a", "b"] == [text.get_text() for text in close.texts]
     low, high = (text.xy[1] for text in close.texts)
     assert low == 0.3 and high - low > 0.04  # names that would overlap are moved apart
-    with pytest.raises(InputError, match="3 names"):
+    with pytest.raises(InputError, match="1, 1 and 3"):
         figures.slopes([0.1], [0.2], NAMES, ("x", "y"), "score")
 
 

@@ -230,7 +230,7 @@ def test_paired_refuses_other_items_and_repeated_ones():
     a, b = two_models()
     with pytest.raises(InputError, match=r"differ in 2 items, \('q0',\)"):
         paired(a[1:], b[b["question_id"] != "q5"], "score")
-    with pytest.raises(InputError, match=r"second table holds item .* more than once"):
+    with pytest.raises(InputError, match=r"second table has item .* more than once"):
         paired(a, pd.concat([b, b]), "score")
 
 
@@ -283,9 +283,10 @@ ROW = {"mean": 0.43, "low": 0.35, "high": 0.51, "n": 100}
 def test_versus_chance():
     assert versus(ROW, 0.25) == "above chance (0.43 [0.35, 0.51] against 0.25)"
     assert versus(ROW, 0.6, "the baseline").startswith("below the baseline")
-    assert versus(ROW, 0.4).startswith("cannot be told from chance (0.43")
+    assert versus(ROW, 0.4).startswith("not distinguishable from chance (0.43")
     assert (
-        versus({**ROW, "low": np.nan, "high": np.nan}, 0.0) == "cannot be told from chance (0.43 no interval against 0)"
+        versus({**ROW, "low": np.nan, "high": np.nan}, 0.0)
+        == "not distinguishable from chance (0.43 no interval against 0)"
     )
 
 
@@ -372,5 +373,5 @@ def test_a_wilson_interval_under_clusters_has_the_clustered_width():
 def test_a_bootstrap_without_variation_has_no_interval_and_says_why(values, why):
     found = bootstrap(np.mean, values, draws=50)
     assert found["note"] == why and np.isnan([found["low"], found["high"], found["se"]]).all()
-    assert estimate(found) == "0.4 no interval" and "cannot be told from chance" in versus(found, 0.25)
+    assert estimate(found) == "0.4 no interval" and "not distinguishable from chance" in versus(found, 0.25)
     assert estimate(bootstrap(np.mean, [0.0, 1.0], draws=50)) == "0.5 [0, 1]"

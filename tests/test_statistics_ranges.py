@@ -106,7 +106,7 @@ def test_a_verdict_needs_six_units():
     assert clustered.verdict == "cannot tell: only 5 units" and (clustered.n, clustered.units) == (80, 5)
     assert finding("A claim", "A paper", {**FEW, "n": 80, "n_clusters": 6.0}, "above", 0.5).verdict == "holds"
     assert finding("A claim", "A paper", {**FEW, "n": 6, "n_clusters": np.nan}, "below", 0.5).verdict == "does not hold"
-    assert versus({**FEW, "n": 2}, 0.5).startswith("cannot be told from chance: only 2 units (0.775 [")
+    assert versus({**FEW, "n": 2}, 0.5).startswith("not distinguishable from chance: only 2 units (0.775 [")
     assert units({"n": 3}) == 3 and units({"n": 9, "n_clusters": 4}) == 4
 
 

@@ -1,4 +1,4 @@
-"""The plots that all studies use: each returns a matplotlib figure, with intervals and named baselines."""
+"""Plots shared by all studies: matplotlib figures with intervals and named baselines."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 WIDTH = 7.5
-"""Inches: the text width of a notebook."""
+"""Text width of a notebook, in inches."""
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
-"""Okabe and Ito's colours, told apart under every common colour blindness."""
+"""The colour-blind safe palette of Okabe and Ito."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+MOST_NAMED = 30
+"""Maximum number of columns of a matrix with names and values."""
 GREY, FAINT = "#6B6B6B", "#DDDDDD"
 REFERENCE: dict[str, Any] = {"color": "black", "linewidth": 1.2, "linestyle": (0, (2, 1.5))}
 STYLE = {
@@ -50,7 +52,7 @@ STYLE = {
 
 
 def described(figure: Figure, alt: str) -> Figure:
-    """The figure with its alt text, which `run.figure` keeps: what it shows, for those who cannot see it."""
+    """Return the figure with an alt text, which `run.figure` saves."""
     figure.set_label(alt)
     return figure
 
@@ -67,20 +69,19 @@ def intervals(
     title: str = "",
     baseline_name: str = "chance",
 ) -> Figure:
-    """Dots with horizontal intervals, one line per label, the first on top.
+    """Plot estimates with horizontal intervals, one line per label, the first on top.
 
     Args:
-        table: One row per dot, as `summarise` returns them.
+        table: One row per estimate, as returned by `summarise`.
         label: Columns that name the lines.
-        value: Column of the dots; `low` and `high` are the ends of their intervals.
-        low: See `value`.
-        high: See `value`.
-        by: Column whose values share a line in different colours.
-        baseline: A number for all, or the column that holds each line's own, or each dot's where the dots of a line
-            differ in it; `baseline_name` in the legend.
-        xlabel: What is measured, with its unit.
-        title: Headline.
-        baseline_name: See `baseline`.
+        value: Column with the estimates.
+        low: Column with the lower ends of their intervals.
+        high: Column with the upper ends.
+        by: Column whose values are drawn on one line in different colours.
+        baseline: One number, or a column with the baseline of each line or of each estimate.
+        xlabel: Quantity and unit.
+        title: Title of the plot.
+        baseline_name: Name of the baseline in the legend.
     """
     labels = [label] if isinstance(label, str) else list(label)
     _need(table, [*labels, value, low, high, by, baseline if isinstance(baseline, str) else None])
@@ -91,9 +92,8 @@ def intervals(
         for number, (name, rows) in enumerate(groups.items()):
             part = table[rows]
             y = np.array([lines.index(each) for each in names[rows]]) + (number - (len(groups) - 1) / 2) * step
-            look = {"marker": MARKERS[number % len(MARKERS)], "label": name}
             _bars(axes, "x", y, part[low], part[high], ecolor=_colour(number), elinewidth=1.6, capsize=0, zorder=3)
-            axes.plot(part[value], y, ls="", ms=5, color=_colour(number), zorder=3, **look)
+            axes.plot(part[value], y, ls="", ms=5, label=name, zorder=3, **_look(number))
         if isinstance(baseline, str):
             _draw_baselines(axes, table[baseline], names, lines, groups, step, baseline_name)
         elif baseline is not None:
@@ -122,9 +122,9 @@ def curves(
     title: str = "",
     baseline_name: str = "baseline",
 ) -> Figure:
-    """Lines with bands: a score swept over the number in column `x`, one row of `table` per point.
+    """Plot estimates against the number in column `x` as lines with interval bands, one row per point.
 
-    The columns are those of `intervals`; `by` makes lines of different colours, `baseline` is a horizontal reference.
+    Columns as for `intervals`; `by` separates lines, `baseline` is a horizontal reference line.
     """
     _need(table, [x, value, low, high, by])
     with _figure((WIDTH, 3.8)) as (figure, axes):
@@ -146,9 +146,9 @@ def curves(
 
 def risk_coverage(
     curves: Mapping[str, RiskCoverage] | RiskCoverage,
-    title: str = "Risk when only the most confident answers are given",
+    title: str = "Selective risk by coverage, most confident answers first",
 ) -> Figure:
-    """Risk-coverage curves with pointwise Wilson bands and the AURC of each; equal confidences in expectation."""
+    """Plot risk-coverage curves with pointwise Wilson bands, and the AURC of each in the legend."""
     named = {"": curves} if isinstance(curves, RiskCoverage) else dict(curves)
     with _figure((WIDTH, 4.0)) as (figure, axes):
         for number, (name, each) in enumerate(named.items()):
@@ -157,16 +157,16 @@ def risk_coverage(
             _band(axes, c["coverage"], c["risk"], c["low"], c["high"], number, label, "")
         axes.grid()
         axes.set(xlim=(0, 1.005), ylim=(0, 1), title=title)
-        axes.set(xlabel="coverage (share of questions answered)", ylabel="risk (error rate among the answered)")
+        axes.set(xlabel="coverage (proportion answered)", ylabel="risk (error rate among answered)")
         _legend_below(figure, axes)
     return figure
 
 
 def reliability(reports: Mapping[str, CalibrationReport] | CalibrationReport) -> Figure:
-    """Reliability diagrams: accuracy with Wilson intervals against confidence, and how many answers each bin holds."""
+    """Plot reliability diagrams: accuracy with Wilson intervals by confidence, and the number of answers per bin."""
     named = {"": reports} if isinstance(reports, CalibrationReport) else dict(reports)
     if not named:
-        raise InputError("There is no calibration report to draw; pass at least one.")
+        raise InputError("There is no calibration report to plot; pass at least one.")
     width = WIDTH if len(named) > 1 else 4.6
     panel = (width - 0.75) / len(named)
     shape: dict[str, Any] = {"height_ratios": [3.2, 1], "sharex": True, "sharey": "row", "squeeze": False}
@@ -179,14 +179,14 @@ def reliability(reports: Mapping[str, CalibrationReport] | CalibrationReport) ->
 
 
 def simplex(outcomes: pd.DataFrame, by: str | None = None, title: str = "") -> Figure:
-    """Each question as a point between correct, wrong and abstention, over lines of equal DCS (lc = lw = 1).
+    """Plot questions in the simplex of correct, wrong and abstention, over lines of equal DCS (lc = lw = 1).
 
     The lines are p_correct^2 - p_wrong^2 = const. Large marks are means with their 95% confidence region.
 
     Args:
         outcomes: One row per question with p_correct, p_wrong and p_abstain.
         by: Column whose values get different colours.
-        title: Headline.
+        title: Title of the plot.
     """
     parts = ["p_correct", "p_wrong", "p_abstain"]
     _need(outcomes, [*parts, by])
@@ -195,142 +195,20 @@ def simplex(outcomes: pd.DataFrame, by: str | None = None, title: str = "") -> F
         for number, (name, rows) in enumerate(_groups(outcomes, by).items()):
             p = outcomes.loc[rows, parts].to_numpy(np.float64)
             xy = _place(*(p / p.sum(axis=1, keepdims=True)).T)
-            look = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)]}
-            axes.scatter(*xy.T, s=13, alpha=0.4, linewidths=0, zorder=3, **look)
+            axes.scatter(*xy.T, s=13, alpha=0.4, linewidths=0, zorder=3, **_look(number))
             label = f"{name} (n = {len(xy)})" if by else f"mean of {len(xy)} questions"
-            axes.scatter(*xy.mean(axis=0), s=75, edgecolors="white", linewidths=1.3, zorder=6, label=label, **look)
+            mean = {"s": 75, "edgecolors": "white", "linewidths": 1.3, "zorder": 6, "label": label}
+            axes.scatter(*xy.mean(axis=0), **mean, **_look(number))
             _draw_region(axes, xy, _colour(number))
         axes.set_title(title)
         _legend_below(figure, axes)
     return figure
 
 
-def _reliability_panel(upper: Axes, lower: Axes, name: str, report: CalibrationReport) -> None:
-    bins = report.bins[report.bins["n"] > 0]
-    upper.plot([0, 1], [0, 1], **REFERENCE)
-    for edge in report.bins["low"].iloc[1:]:
-        upper.axvline(edge, color=FAINT, lw=0.7, zorder=0)
-    _bars(upper, "y", bins["confidence"], bins["accuracy_low"], bins["accuracy_high"], ecolor=_colour(0))
-    upper.plot(bins["confidence"], bins["accuracy"], ls="", marker="o", ms=5, color=_colour(0))
-    head = f"{name}\n" if name else ""
-    bias = f"{report.bias:+.3f}".replace("-", "−")
-    upper.set_title(f"{head}smooth ECE {report.smooth_ece:.3f}\nbias {bias}, n = {report.n}")
-    upper.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), aspect="equal")
-    widths = report.bins["high"] - report.bins["low"]
-    lower.bar(report.bins["low"], report.bins["n"], widths, align="edge", color="#9DB7CC", edgecolor="white", lw=0.8)
-    lower.set_xlabel("confidence")
-
-
-def _draw_triangle(axes: Axes) -> None:
-    """The simplex with wrong left, correct right, abstention on top, and its lines of equal DCS."""
-    axes.plot(*_place([0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0]).T, color="black", lw=1)
-    for level in (-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8):
-        wrong = np.linspace(max(0.0, -level) ** 0.5, (1 - level) / 2, 100)
-        correct = np.sqrt(np.maximum(level + wrong**2, 0)) if level else wrong
-        line = _place(correct, wrong, 1 - correct - wrong)
-        axes.plot(*line.T, color="#B4B4B4" if level else GREY, lw=0.8 if level else 1.2, zorder=1, snap=False)
-        _write(axes, f"{level:+.1f}".replace("-", "−") if level else "0", line[-1], (0, -6), "center", "top", GREY)
-    _write(axes, "wrong\n(DCS −1)", _place(0, 1, 0), (-8, 0), "right", "center")
-    _write(axes, "correct\n(DCS +1)", _place(1, 0, 0), (8, 0), "left", "center")
-    _write(axes, "abstention (DCS 0)", _place(0, 0, 1), (0, 12), "center", "bottom")
-    note = "grey lines: equal DCS · small marks: questions · large marks: means with 95% region, as far as it is inside"
-    _write(axes, note, _place(0.5, 0.5, 0), (0, -24), "center", "top", GREY)
-    axes.set(aspect="equal", xlim=(-0.1, 1.1), ylim=(-0.11, 0.93))
-    axes.axis("off")
-
-
-def _write(axes: Axes, text: str, at: Any, shift: tuple[int, int], ha: Any, va: Any, colour: str = "black") -> None:
-    """Text beside a point, shifted by points of type; grey text is smaller."""
-    size = 8.5 if colour == GREY else 9.5
-    axes.annotate(text, at, shift, textcoords="offset points", ha=ha, va=va, color=colour, size=size)
-
-
-def _draw_region(axes: Axes, xy: NDArray[np.float64], colour: str) -> None:
-    """Hotelling's 95% confidence region of a mean point, its part inside the triangle; none for fewer than three."""
-    from matplotlib.patches import Polygon
-    from scipy.special import fdtri
-
-    n = len(xy)
-    if n < 3:
-        return
-    radius = np.sqrt(2 * (n - 1) / (n - 2) * fdtri(2, n - 2, 0.95) / n)
-    values, vectors = np.linalg.eigh(np.cov(xy.T))
-    turn = np.linspace(0, 2 * np.pi, 100)
-    circle = np.vstack([np.cos(turn), np.sin(turn)]) * np.sqrt(np.maximum(values, 0))[:, None]
-    (line,) = axes.plot(*(xy.mean(axis=0)[:, None] + radius * vectors @ circle), color=colour, lw=1.6, zorder=5)
-    line.set_clip_path(Polygon(_place([0, 1, 0], [1, 0, 0], [0, 0, 1]), transform=axes.transData))
-
-
-def _place(correct: Any, wrong: Any, abstain: Any) -> NDArray[np.float64]:
-    """Points of the simplex in the plane, `[..., 2]`: wrong at (0, 0), correct at (1, 0), abstention above."""
-    c, a = np.asarray(correct, np.float64), np.asarray(abstain, np.float64)
-    return np.stack([c + a / 2, a * np.sqrt(3) / 2], axis=-1)
-
-
-def _bars(axes: Axes, along: str, at: Any, low: Any, high: Any, **look: Any) -> None:
-    """Intervals as they are, be the estimate inside or not; none where an end is NaN."""
-    ends = np.asarray([low, high], np.float64)
-    middle, half = ends.mean(axis=0), np.ptp(ends, axis=0) / 2
-    if along == "x":
-        axes.errorbar(middle, at, xerr=half, fmt="none", **look)
-    else:
-        axes.errorbar(at, middle, yerr=half, fmt="none", **look)
-
-
-def _draw_baselines(
-    axes: Axes,
-    values: pd.Series,
-    names: pd.Series,
-    lines: list[str],
-    groups: Mapping[str, NDArray[np.bool_]],
-    step: float,
-    label: str,
-) -> None:
-    """A reference mark through each line, or through each dot where the dots of a line have their own."""
-    middle, half = np.array([lines.index(each) for each in names], np.float64), 0.4
-    if len(groups) > 1 and (values.groupby(names.to_numpy()).agg(np.ptp) > 1e-12).any():
-        for number, rows in enumerate(groups.values()):
-            middle[rows] += (number - (len(groups) - 1) / 2) * step
-        half = step / 2
-    axes.vlines(values, middle - half, middle + half, label=label, **REFERENCE)
-
-
-def _band(axes: Axes, x: Any, y: Any, low: Any, high: Any, number: int, label: str, marker: str) -> None:
-    axes.fill_between(x, low.astype(float), high.astype(float), color=_colour(number), alpha=0.16, lw=0)
-    axes.plot(x, y, color=_colour(number), marker=marker, ms=4.5, label=label)
-
-
-def _groups(table: pd.DataFrame, by: str | None) -> dict[str, NDArray[np.bool_]]:
-    """The rows of each value of `by`, in order of appearance; all rows without it."""
-    if by is None:
-        return {"": np.ones(len(table), bool)}
-    return {str(name): (table[by] == name).to_numpy() for name in dict.fromkeys(table[by])}
-
-
-def _need(table: pd.DataFrame, names: Sequence[str | None]) -> None:
-    if table.empty:
-        raise InputError("The table to draw is empty.")
-    for name in names:
-        if name is not None and name not in table.columns:
-            raise unknown("column", name, [str(column) for column in table.columns])
-
-
-def _colour(number: int) -> str:
-    return PALETTE[number % len(PALETTE)]
-
-
-def _legend_below(figure: Figure, axes: Axes, title: str | None = None, last: str = "") -> None:
-    """One legend under the plot, in as many columns as its longest name leaves room for."""
-    pairs = zip(*axes.get_legend_handles_labels())
-    kept = {label: handle for handle, label in sorted(pairs, key=lambda pair: pair[1] == last) if label}
-    columns = max(1, min(len(kept), 100 // (max(map(len, kept)) + 10)))
-    figure.legend(kept.values(), kept.keys(), loc="outside lower center", ncols=columns, title=title)
-
-
 def points(
     table: pd.DataFrame, x: str, y: str, label: str, xlabel: str = "", ylabel: str = "", title: str = ""
 ) -> Figure:
-    """Named dots in a plane, with a bar for each coordinate that has the columns `<name>_low`, `<name>_high`."""
+    """Plot named points, with intervals for coordinates that have columns `<name>_low` and `<name>_high`."""
     _need(table, [x, y, label])
     with _figure((WIDTH, 4.4)) as (figure, axes):
         for number, (_, row) in enumerate(table.iterrows()):
@@ -338,28 +216,11 @@ def points(
                 if f"{name}_low" in table:
                     ends = [row[f"{name}_low"]], [row[f"{name}_high"]]
                     _bars(axes, along, [at], *ends, ecolor=_colour(number), elinewidth=1.1)
-            look = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)], "label": str(row[label])}
-            axes.plot(row[x], row[y], ls="", ms=6, **look)
+            axes.plot(row[x], row[y], ls="", ms=6, label=str(row[label]), **_look(number))
         axes.grid()
         axes.set(xlabel=xlabel or x, ylabel=ylabel or y, title=title)
         _legend_below(figure, axes)
     return figure
-
-
-@contextmanager
-def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1, **shape: Any) -> Iterator[tuple[Figure, Any]]:
-    """A figure in the house style, closed at the end so that a notebook shows it once, where it is returned."""
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(STYLE):
-        ratios = {"height_ratios": shape.pop("height_ratios")} if "height_ratios" in shape else {}
-        figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", gridspec_kw=ratios, **shape)
-        yield figure, axes
-        plt.close(figure)
-
-
-MOST_NAMED = 30
-"""Columns of a matrix that can be named."""
 
 
 def matrix(
@@ -371,25 +232,25 @@ def matrix(
     ends: tuple[float, float] | None = None,
     xlabel: str = "",
 ) -> Figure:
-    """A matrix of numbers, its rows and columns named, each cell with its value.
+    """Plot a heat map with named rows and columns and the value in each cell.
 
-    Beyond `MOST_NAMED` columns there is no room for values or their names; then `xlabel` says what columns are.
+    With more than `MOST_NAMED` columns, values and column names are omitted; `xlabel` names the columns then.
 
     Args:
         table: Rows by columns.
-        label: What the colours mean.
-        centre: Value at the middle of a diverging scale; None for a sequential one.
-        title: Headline.
-        mark_diagonal: Frame the cells whose row and column have one name.
-        ends: Ends of a sequential scale; None for those of the numbers.
-        xlabel: What the columns are.
+        label: Quantity shown by the colours.
+        centre: Middle of a diverging scale; None for a sequential one.
+        title: Title of the plot.
+        mark_diagonal: Frame the cells whose row and column have the same name.
+        ends: Ends of a sequential scale; None for those of the values.
+        xlabel: Label of the column axis.
     """
     import seaborn as sns
     from matplotlib.patches import Rectangle
 
     values = table.to_numpy(np.float64)
     if not values.size:
-        raise InputError("The matrix to draw is empty.")
+        raise InputError("The matrix to plot is empty; pass at least one row.")
     named = table.shape[1] <= MOST_NAMED
     least, most = ends or (None, None)
     scale: dict[str, Any] = {"cmap": "cividis", "vmin": least, "vmax": most}
@@ -410,7 +271,7 @@ def matrix(
 
 
 def distribution(values: ArrayLike, ends: tuple[float, float], xlabel: str, ylabel: str, title: str = "") -> Figure:
-    """A histogram of numbers between two ends, in 40 bins of equal width."""
+    """Plot a histogram between two ends, in 40 bins of equal width."""
     import seaborn as sns
 
     with _figure((WIDTH, 3.0)) as (figure, axes):
@@ -419,10 +280,10 @@ def distribution(values: ArrayLike, ends: tuple[float, float], xlabel: str, ylab
     return figure
 
 
-def stacked_shares(
-    table: pd.DataFrame, xlabel: str = "share of the variance", title: str = "", ordered: bool = False
+def stacked_bars(
+    table: pd.DataFrame, xlabel: str = "proportion of variance", title: str = "", ordered: bool = False
 ) -> Figure:
-    """Parts of a whole as stacked bars, one line per row of the table; colours run from end to end if `ordered`."""
+    """Plot proportions as stacked bars, one per row; `ordered` columns get a diverging colour map."""
     import matplotlib.pyplot as plt
 
     with _figure((WIDTH, 1.3 + 0.32 * len(table))) as (figure, axes):
@@ -444,41 +305,179 @@ def stacked_shares(
 def slopes(
     before: ArrayLike, after: ArrayLike, names: Sequence[str], ends: tuple[str, str], ylabel: str, title: str = ""
 ) -> Figure:
-    """One line per name from its score in one format to its score in another; level lines would be stability.
+    """Plot one line per name from its score in one format to its score in another; level lines mean stability.
 
-    Up to eight lines are named at their end, names that would overlap moved apart. Where all stay within 0.1 of one
-    half, the axis shows that part alone and says so.
+    Up to eight lines are named at their end, with overlapping names moved apart. If all scores are within 0.1 of one
+    half, the axis is restricted to that range and says so.
     """
     one, two = np.asarray(before, np.float64), np.asarray(after, np.float64)
     if one.shape != two.shape or len(one) != len(names):
-        raise InputError(f"There are {len(one)} scores before, {len(two)} after and {len(names)} names.")
+        raise InputError(f"before, after and names have different lengths: {len(one)}, {len(two)} and {len(names)}.")
     furthest = float(np.nanmax(np.abs(np.concatenate([one, two]) - 0.5), initial=1e-3))
     reach = 1.25 * furthest if furthest < 0.1 else 0.52
     named, heights = len(names) <= 8, _apart(two, 0.09 * reach)
     with _figure((4.6, 4.4)) as (figure, axes):
         for y0, y1, height, name in zip(one, two, heights, names):
-            rises = y1 > y0
-            colour = PALETTE[1] if rises else PALETTE[0]
+            colour = PALETTE[1] if y1 > y0 else PALETTE[0]
             axes.plot([0, 1], [y0, y1], marker="o", ms=3.5, lw=1.1, alpha=0.75, color=colour)
             if named:
                 axes.annotate(name, (1.02, height), size=7.5, va="center", color=GREY)
         axes.axhline(0.5, **REFERENCE)
         axes.set_xticks([0, 1], list(ends))
         looks = ((PALETTE[1], "rises", two > one), (PALETTE[0], "falls, or is level", ~(two > one)))
-        for colour, says, lines in looks:
-            if not lines.any():
-                continue
-            axes.plot([], [], marker="o", ms=3.5, lw=1.1, color=colour, label=says)
-        about = ylabel if reach == 0.52 else f"{ylabel}; the axis shows a part"
+        for colour, label, lines in looks:
+            if lines.any():
+                axes.plot([], [], marker="o", ms=3.5, lw=1.1, color=colour, label=label)
+        about = ylabel if reach == 0.52 else f"{ylabel}; axis restricted"
         axes.set(xlim=(-0.15, 1.45 if named else 1.15), ylim=(0.5 - reach, 0.5 + reach), ylabel=about, title=title)
         figure.legend(loc="outside lower center", ncols=2)
         axes.grid(axis="y")
     return figure
 
 
+@contextmanager
+def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1, **shape: Any) -> Iterator[tuple[Figure, Any]]:
+    """Yield a figure in the house style; closed at the end, so that a notebook shows it only where it is returned."""
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(STYLE):
+        ratios = {"height_ratios": shape.pop("height_ratios")} if "height_ratios" in shape else {}
+        figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", gridspec_kw=ratios, **shape)
+        yield figure, axes
+        plt.close(figure)
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Colour and marker of the series with this number."""
+    return {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)]}
+
+
+def _colour(number: int) -> str:
+    return PALETTE[number % len(PALETTE)]
+
+
+def _bars(axes: Axes, along: str, at: Any, low: Any, high: Any, **look: Any) -> None:
+    """Draw intervals, also those that exclude their estimate; none where an end is NaN."""
+    ends = np.asarray([low, high], np.float64)
+    middle, half = ends.mean(axis=0), np.ptp(ends, axis=0) / 2
+    if along == "x":
+        axes.errorbar(middle, at, xerr=half, fmt="none", **look)
+    else:
+        axes.errorbar(at, middle, yerr=half, fmt="none", **look)
+
+
+def _band(axes: Axes, x: Any, y: Any, low: Any, high: Any, number: int, label: str, marker: str) -> None:
+    axes.fill_between(x, low.astype(float), high.astype(float), color=_colour(number), alpha=0.16, lw=0)
+    axes.plot(x, y, color=_colour(number), marker=marker, ms=4.5, label=label)
+
+
+def _draw_baselines(
+    axes: Axes,
+    values: pd.Series,
+    names: pd.Series,
+    lines: list[str],
+    groups: Mapping[str, NDArray[np.bool_]],
+    step: float,
+    label: str,
+) -> None:
+    """Draw a reference mark through each line, or through each dot if the dots of a line differ in it."""
+    middle, half = np.array([lines.index(each) for each in names], np.float64), 0.4
+    if len(groups) > 1 and (values.groupby(names.to_numpy()).agg(np.ptp) > 1e-12).any():
+        for number, rows in enumerate(groups.values()):
+            middle[rows] += (number - (len(groups) - 1) / 2) * step
+        half = step / 2
+    axes.vlines(values, middle - half, middle + half, label=label, **REFERENCE)
+
+
+def _reliability_panel(upper: Axes, lower: Axes, name: str, report: CalibrationReport) -> None:
+    bins = report.bins[report.bins["n"] > 0]
+    upper.plot([0, 1], [0, 1], **REFERENCE)
+    for edge in report.bins["low"].iloc[1:]:
+        upper.axvline(edge, color=FAINT, lw=0.7, zorder=0)
+    _bars(upper, "y", bins["confidence"], bins["accuracy_low"], bins["accuracy_high"], ecolor=_colour(0))
+    upper.plot(bins["confidence"], bins["accuracy"], ls="", marker="o", ms=5, color=_colour(0))
+    head = f"{name}\n" if name else ""
+    bias = f"{report.bias:+.3f}".replace("-", "−")
+    upper.set_title(f"{head}smooth ECE {report.smooth_ece:.3f}\nbias {bias}, n = {report.n}")
+    upper.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), aspect="equal")
+    widths = report.bins["high"] - report.bins["low"]
+    lower.bar(report.bins["low"], report.bins["n"], widths, align="edge", color="#9DB7CC", edgecolor="white", lw=0.8)
+    lower.set_xlabel("confidence")
+
+
+def _draw_triangle(axes: Axes) -> None:
+    """The simplex with wrong left, correct right and abstention on top, and lines of equal DCS."""
+    axes.plot(*_place([0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0]).T, color="black", lw=1)
+    for level in (-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8):
+        wrong = np.linspace(max(0.0, -level) ** 0.5, (1 - level) / 2, 100)
+        correct = np.sqrt(np.maximum(level + wrong**2, 0)) if level else wrong
+        line = _place(correct, wrong, 1 - correct - wrong)
+        axes.plot(*line.T, color="#B4B4B4" if level else GREY, lw=0.8 if level else 1.2, zorder=1, snap=False)
+        _write(axes, f"{level:+.1f}".replace("-", "−") if level else "0", line[-1], (0, -6), "center", "top", GREY)
+    _write(axes, "wrong\n(DCS −1)", _place(0, 1, 0), (-8, 0), "right", "center")
+    _write(axes, "correct\n(DCS +1)", _place(1, 0, 0), (8, 0), "left", "center")
+    _write(axes, "abstention (DCS 0)", _place(0, 0, 1), (0, 12), "center", "bottom")
+    note = "grey lines: equal DCS · small marks: questions · large marks: means with 95% region inside the triangle"
+    _write(axes, note, _place(0.5, 0.5, 0), (0, -24), "center", "top", GREY)
+    axes.set(aspect="equal", xlim=(-0.1, 1.1), ylim=(-0.11, 0.93))
+    axes.axis("off")
+
+
+def _write(axes: Axes, text: str, at: Any, shift: tuple[int, int], ha: Any, va: Any, colour: str = "black") -> None:
+    """Write text beside a point, with an offset in points; grey text is smaller."""
+    size = 8.5 if colour == GREY else 9.5
+    axes.annotate(text, at, shift, textcoords="offset points", ha=ha, va=va, color=colour, size=size)
+
+
+def _draw_region(axes: Axes, xy: NDArray[np.float64], colour: str) -> None:
+    """Draw Hotelling's 95% confidence region of a mean, clipped to the triangle; none for fewer than three points."""
+    from matplotlib.patches import Polygon
+    from scipy.special import fdtri
+
+    n = len(xy)
+    if n < 3:
+        return
+    radius = np.sqrt(2 * (n - 1) / (n - 2) * fdtri(2, n - 2, 0.95) / n)
+    values, vectors = np.linalg.eigh(np.cov(xy.T))
+    turn = np.linspace(0, 2 * np.pi, 100)
+    circle = np.vstack([np.cos(turn), np.sin(turn)]) * np.sqrt(np.maximum(values, 0))[:, None]
+    (line,) = axes.plot(*(xy.mean(axis=0)[:, None] + radius * vectors @ circle), color=colour, lw=1.6, zorder=5)
+    line.set_clip_path(Polygon(_place([0, 1, 0], [1, 0, 0], [0, 0, 1]), transform=axes.transData))
+
+
+def _place(correct: Any, wrong: Any, abstain: Any) -> NDArray[np.float64]:
+    """Coordinates of points of the simplex, `[..., 2]`: wrong at (0, 0), correct at (1, 0), abstention above."""
+    c, a = np.asarray(correct, np.float64), np.asarray(abstain, np.float64)
+    return np.stack([c + a / 2, a * np.sqrt(3) / 2], axis=-1)
+
+
 def _apart(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
-    """The heights with each at least a gap above the one below it."""
+    """The heights, raised so that each is at least a gap above the one below."""
     order, moved = np.argsort(heights, kind="stable"), np.array(heights, np.float64)
     for below, above in pairwise(order):
         moved[above] = max(moved[above], moved[below] + gap)
     return moved
+
+
+def _groups(table: pd.DataFrame, by: str | None) -> dict[str, NDArray[np.bool_]]:
+    """Mask of the rows of each value of `by`, in order of appearance; of all rows without it."""
+    if by is None:
+        return {"": np.ones(len(table), bool)}
+    return {str(name): (table[by] == name).to_numpy() for name in dict.fromkeys(table[by])}
+
+
+def _need(table: pd.DataFrame, names: Sequence[str | None]) -> None:
+    """Refuse an empty table, or one that lacks a column."""
+    if table.empty:
+        raise InputError("The table to plot is empty; pass at least one row.")
+    for name in names:
+        if name is not None and name not in table.columns:
+            raise unknown("column", name, [str(column) for column in table.columns])
+
+
+def _legend_below(figure: Figure, axes: Axes, title: str | None = None, last: str = "") -> None:
+    """Add one legend below the plot, in as many columns as its longest name permits."""
+    pairs = zip(*axes.get_legend_handles_labels())
+    entries = {label: handle for handle, label in sorted(pairs, key=lambda pair: pair[1] == last) if label}
+    columns = max(1, min(len(entries), 100 // (max(map(len, entries)) + 10)))
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, title=title)

@@ -1,4 +1,4 @@
-"""Respondents whose answers are known, answering through the same table as a model."""
+"""Planted respondents: known response distributions, returned as the same table as a model's answers."""
 
 from __future__ import annotations
 
@@ -17,41 +17,45 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Respondent = Callable[[Question], Floats]
-"""Question -> probability of each option, in shown order."""
+"""Question -> probability of each option, in the order shown."""
 
 
 def planted_answers(questions: Sequence[Question], respondent: Respondent) -> pd.DataFrame:
-    """The answers table that `ask` would give if the model were this respondent."""
+    """Return the table that `ask` would return if the model were this respondent."""
     import pandas as pd
 
     rows = []
     for question in questions:
         p = np.asarray(respondent(question), np.float64)
         if p.shape != (len(question.options),) or abs(p.sum() - 1) > 1e-6 or (p < 0).any():
-            raise InputError(f"The respondent gives no distribution over the options of question {question.id!r}.")
+            raise InputError(
+                f"The respondent must return {len(question.options)} probabilities that add up to 1 for question "
+                f"{question.id!r}, not {p.tolist()}."
+            )
         for i, option in enumerate(question.options):
-            bare = option.text.lstrip()
-            record = {"question_id": question.id, "option": i, "text": option.text, "role": option.role}
-            record["value"] = np.nan if option.value is None else option.value
-            record |= dict(question.tags) | {"logprob": float(np.log(p[i])) if p[i] > 0 else -np.inf, "n_tokens": 1}
-            record |= {"n_chars": len(bare), "n_bytes": len(bare.encode()), "logprob_unconditional": np.nan}
-            record |= {"boundary_merged": False, "truncated": False, "duplicate": False}
-            rows.append(record)
+            visible = option.text.lstrip()
+            row = {"question_id": question.id, "option": i, "text": option.text, "role": option.role}
+            row |= {"value": np.nan if option.value is None else option.value, **question.tags}
+            row |= {"logprob": float(np.log(p[i])) if p[i] > 0 else -np.inf, "n_tokens": 1}
+            row |= {"n_chars": len(visible), "n_bytes": len(visible.encode()), "logprob_unconditional": np.nan}
+            rows.append(row | dict.fromkeys(("boundary_merged", "truncated", "duplicate"), False))
     return pd.DataFrame(rows)
 
 
 def holds_opinion(x: Callable[[Question], float]) -> Respondent:
-    """Answers with expectation x (oriented, 0 to 1), put on the two nearest places of whatever scale is shown."""
+    """Return a respondent with expected response x (oriented, 0 to 1), on the two nearest levels of the scale shown."""
 
     def answer(question: Question) -> Floats:
-        values, place = _places(question)
-        aim = float(x(question))
-        if not 0 <= aim <= 1:
-            raise InputError(f"The planted opinion on {question.tags['item']!r} is {aim:g}; it lies between 0 and 1.")
-        aim = aim if question.tags.get("key", 1) == 1 else 1 - aim
-        at = values[0] + aim * (values[-1] - values[0])
-        weights = np.maximum(1 - np.abs(np.interp(at, values, np.arange(len(values))) - np.arange(len(values))), 0)
-        return _spread(weights, place)
+        values, level = _scale(question)
+        target = float(x(question))
+        if not 0 <= target <= 1:
+            raise InputError(
+                f"The planted opinion on {question.tags['item']!r} must be between 0 and 1, not {target:g}."
+            )
+        target = target if question.tags.get("key", 1) == 1 else 1 - target
+        levels = np.arange(len(values))
+        at = np.interp(values[0] + target * (values[-1] - values[0]), values, levels)
+        return _on_options(np.maximum(1 - np.abs(at - levels), 0), level)
 
     return answer
 
@@ -60,30 +64,30 @@ def takes_position(position: int = 0) -> Respondent:
     """Return a respondent that always chooses the option shown at this position."""
 
     def answer(question: Question) -> Floats:
-        values, place = _places(question)
-        shown = list(dict.fromkeys(int(p) for p in place if p >= 0))
+        values, level = _scale(question)
+        shown = list(dict.fromkeys(int(each) for each in level if each >= 0))
         weights = np.zeros(len(values))
         weights[shown[position]] = 1
-        return _spread(weights, place)
+        return _on_options(weights, level)
 
     return answer
 
 
 def by_item(values: Mapping[str, float]) -> Callable[[Question], float]:
-    """The opinion an item's id stands for."""
+    """Return a function from a question to the opinion on its item."""
     return lambda question: values[str(question.tags["item"])]
 
 
-def _places(question: Question) -> tuple[Floats, NDArray[np.int64]]:
-    """The different values in order, and for each option the index of its value (-1 for an abstention)."""
+def _scale(question: Question) -> tuple[Floats, NDArray[np.int64]]:
+    """The distinct values in ascending order, and the level of each option (-1 for an abstention)."""
     values = sorted({option.value for option in question.options if option.value is not None})
-    place = [-1 if option.value is None else values.index(option.value) for option in question.options]
-    return np.array(values), np.array(place)
+    level = [-1 if option.value is None else values.index(option.value) for option in question.options]
+    return np.array(values), np.array(level)
 
 
-def _spread(weights: Floats, place: NDArray[np.int64]) -> Floats:
-    """Probability per option: all of a place's weight on the first of its surface forms."""
-    p = np.zeros(len(place))
-    for level, weight in enumerate(weights):
-        p[int((place == level).argmax())] = weight
+def _on_options(weights: Floats, level: NDArray[np.int64]) -> Floats:
+    """Probability per option: the weight of a level on the first of its surface forms."""
+    p = np.zeros(len(level))
+    for number, weight in enumerate(weights):
+        p[int((level == number).argmax())] = weight
     return p / p.sum()

@@ -22,10 +22,10 @@ def like(shares, group):
     shares_of = {key: part["share"].to_numpy() for key, part in shares.sort_values("level").groupby(["item", "group"])}
 
     def answer(question):
-        _, place = planted._places(question)
+        _, place = planted._scale(question)
         who = question.tags.get("persona", "none")
         p = shares_of[question.tags["item"], group if who == "none" else who]
-        return planted._spread(np.full(len(p), 1 / len(p)) if "N/A" in question.prompt_text else p, place)
+        return planted._on_options(np.full(len(p), 1 / len(p)) if "N/A" in question.prompt_text else p, place)
 
     return answer
 
@@ -116,9 +116,9 @@ def test_emotions_are_compared_with_the_list_without_an_emoji():
     assert [item.id for item in bank] == [*(item.id for item in items), "content-free"]
 
     def reads(question):
-        _, place = planted._places(question)
+        _, place = planted._scale(question)
         i = int(question.tags["item"][1:]) % 3 if question.tags["item"] != "content-free" else None
-        return planted._spread(np.full(3, 1 / 3) if i is None else np.where(np.arange(3) == i, 0.8, 0.1), place)
+        return planted._on_options(np.full(3, 1 / 3) if i is None else np.where(np.arange(3) == i, 0.8, 0.1), place)
 
     questions = surveys.survey_questions(bank, surveys.formats("own", ["numbers"], answer=["text"]))
     felt = levels(planted.planted_answers(questions, reads), nested="keep")
@@ -136,7 +136,7 @@ def test_emotions_are_compared_with_the_list_without_an_emoji():
 
 def test_one_right_answer_must_survive_the_order(people):
     shares, _ = people
-    surest = planted.planted_answers(all_questions([]), lambda q: planted._spread(np.eye(5)[3], planted._places(q)[1]))
+    surest = planted.planted_answers(all_questions([]), lambda q: planted._on_options(np.eye(5)[3], planted._scale(q)[1]))
     slot = planted.planted_answers(all_questions([]), planted.takes_position(0))
     peaks = {}
     for name, told in (("content", surest), ("slot", slot)):
@@ -190,9 +190,9 @@ def test_western_groups_are_compared_with_others_beyond_uniform_answers():
     letters = surveys.formats("own", ["numbers"], answer=["label"])
 
     def western(question):
-        _, place = planted._places(question)
+        _, place = planted._scale(question)
         p = np.full(3, 1 / 3) if "N/A" in question.prompt_text else np.array([0.8, 0.1, 0.1])
-        return planted._spread(p, place)
+        return planted._on_options(p, place)
 
     given, empty = (
         averaged(levels(planted.planted_answers(surveys.survey_questions(each, letters), western)), surveys.ORDERS)

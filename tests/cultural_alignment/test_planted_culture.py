@@ -81,7 +81,7 @@ def test_country_oracle_is_perfectly_aligned(shares):
 
     def like_its_country(question):
         p = held.get((question.tags["item"], question.tags["persona"]))
-        return default(question) if p is None else planted._spread(p, planted._places(question)[1])
+        return default(question) if p is None else planted._on_options(p, planted._scale(question)[1])
 
     table = answered(like_its_country, Format(), [NO_PERSONA, *personas(DEFAULT_PERSONAS)])
     a, without = alignment_matrix(table, shares)

@@ -205,7 +205,7 @@ def test_undefined_scores():
         (lambda: risk_scores.numeric_scores(table({"1": (0.5, 1)}), "median"), "Unknown reading"),
         (lambda: risk_scores.numeric_scores(table({"A": (0.5, 1)})), "one or two digits"),
         (lambda: risk_scores.choice_scores(table({" A": (0.5, 3)})), "value from 0 to 1"),
-        (lambda: risk_scores.risk_bias([0.1, np.nan], [0, 1]), "holds NaN"),
+        (lambda: risk_scores.risk_bias([0.1, np.nan], [0, 1]), "contains 1 NaN"),
         (lambda: risk_scores.group_report([0.1], [0], [None]), "every row"),
         (lambda: risk_scores.supervised_scores(pd.DataFrame({"x": [1, 2]}), [0, 1]), "at least 5 rows"),
     ],

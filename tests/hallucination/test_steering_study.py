@@ -140,4 +140,4 @@ def test_statements_are_graded_in_pairs():
     told = steering.grading_auroc(found, seed=0).iloc[0]
     assert told["mean"] == pytest.approx(0.995) and told["verdict"].startswith("above chance")
     alike = steering.grading_auroc(graded(7, 7), seed=0).iloc[0]
-    assert alike["mean"] == 0.5 and alike["verdict"].startswith("cannot be told from chance")
+    assert alike["mean"] == 0.5 and alike["verdict"].startswith("not distinguishable from chance")

@@ -68,7 +68,7 @@ def test_accuracy_is_of_the_order_people_give():
     table = ranking.accuracy(right).set_index("reward")
     assert table["mean"].to_dict() == {"with": 1, "comparison": 1, "equal": 0.5, "against": 0}
     assert table["mean"].is_monotonic_decreasing and table.loc["with", "n_clusters"] == len(CASES)
-    assert table.loc["equal", "against chance"].startswith("cannot be told")
+    assert table.loc["equal", "against chance"].startswith("not distinguishable")
     items = ranking.items(right, CASES)
     assert items.groupby("question_id")["against"].mean().eq(0).all() and set(items["question_id"]) == set(CASES.ids)
 

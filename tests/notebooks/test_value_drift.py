@@ -91,7 +91,7 @@ def test_every_algorithm_and_a_judge_run_in_post_training(tmp_path):
     run = execute(planned, tmp_path / "out")
     assert run.status == "ok", run.failure
     judge = run.frame("judge").set_index(["stance", "metric"]).loc[("all", "right")]
-    assert judge["against_chance"].startswith("cannot be told from chance")
+    assert judge["against_chance"].startswith("not distinguishable from chance")
     told = run.frame("what_holds").set_index("claim")["verdict"]
     assert set(told[~told.index.str.contains("implicit reward")]) == {"cannot tell: the judge is at chance"}
     gaps = run.frame("value_gap").query("metric == 'tv'").set_index(["pairs", "stances"])
@@ -124,7 +124,7 @@ def test_a_judge_reads_the_stages_of_a_released_model(tmp_path):
     assert run.status == "ok", run.failure
     assert set(run.frame("profiles")["phase"]) == {"0: base", "1: sft", "2: dpo"}
     judge = run.frame("judge").set_index(["stance", "metric"]).loc[("all", "right")]
-    assert judge["against_chance"].startswith("cannot be told from chance") and judge["n"] == 33
+    assert judge["against_chance"].startswith("not distinguishable from chance") and judge["n"] == 33
     found = run.frame("what_holds")
     assert len(found) == 2 and set(found["verdict"]) == {"cannot tell: the judge is at chance"}
 

@@ -157,7 +157,7 @@ def test_errors_are_bounded_and_ordered(items, bins):
     [
         (lambda: calibration.ece([0.5], [1], bins=0), "bins must be at least 1"),
         (lambda: calibration.calibration_report([], []), "confidence is empty"),
-        (lambda: calibration.calibration_report([np.nan], [1]), "confidence holds NaN"),
+        (lambda: calibration.calibration_report([np.nan], [1]), "confidence contains 1 NaN"),
         (lambda: calibration.calibration_report([1.2], [1]), "confidence must lie between"),
         (lambda: calibration.calibration_report([0.2], [2]), "correct must lie between"),
         (lambda: calibration.brier([[0.5, 0.6]], [0]), "add up to 1"),

@@ -135,7 +135,7 @@ def test_a_judge_is_tried_on_answers_of_known_stance(plants, trusted, monkeypatc
     assert trial.trusted is trusted and right.loc["all", "mean"] == pytest.approx(share)
     assert right.loc["all", "n"] == 3 * len(prompts) and list(right.index) == ["all", *stances.STANCES]
     assert right.loc["all", "against_chance"].startswith(
-        {"the truth": "above chance", "one answer": "cannot be told", "the opposite": "below chance"}[plants]
+        {"the truth": "above chance", "one answer": "not distinguishable", "the opposite": "below chance"}[plants]
     )
     means = trial.table.query("stance == 'oppose' and metric != 'right'").set_index("metric")["mean"]
     assert means.sum() == pytest.approx(1) and means.idxmax() == f"p_{stances.STANCES[said[2]]}"

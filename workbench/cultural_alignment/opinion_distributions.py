@@ -17,7 +17,7 @@ from workbench.cultural_alignment.alignment import alignments, paired_shares
 from workbench.cultural_alignment.opinions import WEST
 from workbench.cultural_alignment.surveys import ORDERS, Instrument, Persona, SurveyItem, padded_distributions
 from workbench.errors import InputError
-from workbench.figures import described, intervals, stacked_shares
+from workbench.figures import described, intervals, stacked_bars
 from workbench.statistics import (
     Finding,
     adjusted,
@@ -289,7 +289,7 @@ def draw_answers(survey: Survey, shares: pd.DataFrame, n_items: int) -> Figure |
     wide.columns = [str(k + 1) for k in range(wide.shape[1])]
     xlabel = f"proportion of answers by position on the scale, lowest first (mean of {n_items} items)"
     return described(
-        stacked_shares(wide, xlabel, ordered=True),
+        stacked_bars(wide, xlabel, ordered=True),
         "Distribution of answers over the scale: the model in one order, averaged, without content, and people.",
     )
 

@@ -16,7 +16,7 @@ from workbench.answers import Forms, Normalisation, levels
 from workbench.cultural_alignment import instruments, populations, surveys
 from workbench.cultural_alignment.surveys import OWN, Format, Instrument, Persona, scores
 from workbench.errors import InputError, unknown
-from workbench.figures import described, intervals, slopes, stacked_shares
+from workbench.figures import described, intervals, slopes, stacked_bars
 from workbench.files import titles
 from workbench.questions import Question
 from workbench.statistics import Finding, adjusted, bootstrap, finding, interval, sign_flip_p, summarise
@@ -485,7 +485,7 @@ def variance(survey: Survey) -> pd.DataFrame:
 def draw_variance(variance: pd.DataFrame) -> Figure:
     """Plot the proportions of `variance`, one bar per dimension."""
     countries, formats = (int(variance[name].max()) for name in ("n_countries", "n_formats"))
-    figure = stacked_shares(variance[["country", "format", "rest"]], title=f"{countries} personas x {formats} formats")
+    figure = stacked_bars(variance[["country", "format", "rest"]], title=f"{countries} personas x {formats} formats")
     return described(
         figure, "Proportion of variance of each dimension between personas, between formats, and the rest."
     )

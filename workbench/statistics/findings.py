@@ -1,4 +1,4 @@
-"""Verdicts: what an interval says of a baseline, and of a claim."""
+"""Verdicts: comparing an interval with a baseline, and with a published claim."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workbench.statistics.intervals import ROUNDING
 Verdict = Literal["holds", "does not hold", "cannot tell"]
 Direction = Literal["above", "below"]
 FEWEST_UNITS = 6
-"""Independent units a verdict needs: with five, a two-sided sign test cannot fall below 0.05 (2 / 2^5 = 0.06)."""
+"""Minimum number of independent units: with five, a two-sided sign test cannot reach 0.05 (2 / 2^5 = 0.06)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +24,23 @@ class Finding:
     """One claim tested on this run."""
 
     claim: str
-    """What was found before, in one sentence."""
+    """The published result, in one sentence."""
     source: str
-    """Paper or page that claims it."""
+    """Paper or page of the claim."""
     verdict: str
-    """What this run says of it: a `Verdict`, or "cannot tell: only 3 units"."""
+    """A `Verdict`, or "cannot tell" with a reason, such as "cannot tell: only 3 units"."""
     estimate: float
-    """The number the verdict rests on."""
+    """The estimate that the verdict is based on."""
     low: float
     """Lower end of its interval."""
     high: float
     """Upper end of its interval."""
     n: int
-    """Items behind it."""
+    """Number of items."""
     units: int
-    """Independent units among them: clusters where items belong together, else the items."""
+    """Number of independent units: clusters if there are any, else items."""
     rule: str
-    """When the claim would hold."""
+    """Condition under which the claim holds."""
 
 
 def finding(
@@ -51,43 +51,42 @@ def finding(
     baseline: float = 0.0,
     undecided: str = "",
 ) -> Finding:
-    """The verdict on a claim that a mean lies above or below a baseline.
+    """Return the verdict on a claim that a mean lies above or below a baseline.
 
     Args:
-        claim: What was found before.
-        source: Who claims it.
-        row: A row of `summarise` or `paired`: mean, low, high, n and, under clusters, n_clusters.
-        expected: On which side of the baseline the claim puts the mean.
-        baseline: What the interval must exclude.
-        undecided: Why the run cannot decide the claim whatever the interval, because a respondent that does not answer
-            the question (a coin, a constant) would satisfy it too; empty where it can. See `unless`.
+        claim: The published result, in one sentence.
+        source: Paper or page of the claim.
+        row: A row of `summarise` or `paired`: mean, low, high, n and, with clusters, n_clusters.
+        expected: Side of the baseline on which the claim places the mean.
+        baseline: Value that the interval must exclude.
+        undecided: Reason why no interval can decide the claim, for instance because a respondent that ignores the
+            question (a coin, a constant) would satisfy it too; empty if there is none. See `unless`.
     """
     mean, low, high = float(row["mean"]), float(row["low"]), float(row["high"])
-    said: str = verdict(low, high, expected, baseline)
     n = int(units(row))
-    if reason := _few(n) if n < FEWEST_UNITS else undecided:
-        said = f"cannot tell: {reason}"
+    reason = _few(n) if n < FEWEST_UNITS else undecided
+    text = f"cannot tell: {reason}" if reason else verdict(low, high, expected, baseline)
     rule = f"interval {expected} {_shown(baseline)}, at least {FEWEST_UNITS} units"
-    return Finding(claim, source, said, mean, low, high, int(row["n"]), n, rule)
+    return Finding(claim, source, text, mean, low, high, int(row["n"]), n, rule)
 
 
 def unless(row: Mapping[str, Any] | pd.Series, expected: Direction, baseline: float, reason: str) -> str:
-    """The reason, unless a row's interval lies on the expected side of a baseline; then an empty text.
+    """Return the reason, or "" if a row's interval lies on the expected side of a baseline.
 
-    For `finding(undecided=)`: what a judge that cannot be told from a coin does wrong is no finding about judges.
+    For `finding(undecided=)`: errors of a judge that does not differ from a coin are no finding about judges.
     """
     holds = units(row) >= FEWEST_UNITS and verdict(float(row["low"]), float(row["high"]), expected, baseline) == "holds"
     return "" if holds else reason
 
 
 def units(row: Mapping[str, Any] | pd.Series) -> float:
-    """How many independent units are behind a row of `summarise`: its clusters, or its items where it has none."""
+    """Return the number of independent units of a row of `summarise`: its clusters if there are any, else items."""
     clusters = row.get("n_clusters", np.nan)
     return float(row.get("n", np.nan)) if clusters is None or np.isnan(clusters) else float(clusters)
 
 
 def verdict(low: float, high: float, expected: Direction, baseline: float = 0.0) -> Verdict:
-    """Whether an interval lies wholly on the expected side of a baseline, on the other, or on neither."""
+    """Return whether an interval lies on the expected side of a baseline ("holds"), on the other, or on neither."""
     if expected not in ("above", "below"):
         raise InputError(f"expected must be 'above' or 'below', not {expected!r}.")
     side = _side(low, high, baseline)
@@ -97,22 +96,21 @@ def verdict(low: float, high: float, expected: Direction, baseline: float = 0.0)
 
 
 def versus(row: Mapping[str, Any] | pd.Series, baseline: float, name: str = "chance") -> str:
-    """One sentence on a mean and its baseline: "above chance (0.43 [0.35, 0.51] against 0.25)".
+    """Return a comparison of a mean with a baseline, as "above chance (0.43 [0.35, 0.51] against 0.25)".
 
     Args:
-        row: A row of `summarise`: mean, low, high, and n and n_clusters where it has them.
-        baseline: The number to tell it from.
-        name: What the baseline is called.
+        row: A row of `summarise`: mean, low, high, and n and n_clusters if present.
+        baseline: The value to compare with.
+        name: Name of the baseline.
     """
     side, n = _side(float(row["low"]), float(row["high"]), baseline), units(row)
-    said = f"{side} {name}" if side else f"cannot be told from {name}"
-    if n < FEWEST_UNITS:
-        said = f"cannot be told from {name}: {_few(int(n))}"
-    return f"{said} ({estimate(row)} against {_shown(baseline)})"
+    text = f"{side} {name}" if side and n >= FEWEST_UNITS else f"not distinguishable from {name}"
+    few = f": {_few(int(n))}" if n < FEWEST_UNITS else ""
+    return f"{text}{few} ({estimate(row)} against {_shown(baseline)})"
 
 
 def estimate(row: Mapping[str, Any] | pd.Series) -> str:
-    """A number with its interval in words: "0.43 [0.35, 0.51]", "0.43 no interval", or "undefined"."""
+    """Return a mean with its interval as text: "0.43 [0.35, 0.51]", "0.43 no interval", or "undefined"."""
     if math.isnan(float(row["mean"])):
         return "undefined"
     ends = "no interval" if math.isnan(float(row["low"])) else f"[{_shown(row['low'])}, {_shown(row['high'])}]"
@@ -120,36 +118,36 @@ def estimate(row: Mapping[str, Any] | pd.Series) -> str:
 
 
 def compact(table: pd.DataFrame, drop: Iterable[str] = ("n_undefined",), clusters: str = "questions") -> pd.DataFrame:
-    """Return a table of means as a reader needs it.
+    """Return a table of means for display.
 
     Args:
-        table: Made by `summarise`, or of rows of `interval`.
-        drop: Columns to leave out, beside the standard error and the method.
-        clusters: What the clusters are; the new name of `n_clusters`.
+        table: Returned by `summarise`, or rows of `interval`.
+        drop: Columns to drop, in addition to the standard error and the method.
+        clusters: New name of `n_clusters`.
     """
     spare = {"se", "method", *drop}
     return table.drop(columns=[name for name in table if name in spare]).rename(columns={"n_clusters": clusters})
 
 
 def rows_by(table: pd.DataFrame, column: str) -> dict[Any, pd.Series[Any]]:
-    """Return the rows of a table, each under its value in a column, for `finding` and `versus`."""
+    """Return the rows of a table by their value in a column, for `finding` and `versus`."""
     return {row[column]: row for _, row in table.iterrows()}
 
 
 def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
-    """One row per finding, with the columns of `Finding`."""
+    """Return one row per finding, with the columns of `Finding`."""
     return pd.DataFrame([asdict(each) for each in findings], columns=[field.name for field in fields(Finding)])
 
 
 def no_rows(reason: str) -> pd.DataFrame:
-    """A table without rows, of which `run.table` keeps nothing and shows the reason."""
+    """Return an empty table; `run.table` shows the reason and saves nothing."""
     table = pd.DataFrame()
     table.attrs["reason"] = reason
     return table
 
 
 def _shown(number: float) -> str:
-    """Three decimals, none of them without need, and the minus of a typeset table."""
+    """At most three decimals, with a typographic minus."""
     return f"{round(float(number), 3) + 0.0:g}".replace("-", "−")
 
 

@@ -17,10 +17,10 @@ Method = Literal["t", "bootstrap", "wilson"]
 METHODS = ("t", "bootstrap", "wilson")
 Bounds = tuple[float, float]
 SHARE: Bounds = (0.0, 1.0)
-"""Range of probabilities and rates."""
+"""Range of probabilities and proportions."""
 NO_VARIATION = "no variation: no interval"
 ROUNDING = 1e-12
-"""Differences this small, of numbers of the size of 1, are errors of rounding."""
+"""Relative difference below which numbers differ by rounding only."""
 Interval = dict[str, Any]
 """Keys mean, se, low, high, n, n_undefined, n_clusters, method, note."""
 
@@ -37,26 +37,26 @@ def summarise(
     seed: int = 0,
     bounds: Bounds | Mapping[str, Bounds] | None = None,
 ) -> pd.DataFrame:
-    """Means with intervals, one row per group and metric.
+    """Return means with intervals, one row per group and metric.
 
-    Undefined values (NaN) are left out of the mean and counted. Clustered errors are the sandwich estimate with
-    factor G / (G - 1) and G - 1 degrees of freedom. A macro mean weighs every group of `macro` alike and takes the
-    groups as fixed (Welch-Satterthwaite degrees of freedom).
+    Undefined values (NaN) are excluded from the mean and counted. Clustered errors are the sandwich estimate with
+    factor G / (G - 1) and G - 1 degrees of freedom. A macro mean gives every group of `macro` equal weight and treats
+    the groups as fixed (Welch-Satterthwaite degrees of freedom).
 
     Args:
-        table: One row per item, `[items]`.
-        columns: The metrics; by default every column of floats or booleans.
-        by: Columns that make the groups, kept in order of appearance.
-        cluster: Column of items that belong together (the template, the passage).
-        macro: Column whose groups are averaged without weights (the subject).
-        method: Student's t, percentile bootstrap over items or clusters, or Wilson for values in [0, 1], under clusters
-            with the number of independent items that has the clustered error.
+        table: One row per item.
+        columns: Metrics; by default every column of floats or booleans.
+        by: Columns to group by, in order of appearance.
+        cluster: Column with the cluster of each item (its template or passage).
+        macro: Column with the groups that get equal weight (the subject).
+        method: Student's t, percentile bootstrap over items or clusters, or Wilson for values in [0, 1]; with clusters
+            Wilson uses the effective number of independent items.
         level: Coverage of the intervals.
-        draws: Bootstrap samples.
-        seed: Of the bootstrap.
-        bounds: The range values can lie in, of all metrics or by name: (0, 1) for probabilities. Student's interval is
-            then taken of the logit of the mean's place in the range (delta method; method "logit-t"), so it stays
-            inside; where all values lie at one end it is Wilson's. Booleans have the range (0, 1) by themselves.
+        draws: Number of bootstrap samples.
+        seed: Seed of the bootstrap.
+        bounds: Range of all metrics, or of each by name: (0, 1) for probabilities. Student's interval is then computed
+            for the logit of the mean's position in the range (delta method; method "logit-t"), so it stays inside; if
+            all values are at one end, Wilson's is used. Booleans always have the range (0, 1).
 
     Returns:
         The group columns, then metric, mean, se, low, high, n, n_undefined, n_clusters, method (the one used), note.
@@ -68,19 +68,19 @@ def summarise(
     names = listed(columns) or _metric_columns(table, [*groups, *listed(cluster), *listed(macro)])
     need(table, [*names, *groups, *listed(cluster), *listed(macro)])
     if macro and method != "t":
-        raise InputError("A macro mean has a t interval only; leave method at 't'.")
-    known = bounds if isinstance(bounds, Mapping) else dict.fromkeys(names, bounds)
-    ends = {name: known.get(name) or (SHARE if table[name].dtype.kind == "b" else None) for name in names}
+        raise InputError(f"A macro mean has a t interval only; use method='t', not {method!r}.")
+    ranges = bounds if isinstance(bounds, Mapping) else dict.fromkeys(names, bounds)
+    ends = {name: ranges.get(name) or (SHARE if table[name].dtype.kind == "b" else None) for name in names}
     rows = []
     for key, part in grouped(table, groups):
         clusters = part[cluster] if cluster else None
         for name in names:
             values = numbers(part, name)
             if macro:
-                found = _macro_interval(values, part[macro], clusters, level, ends[name])
+                result = _macro_interval(values, part[macro], clusters, level, ends[name])
             else:
-                found = interval(values, clusters, method, level, draws, seed, ends[name])
-            rows.append({**key, "metric": name, **found})
+                result = interval(values, clusters, method, level, draws, seed, ends[name])
+            rows.append({**key, "metric": name, **result})
     return pd.DataFrame(rows)
 
 
@@ -93,11 +93,11 @@ def interval(
     seed: int = 0,
     bounds: Bounds | None = None,
 ) -> Interval:
-    """Mean of one sample with its interval; see `summarise`.
+    """Return the mean of one sample with its interval; see `summarise`.
 
-    Where all values, or the means of all clusters, are equal no spread can be estimated, and there is no interval; only
-    where they have a range (booleans, method "wilson", `bounds`), and lie at an end of it or in clusters, is there
-    Wilson's, the widest that values in a range can need.
+    If all values, or all cluster means, are equal, no spread can be estimated and there is no interval. The exception
+    are values with a range (booleans, method "wilson", `bounds`) that are clustered or all at one end of it: they get
+    Wilson's interval, the widest that values in a range can need.
     """
     check_settings(method, level)
     x, codes, n_undefined = _defined(values, clusters)
@@ -105,34 +105,34 @@ def interval(
         bounds = SHARE
     x = x if bounds is None else _inside(x, bounds)
     n_groups = len(np.unique(codes))
-    found: Interval = {
+    result: Interval = {
         "mean": float(x.mean()) if len(x) else np.nan,
         **dict.fromkeys(("se", "low", "high"), np.nan),
         **{"n": len(x), "n_undefined": n_undefined, "n_clusters": np.nan if clusters is None else n_groups},
         **{"method": method, "note": ""},
     }
     if not len(x):
-        return {**found, "note": "no defined value"}
+        return {**result, "note": "no defined value"}
     if method == "wilson" and bounds:
-        return {**found, **_wilson(x, codes, level, bounds)}
+        return {**result, **_wilson(x, codes, level, bounds)}
     if n_groups == 1:
-        return {**found, "note": f"one {'value' if clusters is None else 'cluster'}: no interval"}
+        return {**result, "note": f"one {'value' if clusters is None else 'cluster'}: no interval"}
     if _constant(x):
         if bounds and np.isclose(x[0], bounds, rtol=0, atol=1e-12).any():
-            return {**found, **_wilson(x, codes, level, bounds), "note": "no variation: Wilson interval"}
-        return {**found, "se": 0.0, "note": NO_VARIATION}
+            return {**result, **_wilson(x, codes, level, bounds), "note": "no variation: Wilson interval"}
+        return {**result, "se": 0.0, "note": NO_VARIATION}
     error = _standard_error(x, codes)
-    if error <= ROUNDING * max(1.0, np.abs(x).max()):  # items vary, clusters are all alike
+    if error <= ROUNDING * max(1.0, np.abs(x).max()):  # items vary, cluster means do not
         if bounds:
-            return {**found, **_wilson(x, codes, level, bounds), "note": "clusters do not vary: Wilson interval"}
-        return {**found, "se": 0.0, "note": "clusters do not vary: no interval"}
+            return {**result, **_wilson(x, codes, level, bounds), "note": "clusters do not vary: Wilson interval"}
+        return {**result, "se": 0.0, "note": "clusters do not vary: no interval"}
     if method == "bootstrap":
-        return {**found, **_bootstrap_mean(x, codes, level, draws, seed)}
-    return {**found, **_student(found["mean"], error, n_groups - 1, level, bounds)}
+        return {**result, **_bootstrap_mean(x, codes, level, draws, seed)}
+    return {**result, **_student(result["mean"], error, n_groups - 1, level, bounds)}
 
 
 def wilson(successes: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Wilson interval of rates, for numbers or arrays; NaN where there are no trials."""
+    """Return the Wilson interval of proportions, for numbers or arrays; NaN where there are no trials."""
     from statsmodels.stats.proportion import proportion_confint
 
     trials = np.asarray(n, np.float64)
@@ -143,21 +143,21 @@ def wilson(successes: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[Flo
 
 
 def clusters(table: pd.DataFrame, column: str = "template", item: str = "question_id") -> pd.Series:
-    """What each row is clustered by: the value of `column` where there is one, else the item itself."""
+    """Return the cluster of each row: its value of `column` if there is one, else the item."""
     if column not in table:
         return table[item].astype(str)
     return table[column].where(table[column].notna(), table[item]).astype(str)
 
 
 def listed(names: str | Sequence[str] | None) -> list[str]:
-    """Column names as a list, given as one, several or none."""
+    """Return column names as a list, given one, several or none."""
     if names is None:
         return []
     return [names] if isinstance(names, str) else list(names)
 
 
 def need(table: pd.DataFrame, names: Sequence[str]) -> None:
-    """Refuse an empty table, or one that lacks a column."""
+    """Raise InputError if a table is empty or lacks a column."""
     if table.empty:
         raise InputError("The table is empty; there is nothing to summarise.")
     for name in names:
@@ -175,7 +175,7 @@ def grouped(table: pd.DataFrame, groups: list[str]) -> Iterator[tuple[dict[str, 
 
 
 def numbers(table: pd.DataFrame, name: str) -> Floats:
-    """A column as floats."""
+    """Return a column as floats."""
     try:
         return table[name].to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError):
@@ -190,7 +190,7 @@ def _metric_columns(table: pd.DataFrame, others: list[str]) -> list[str]:
 
 
 def check_settings(method: str, level: float) -> None:
-    """Refuse an unknown method, or a level that is no share."""
+    """Raise InputError for an unknown method, or a level outside (0, 1)."""
     if method not in METHODS:
         raise unknown("method", method, list(METHODS))
     if not 0 < level < 1:
@@ -198,10 +198,10 @@ def check_settings(method: str, level: float) -> None:
 
 
 def _defined(values: ArrayLike, clusters: ArrayLike | None) -> tuple[Floats, Ints, int]:
-    """The values that are not NaN, the code of each one's cluster, and how many were NaN."""
+    """The values that are not NaN, their cluster codes, and the number of NaNs."""
     everything = np.asarray(values, np.float64)
     if np.isinf(everything).any():
-        raise InputError("A mean needs finite values; this sample holds infinity.")
+        raise InputError("A mean needs finite values; this sample contains infinity.")
     kept = ~np.isnan(everything)
     x = everything[kept]
     codes = np.arange(len(x)) if clusters is None else pd.factorize(np.asarray(clusters)[kept])[0]
@@ -211,45 +211,45 @@ def _defined(values: ArrayLike, clusters: ArrayLike | None) -> tuple[Floats, Int
 
 
 def _standard_error(x: Floats, codes: Ints) -> float:
-    """Of the mean; with one item a cluster this is sd / sqrt(n)."""
+    """Clustered standard error of the mean; with one item per cluster it is sd / sqrt(n)."""
     sums = np.bincount(codes, x - x.mean())
     return float(np.sqrt(len(sums) / (len(sums) - 1) * np.sum(sums**2)) / len(x))
 
 
 def _student(mean: float, se: float, df: float, level: float, bounds: Bounds | None = None) -> Interval:
-    """Student's interval of a mean; between bounds that of logit((mean - a) / (b - a)), carried back."""
+    """Student's interval of a mean; with bounds that of logit((mean - a) / (b - a)), transformed back."""
     from scipy.special import expit, logit, stdtrit
 
     half = float(stdtrit(df, (1 + level) / 2)) * se
     if bounds is None:
         return {"se": se, "low": mean - half, "high": mean + half}
     start, width = bounds[0], bounds[1] - bounds[0]
-    share = (mean - start) / width
-    half /= width * share * (1 - share)
-    low, high = (start + width * float(expit(logit(share) + end)) for end in (-half, half))
+    rate = (mean - start) / width
+    half /= width * rate * (1 - rate)
+    low, high = (start + width * float(expit(logit(rate) + end)) for end in (-half, half))
     return {"se": se, "low": low, "high": high, "method": "logit-t"}
 
 
 def _constant(x: Floats) -> bool:
-    """Whether all values are equal but for rounding."""
+    """Whether all values are equal up to rounding."""
     return bool(np.ptp(x) <= ROUNDING * max(1.0, np.abs(x).max()))
 
 
 def _inside(x: Floats, bounds: Bounds) -> Floats:
-    """The values, which must lie within their bounds but for rounding."""
+    """The values, checked to lie within their bounds up to rounding."""
     start, end = bounds
     if not start < end:
         raise InputError(f"bounds must be two numbers in order, not {bounds!r}.")
     if len(x) and (x.min() < start - 1e-9 or x.max() > end + 1e-9):
         raise InputError(
-            f"A value lies not between {start:g} and {end:g}: give the range the metric has as bounds, or none; "
-            "method 'wilson' needs values between 0 and 1."
+            f"A value is not between {start:g} and {end:g}; pass the range of the metric as bounds, or none (method "
+            "'wilson' needs values between 0 and 1)."
         )
     return np.clip(x, start, end)
 
 
 def _effective(x: Floats, codes: Ints) -> float:
-    """Independent items that would give a rate the error its clusters give it; the clusters where it does not vary."""
+    """Number of independent items with the same error as the clusters; the number of clusters if nothing varies."""
     groups = len(np.unique(codes))
     if groups in (1, len(x)) or _constant(x):
         return groups
@@ -258,7 +258,7 @@ def _effective(x: Floats, codes: Ints) -> float:
 
 
 def _wilson(x: Floats, codes: Ints, level: float, bounds: Bounds) -> Interval:
-    """Wilson interval of a mean of values in a range: exact form for its ends, wider than needed between."""
+    """Wilson interval of the mean of values in a range; conservative for values between its ends."""
     start, width = bounds[0], bounds[1] - bounds[0]
     n, rate = _effective((x - start) / width, codes), float((x.mean() - start) / width)
     low, high = wilson(rate * n, n, level)
@@ -292,9 +292,9 @@ def _bootstrap_mean(x: Floats, codes: Ints, level: float, draws: int, seed: int)
 def _macro_interval(
     values: Floats, labels: pd.Series, clusters: pd.Series | None, level: float, bounds: Bounds | None
 ) -> Interval:
-    """Unweighted mean over groups taken as fixed."""
+    """Unweighted mean over fixed groups."""
     if clusters is not None and (labels.groupby(clusters.to_numpy()).nunique() > 1).any():
-        raise InputError("A cluster lies in several groups of the macro mean; name clusters apart in each group.")
+        raise InputError("A cluster occurs in several groups of the macro mean; use different names in each group.")
     parts = []
     for rows in labels.reset_index(drop=True).groupby(labels.to_numpy(), sort=False, dropna=False).indices.values():
         parts.append(_defined(values[rows], None if clusters is None else clusters.to_numpy()[rows]))
@@ -302,7 +302,7 @@ def _macro_interval(
     errors = np.array([_standard_error(x, c) if len(np.unique(c)) > 1 else np.nan for x, c, _ in parts])
     df = np.array([len(np.unique(c)) - 1 for _, c, _ in parts])
     n = sum(len(x) for x, _, _ in parts)
-    found: Interval = {
+    result: Interval = {
         "mean": float(np.mean([x.mean() for x, _, _ in parts])) if parts else np.nan,
         "se": float(np.sqrt(np.sum(errors**2)) / len(parts)) if parts else np.nan,
         **{"low": np.nan, "high": np.nan, "n": n, "n_undefined": len(values) - n},
@@ -310,8 +310,8 @@ def _macro_interval(
         **{"method": "t", "note": f"mean over {len(parts)} groups"},
     }
     if not parts or np.isnan(errors).any():
-        return {**found, "note": f"{found['note']}; one of them has a single value: no interval"}
+        return {**result, "note": f"{result['note']}; one of them has a single value: no interval"}
     if (errors <= ROUNDING).all():
-        return {**found, "note": f"{found['note']}; {NO_VARIATION}"}
+        return {**result, "note": f"{result['note']}; {NO_VARIATION}"}
     pooled = float(np.sum(errors**2) ** 2 / np.sum(errors**4 / df))
-    return {**found, **_student(found["mean"], found["se"], pooled, level, bounds)}
+    return {**result, **_student(result["mean"], result["se"], pooled, level, bounds)}

@@ -1,4 +1,4 @@
-"""Intervals of any statistic, by resampling items or whole clusters: the bootstrap and the jackknife."""
+"""Intervals of any statistic by the bootstrap and the jackknife, over items or clusters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from workbench.statistics.intervals import NO_VARIATION, ROUNDING, Bounds, Float
 
 LINKS = ("identity", "asinh")
 UNSTABLE = 1.0
-"""Standard error of asinh(statistic), a factor of e, beyond which single items rule it and no interval can be had."""
+"""Standard error of asinh(statistic) (a factor of e) above which single items dominate and there is no interval."""
 
 
 def generator(seed: int) -> np.random.Generator:
-    """Return the random generator of a seed, to be passed on from one step of a notebook to the next."""
+    """Return the random generator of a seed, shared by the steps of a notebook."""
     return np.random.default_rng(seed)
 
 
@@ -32,25 +32,24 @@ def bootstrap(
     centred: bool = False,
     bounds: Bounds | None = None,
 ) -> Interval:
-    """Percentile interval of any statistic of one or more columns, resampling items or whole clusters.
+    """Return the percentile interval of a statistic of one or more columns, resampling items or whole clusters.
 
-    Centred, the draws are shifted so that their mean is the estimate: resampling pushes a calibration error upwards,
-    and its plain percentile interval can miss its own estimate. An end that this moves out of `bounds`, the range of
-    the statistic, is cut there, which the note says. Draws in which the statistic is undefined are left out and counted
-    in the note.
+    With `centred`, the draws are shifted so that their mean is the estimate: resampling biases a calibration error
+    upwards, and its plain percentile interval can miss the estimate. An end that this moves outside `bounds`, the range
+    of the statistic, is cut there, with a note. Draws with an undefined statistic are excluded and counted in the note.
 
-    There is no interval, and the note says why, where all draws are equal, as in `interval`; where more draws are
-    undefined than the interval may leave outside; and where the estimate lies outside its own interval, for resampling
-    then changes the statistic more than the sample does.
+    There is no interval, with a note, if all draws are equal; if more draws are undefined than may lie outside the
+    interval; and if the estimate lies outside its interval, because resampling then changes the statistic more than the
+    sample does.
     """
     columns, members = _split(samples, clusters)
     check_settings("bootstrap", level)
     rng = np.random.default_rng(seed)
-    found = np.empty(draws)
+    values = np.empty(draws)
     for draw in range(draws):
         chosen = np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
-        found[draw] = statistic(*(column[chosen] for column in columns))
-    defined, estimate = found[np.isfinite(found)], float(statistic(*columns))
+        values[draw] = statistic(*(column[chosen] for column in columns))
+    defined, estimate = values[np.isfinite(values)], float(statistic(*columns))
     lost = draws - len(defined)
     notes = [f"undefined in {lost} of {draws} draws"] if lost else []
     low = high = np.nan
@@ -102,52 +101,49 @@ def jackknife(
     level: float = 0.95,
     link: Literal["identity", "asinh"] = "identity",
 ) -> Interval:
-    """Student's interval of any smooth statistic from leaving out one item, or one whole cluster, at a time.
+    """Return Student's interval of a smooth statistic, leaving out one item or one cluster at a time.
 
-    For ratios with a small standard deviation below the line, which a bootstrap's repeated items distort: no item is
-    ever repeated here. Link "asinh" takes the interval of asinh(statistic), a logarithm for large numbers of either
-    sign. Where a number is undefined without one of the items, or the error on that scale exceeds `UNSTABLE`, there is
-    no interval.
+    For ratios whose denominator is a small standard deviation, which the repeated items of a bootstrap distort. Link
+    "asinh" computes the interval of asinh(statistic), a logarithm for large numbers of either sign. There is no
+    interval if the statistic is undefined without one of the items, or its error on that scale exceeds `UNSTABLE`.
     """
     if link not in LINKS:
         raise unknown("link", link, list(LINKS))
     columns, members = _split(samples, clusters)
     check_settings("t", level)
     estimate, n = float(statistic(*columns)), len(members)
-    found: Interval = {"mean": estimate, **dict.fromkeys(("se", "low", "high"), np.nan)}
-    found |= {**_counts(columns, members, clusters), "method": "jackknife", "note": ""}
+    result: Interval = {"mean": estimate, **dict.fromkeys(("se", "low", "high"), np.nan)}
+    result |= {**_counts(columns, members, clusters), "method": "jackknife", "note": ""}
     if n == 1:
-        return {**found, "note": _alone(clusters)}
+        return {**result, "note": _alone(clusters)}
     if not np.isfinite(estimate):
-        return {**found, "note": "undefined: no interval"}
+        return {**result, "note": "undefined: no interval"}
     codes = np.empty(len(columns[0]), np.int64)
     for number, rows in enumerate(members):
         codes[rows] = number
     without = np.array([statistic(*(column[codes != k] for column in columns)) for k in range(n)])
     if lost := int((~np.isfinite(without)).sum()):
-        return {
-            **found,
-            "note": f"undefined without {lost} of {n} {'items' if clusters is None else 'clusters'}: no interval",
-        }
-    carry, back = (np.arcsinh, np.sinh) if link == "asinh" else (np.asarray, np.asarray)
-    carried = carry(without)
-    se = float(np.sqrt((n - 1) / n * np.sum((carried - carried.mean()) ** 2)))
-    if se <= ROUNDING * max(1.0, abs(float(carry(estimate)))):
-        return {**found, "note": NO_VARIATION}
+        what = "items" if clusters is None else "clusters"
+        return {**result, "note": f"undefined without {lost} of {n} {what}: no interval"}
+    transform, inverse = (np.arcsinh, np.sinh) if link == "asinh" else (np.asarray, np.asarray)
+    transformed = transform(without)
+    se = float(np.sqrt((n - 1) / n * np.sum((transformed - transformed.mean()) ** 2)))
+    if se <= ROUNDING * max(1.0, abs(float(transform(estimate)))):
+        return {**result, "note": NO_VARIATION}
     if link == "asinh" and se > UNSTABLE:
-        return {**found, "note": "single items change it by whole factors: no interval"}
+        return {**result, "note": "single items change it by whole factors: no interval"}
     from scipy.special import stdtrit
 
     half = float(stdtrit(n - 1, (1 + level) / 2)) * se
-    low, high = (float(back(carry(estimate) + end)) for end in (-half, half))
-    return {**found, "se": se if link == "identity" else np.nan, "low": low, "high": high}
+    low, high = (float(inverse(transform(estimate) + end)) for end in (-half, half))
+    return {**result, "se": se if link == "identity" else np.nan, "low": low, "high": high}
 
 
 def _split(samples: tuple[ArrayLike, ...], clusters: ArrayLike | None) -> tuple[list[Floats], list[NDArray[Any]]]:
     """The columns, and the rows of each item or cluster."""
     columns = [np.asarray(sample, np.float64) for sample in samples]
     if not columns or not len(columns[0]) or len({len(column) for column in columns}) > 1:
-        raise InputError("Resampling needs at least one sample that is not empty, all of the same length.")
+        raise InputError("Resampling needs at least one sample; samples must have the same length, not 0.")
     codes = np.arange(len(columns[0])) if clusters is None else pd.factorize(np.asarray(clusters))[0]
     return columns, np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
 
