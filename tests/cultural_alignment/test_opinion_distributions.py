@@ -136,7 +136,8 @@ def test_emotions_are_compared_with_the_list_without_an_emoji():
 
 def test_one_right_answer_must_survive_the_order(people):
     shares, _ = people
-    surest = planted.planted_answers(all_questions([]), lambda q: planted._on_options(np.eye(5)[3], planted._scale(q)[1]))
+    certain = lambda question: planted._on_options(np.eye(5)[3], planted._scale(question)[1])  # noqa: E731
+    surest = planted.planted_answers(all_questions([]), certain)
     slot = planted.planted_answers(all_questions([]), planted.takes_position(0))
     peaks = {}
     for name, told in (("content", surest), ("slot", slot)):
