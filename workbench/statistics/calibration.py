@@ -15,6 +15,7 @@ from workbench.statistics import wilson
 from workbench.statistics.distances import Floats, bin_of, checked_bins, fractions, mask, settled, threshold
 
 Recalibration = Literal["temperature", "platt", "isotonic"]
+METHODS: tuple[Recalibration, ...] = get_args(Recalibration)
 LOG_TEMPERATURES = (-5.0, 7.0)
 """Range of the log temperature: from 0.007 to 1100."""
 
@@ -290,8 +291,8 @@ def recalibrate(
     Raises:
         InputError: There are no held-out items, or the items to fit on are all correct or all wrong.
     """
-    if method not in get_args(Recalibration):
-        raise unknown("recalibration method", method, list(get_args(Recalibration)))
+    if method not in METHODS:
+        raise unknown("recalibration method", method, list(METHODS))
     conf, right = fractions(confidence=confidence, correct=correct)
     fit = mask("calibration", calibration, len(conf))
     if fit.all() or not 0 < right[fit].sum() < fit.sum():
