@@ -133,7 +133,6 @@ def test_the_better_answer_is_selected_by_each_scorer(oracle):
     assert better["mean"].to_dict() == {"comparison": 1, "P(Yes)": 1, "pmi": 0, "longer": 0}
     assert better.loc["pmi", "against chance"].startswith("below chance")
     assert agreement.chance_by_set(study, compared)["against chance"].iloc[0].startswith("better than chance")
-    assert agreement.marks_by_set(study) == "pairs: my choices"
     jury = agreement.jury_table(study, compared).set_index("judge")["mean"]
     assert list(jury.index[:4]) == ["model", "noisy", "longer", "first"]
     assert list(jury.index[4:]) == ["jury (mean)", "jury (logit)", "jury (vote)"]

@@ -30,7 +30,7 @@ def test_questions_are_unique_and_probes_differ_by_a_sentence():
     assert len({q.id for q in questions}) == len(questions)
     assert len(study.probes["padded"]) == 4 == len(study.probes["identical"])
     one, other = study.probes["padded"][0].answers
-    assert other == one + biases.PADDING and study.first == "graded" and len(study.cases()) == 4
+    assert other == one + biases.PADDING and study.first == "graded"
     assert {q.tags["case"] for q in study.reworded()} == set(SETS["graded"].ids)
 
 

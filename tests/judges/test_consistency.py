@@ -31,6 +31,8 @@ def test_planted_judges_are_recovered_and_the_model_is_left_out(tables):
     found = consistency.planted_rates(conflicts, rates).set_index(["judge", "metric"])["mean"]
     assert set(found.index.get_level_values("judge")) == {"oracle", "cyclic"}
     assert found["oracle", "CR"] == found["oracle", "NTR5"] == 0 and found["cyclic", "NTR5"] == 1
+    oracle = conflicts[(conflicts["judge"] == "oracle") & (conflicts["scoring"] == "expected")]
+    assert oracle["mean"].eq(0).all() and set(oracle["aggregation"]) == {"two_pass", "likelihood"}
     alone = consistency.planted_rates(conflicts.head(1), rates.head(0))
     assert alone.empty and "planted" in alone.attrs["reason"]
 
@@ -96,14 +98,6 @@ def test_figures_have_a_line_each_and_an_alt_text(tables):
     assert "5-subsets" in consistency.draw_rates(rates).axes[0].get_xlabel()
     sweep = consistency.tolerance_sweep(judges[0], KEYS[-1], PAIR.key, [0.0, 0.1], 4)
     assert consistency.draw_sweep(sweep).get_label()
-
-
-def test_chance_is_tested_by_group():
-    judges = planted.judged(["oracle", "first"], QUESTIONS, CASES)
-    orders = relations.order_tables(judges, PAIR.key, CASES.scores).assign(data="d")
-    found = relations.against_chance(orders, ["judge", "data"])
-    assert list(found.columns) == ["judge", "data", "against chance"]
-    assert found["against chance"].str.contains("better than chance|picks the first").tolist() == [True, True]
 
 
 def test_without_samples_no_thoughts_are_generated():

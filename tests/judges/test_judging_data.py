@@ -179,12 +179,10 @@ def test_marks_of_several_raters_are_between_bars(tmp_path):
     assert by_answer["a"][0] == 4 and sorted(by_answer["a"][1]) == [3, 4, 5]
     assert by_answer["b"][0] == 1.5 and np.isnan(by_answer["b"][1][2])
     assert np.isnan(cases.scores[1]).all() and cases.ends == (1.5, 4.0)
-    file.write_text("question,answer,score\nQ1,a,4|x\n")
-    with pytest.raises(InputError, match="line 2: 'x' in column 'score' is not a number"):
-        load_cases(file)
-    file.write_text("question,answer,score\nQ1,a,inf\n")
-    with pytest.raises(InputError, match="'inf' in column 'score' is not a number"):
-        load_cases(file)
+    for wrong in ("4|x", "inf"):
+        file.write_text(f"question,answer,score\nQ1,a,{wrong}\n")
+        with pytest.raises(InputError, match=r"line 2: '(x|inf)' in column 'score' is not a number"):
+            load_cases(file)
 
 
 def test_users_pairs_and_bad_rows(tmp_path):
@@ -193,16 +191,14 @@ def test_users_pairs_and_bad_rows(tmp_path):
     file.write_text(json.dumps(row))
     case = load_cases(file)[0]
     assert dict(zip(case.answers, case.scores)) == {"x": 0.0, "y": 1.0} and case.reference == "y"
-    file.write_text(json.dumps(row | {"preferred": "C"}))
-    with pytest.raises(InputError, match="line 1: preferred is 'C'"):
-        load_cases(file)
     other = tmp_path / "mine.csv"
-    other.write_text("question,answer,score\nQ,a,7\n")
-    with pytest.raises(InputError, match="outside 1 to 5"):
-        load_cases(other, scale=(1, 5))
-    other.write_text("question,reply\nQ,a\n")
-    with pytest.raises(InputError, match="has the columns question, reply; use `answer`"):
-        load_cases(other)
+    for text, message in (
+        ("question,answer,score\nQ,a,7\n", "outside 1 to 5"),
+        ("question,reply\nQ,a\n", "has the columns question, reply; use `answer`"),
+    ):
+        other.write_text(text)
+        with pytest.raises(InputError, match=message):
+            load_cases(other, scale=(1, 5))
     with pytest.raises(InputError, match="does not exist"):
         load_cases(tmp_path / "none.csv")
 

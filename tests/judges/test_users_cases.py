@@ -77,7 +77,7 @@ def test_a_missing_preference_is_unknown(tmp_path):
     assert [math.isnan(case.scores[0]) for case in cases] == [True, True, False]
     assert by_answer(cases[2]) == {"x": 0.0, "y": 1.0}
     assert math.isnan(load_cases(lines(tmp_path, pair))[0].scores[0])
-    for wrong, says in (("None", "preferred is 'None'; write A, B, tie, or nothing"), (1, "preferred is '1'")):
+    for wrong, says in (("C", "preferred is 'C'; write A, B, tie, or nothing"), (1, "preferred is '1'")):
         with pytest.raises(InputError, match=f"line 1: {says}"):
             load_cases(lines(tmp_path, pair | {"preferred": wrong}))
     with pytest.raises(InputError, match="line 1: answer_b is missing"):

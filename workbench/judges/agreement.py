@@ -477,11 +477,6 @@ def better(
     return table.assign(**{"against chance": [versus(row, 0.5) for _, row in table.iterrows()]})
 
 
-def marks_by_set(study: Study) -> str:
-    """Return the source of the marks of each set, in words."""
-    return "; ".join(f"{name}: {cases.marks}" for name, cases in study.sets.items())
-
-
 def jury_table(study: Study, compared: Mapping[str, Judgement]) -> pd.DataFrame:
     """Return the accuracy of the judge, of three planted judges and of juries of all four, on the first set."""
     cases, pairs = study.sets[study.first], study.comparing(study.first)

@@ -160,10 +160,6 @@ class Study:
         """Name of the responses to the main template."""
         return self.forms[0].key
 
-    def cases(self) -> list[Cases]:
-        """Return the cases of all sets and probes."""
-        return [*self.sets.values(), *self.probes.values()]
-
     def pairs(self, name: str) -> list[Question]:
         """Return the questions of the main template about a set or a probe."""
         return pairwise({**self.sets, **self.probes}[name], self.forms[0], self.chat)
