@@ -76,7 +76,7 @@ def test_marks_of_every_prompt_are_on_the_scale_of_the_given_ones(oracle):
 
 def test_an_oracle_agrees_and_length_does_not(oracle):
     study, _, panels = oracle
-    marks = agreement.marks(study, panels, seed=0, draws=9)
+    marks = agreement.mark_agreement(study, panels, seed=0, draws=9)
     means, main = (
         marks.set_index(["judge", "prompt", "measure"])["mean"].sort_index(),
         agreement.main_mark(study, marks),
@@ -88,12 +88,12 @@ def test_an_oracle_agrees_and_length_does_not(oracle):
 
 def test_levels_are_sources_if_every_case_has_them(oracle):
     study, _, panels = oracle
-    levels = agreement.by_level(study, panels, seed=0, draws=9).set_index(["judge", "prompt", "statistic"])
+    levels = agreement.icc_by_level(study, panels, seed=0, draws=9).set_index(["judge", "prompt", "statistic"])
     assert levels.loc[("model", "score 1-5", "ICC(A,1)"), "mean"] == pytest.approx(1, abs=0.01)
     assert levels.loc[("model", "score 1-5", "bias"), "mean"] == pytest.approx(0, abs=0.02)
     assert agreement.draw_levels(levels.reset_index()).get_label()
     uneven = study_of(Cases([Case("Q?", ("a", "b"), (1.0, 2.0)), Case("R?", ("a", "b"), (1.0, 3.0))]))
-    none = agreement.by_level(uneven, agreement.panels(uneven, answered(uneven, "oracle")), seed=0, draws=9)
+    none = agreement.icc_by_level(uneven, agreement.panels(uneven, answered(uneven, "oracle")), seed=0, draws=9)
     assert none.empty and "each level" in none.attrs["reason"] and agreement.draw_levels(none) is None
 
 
@@ -105,7 +105,7 @@ def test_raters_are_human_if_there_are_several(oracle):
     two = Cases([Case(f"Q{k}?", ("a", "b"), ratings=((4.0, 5.0), (1.0, 2.0))) for k in range(3)])
     human = agreement.raters(study_of(two), seed=0)
     assert human.name == "2 raters" and human.marks.tolist() == [[4, 1] * 3, [5, 2] * 3]
-    replaced = agreement.replaced(panels, made)
+    replaced = agreement.replacements(panels, made)
     assert len(replaced) == 3 * 7 and (replaced["n"] == GRADED.scores.size).all()
     changes = agreement.mean_changes(study, panels, made, seed=0, draws=9).set_index("judge")
     assert changes.loc["longer", "mean"] < -0.1 < changes.loc["oracle", "mean"]
@@ -116,20 +116,20 @@ def test_raters_are_human_if_there_are_several(oracle):
 def test_doubt_is_of_prompts_with_five_levels(oracle):
     study, answers, _ = oracle
     raters = agreement.raters(study, seed=0)
-    doubt = agreement.doubt(study, agreement.marking(study, answers), raters).set_index(["prompt", "metric"])
+    doubt = agreement.uncertainty(study, agreement.marking(study, answers), raters).set_index(["prompt", "metric"])
     assert set(doubt.index.get_level_values(0)) == {"score 1-5"}
     assert doubt.loc[("score 1-5", "gain"), "mean"] > 0.5
     gain = doubt["mean"]["score 1-5", "w1_uniform"] - doubt["mean"]["score 1-5", "w1"]
     assert doubt["mean"]["score 1-5", "gain"] == pytest.approx(gain)
     bare = study_of(panel=("correct",))
-    none = agreement.doubt(bare, agreement.marking(bare, answered(bare, "oracle")), raters)
+    none = agreement.uncertainty(bare, agreement.marking(bare, answered(bare, "oracle")), raters)
     assert none.empty and "five levels" in none.attrs["reason"]
 
 
 def test_the_better_answer_is_selected_by_each_scorer(oracle):
     study, answers, _ = oracle
     compared = agreement.comparisons(study, answers)
-    better = agreement.better(study, answers, compared, likely(study, -1.0)).set_index("judge")
+    better = agreement.selection_accuracy(study, answers, compared, likely(study, -1.0)).set_index("judge")
     assert better["mean"].to_dict() == {"comparison": 1, "P(Yes)": 1, "pmi": 0, "longer": 0}
     assert better.loc["pmi", "against chance"].startswith("below chance")
     assert agreement.chance_by_set(study, compared)["against chance"].iloc[0].startswith("better than chance")
@@ -146,8 +146,8 @@ def test_findings_are_undecided_for_a_judge_that_does_not_rank(spread, ranks, re
     study, answers, _ = oracle
     noise = np.random.default_rng(0).normal(0, spread, GRADED.scores.shape)
     panels, raters = {"model": {agreement.PANEL: GRADED.scores + noise}}, agreement.raters(study, seed=0)
-    marks, levels = agreement.marks(study, panels, 0, 49), agreement.by_level(study, panels, 0, 9)
-    better = agreement.better(study, answers, agreement.comparisons(study, answers), likely(study, 1.0))
+    marks, levels = agreement.mark_agreement(study, panels, 0, 49), agreement.icc_by_level(study, panels, 0, 9)
+    better = agreement.selection_accuracy(study, answers, agreement.comparisons(study, answers), likely(study, 1.0))
     changes = agreement.mean_changes(study, panels, raters, 0, 19)
     found = agreement.findings(study, marks, levels, changes, better, raters)
     assert len(found) == 5 and found[0].verdict.startswith(ranks) and replaces in found[1].verdict

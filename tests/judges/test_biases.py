@@ -41,7 +41,7 @@ def test_only_the_model_answers_label_words_and_probes(position_biased):
     assert set(judged["oracle", "graded"].prompts) == {FORMS[0].key} == set(judged["model", "again"].prompts)
     assert orders["judge"].iloc[0] == "model" and list(dict.fromkeys(orders["data"])) == list(SETS)
     assert orders["cluster"].nunique() == sum(map(len, SETS.values()))
-    mass = biases.mass(study, judged)
+    mass = biases.mass_by_prompt(study, judged)
     assert list(mass["data"]) == ["graded", "graded", "again"] and mass["mass"].min() > 0.99
 
 
@@ -88,7 +88,7 @@ def test_length_bias_has_a_row_per_judge_and_set(position_biased):
 
 def test_noise_is_corrected_by_the_flip_model():
     study, _, _ = study_of("oracle")
-    table = biases.noise(study, repeats=2000, seed=0).set_index(["by", "q planted"])
+    table = biases.noise_correction(study, repeats=2000, seed=0).set_index(["by", "q planted"])
     ours = table.loc["flip_model"]
     assert ours["q estimated"].to_numpy() == pytest.approx(ours.index.to_numpy(), abs=0.02)
     assert ours["mean"].to_numpy() == pytest.approx(ours["true"].to_numpy(), abs=0.03)
@@ -97,10 +97,10 @@ def test_noise_is_corrected_by_the_flip_model():
 
 def test_findings_know_a_position_bias_from_none(position_biased):
     study, judged, orders = position_biased
-    verdicts = [each.verdict for each in biases.findings(study, orders, biases.by_words(study, judged), seed=0)]
+    verdicts = [each.verdict for each in biases.findings(study, orders, biases.orders_by_words(study, judged), seed=0)]
     assert verdicts[1] == "holds" and verdicts[2] == verdicts[5] == "cannot tell"
     study, judged, orders = study_of("coin")
-    found = biases.findings(study, orders, biases.by_words(study, judged), seed=0)
+    found = biases.findings(study, orders, biases.orders_by_words(study, judged), seed=0)
     assert "at chance" in found[0].verdict and found[1].verdict != "holds"
     assert found[4].estimate == 0  # two ties select no answer
 
@@ -108,16 +108,19 @@ def test_findings_know_a_position_bias_from_none(position_biased):
 def test_without_scores_there_is_neither_noise_nor_a_reliability_figure():
     sets = {"mine": Cases([Case(f"Q{k}?", ("one", "the other")) for k in range(4)])}
     study, judged, orders = study_of("first", sets)
-    noise = biases.noise(study, repeats=10, seed=0)
+    noise = biases.noise_correction(study, repeats=10, seed=0)
     assert noise.empty and "no marks" in noise.attrs["reason"] and "q estimated" in noise
     assert biases.draw_reliability(study, orders) is None
     assert biases.chance_by_set(study, orders)["against chance"].str.contains("no marks").all()
-    assert biases.findings(study, orders, biases.by_words(study, judged), 0)[5].verdict == "cannot tell: only 0 units"
+    assert (
+        biases.findings(study, orders, biases.orders_by_words(study, judged), 0)[5].verdict
+        == "cannot tell: only 0 units"
+    )
 
 
 def test_figures_have_an_alt_text(position_biased):
     study, judged, orders = position_biased
-    rates, words = biases.rates(orders), biases.word_rates(biases.by_words(study, judged))
+    rates, words = biases.rates(orders), biases.word_rates(biases.orders_by_words(study, judged))
     drawn = [biases.draw_position(rates), biases.draw_length(rates), biases.draw_words(words)]
     drawn += [biases.draw_margins(study, orders), biases.draw_reliability(study, orders)]
     assert all(figure.get_label().endswith(".") for figure in drawn)

@@ -64,7 +64,7 @@ def test_rewards_of_two_models_need_two_models():
 
 def test_accuracy_is_of_the_order_people_give():
     rewards = {"with": SCORES, "against": -SCORES, "equal": np.ones_like(SCORES)}
-    right = ranking.right_by(rewards, margin_of("oracle"), CASES)
+    right = ranking.correct_pairs(rewards, margin_of("oracle"), CASES)
     table = ranking.accuracy(right).set_index("reward")
     assert table["mean"].to_dict() == {"with": 1, "comparison": 1, "equal": 0.5, "against": 0}
     assert table["mean"].is_monotonic_decreasing and table.loc["with", "n_clusters"] == len(CASES)
@@ -75,7 +75,7 @@ def test_accuracy_is_of_the_order_people_give():
 
 def test_heads_are_probabilities_of_the_same_pairs():
     rewards = {"with": SCORES, "constant": np.ones_like(SCORES)}
-    heads = ranking.heads(rewards, margin_of("oracle"))
+    heads = ranking.preference_probabilities(rewards, margin_of("oracle"))
     assert {len(p) for p in heads.values()} == {10 * len(CASES)} == {len(ranking.cases_of_pairs(CASES))}
     assert np.all(heads["constant"] == 0.5)
     agreement = ranking.internal_agreement(heads, ranking.cases_of_pairs(CASES)).set_index(["head", "other"])
@@ -86,7 +86,7 @@ def test_heads_are_probabilities_of_the_same_pairs():
 
 def test_findings_are_undecided_where_ties_agree_by_counting_alone(judges):
     right = {
-        name: ranking.right_by({}, margin_of("oracle"), CASES)["comparison"]
+        name: ranking.correct_pairs({}, margin_of("oracle"), CASES)["comparison"]
         for name in ("P(Yes)", "follow-up", "comparison")
     }
     accuracy = ranking.accuracy(right)
@@ -103,5 +103,5 @@ def test_findings_are_undecided_where_ties_agree_by_counting_alone(judges):
 def test_figures_have_an_alt_text(judges):
     drawn = ranking.draw_consistency(ranking.consistency_table(judges, SCORE.key, PAIR.key))
     assert len(drawn.axes[0].get_yticks()) == 3 and drawn.get_label()
-    right = ranking.right_by({"with": SCORES}, margin_of("dice"), CASES)
+    right = ranking.correct_pairs({"with": SCORES}, margin_of("dice"), CASES)
     assert CASES.marks in ranking.draw_accuracy(ranking.accuracy(right), CASES.marks).axes[0].get_xlabel()

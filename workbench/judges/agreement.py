@@ -345,7 +345,7 @@ def mark_errors(study: Study, panels: Panels) -> pd.DataFrame:
     return pd.DataFrame({"question_id": ids, "error": error, "absolute error": np.abs(error)})
 
 
-def marks(study: Study, panels: Panels, seed: int, draws: int = 199) -> pd.DataFrame:
+def mark_agreement(study: Study, panels: Panels, seed: int, draws: int = 199) -> pd.DataFrame:
     """Return the agreement with the given marks by judge, prompt and measure."""
     human = study.cases.scores.ravel()
     rows = [
@@ -358,7 +358,7 @@ def marks(study: Study, panels: Panels, seed: int, draws: int = 199) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def by_level(study: Study, panels: Panels, seed: int, draws: int = 299) -> pd.DataFrame:
+def icc_by_level(study: Study, panels: Panels, seed: int, draws: int = 299) -> pd.DataFrame:
     """Return `icc_report` by judge and prompt over levels of quality; empty if a case lacks a level."""
     human, reports = study.cases.scores, []
     levels = np.unique(human[~np.isnan(human)])
@@ -376,7 +376,7 @@ def by_level(study: Study, panels: Panels, seed: int, draws: int = 299) -> pd.Da
 
 @dataclass(frozen=True, slots=True)
 class Raters:
-    """Human or planted raters, one of whom the judge replaces."""
+    """Human or planted raters that the judge replaces one by one."""
 
     marks: Floats
     """Their marks, `[raters, answers]`, NaN unknown."""
@@ -396,7 +396,7 @@ def raters(study: Study, seed: int) -> Raters:
     return Raters(np.clip(np.round(human + noise), *study.scale), "5 planted raters", "a planted rater")
 
 
-def replaced(panels: Panels, raters: Raters) -> pd.DataFrame:
+def replacements(panels: Panels, raters: Raters) -> pd.DataFrame:
     """Return `replace_rater` for the panel of every judge, with the number of answers n."""
     tables = [
         replace_rater(raters.marks, prompts[PANEL].ravel().round()).assign(judge=judge, n=raters.marks.shape[1])
@@ -420,7 +420,7 @@ def mean_changes(study: Study, panels: Panels, raters: Raters, seed: int, draws:
     return pd.DataFrame(rows)
 
 
-def doubt(study: Study, judge: Judgement, raters: Raters) -> pd.DataFrame:
+def uncertainty(study: Study, judge: Judgement, raters: Raters) -> pd.DataFrame:
     """Return `level_distance` from the soft labels of the raters by prompt, and `gain` = w1_uniform - w1."""
     mean, sd = np.nanmean(raters.marks, axis=0), np.nanstd(raters.marks, axis=0)
     tables = []
@@ -452,7 +452,7 @@ def chance_by_set(study: Study, compared: Mapping[str, Judgement]) -> pd.DataFra
     return against_chance(pd.concat(tables), ["data"])
 
 
-def better(
+def selection_accuracy(
     study: Study, answers: pd.DataFrame, compared: Mapping[str, Judgement], likely: Mapping[str, pd.DataFrame]
 ) -> pd.DataFrame:
     """Return how often comparison, P(Yes), mutual information and length select the better answer, by set.

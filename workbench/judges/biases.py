@@ -214,7 +214,7 @@ def of_judge(study: Study, orders: pd.DataFrame) -> pd.DataFrame:
     return orders[orders["judge"] == study.judge]
 
 
-def mass(study: Study, judged: Mapping[tuple[str, str], Judgement]) -> pd.DataFrame:
+def mass_by_prompt(study: Study, judged: Mapping[tuple[str, str], Judgement]) -> pd.DataFrame:
     """Return the probability mass on the labels and the number of flagged responses, by set and prompt."""
     tables = [reading_table([judged[study.judge, name]]).assign(data=name) for name in study.sets]
     table = pd.concat(tables, ignore_index=True)
@@ -279,18 +279,18 @@ def probe_rates(study: Study, judged: Mapping[tuple[str, str], Judgement]) -> pd
     return rates[rates["n"] > 0]
 
 
-def by_words(study: Study, judged: Mapping[tuple[str, str], Judgement]) -> pd.DataFrame:
+def orders_by_words(study: Study, judged: Mapping[tuple[str, str], Judgement]) -> pd.DataFrame:
     """Return `order_table` of the judge on the first set for every template, named in the column `labels`."""
     judge, scores = judged[study.judge, study.first], study.sets[study.first].scores
     return pd.concat([order_tables([judge], prompt, scores).assign(labels=prompt) for prompt in judge.prompts])
 
 
 def word_rates(worded: pd.DataFrame) -> pd.DataFrame:
-    """Return the rates of a table from `by_words`, by template."""
+    """Return the rates of a table from `orders_by_words`, by template."""
     return _rates(worded, ["both", "random", "position", "first", "agree"], ["labels"], "case")
 
 
-def noise(study: Study, repeats: int, seed: int) -> pd.DataFrame:
+def noise_correction(study: Study, repeats: int, seed: int) -> pd.DataFrame:
     """Return the accuracy of noisy judges on the first set, corrected by the flip model and as in the published code.
 
     `repeats` verdicts are sampled per question. Columns: `q planted`, `q estimated`, `true`, `observed`, `by`, the

@@ -146,11 +146,11 @@ def controls(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 def discrimination(verdicts: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
     """Return whether the first judge discriminates the reference from other answers, and its preferred verdict."""
-    said, row = _shown(verdicts).dropna(subset=["yes"]), _controls(verdicts, controls)
+    known, row = _shown(verdicts).dropna(subset=["yes"]), _controls(verdicts, controls)
     other = row["reference − another reference"]
     able = "discriminates" if other["low"] > 0 else "does not discriminate"
-    habit = "YES" if said["yes"].mean() >= 0.5 else "NO"
-    rate = interval(said["yes"] == (habit == "YES"), said["case"], "bootstrap", bounds=SHARE)
+    habit = "YES" if known["yes"].mean() >= 0.5 else "NO"
+    rate = interval(known["yes"] == (habit == "YES"), known["case"], "bootstrap", bounds=SHARE)
     sentences = {
         "references": f"{able} the reference from another question's reference (difference of p(YES) "
         f"{other['mean']:.3f} [{other['low']:.3f}, {other['high']:.3f}], n = {other['n']:.0f})",

@@ -225,7 +225,7 @@ def implicit_rewards(
     return {name: by_candidate(likely, reward, order, "option") for name, reward in rewards.items()}
 
 
-def heads(rewards: Mapping[str, Floats], margin: Floats) -> dict[str, Floats]:
+def preference_probabilities(rewards: Mapping[str, Floats], margin: Floats) -> dict[str, Floats]:
     """Return P(the first answer is better) by every reward and by comparison, `[pairs]` each.
 
     P is the sigmoid of the difference of rewards, with the standard deviation of the reward as temperature.
@@ -234,7 +234,7 @@ def heads(rewards: Mapping[str, Floats], margin: Floats) -> dict[str, Floats]:
     return {**{name: x.ravel() for name, x in p.items()}, "comparison": (1 + upper(margin).ravel()) / 2}
 
 
-def right_by(rewards: Mapping[str, Floats], margin: Floats, cases: Cases) -> dict[str, pd.DataFrame]:
+def correct_pairs(rewards: Mapping[str, Floats], margin: Floats, cases: Cases) -> dict[str, pd.DataFrame]:
     """Return `right_pairs` of every reward, and of the scores that fit the comparisons best (least squares)."""
     everything = {**rewards, "comparison": cyclic_share(margin)[1]}
     return {name: right_pairs(differences(reward), cases.scores) for name, reward in everything.items()}
@@ -258,7 +258,7 @@ def accuracy(right: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def cases_of_pairs(cases: Cases) -> NDArray[np.intp]:
-    """Return the index of the case of each pair of candidates, in the order of `heads`, `[pairs]`."""
+    """Return the index of the case of each pair of candidates, as in `preference_probabilities`, `[pairs]`."""
     candidates = cases.scores.shape[1]
     return np.repeat(np.arange(len(cases)), candidates * (candidates - 1) // 2)
 

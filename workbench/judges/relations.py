@@ -225,9 +225,9 @@ def right_pairs(difference: ArrayLike, human: ArrayLike) -> pd.DataFrame:
     Preferences for the first candidate (signs or differences of scores) are `[cases, pairs]`, human scores `[cases,
     n]`. Pairs with equal human scores are left out.
     """
-    said, truth = np.sign(np.asarray(difference, np.float64)), np.sign(differences(human))
-    case, pair = np.nonzero(~np.isnan(said) & (np.abs(truth) == 1))
-    return pd.DataFrame({"case": case, "right": (1 + said[case, pair] * truth[case, pair]) / 2})
+    sign, truth = np.sign(np.asarray(difference, np.float64)), np.sign(differences(human))
+    case, pair = np.nonzero(~np.isnan(sign) & (np.abs(truth) == 1))
+    return pd.DataFrame({"case": case, "right": (1 + sign[case, pair] * truth[case, pair]) / 2})
 
 
 def pair_accuracy(relations: Relations, human: ArrayLike) -> dict[str, object]:
