@@ -1,6 +1,6 @@
 """Execute one planned notebook under a lease, in a staging folder, and publish the folder with its record.
 
-`execute` calls the other functions in the order in which they stand here.
+The functions are in the order in which `execute` calls them.
 """
 
 from __future__ import annotations
