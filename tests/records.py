@@ -1,4 +1,4 @@
-"""Records of made-up runs, written as the workbench writes them."""
+"""Records of made-up runs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,38 @@ START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="9" height="9"/></svg>'
 
 
+def a_run(**changes: Any) -> Run:
+    """The record of a successful run of `toy/first`, with these changes."""
+    usual: dict[str, Any] = {
+        "study": "toy",
+        "notebook": "first",
+        "profile": "quick",
+        "run_id": "20260101T120000.000Z-abcd1234",
+        "key": "abcd1234",
+        "status": "ok",
+        "parameters_given": {"n": 3},
+        "parameters_default": {"name": None},
+        "started": START,
+        "finished": START,
+        "seconds": 1.0,
+        "source": Source(notebook_sha256="0" * 64, workbench="0"),
+        "host": host(),
+    }
+    return Run(**{**usual, **changes})
+
+
 def write_runs(outputs: Path, count: int, figures: bool = True, **changes: Any) -> list[Run]:
-    """Runs of two studies and models; every tenth has died."""
-    machine, packages = host(), package_versions()
-    return [_write(outputs, number, machine, packages, figures, changes) for number in range(count)]
+    """Write runs of two studies and models; every tenth has died."""
+    machine, source = host(), Source(notebook_sha256="0" * 64, workbench="0", packages=package_versions())
+    return [_write(outputs, i, figures, {"host": machine, "source": source} | changes) for i in range(count)]
 
 
-def _write(outputs: Path, number: int, machine: Any, packages: Any, figures: bool, changes: dict[str, Any]) -> Run:
-    started = START + timedelta(days=number % 365, seconds=number)
+def _write(outputs: Path, number: int, figures: bool, changes: dict[str, Any]) -> Run:
+    started, died = START + timedelta(days=number % 365, seconds=number), number % 10 == 3
     study, notebook = ("judges", "bias") if number % 3 == 0 else ("hallucination", "calibration")
-    died = number % 10 == 3
-    run = Run(**{
+    run = a_run(**{
         "study": study,
         "notebook": notebook,
-        "profile": "quick",
         "run_id": f"{started:%Y%m%dT%H%M%S}.000Z-{number:08x}",
         "key": f"{number:08x}",
         "status": "died" if died else "ok",
@@ -34,9 +52,6 @@ def _write(outputs: Path, number: int, machine: Any, packages: Any, figures: boo
         "parameters_default": {},
         "started": started,
         "finished": started,
-        "seconds": 1.0,
-        "source": Source(notebook_sha256="0" * 64, workbench="0", packages=packages),
-        "host": machine,
         "figures": [Figure(name="key", alt="A <key> figure")] if figures else [],
         "headline": None if died else Headline(text="DCS", value=-0.1 + number / 1e6, low=-0.2, high=0.1, n=40),
         **changes,
@@ -51,7 +66,7 @@ def _write(outputs: Path, number: int, machine: Any, packages: Any, figures: boo
 
 
 def assert_comparable(run: Run) -> None:
-    """The run keeps one row a question, none of its metrics empty; or its notebook says why not."""
+    """The run keeps one row per question, none of its metrics empty; or its notebook notes why not."""
     if "no_items" not in run.facts:
         items = run.frame("items")
         keys = [name for name in ("benchmark", "question_id") if name in items]

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from records import START, a_run
 from scipy.stats import binomtest
 
 from workbench.errors import InputError
@@ -16,10 +17,8 @@ from workbench.runs import Run, load_run
 from workbench.runs.comparison import keep_comparison
 from workbench.runs.folder import CurrentRun, read_notes
 from workbench.runs.listing import removable
-from workbench.runs.record import Source, host
 from workbench.statistics import sign_flip_p
 
-START = datetime(2026, 1, 2, tzinfo=UTC)
 N = 60
 
 
@@ -32,34 +31,27 @@ def items(seed: int, n: int = N) -> pd.DataFrame:
                          "chance": 0.5})  # fmt: skip
 
 
-def a_run(outputs: Path, number: int, table: pd.DataFrame | None, **changes: Any) -> Run:
-    started = START + timedelta(hours=number)
-    usual: dict[str, Any] = {
-        "study": "toy",
-        "notebook": "first",
-        "profile": "quick",
+def kept(outputs: Path, number: int, table: pd.DataFrame | None, **changes: Any) -> Run:
+    """A run of `toy/first` in its folder, with this table of items."""
+    run = a_run(**{
         "run_id": f"2026010{number + 1}T000000.000Z-{number:08x}",
-        "key": f"{number:08x}",
-        "status": "ok",
         "parameters_given": {"model": f"org/m{number}"},
         "parameters_default": {},
-        "started": started,
-        "finished": started,
-        "seconds": 1.0,
-        "source": Source(notebook_sha256="0" * 64, workbench="0"),
-        "host": host(),
-    } | changes
-    folder = outputs / usual["study"] / usual["notebook"] / usual["run_id"]
+        "started": START + timedelta(hours=number),
+        **changes,
+    })  # fmt: skip
+    folder = outputs / run.name / run.run_id
     folder.mkdir(parents=True)
     if table is not None:
         CurrentRun(folder).table("items", table)
-    (folder / "run.json").write_text(Run(**usual, tables=read_notes(folder)["tables"]).sealed())
+    notes = read_notes(folder)["tables"]
+    (folder / "run.json").write_text(Run(**{**run.model_dump(), "tables": notes}).sealed())
     return load_run(folder)
 
 
 def test_differences_are_paired_by_question_whatever_the_order(tmp_path: Path) -> None:
     one, two = items(0), items(1)
-    found = compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, two.sample(frac=1, random_state=0)))
+    found = compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two.sample(frac=1, random_state=0)))
     rows = found.differences.set_index("metric")
     assert list(rows.index) == ["right", "score"] and found.name == "org/m1 against org/m0"
     difference = two["score"] - one["score"]
@@ -77,7 +69,7 @@ def test_differences_are_paired_by_question_whatever_the_order(tmp_path: Path) -
 def test_flipped_questions_are_listed(tmp_path: Path) -> None:
     one = items(0)
     two = one.assign(right=one["right"] ^ one["question_id"].isin(["q001", "q007"]))
-    found = compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, two))
+    found = compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two))
     assert found.flips["question_id"].tolist() == ["q001", "q007"] and "question" not in found.flips
     assert (found.flips["baseline_value"] + found.flips["run_value"]).tolist() == [1, 1]
     assert "2 answers flipped" in repr(found) and "2 answers flipped" in found._repr_html_()
@@ -87,7 +79,7 @@ def test_flips_come_with_the_question_where_the_notebook_keeps_it(tmp_path: Path
     one = items(0)
     one["question"] = ["Why is " + "very " * 99 + name for name in one["question_id"]]
     two = one.assign(right=one["right"] ^ (one["question_id"] == "q007")).sample(frac=1, random_state=1)
-    found = compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, two))
+    found = compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two))
     assert len(found.flips) == 1 and found.flips["question"][0].startswith("Why is very very")
     assert len(found.flips["question"][0]) <= 200 and "question" not in set(found.differences["metric"])
 
@@ -95,12 +87,12 @@ def test_flips_come_with_the_question_where_the_notebook_keeps_it(tmp_path: Path
 def test_flips_are_counted_for_each_metric(tmp_path: Path) -> None:
     one = items(0).assign(other=1)
     two = one.assign(right=~one["right"], other=[0, 0, *[1] * (N - 2)])
-    assert compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, two)).flipped == "62 answers flipped (right 60, other 2)"
+    assert compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two)).flipped == "62 answers flipped (right 60, other 2)"
 
 
 def test_clusters_are_kept_together_and_three_runs_share_a_baseline(tmp_path: Path) -> None:
     clustered = [items(seed).assign(cluster=np.arange(N) // 4) for seed in range(3)]
-    runs = [a_run(tmp_path, number, table) for number, table in enumerate(clustered)]
+    runs = [kept(tmp_path, number, table) for number, table in enumerate(clustered)]
     found = compare(*runs)
     assert found.differences["run"].tolist() == ["org/m1", "org/m1", "org/m2", "org/m2"]
     assert set(found.differences["test"]) == {"paired permutation"}
@@ -108,14 +100,14 @@ def test_clusters_are_kept_together_and_three_runs_share_a_baseline(tmp_path: Pa
 
 
 def test_runs_that_cannot_be_compared_are_refused_with_the_reason(tmp_path: Path) -> None:
-    base = a_run(tmp_path, 0, items(0))
+    base = kept(tmp_path, 0, items(0))
     others = {
-        "differ in 1 items": a_run(tmp_path, 1, items(1, N + 1)),
-        "differ in 2 items": a_run(tmp_path, 2, items(1).replace("q001", "other")),
-        "kept no table 'items'": a_run(tmp_path, 3, None),
-        r"did not succeed \(died\)": a_run(tmp_path, 4, items(1), status="died"),
-        "different notebooks": a_run(tmp_path, 5, items(1), notebook="second"),
-        "no metric of the same questions": a_run(tmp_path, 6, items(1)[["benchmark", "question_id"]].assign(y=1)),
+        "differ in 1 items": kept(tmp_path, 1, items(1, N + 1)),
+        "differ in 2 items": kept(tmp_path, 2, items(1).replace("q001", "other")),
+        "kept no table 'items'": kept(tmp_path, 3, None),
+        r"did not succeed \(died\)": kept(tmp_path, 4, items(1), status="died"),
+        "different notebooks": kept(tmp_path, 5, items(1), notebook="second"),
+        "no metric of the same questions": kept(tmp_path, 6, items(1)[["benchmark", "question_id"]].assign(y=1)),
         "named twice": base,
     }
     for said, other in others.items():
@@ -123,7 +115,7 @@ def test_runs_that_cannot_be_compared_are_refused_with_the_reason(tmp_path: Path
             compare(base, other)
     with pytest.raises(InputError, match="one run only"):
         compare(base)
-    without = a_run(tmp_path, 8, None, facts={"no_items": "it is one number"})
+    without = kept(tmp_path, 8, None, facts={"no_items": "it is one number"})
     with pytest.raises(InputError, match="toy/first cannot be compared question by question: it is one number"):
         compare(without, base)
 
@@ -131,18 +123,20 @@ def test_runs_that_cannot_be_compared_are_refused_with_the_reason(tmp_path: Path
 def test_questions_of_one_name_and_two_texts_are_refused(tmp_path: Path) -> None:
     one = items(0).assign(question="Why?")
     with pytest.raises(InputError, match=r"60 questions have the same id and different texts.*'q000'"):
-        compare(a_run(tmp_path, 0, one), a_run(tmp_path, 1, one.assign(question="Who?")))
+        compare(kept(tmp_path, 0, one), kept(tmp_path, 1, one.assign(question="Who?")))
 
 
 def test_it_is_kept_like_a_run_with_report_and_place_in_the_gallery(tmp_path: Path) -> None:
-    first = a_run(tmp_path, 0, items(0), parameters_given={"model": "<b>bold</b>", "seed": 1})
-    second = a_run(tmp_path, 1, items(1), parameters_given={"model": "*m*", "seed": 1})
-    third = a_run(tmp_path, 2, items(2), parameters_given={"model": "<b>bold</b>", "seed": 1})
-    kept = keep_comparison(compare(first, second), tmp_path)
-    assert kept.folder is not None and load_run(kept.folder) == kept
-    assert kept.name == "comparisons/first" and kept.refers_to == [f"toy/first/{r.run_id}" for r in (first, second)]
-    assert [table.name for table in kept.tables] == ["runs", "differences", "flips"]
-    page = (kept.folder / "report.html").read_text(encoding="utf-8")
+    first = kept(tmp_path, 0, items(0), parameters_given={"model": "<b>bold</b>", "seed": 1})
+    second = kept(tmp_path, 1, items(1), parameters_given={"model": "*m*", "seed": 1})
+    third = kept(tmp_path, 2, items(2), parameters_given={"model": "<b>bold</b>", "seed": 1})
+    comparison = keep_comparison(compare(first, second), tmp_path)
+    assert comparison.folder is not None and load_run(comparison.folder) == comparison
+    assert comparison.name == "comparisons/first" and comparison.refers_to == [
+        f"toy/first/{r.run_id}" for r in (first, second)
+    ]
+    assert [table.name for table in comparison.tables] == ["runs", "differences", "flips"]
+    page = (comparison.folder / "report.html").read_text(encoding="utf-8")
     code = re.findall(r'<pre class="code">(.*?)</pre>', page, re.DOTALL)
     assert [re.sub("<.*?>", "", text).split()[-1] for text in code] == [
         "comparison.changed", "comparison.differences", "comparison.draw()", "comparison.flips"]  # fmt: skip
@@ -150,4 +144,7 @@ def test_it_is_kept_like_a_run_with_report_and_place_in_the_gallery(tmp_path: Pa
     assert "right, *m* minus &lt;b&gt;bold&lt;/b&gt;" in (tmp_path / "index.html").read_text(encoding="utf-8")
     assert {removal.path.name for removal in removable(tmp_path)} == set()  # the first is replaced, and referred to
     assert third.folder is not None
-    assert compare("toy/first/" + first.run_id, kept.refers_to[1], outputs=tmp_path).labels == ("<b>bold</b>", "*m*")
+    assert compare("toy/first/" + first.run_id, comparison.refers_to[1], outputs=tmp_path).labels == (
+        "<b>bold</b>",
+        "*m*",
+    )

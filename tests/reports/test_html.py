@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from records import a_run
 
 from workbench.errors import InputError
 from workbench.reports import write_report
 from workbench.reports.html import duration, render, script
-from workbench.runs.record import Failure, Headline, Run, Source, host
+from workbench.runs.record import Failure, Headline
 
 SCRIPT = "<script>alert(1)</script>"
 SVG = "http://www.w3.org/2000/svg"
@@ -41,26 +41,6 @@ class Page(HTMLParser):
 
     def named(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
-
-
-def a_run(**changes: Any) -> Run:
-    now = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-    usual: dict[str, Any] = {
-        "study": "toy",
-        "notebook": "first",
-        "profile": "quick",
-        "run_id": "r",
-        "key": "k",
-        "status": "ok",
-        "parameters_given": {"n": 3},
-        "parameters_default": {"name": None},
-        "started": now,
-        "finished": now,
-        "seconds": 75,
-        "source": Source(notebook_sha256="0" * 64, workbench="0"),
-        "host": host(),
-    }
-    return Run(**{**usual, **changes})
 
 
 def shown(*outputs: nbformat.NotebookNode, **changes: Any) -> str:
@@ -146,7 +126,11 @@ def test_hostile_text_in_record_and_markdown_is_escaped() -> None:
 
 
 def test_the_card_tells_title_status_parameters_and_headline() -> None:
-    run = a_run(headline=Headline(text="Score", value=-0.5, low=-0.6, high=-0.4, n=9), facts={"model": {"model": "m"}})
+    run = a_run(
+        seconds=75,
+        headline=Headline(text="Score", value=-0.5, low=-0.6, high=-0.4, n=9),
+        facts={"model": {"model": "m"}},
+    )
     page = render(
         run, new_notebook(cells=[new_markdown_cell("# The *title*\n\nLead."), new_markdown_cell("## A\n\n## B")])
     )

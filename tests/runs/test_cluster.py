@@ -35,16 +35,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setattr(cluster, "LOOK", 0.1)
 
     def started(*resources: dict[str, float]) -> Any:
-        workers = {
-            str(i): {
-                "cls": distributed.Worker,
-                "options": {"nthreads": 1, "resources": needs, "dashboard_address": ":0"},
-            }
-            for i, needs in enumerate(resources)
-        }
+        workers = {str(i): worker(tmp_path, offered) for i, offered in enumerate(resources)}
         options = {"dashboard_address": ":0", "host": "127.0.0.1", "port": 0}
-        for worker in workers.values():
-            worker["options"] |= {"local_directory": str(tmp_path / "dask")}
         scheduler = {"cls": distributed.Scheduler, "options": options}
         made.append(distributed.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50))
         return made[-1]
@@ -52,6 +44,34 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     yield started
     for each in made:
         each.close()
+
+
+def worker(folder: Path, resources: dict[str, float]) -> dict[str, Any]:
+    options = {"nthreads": 1, "resources": resources, "dashboard_address": ":0"}
+    return {"cls": distributed.Worker, "options": options | {"local_directory": str(folder / "dask")}}
+
+
+def add_late(made: Any, folder: Path, **resources: float) -> None:
+    """Start another worker, `late`, of a cluster."""
+
+    async def add(made: Any) -> None:
+        made.worker_spec["late"] = worker(folder, resources)
+        await made._correct_state()
+
+    made.sync(add, made)
+
+
+def differ(monkeypatch: pytest.MonkeyPatch, when: Callable[[], bool] = lambda: True) -> None:
+    """Let workers report another version of transformers."""
+    real = distributed.Client.get_versions
+
+    def other(self: Any, **more: Any) -> Any:
+        versions = real(self, **more)
+        for each in versions["workers"].values() if when() else ():
+            each["packages"]["transformers"] = "1.0"
+        return versions
+
+    monkeypatch.setattr(distributed.Client, "get_versions", other)
 
 
 def matrix(folder: Path, **axes: list[Any]) -> list[PlannedRun]:
@@ -111,12 +131,7 @@ def test_gpus_are_a_resource_and_what_nobody_offers_is_said(
 
     def say(sentence: str) -> None:
         said.append(sentence)
-        made.sync(add, made)
-
-    async def add(made: Any) -> None:
-        options = {"nthreads": 1, "resources": {"GPU": 2}, "local_directory": str(toy_folder / "dask")}
-        made.worker_spec["late"] = {"cls": distributed.Worker, "options": options}
-        await made._correct_state()
+        add_late(made, toy_folder, GPU=2)
 
     for one, done in run_on(address(made), planned, say=say):
         ends[one.parameters_given["n"]] = done.host.split()[0]
@@ -142,15 +157,7 @@ def test_a_worker_with_other_packages_is_refused_with_the_difference(
     assert difference(mine, mine | {"python": "3.12.0.final.0", "torch": None}) == (
         "python 3.12 there and 3.11 here, torch missing there and 2.13.0 here"
     )
-    real = distributed.Client.get_versions
-
-    def other(self: Any, **more: Any) -> Any:
-        found = real(self, **more)
-        for told in found["workers"].values():
-            told["packages"]["transformers"] = "1.0"
-        return found
-
-    monkeypatch.setattr(distributed.Client, "get_versions", other)
+    differ(monkeypatch)
     monkeypatch.setattr(cluster, "PATIENCE", 0.3)
     said: list[str] = []
     with pytest.raises(InputError, match=r"No worker at tcp.* fits\. Worker tcp.* transformers 1\.0 there and \d"):
@@ -161,32 +168,21 @@ def test_a_worker_with_other_packages_is_refused_with_the_difference(
 def test_a_worker_that_fits_may_come_after_one_that_does_not(
     quick: Callable[..., Run], toy_folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, real, said = start({}), distributed.Client.get_versions, list[str]()
-
-    def other(self: Any, **more: Any) -> Any:
-        found = real(self, **more)
-        for told in found["workers"].values() if not said else ():
-            told["packages"]["transformers"] = "1.0"
-        return found
-
-    async def add(made: Any) -> None:
-        options = {"nthreads": 1, "local_directory": str(toy_folder / "dask")}
-        made.worker_spec["late"] = {"cls": distributed.Worker, "options": options}
-        await made._correct_state()
+    made, said = start({}), list[str]()
+    differ(monkeypatch, lambda: not said)
 
     def say(sentence: str) -> None:
         said.append(sentence)
         if "that fits" in sentence:
-            made.sync(add, made)
+            add_late(made, toy_folder)
 
-    monkeypatch.setattr(distributed.Client, "get_versions", other)
     assert [done.status for _, done in run_on(address(made), plan("toy"), say=say)] == ["ok"]
     assert len(said) == 2 and "is refused" in said[0] and said[1].startswith("There is no worker that fits at tcp://")
 
 
 def test_a_worker_that_came_back_under_its_address_does_not_have_its_cell(toy_folder: Path) -> None:
     (planned,) = plan("toy")
-    cell = cluster._Cell(planned, tasks([planned], "outputs")[0], 0)
+    cell = cluster._Cell(planned, tasks([planned], "outputs")[0])
     ended = CellResult("toy/fine", "ok", "id", "", "there", 1.0)
     future = Mock(status="finished", key="k")
     future.done.return_value, future.result.return_value = False, ended

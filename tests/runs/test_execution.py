@@ -26,9 +26,6 @@ run.headline("Score", {"mean": 0.5, "low": 0.4, "high": 0.6, "n": n})""",
 CELLS = {
     "fine": FINE,
     "fails": ["from workbench.runs import current_run; current_run().note(reached=True); 1 / 0", "print(2)"],
-    "dies": ["import os; os._exit(9)", "# Later", "print(2)"],
-    "slow": ["import time; time.sleep(60)", "print(2)"],
-    "exits": ["import sys; sys.exit(0)", "print(2)"],
     "cancelled": ["print(1)", "print(2)"],
 }
 Execute = Callable[..., Run]
@@ -53,7 +50,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def runs(toy: Path) -> dict[str, Run]:
     """Every toy notebook executed once."""
-    special = {"slow": {"timeout": 2.0}, "cancelled": {"on_cell": interrupt_second}}
+    special = {"cancelled": {"on_cell": interrupt_second}}
     planned = plan("toy", given={"n": "7", "name": "007"})
     return {p.notebook: execute(p, Path("outputs"), **special.get(p.notebook, {})) for p in planned}  # type: ignore[arg-type]
 
@@ -99,9 +96,6 @@ def test_latest_points_to_the_run_that_went_well(runs: dict[str, Run], toy: Path
     ("name", "status", "cell", "error", "said"),
     [
         ("fails", "failed", 3, "ZeroDivisionError", "division by zero"),
-        ("dies", "died", 3, "DeadKernelError", "Kernel died"),
-        ("slow", "timed_out", 3, "TimeoutError", "longer than its 2 s"),
-        ("exits", "failed", 3, "SystemExit", "0"),
         ("cancelled", "cancelled", None, "KeyboardInterrupt", "by hand"),
     ],
 )

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from records import a_run
 
 from workbench.errors import InputError
 from workbench.files import sha256_of
@@ -16,39 +16,20 @@ from workbench.runs.record import (
     Counts,
     Failure,
     Run,
-    Source,
     Table,
     changes_of,
-    host,
     load_run,
     package_versions,
     source_of,
 )
 
-NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    made = Run(
-        study="toy",
-        notebook="first",
-        profile="default",
-        run_id="20260102T030400.000Z-abcd1234",
-        key="abcd1234",
-        status="failed",
-        failure=Failure(cell=3, name="ValueError", message="<b> is not bold"),
-        parameters_given={"n": 3, "names": ["007"]},
-        parameters_default={"name": None},
-        started=NOW,
-        finished=NOW,
-        seconds=0.0,
-        source=Source(notebook_sha256="0" * 64, workbench="0"),
-        host=host(),
-        tables=[Table(name="scores", rows=1)],
-    )
-    (tmp_path / "run.json").write_text(made.model_dump_json())
-    return made
+    failure = Failure(cell=3, name="ValueError", message="<b> is not bold")
+    run = a_run(status="failed", failure=failure, tables=[Table(name="scores", rows=1)])
+    (tmp_path / "run.json").write_text(run.model_dump_json())
+    return run
 
 
 def test_a_record_comes_back_as_it_was_written(run: Run, tmp_path: Path) -> None:

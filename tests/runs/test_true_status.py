@@ -46,12 +46,12 @@ CELLS = {
     "prints": ["print('x' * 3_400_000)", "print(2)"],
 }
 EXPECTED = [
-    ("killed", "died", 3, "DeadKernelError", "SIGKILL"),
-    ("quit", "died", 3, "DeadKernelError", "exit code was 0"),
-    ("segfault", "died", 3, "DeadKernelError", "SIGSEGV"),
-    ("memory", "failed", 4, "MemoryError", "A cell raised an error"),
-    ("exits", "failed", 3, "SystemExit", "A cell raised an error"),
-    ("slow", "timed_out", 3, "TimeoutError", "time limit"),
+    ("killed", "died", 3, "DeadKernelError", "Kernel died", "SIGKILL"),
+    ("quit", "died", 3, "DeadKernelError", "Kernel died", "exit code was 0"),
+    ("segfault", "died", 3, "DeadKernelError", "Kernel died", "SIGSEGV"),
+    ("memory", "failed", 4, "MemoryError", "", "A cell raised an error"),
+    ("exits", "failed", 3, "SystemExit", "0", "A cell raised an error"),
+    ("slow", "timed_out", 3, "TimeoutError", "longer than its 3 s", "time limit"),
 ]
 
 
@@ -76,13 +76,14 @@ def states(run: Run) -> list[str]:
     return [cell.metadata.papermill.status for cell in cells if cell.cell_type == "code"]
 
 
-@pytest.mark.parametrize(("name", "status", "cell", "error", "reason"), EXPECTED)
-def test_however_a_kernel_ends_it_is_told_everywhere(
-    toy: Path, name: str, status: str, cell: int, error: str, reason: str
+@pytest.mark.parametrize(("name", "status", "cell", "error", "said", "reason"), EXPECTED)
+def test_however_a_kernel_ends_it_is_reported_everywhere(
+    toy: Path, name: str, status: str, cell: int, error: str, said: str, reason: str
 ) -> None:
     run = run_one(name)
     assert run.folder is not None and load_run(run.folder) == run
-    assert (run.status, run.failure and run.failure.cell, run.failure and run.failure.name) == (status, cell, error)
+    assert run.failure is not None and said in run.failure.message
+    assert (run.status, run.failure.cell, run.failure.name) == (status, cell, error)
     assert reason in run.exit_reason
     marks = states(run)
     assert marks[cell - 1] == "failed" and marks[-1] == "pending" and "completed" not in marks[cell:]

@@ -221,8 +221,6 @@ class _Cell:
     """As it was planned here."""
     task: Task
     """As it is sent to a worker."""
-    gpus: float
-    """GPUs it needs."""
     deaths: int = 0
     """Workers that died while they ran it."""
     missing: int = 0
@@ -294,11 +292,10 @@ def run_on(
             f"No Dask scheduler answers at {address}; start one with `dask scheduler` and give the address it prints, "
             "or leave out --on to run here."
         ) from error
+    if gpus is not None:
+        planned = [replace(run, gpus=gpus) for run in planned]
     with connected as client:
-        cells = [
-            _Cell(run, task, run.gpus if gpus is None else gpus)
-            for run, task in zip(planned, tasks(planned, outputs, timeout, again))
-        ]
+        cells = list(map(_Cell, planned, tasks(planned, outputs, timeout, again)))
         yield from _Dispatch(client, address, cells, say).results()
 
 
@@ -443,7 +440,7 @@ class _Dispatch:
                     cell.task,
                     key=cell.key,
                     workers=[address],
-                    resources={"GPU": cell.gpus} if cell.gpus else None,
+                    resources={"GPU": cell.planned.gpus} if cell.planned.gpus else None,
                     retries=RETRIES,
                     pure=False,
                 )
@@ -451,7 +448,7 @@ class _Dispatch:
                 future.add_done_callback(self.done.put)
         if self.waiting and self.workers and not self.futures:
             cells = [cell for queue in self.waiting.values() for cell in queue]
-            most = f"GPU={max(cell.gpus for cell in cells):g}"
+            most = f"GPU={max(cell.planned.gpus for cell in cells):g}"
             need = f"offers {most}; start one with --resources {most}." if most != "GPU=0" else "has what they need."
             self._say_once(f"{len(cells)} cells wait for a worker that {need}")
 
@@ -461,7 +458,7 @@ class _Dispatch:
         for group in sorted(self.waiting, key=lambda g: (g != worker.group, shared[g] > 0, -len(self.waiting[g]))):
             queue = self.waiting[group]
             for cell in queue:
-                if cell.gpus <= worker.gpus and address not in cell.unsuitable:
+                if cell.planned.gpus <= worker.gpus and address not in cell.unsuitable:
                     queue.remove(cell)
                     if not queue:
                         del self.waiting[group]

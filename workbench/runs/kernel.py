@@ -88,18 +88,9 @@ class WorkbenchEngine(Engine):  # type: ignore[misc]
         on_cell: OnCell,
         **_: Any,
     ) -> Any:
-        """Execute a notebook; called by papermill.
+        """Execute a notebook with its parameters, saved after every cell; called by papermill.
 
-        Args:
-            nb: The notebook, parameters injected.
-            kernel_name: Not used: the kernel is this interpreter.
-            save_to: File in which the notebook is saved after every cell.
-            input_path: The notebook's own file.
-            stats: Filled with measurements of the kernel's process.
-            kernel: The kernel.
-            setup: State the kernel must be in.
-            timeout: Limit for the whole notebook in seconds.
-            on_cell: Called with the number of finished code cells and their total.
+        `timeout` limits the whole notebook, in seconds. `stats` is filled with measurements of the kernel's process.
         """
         states = _CellStates(nb, output_path=str(save_to), progress_bar=False)
         states.input_path = input_path
