@@ -96,9 +96,13 @@ def _plan(
     file: GivenFile = None,
 ) -> Planned:
     """The runs a command names, planned and checked."""
-    from workbench.runs import plan as plan_runs
+    from workbench.runs.studies import plan as plan_runs
+    from workbench.runs.studies import read_yaml
 
-    given: dict[str, Any] = _from_file(file) if file else {}
+    content = read_yaml(file) if file else {}
+    if not isinstance(content, dict):
+        raise InputError(f"{file} must be a mapping of parameters to values.")
+    given: dict[str, Any] = {str(name): value for name, value in content.items()}
     for item in parameters or []:
         name, equals, value = item.partition("=")
         if not equals or not name.strip():
@@ -188,27 +192,14 @@ def run(
 @app.command()
 def status(outputs: Outputs = None) -> None:
     """Show running runs, started from any terminal, and how the last ones ended."""
-    from workbench.runs import load_run, remote
-    from workbench.runs.listing import run_folders, running, staging_folders
-
-    def line(folder: Path) -> str:
-        name = "/".join(folder.parts[-3:])
-        try:
-            return _status_line(name, load_run(folder))
-        except InputError as error:
-            return _status_line(name, error)
+    from workbench.runs import remote
+    from workbench.runs.listing import last_runs, running, staging_folders
 
     home, where = home_of(outputs), outputs_of(outputs)
-    active = False
-    for active_run in running(staging_folders(home)):
-        print(active_run)
-        active = True
-    if remote.is_url(where):
-        ended = [_status_line(name, done) for name, done in remote.newest(str(where), STATUS_RUNS)]
-    else:
-        ended = [line(f) for f in sorted(run_folders(home), key=lambda f: f.name, reverse=True)[:STATUS_RUNS]]
-    if ended or not active:
-        print(*ended or [f"No runs in {where}."], sep="\n")
+    lines = list(map(str, running(staging_folders(home))))
+    ended = remote.newest(where, STATUS_RUNS) if isinstance(where, str) else last_runs(home, STATUS_RUNS)
+    lines += [_status_line(name, done) for name, done in ended]
+    print("\n".join(lines or [f"No runs in {where}."]))
 
 
 @app.command()
@@ -307,21 +298,6 @@ def exit_code(runs: Sequence[Run | CellResult]) -> int:
         return USER_ERROR
     statuses = {run.status for run in runs}
     return next((EXIT_CODES[each] for each in ("cancelled", "died", "timed_out", "failed") if each in statuses), 0)
-
-
-def _from_file(file: Path) -> dict[str, Any]:
-    """The parameters in a YAML file."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Cannot read {file}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file} must be a mapping of parameters to values.")
-    return {str(name): value for name, value in content.items()}
 
 
 def _result_line(planned: PlannedRun, done: Run | CellResult) -> str:

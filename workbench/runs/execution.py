@@ -235,11 +235,10 @@ def _changed_file(planned: PlannedRun) -> str:
     """The first file named by a parameter that changed since the run was planned; "" if none did."""
     for name, digest in planned.files.items():
         path = planned.folder / name
-        try:
-            if digests([path])[path] != digest:
-                return name
-        except OSError:
-            return name
+        with suppress(OSError):
+            if digests([path])[path] == digest:
+                continue
+        return name
     return ""
 
 

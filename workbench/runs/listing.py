@@ -48,6 +48,17 @@ def finished(folder: Path, key: str) -> Run | None:
     return next((run for run in readable(folder, key) if run.status == "ok"), None)
 
 
+def last_runs(outputs: Path, count: int) -> list[tuple[str, Run | InputError]]:
+    """Return name and record of the last runs, newest first; an unreadable record is its error."""
+    runs: list[tuple[str, Run | InputError]] = []
+    for folder in sorted(run_folders(outputs), key=lambda folder: folder.name, reverse=True)[:count]:
+        try:
+            runs.append((_name(folder), load_run(folder)))
+        except InputError as error:
+            runs.append((_name(folder), error))
+    return runs
+
+
 def find_run(name: str | Path, outputs: Path) -> Run:
     """Return the run that a user names.
 

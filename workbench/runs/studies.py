@@ -148,19 +148,29 @@ def load_study(name: str) -> Study:
     return Study(path.stem, files, profiles, matrices, needs)
 
 
-def _study_file(path: Path) -> dict[str, Any]:
-    """The content of a study file, its shape checked."""
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        InputError: If it cannot be read, or is not YAML.
+    """
     import yaml
 
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where, problem = (f", line {mark.line + 1},", getattr(error, "problem", "")) if mark else ("", str(error))
+        raise InputError(f"{path}{where} is not YAML: {' '.join(problem.split())}.") from error
+
+
+def _study_file(path: Path) -> dict[str, Any]:
+    """The content of a study file, its shape checked."""
     if not path.is_file():
         raise InputError(f"There is no study file {path}; check the path, or name one of {', '.join(study_names())}.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise InputError(f"{path}, line {line}, is not YAML: {error.problem}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or set(content) - {"matrix", "gpus"} != {"notebooks", "profiles"}:
         raise InputError(
             f"{path} must be a mapping of 'notebooks' and 'profiles', optionally 'matrix' and 'gpus', and of nothing "
