@@ -116,6 +116,30 @@ def test_slices_and_reports_leave_torch_alone():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
+def test_files_of_another_distribution_named_workbench_are_reported(tmp_path: Path) -> None:
+    """The index has another project of that name; one made by an earlier version of this project is editable."""
+    info = tmp_path / "workbench-0.8.506.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: workbench\nVersion: 0.8.506\n")
+    for listed, expected in (("workbench/__init__.py,,\n", "pip uninstall workbench"), ("_editable.pth,,\n", "")):
+        (info / "RECORD").write_text(listed)
+        ran = subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import workbench"],
+            capture_output=True,
+            text=True,
+        )
+        assert expected in ran.stderr and bool(ran.returncode) == bool(expected)
+
+
+def test_every_install_line_names_this_distribution_or_another_package() -> None:
+    """`pip install workbench` would install another project."""
+    assert PROJECT["name"] == "lm-workbench"
+    texts = [*(ROOT / "workbench").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "Makefile"]
+    lines = [line for path in texts for line in path.read_text("utf-8").splitlines() if "pip install" in line]
+    assert len(lines) > 3
+    assert not [line for line in lines if re.search(r"install\s+(-\S+\s+)*['\"]?workbench\b", line)]
+
+
 def test_help_answers_quickly():
     def processor_seconds() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -13,16 +13,32 @@ Names are imported when first used, so `import workbench` is quick and needs no 
 """
 
 import os
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any
 
 from workbench.kinds import NAMES
 
 __version__ = "0.1.0"
 
-# Threads that wait for each other in a spin loop stand still when another process holds a core (5 times slower here);
-# asleep they lose next to nothing. OpenMP reads this when torch is imported, so it has to be said before.
+# Threads that wait for each other in a spin loop make no progress while another process occupies a core (5 times slower
+# here); sleeping threads lose almost nothing. OpenMP reads this variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _refuse_other_distribution() -> None:
+    """Refuse to import where another project's distribution `workbench` has installed its files over this package."""
+    try:
+        other = metadata.distribution("workbench")
+    except metadata.PackageNotFoundError:
+        return
+    if any(str(file).startswith("workbench/") for file in other.files or ()):
+        raise ImportError(
+            f"This environment contains another distribution named workbench ({other.version}), whose files mix with "
+            "those of lm-workbench; run `pip uninstall workbench` and install lm-workbench again."
+        )
+
+
+_refuse_other_distribution()
 
 _HOMES = {
     "AnswerStore": "extraction",
