@@ -133,7 +133,9 @@ def test_files_of_another_distribution_named_workbench_are_reported(tmp_path: Pa
 
 def test_every_install_line_names_this_distribution_or_another_package() -> None:
     """`pip install workbench` would install another project."""
-    assert PROJECT["name"] == "lm-workbench"
+    import workbench
+
+    assert (PROJECT["name"], PROJECT["version"]) == (workbench.DISTRIBUTION, workbench.__version__)
     texts = [*(ROOT / "workbench").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "Makefile"]
     lines = [line for path in texts for line in path.read_text("utf-8").splitlines() if "pip install" in line]
     assert len(lines) > 3

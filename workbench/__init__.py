@@ -19,6 +19,8 @@ from typing import Any
 from workbench.kinds import NAMES
 
 __version__ = "0.1.0"
+DISTRIBUTION = "lm-workbench"
+"""Name to install by; on the package index, `workbench` is another project."""
 
 # Threads that wait for each other in a spin loop make no progress while another process occupies a core (5 times slower
 # here); sleeping threads lose almost nothing. OpenMP reads this variable when torch is imported.

@@ -268,7 +268,7 @@ def test_without_the_extra_it_says_what_to_install(
 
     monkeypatch.setattr(builtins, "__import__", absent)
     assert call("run", "toy", "--on", "tcp://127.0.0.1:9") == 2
-    assert "--on needs Dask; install it with: pip install 'workbench[cluster]'" in capsys.readouterr().err
+    assert "--on needs Dask; install it with: pip install distributed" in capsys.readouterr().err
 
 
 def test_what_is_under_way_outlives_a_client_that_is_stopped(

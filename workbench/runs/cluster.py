@@ -282,7 +282,7 @@ def run_on(
     try:
         from distributed import Client
     except ImportError as error:
-        raise InputError("--on needs Dask; install it with: pip install 'workbench[cluster]'.") from error
+        raise InputError("--on needs Dask; install it with: pip install distributed.") from error
     for name in ("distributed", "tornado", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the same is reported here, in a sentence
     try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workbench import DISTRIBUTION, __version__
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 
@@ -324,7 +325,7 @@ def source_of(notebook: Path) -> Source:
     changes = _git(notebook.parent, "status", "--porcelain")
     return Source(
         notebook_sha256=sha256_of(notebook),
-        workbench=metadata.version("workbench"),
+        workbench=__version__,
         commit=commit,
         branch=_git(notebook.parent, "rev-parse", "--abbrev-ref", "HEAD") if commit else None,
         dirty=bool(changes) if commit and changes is not None else None,
@@ -347,7 +348,7 @@ def kernel_version(runs: int) -> str:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the installed packages that workbench depends on directly."""
-    required = [line for line in metadata.requires("workbench") or [] if "extra ==" not in line]
+    required = [line for line in metadata.requires(DISTRIBUTION) or [] if "extra ==" not in line]
     versions = {}
     for name in sorted(re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required):
         try:
