@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from workbench.errors import InputError
+from workbench.statistics import interval
+from workbench.statistics.distances import bin_of
 from workbench.training import trainers
 from workbench.value_drift import alignment_geometry as geometry
 from workbench.value_drift import likelihood_displacement as displacement
@@ -30,10 +32,8 @@ def test_value_vector_of_a_judge():
     logits = [[[2, 1, 0], [1, 1, 1]], [[0, 0, 2], [3, 0, 0]]]
     p = softmax(logits, axis=-1)
     close(p.mean(axis=1), [[0.499287, 0.289031, 0.211682], [0.507975, 0.075893, 0.416132]], abs=1e-6)
-    answers = pd.DataFrame(p.reshape(4, 3), columns=["p_support", "p_neutral", "p_oppose"])
-    answers = answers.assign(
-        run="r", phase="sft", step=0, topic="t", prompt_id=list("aabb"), sample=[0, 1, 0, 1], mass=1.0
-    )
+    keys = {"run": "r", "phase": "sft", "step": 0, "topic": "t", "prompt_id": list("aabb"), "sample": [0, 1, 0, 1]}
+    answers = pd.DataFrame(p.reshape(4, 3), columns=stances.PARTS).assign(**keys, mass=1.0)
     vectors = stances.value_vectors(answers).set_index("stance")["mean"]
     close(vectors[list(stances.STANCES)], [0.503631, 0.182462, 0.313907], abs=1e-6)
 
@@ -63,13 +63,8 @@ def test_profile_distance():
 
 
 def test_prompt_clustered_half_width():
-    close(1.96 * 0.3 / np.sqrt(550), 0.025072, abs=1e-6)
-    rng = np.random.default_rng(0)
-    p = rng.normal(size=550)
-    p = 0.5 + 0.3 * (p - p.mean()) / p.std(ddof=1)
-    from workbench.statistics import interval
-
-    close(interval(p)["se"] * 1.96, 0.025072, abs=1e-6)
+    p = np.random.default_rng(0).normal(size=550)
+    close(interval(0.5 + 0.3 * (p - p.mean()) / p.std(ddof=1))["se"] * 1.96, 0.025072, abs=1e-6)
 
 
 def test_value_gap():
@@ -209,8 +204,6 @@ def test_the_other_order_of_a_pair_falls_into_the_bin_of_its_number():
 
 
 def test_a_number_at_an_edge_falls_where_the_edge_says_whatever_its_float():
-    from workbench.statistics.distances import bin_of
-
     for bins in (2, 3, 5, 7, 10, 15, 20):
         edge = np.arange(bins + 1) / bins
         for exact in (edge, 1 - edge[::-1], np.linspace(0, 1, bins + 1), np.cumsum([0, *[1 / bins] * bins])):

@@ -15,6 +15,7 @@ from workbench.value_drift import texts
 STATEMENTS = [f"s{i}" for i in range(8)]
 FALLS = {"similar": -6.0, "paraphrase": -3.0, "dissimilar": 4.0, displacement.REPAIRED: 2.0}
 """Planted change of ln p(preferred) of each run; that of the other answer is 5 nats lower."""
+COLUMNS = ["pair_id", "response", "position", "token", "logprob"]
 CHES = {"similar": 30.0, "paraphrase": 20.0, "dissimilar": 10.0}
 
 
@@ -24,10 +25,8 @@ def tokens(change: float) -> pd.DataFrame:
     for i, name in enumerate(STATEMENTS):
         for side, lower in (("chosen", 0.0), ("rejected", 5.0)):
             moved = (change - lower) * (1 + 0.02 * i) if change else 0.0
-            for position, (token, logprob) in enumerate((("I", -2.0 + moved), ("</s>", -1.0))):
-                row = {"response": side, "position": position, "token": token, "logprob": logprob}
-                rows.append({"pair_id": name, **row})
-    return pd.DataFrame(rows)
+            rows += [(name, side, 0, "I", -2.0 + moved), (name, side, 1, "</s>", -1.0)]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 @pytest.fixture(scope="module")
@@ -193,19 +192,9 @@ def test_subsets_of_own_pairs_are_trained_at_their_percentiles(monkeypatch: pyte
 
     def response_tokens(model: Any, rows: list) -> pd.DataFrame:
         rises = 1.0 if isinstance(model, tuple) else 0.0
-        return pd.DataFrame(
-            [
-                {
-                    "pair_id": row["id"],
-                    "response": side,
-                    "position": 0,
-                    "token": "x",
-                    "logprob": -3 + rises * int(row["id"]),
-                }
-                for row in rows
-                for side in ("chosen", "rejected")
-            ]
-        )
+        values = [(row["id"], -3 + rises * int(row["id"])) for row in rows]
+        sides = ("chosen", "rejected")
+        return pd.DataFrame([(i, side, 0, "x", value) for i, value in values for side in sides], columns=COLUMNS)
 
     monkeypatch.setattr(displacement, "train", train)
     monkeypatch.setattr(displacement.probes, "response_tokens", response_tokens)

@@ -64,11 +64,8 @@ def test_rows_of_arms_and_pairs(tmp_path) -> None:
     pairs = post_training.pair_rows("oppose", [own], 1)
     assert list(pairs) == ["gap", "no gap", "mine"] and len(pairs["mine"]) == 1
     assert {row["chosen_stance"] for row in pairs["gap"]} == {"oppose"}
-    assert [post_training.target_of(arm) for arm in ("neutral", "wildchat", "mine")] == [
-        "neutral",
-        "neutral",
-        "support",
-    ]
+    targets = [post_training.target_of(arm) for arm in ("neutral", "wildchat", "mine")]
+    assert targets == ["neutral", "neutral", "support"]
 
 
 class Start:
@@ -127,12 +124,8 @@ def test_preference_runs_stand_in_order_and_only_sampling_ones_have_a_reward(mon
     starts = {0: Start(), 1: Start()}
     found, table = post_training.prefer(starts, ["dpo", "rloo"], pairs, PREFERRING, explicit, len)  # type: ignore[arg-type]
     assert list(found)[:4] == [("dpo", "gap", 0), ("dpo", "no gap", 0), ("rloo", "gap", 0), ("rloo", "no gap", 0)]
-    assert [title[-1] for title in titles[:4]] == [
-        None,
-        None,
-        ("model of gap", 2, "gap"),
-        ("model of no gap", 2, "no gap"),
-    ]
+    models = [("model of gap", 2, "gap"), ("model of no gap", 2, "no gap")]
+    assert [title[-1] for title in titles[:4]] == [None, None, *models]
     assert list(table["run"].unique()) == ["dpo, gap", "dpo, no gap", "rloo, gap", "rloo, no gap"]
     assert set(table["phase"]) == {"preference"} and [start.forgotten for start in starts.values()] == [1, 1]
     log = post_training.training_log(found, 1)
@@ -158,8 +151,8 @@ def test_times_and_headline_are_of_the_first_arm() -> None:
     report, overall = post_training.drift_report(sft), post_training.overall_drift(sft)
     found = post_training.times(report, "support", "support")
     assert list(found["topic"]) == ["work", "health"] and set(found["eta_ci"]) == {0.25}
-    told = post_training.drift_of(overall, "support", "support")
-    assert told["mean"] == pytest.approx(0.4) and "topic" not in overall and "p_holm" not in overall
+    row = post_training.drift_of(overall, "support", "support")
+    assert row["mean"] == pytest.approx(0.4) and "topic" not in overall and "p_holm" not in overall
 
 
 def test_gaps_are_known_as_written_and_else_read_by_a_judge(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,16 +212,14 @@ def test_claims_hold_where_they_were_planted() -> None:
 
 
 def test_what_does_not_move_at_all_is_no_finding() -> None:
-    found = claims(
-        {"dpo, gap": 0.2001, "dpo, no gap": 0.2, "simpo, gap": 0.2001, "simpo, no gap": 0.2}, ["dpo", "simpo"]
-    )
+    ends = {"dpo, gap": 0.2001, "dpo, no gap": 0.2, "simpo, gap": 0.2001, "simpo, no gap": 0.2}
+    found = claims(ends, ["dpo", "simpo"])
     less = next(verdict for claim, verdict in found.items() if claim.startswith("dpo on pairs without"))
     assert less == "cannot tell: dpo moved support by less than 0.01 with a value gap as well"
     several = ["simpo", "simpo:simpo_gamma=2"]
     still = claims({f"{name}, {kind}": 0.2 for name in several for kind in ("gap", "no gap")}, several)
-    assert next(v for c, v in still.items() if c.startswith("SimPO's")).startswith(
-        "cannot tell: simpo moved the stance"
-    )
+    margin = next(verdict for claim, verdict in still.items() if claim.startswith("SimPO's"))
+    assert margin.startswith("cannot tell: simpo moved the stance")
 
 
 def test_budgets_name_what_an_algorithms_name_sets() -> None:
@@ -237,7 +228,7 @@ def test_budgets_name_what_an_algorithms_name_sets() -> None:
     assert any("(9 preference steps at 0.1 against 4 of fine-tuning at 0.001)" in claim for claim in found)
 
 
-def test_an_implicit_reward_is_held_against_the_explicit_one_on_other_topics() -> None:
+def test_an_implicit_reward_is_compared_with_the_explicit_one_on_other_topics() -> None:
     wrong, right = np.array([[0.0] * 8, [1.0] * 7 + [-1.0]]), np.array([[1.0] * 8, [0.0] * 8])
     scored = {("implicit, dpo", "other topics"): wrong, ("explicit", "other topics"): right}
     (found,) = post_training._of_rewards(scored)

@@ -48,16 +48,9 @@ def test_the_planted_series_is_one_fine_tune_in_growing_strength(monkeypatch: py
     monkeypatch.setattr(released_checkpoints, "train", train)
     found = released_checkpoints.planted("model", [0.0, 0.5, 1.0], [0, 2, 4], 2, 7)  # type: ignore[arg-type]
     assert found == {"0: adapter x0": (4, 0.0), "1: adapter x0.5": (4, 0.5), "2: adapter x1": (4, 1.0)}
-    assert trained == {
-        "learning_rate": 1e-3,
-        "lr_scheduler_type": "constant",
-        "per_device_train_batch_size": 2,
-        "algorithm": "sft",
-        "rows": 32,
-        "save_at": [0, 2, 4],
-        "seed": 7,
-        "name": "sft support",
-    }
+    settings = {"learning_rate": 1e-3, "lr_scheduler_type": "constant", "per_device_train_batch_size": 2}
+    call = {"algorithm": "sft", "rows": 32, "save_at": [0, 2, 4], "seed": 7, "name": "sft support"}
+    assert trained == settings | call
 
 
 def test_one_table_of_all_stages_and_the_distances_between_neighbours() -> None:

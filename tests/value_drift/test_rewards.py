@@ -172,13 +172,9 @@ def test_implicit_rewards_are_beta_times_the_changes(monkeypatch):
     from workbench.value_drift import rewards
 
     def tokens(step, pairs):
-        return pd.DataFrame(
-            [
-                {"pair_id": row["id"], "response": side, "position": 0, "token": "x", "logprob": -9 + step * sign}
-                for row in pairs
-                for side, sign in (("chosen", 1.0), ("rejected", -2.0))
-            ]
-        )
+        signs = {"chosen": 1.0, "rejected": -2.0}
+        rows = [(row["id"], side, 0, "x", -9 + step * sign) for row in pairs for side, sign in signs.items()]
+        return pd.DataFrame(rows, columns=["pair_id", "response", "position", "token", "logprob"])
 
     monkeypatch.setattr(rewards, "response_tokens", tokens)
     series = type("Series", (), {"load": lambda self, step: step})()
