@@ -453,11 +453,7 @@ def findings(
             _difference(change, higher, lower),
             "below",
         ),
-        (
-            "CHES predicts the falls better than edit distance does (difference of rank correlations)",
-            better,
-            "below",
-        ),
+        ("CHES predicts the falls better than edit distance does (difference of rank correlations)", better, "below"),
     ]
     rises = "The higher the percentile of CHES, the more the preferred answers fall"
     claims += [(f"{rises}: {row['set']}", row, "below") for row in slopes.to_dict("records")]
