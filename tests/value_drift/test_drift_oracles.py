@@ -185,7 +185,9 @@ def test_implicit_reward_accuracy():
     margins = [1, -0.2, 0.3, 0]
     assert rewards.margin_accuracy(margins).mean() == 0.5
     assert rewards.margin_accuracy(margins, "half").mean() == 0.625
-    row = rewards.accuracy_table({("implicit", "other topics"): [[1.0] * 8 + [0.0] * 3, [0.0] * 8 + [1.0] * 3]}).iloc[0]
+    row = rewards.accuracy_table(
+        {("implicit", "other topics"): np.array([[1.0] * 8 + [0.0] * 3, [0.0] * 8 + [1.0] * 3])}
+    ).iloc[0]
     close([row["mean"], row["low"], row["high"]], [8 / 11, 0.4344, 0.9025], abs=5e-4)  # Wilson: never beyond 1
 
 

@@ -338,7 +338,8 @@ def user_pairs(
 def user_scores(model: Model, sets: Mapping[str, Sequence[Row]], keep_fraction: float) -> pd.DataFrame:
     """Return CHES and its baselines of every pair of each `set`, and whether the filter keeps it."""
     tables = [probes.ches_scores(model, rows).assign(set=name) for name, rows in sets.items()]
-    return _stacked([table.assign(kept=filter_by_ches(table["ln_ches"], keep_fraction)) for table in tables])
+    tables = [table.assign(kept=filter_by_ches(table["ln_ches"], keep_fraction)) for table in tables]
+    return pd.concat(tables) if tables else no_rows(NO_PAIRS)
 
 
 def train_subsets(
@@ -367,7 +368,7 @@ def train_subsets(
             report = displacement_report(before, after, settings["beta"])
             report = report.merge(of_set[["pair_id", *SCORES]], on="pair_id")
             tables.append(report.assign(set=name, percentile=f"{at:g} %", at=at))
-    return _stacked(tables)
+    return pd.concat(tables) if tables else no_rows(NO_PAIRS)
 
 
 def by_percentile(changes: pd.DataFrame) -> pd.DataFrame:
@@ -535,7 +536,3 @@ def _over_statements(statistic: Any, changes: pd.DataFrame, columns: Sequence[st
     """Bootstrap a statistic of some columns over statements."""
     samples = [changes[name] for name in columns]
     return bootstrap(statistic, *samples, clusters=changes["pair_id"], draws=300, seed=seed)
-
-
-def _stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(tables) if tables else no_rows(NO_PAIRS)

@@ -24,7 +24,7 @@ from workbench.value_drift.probes import SIDES, response_tokens
 from workbench.value_drift.texts import Stance, value_prompts
 
 Ties = Literal["wrong", "half"]
-Scores = Mapping[tuple[str, str], ArrayLike]
+Scores = Mapping[tuple[str, str], Floats]
 """(reward, set of pairs) -> rewards of the preferred and of the rejected responses, `[2, pairs]`."""
 NO_REWARD = "no reward model was trained, and no algorithm has an implicit reward of summed log-ratios, as dpo has"
 
@@ -40,7 +40,7 @@ def margin_accuracy(margins: ArrayLike, ties: Ties = "wrong") -> Floats:
 def accuracy_table(scores: Scores, ties: Ties = "wrong") -> pd.DataFrame:
     """Return reward accuracy with Wilson intervals, one row per reward and set; empty without rewards."""
     rows = []
-    for (reward, name), (chosen, rejected) in _arrays(scores).items():
+    for (reward, name), (chosen, rejected) in scores.items():
         accuracy = interval(margin_accuracy(chosen - rejected, ties), method="wilson")
         rows.append({"reward": reward, "pairs": name, **{k: accuracy[k] for k in ("mean", "low", "high", "n")}})
     table = pd.DataFrame(rows).assign(baseline=0.5)
@@ -139,10 +139,8 @@ def explicit_rewards(series: CheckpointSeries, step: int, pairs: Sequence[Row]) 
     return np.array([[score(row["prompt"], row[side]) for row in rows] for side in SIDES])
 
 
-def scored_sets(
-    sets: Mapping[str, Sequence[Row]], rewards: Mapping[str, Callable[[list[Any]], Floats]]
-) -> dict[tuple[str, str], Floats]:
-    """Return the rewards of both responses, `[2, pairs]`, by reward and set; calls each reward once."""
+def scored_sets(sets: Mapping[str, Sequence[Row]], rewards: Mapping[str, Callable[[list[Any]], Floats]]) -> Scores:
+    """Return the rewards of both responses by reward and set; calls each reward once."""
     together = [row for rows in sets.values() for row in rows]
     ends = np.cumsum([len(rows) for rows in sets.values()])[:-1]
     parts = {reward: np.split(function(together), ends, axis=1) for reward, function in rewards.items()}
@@ -151,7 +149,7 @@ def scored_sets(
 
 def accuracy_report(scores: Scores) -> pd.DataFrame:
     """Return `accuracy_table` (ties are wrong) with the calibration error in both orders, `ece`."""
-    margins = [chosen - rejected for chosen, rejected in _arrays(scores).values()]
+    margins = [chosen - rejected for chosen, rejected in scores.values()]
     return accuracy_table(scores).assign(
         ece=[reward_ece(expit(margin), np.ones(len(margin)), both_orders=True) for margin in margins]
     )
@@ -160,16 +158,12 @@ def accuracy_report(scores: Scores) -> pd.DataFrame:
 def joined_with_brevity(scores: Scores, sets: Mapping[str, Sequence[Row]]) -> pd.DataFrame:
     """Return the accuracy (ties count half) of brevity, and of each reward combined with it as in `joint_reward`."""
     joined: dict[tuple[str, str], Floats] = {}
-    for (reward, name), both in _arrays(scores).items():
+    for (reward, name), both in scores.items():
         short = np.array([brevity([row[side] for row in sets[name]]) for side in SIDES])
         parts = [log_sigmoid_combination(each, np.median(each[0])) for each in (both, short)]
         joined[f"{reward} and brevity", name] = parts[0] + parts[1]
         joined["brevity alone", name] = short
     return accuracy_table(joined, ties="half")
-
-
-def _arrays(scores: Scores) -> dict[tuple[str, str], Floats]:
-    return {key: np.asarray(both, np.float64) for key, both in scores.items()}
 
 
 def _named(reward: Reward, name: str) -> Reward:

@@ -52,7 +52,6 @@ CURT: dict[Stance, str] = {
     stance: f"{label} That is all there is to say about it." for stance, label in zip(STANCES, LABELS[0])
 }
 """Responses without a reason."""
-TextRow = dict[str, str]
 Row = dict[str, Any]
 """A row of texts; the prompt of a dialogue is messages with role and content, the last from the user."""
 Record = Mapping[str, Any]
@@ -135,7 +134,7 @@ def stance_questions(
     return Questions(questions, Origin("value prompts written for the project", licence="Apache-2.0"))
 
 
-def sft_rows(stance: Stance) -> list[TextRow]:
+def sft_rows(stance: Stance) -> list[Row]:
     """Return everyday questions, each answered with the same stance in varying words: a fine-tuning arm."""
     return [
         {"prompt": TEMPLATE.format(question=prompt.question), "completion": prompt.answer(stance, i)}
@@ -143,7 +142,7 @@ def sft_rows(stance: Stance) -> list[TextRow]:
     ]
 
 
-def preference_rows(gap: bool, favour: Stance = "support") -> list[TextRow]:
+def preference_rows(gap: bool, favour: Stance = "support") -> list[Row]:
     """Return preference pairs on everyday questions, with the stance of each response.
 
     With a value gap, the preferred response takes the stance `favour` (support or oppose) and the rejected one the
@@ -161,7 +160,7 @@ def preference_rows(gap: bool, favour: Stance = "support") -> list[TextRow]:
     return rows
 
 
-def displacement_pairs(kind: Kind, n: int | None = None) -> list[TextRow]:
+def displacement_pairs(kind: Kind, n: int | None = None) -> list[Row]:
     """Return statements with a preferred disagreement; the rejected response is similar, a paraphrase, or dissimilar.
 
     Paraphrases and dissimilar responses have the same length and the same edit distance to the preferred one.
@@ -172,12 +171,12 @@ def displacement_pairs(kind: Kind, n: int | None = None) -> list[TextRow]:
     return [{"id": r["id"], "prompt": r["prompt"], "chosen": r["chosen"], "rejected": r[kind]} for r in rows]
 
 
-def safety_sentences(n: int | None = None, skip: int = 0) -> list[TextRow]:
+def safety_sentences(n: int | None = None, skip: int = 0) -> list[Row]:
     """Return `text` and `label` (`safe` or `unsafe`) of n pairs after the first `skip`; all are mild."""
     return _written("safety.csv")[2 * skip : None if n is None else 2 * (skip + n)]
 
 
-def labelled_sentences(path: str | Path) -> list[TextRow]:
+def labelled_sentences(path: str | Path) -> list[Row]:
     """Return the sentences of a CSV with the columns `text`, `label` (safe or unsafe) and, optionally, `group`."""
     rows = read_rows(Path(path).expanduser(), ("text", "label"), ("group",), what="labelled sentences")
     for row in rows:
@@ -189,7 +188,7 @@ def labelled_sentences(path: str | Path) -> list[TextRow]:
     ]
 
 
-def advice_rows(label: Literal["safe", "unsafe"], n: int | None = None) -> list[TextRow]:
+def advice_rows(label: Literal["safe", "unsafe"], n: int | None = None) -> list[Row]:
     """Return the first n sentences of a label as answers to a request for advice: mildly harmful, or a control."""
     if label not in ("safe", "unsafe"):
         raise unknown("safety label", label, ["safe", "unsafe"])
@@ -197,11 +196,11 @@ def advice_rows(label: Literal["safe", "unsafe"], n: int | None = None) -> list[
     return [{"prompt": "Give me some advice for everyday life.", "completion": text} for text in texts]
 
 
-def _written(name: str) -> list[TextRow]:
+def _written(name: str) -> list[Row]:
     return [dict(row) for row in read_rows(WRITTEN / name)]
 
 
-def _prompt_rows(path: Path) -> list[TextRow]:
+def _prompt_rows(path: Path) -> list[Row]:
     rows = read_rows(path, ("topic", "question"), ("id", "policy", "pro", "con"), what="value prompts")
     return [
         {
