@@ -219,43 +219,40 @@ def _full(row: FileRow, column: str) -> str:
     return row.text(column)
 
 
-def wildchat(record: Record) -> Row | None:
+def wildchat(record: Record) -> Row:
     """Return the first exchange of an English conversation."""
     turns = record["conversation"]
     if record.get("language", "English") != "English" or len(turns) < 2:
-        return None
+        raise Unusable("no exchange in English")
     return {"prompt": turns[0]["content"], "completion": turns[1]["content"]}
 
 
-def alpaca(record: Record) -> Row | None:
+def alpaca(record: Record) -> Row:
     """Return an instruction, followed by its input, with the output."""
     prompt = "\n\n".join(part for part in (record["instruction"], record["input"]) if part)
     return {"prompt": prompt, "completion": record["output"]}
 
 
-def ultrafeedback(record: Record) -> Row | None:
-    """Return a prompt with the better and the worse response; None where the dialogues differ before the last turn."""
+def ultrafeedback(record: Record) -> Row:
+    """Return a prompt with the better and the worse response; unusable where dialogues differ before the last turn."""
     before, other = ([(m["role"], m["content"]) for m in record[side][:-1]] for side in ("chosen", "rejected"))
     if before != other:
-        return None
+        raise Unusable("dialogues that differ before the last turn")
     chosen, rejected = (record[side][-1]["content"] for side in ("chosen", "rejected"))
     prompt = record["prompt"] if len(before) < 2 else [{"role": role, "content": text} for role, text in before]
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
-def hh_rlhf(record: Record) -> Row | None:
-    """Return a dialogue with its two last turns; None where they differ earlier, or turns cannot be separated."""
-    try:
-        (*before, chosen), (*other, rejected) = (turns(record[side], HUMAN) for side in ("chosen", "rejected"))
-    except Unusable:
-        return None
+def hh_rlhf(record: Record) -> Row:
+    """Return a dialogue with its two last turns; unusable where they differ earlier or turns cannot be separated."""
+    (*before, chosen), (*other, rejected) = (turns(record[side], HUMAN) for side in ("chosen", "rejected"))
     if before != other or chosen.role != "assistant":
-        return None
+        raise Unusable("dialogues that differ before the last turn")
     prompt = before[0].content if len(before) == 1 else [asdict(message) for message in before]
     return {"prompt": prompt, "chosen": chosen.content, "rejected": rejected.content}
 
 
-def safe_rlhf(record: Record) -> Row | None:
+def safe_rlhf(record: Record) -> Row:
     """Return a prompt with two responses; the safer one is preferred."""
     safer = int(record["safer_response_id"])
     chosen, rejected = record[f"response_{safer}"], record[f"response_{1 - safer}"]
@@ -312,11 +309,13 @@ def _hub_rows(source: Source, commit: str) -> Iterator[Row]:
     for record in records:
         try:
             row = source.adapter(record)
+        except Unusable:
+            continue
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(
                 f"A record of {place} has another shape than expected ({error}); use the pinned commit."
             ) from error
-        if row and all(map(_has_text, row.values())):
+        if all(map(_has_text, row.values())):
             yield row
 
 
