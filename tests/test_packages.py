@@ -13,8 +13,7 @@ import pytest
 
 from workbench import packages
 from workbench.errors import InputError
-from workbench.indexes import pip_settings
-from workbench.packages import Package, fetch, located, require
+from workbench.packages import Package, fetch, located, pip_settings, require
 
 FILES = {"pack-1.0/data/a.jsonl": b'{"x": 1}\n' * 2000, "pack-1.0/data/b.json": b"[]", "pack-1.0/setup.py": b"boom"}
 

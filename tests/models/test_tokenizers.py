@@ -190,8 +190,6 @@ def test_files_that_make_no_tokenizer_are_refused(name, folder):
 def test_a_python_tokenizer_is_refused_in_a_sentence(folder, tmp_path):
     from transformers import ByT5Tokenizer
 
-    with pytest.raises(InputError, match="in memory is a ByT5Tokenizer, which runs in Python"):
-        wb.wrap_model(tiny.network(), ByT5Tokenizer())
     ByT5Tokenizer().save_pretrained(tmp_path / "python")
     for path in folder.glob("tokenizer*"):
         path.unlink()

@@ -101,12 +101,7 @@ def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
 
 
 def with_tokenizer(tokenizer: Any, model: Model, read: Callable[[Path], Any]) -> Any:
-    """Return the tokenizer of an adapter, from its folder if that has one, with the adapter's chat template.
-
-    Args:
-        tokenizer: The base model's.
-        model: With an adapter.
-        read: Reads the tokenizer of a folder.
+    """Return the tokenizer of the model's adapter: the base model's, or its own by `read`, with its chat template.
 
     Raises:
         InputError: If the adapter's tokenizer gives tokens of the base model other ids.

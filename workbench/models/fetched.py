@@ -43,11 +43,7 @@ def folder() -> Path:
 
 
 def located() -> Path:
-    """Return the folder of the embedded model.
-
-    Raises:
-        InputError: If it was not fetched yet, or its files have changed.
-    """
+    """Return the folder of the embedded model, after checking its files."""
     if not folder().is_dir():
         raise InputError(f"The embedded model {EMBEDDED!r} is not fetched: run `workbench fetch`.")
     if not fingerprints.sealed(folder()):
@@ -66,10 +62,7 @@ def convert(progress: Callable[[str], None] | None = None) -> Path:
 
 
 def converted(source: Path) -> Path:
-    """Return the folder of a GGUF file converted to safetensors, created in the cache on first use.
-
-    Args:
-        source: The file, or any part of a split one with the other parts beside it.
+    """Return the cached folder of a GGUF file (or any part of one) as safetensors, converted on first use.
 
     Raises:
         InputError: If parts are missing, or the file is damaged or not supported.

@@ -52,11 +52,7 @@ class Gguf:
         return str(self.values.get("general.architecture", ""))
 
     def value(self, key: str, default: Any = _REQUIRED) -> Any:
-        """Return a metadata value and mark it as read.
-
-        Raises:
-            InputError: If it is absent and has no default.
-        """
+        """Return a metadata value and mark it as read."""
         self.unread.discard(key)
         value = self.values.get(key, default)
         if value is _REQUIRED:
@@ -64,11 +60,7 @@ class Gguf:
         return value
 
     def setting(self, name: str, default: Any = _REQUIRED) -> Any:
-        """Return a setting of the architecture; a list over layers must have one value.
-
-        Raises:
-            InputError: If it is absent and has no default, or differs between layers.
-        """
+        """Return a setting of the architecture; a list over layers must have one value."""
         value = self.value(f"{self.architecture}.{name}", default)
         if isinstance(value, list):
             if len(set(value)) != 1:
@@ -82,11 +74,7 @@ class Gguf:
             raise self.error(f"sets {self.architecture}.{name} to {value}, which its network would read as {expected}")
 
     def tensor(self, name: str) -> Any:
-        """Return a tensor as a numpy array in float32.
-
-        Raises:
-            InputError: If its type cannot be dequantised.
-        """
+        """Return a tensor as a numpy array in float32."""
         import gguf
 
         tensor = self.tensors[name]
@@ -102,11 +90,7 @@ class Gguf:
 
 
 def parts_of(source: Path) -> list[Path]:
-    """Return all files of a model in order: the file itself, or all parts of a split one.
-
-    Raises:
-        InputError: If parts are missing.
-    """
+    """Return all files of a model in order: the file itself, or all parts of a split one."""
     name = _PART.fullmatch(source.name)
     if not name:
         return [source]
@@ -207,10 +191,8 @@ def configuration(file: Gguf) -> Any:
 def _decoder(file: Gguf, eps: str = "rms_norm_eps", partial: bool = False) -> dict[str, Any]:
     """Return the settings shared by decoders like Llama.
 
-    Args:
-        file: The file.
-        eps: The configuration's name for the epsilon of the norms.
-        partial: Whether the configuration can turn a part of each head by position; it then has no `head_dim`.
+    `eps` is the configuration's name for the epsilon of the norms. With `partial`, the configuration can turn a part of
+    each head by position and has no `head_dim`.
     """
     width, heads = file.setting("embedding_length"), file.setting("attention.head_count")
     size = file.setting("attention.key_length", width // heads)

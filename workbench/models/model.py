@@ -69,11 +69,7 @@ class Model:
         self.states.update({name: STATE_OF[name](part) for name, part in self.loaded.items()})
 
     def require_network(self) -> None:
-        """Refuse a served model.
-
-        Raises:
-            InputError: If the model is behind a server.
-        """
+        """Refuse a served model."""
         if self.server is not None:
             raise InputError(
                 f"{self.name!r} is behind a server, which gives log-probabilities alone; hidden states, steering, "
@@ -145,11 +141,7 @@ class Model:
                 )
 
     def check_evaluating(self) -> None:
-        """Refuse a loaded network in training mode.
-
-        Raises:
-            InputError: If a module is in training mode.
-        """
+        """Refuse a loaded network in training mode."""
         network = (self.loaded | vars(self)).get("network")
         if network is not None and (module := state.in_training(network)):
             raise InputError(
@@ -174,11 +166,7 @@ class Model:
 
 
 def context_length_of(config: Any, name: str) -> int:
-    """Return the largest number of tokens in one forward, from a network's configuration.
-
-    Raises:
-        InputError: If the configuration states no plausible length.
-    """
+    """Return the largest number of tokens in one forward, from a network's configuration."""
     config = config.get_text_config()
     for setting in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         length = getattr(config, setting, None)

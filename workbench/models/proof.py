@@ -65,7 +65,7 @@ def check_network(
         report: transformers' loading report, in full (`full_loading_report`).
         stored: The tensors of the files.
         written: Content of config.json.
-        name: The model's name, for errors.
+        name: The model's name.
 
     Returns:
         The kinds of weights in the files that are not used, for the record.
@@ -167,11 +167,7 @@ def probes(vocabulary: int, context_length: int) -> list[Probe]:
 
 
 def plain(network: Any, pairs: Sequence[Probe]) -> np.ndarray:
-    """Return the log-probabilities (nats) of probes, each alone through the network, log-softmax in float64.
-
-    Raises:
-        InputError: If the network cannot be computed on token ids alone.
-    """
+    """Return the log-probabilities (nats) of probes, each alone through the network, log-softmax in float64."""
     import torch
 
     device = network.get_input_embeddings().weight.device

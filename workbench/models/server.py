@@ -145,11 +145,7 @@ class Server:
         return answer
 
     def confirm(self) -> None:
-        """Read the model's card and one number of the contract test again.
-
-        Raises:
-            InputError: If either has changed.
-        """
+        """Read the model's card and one number of the contract test again, and refuse changes."""
         _check_same(self.stated, self._card(), self.address)
         if self.witness is not None:
             self.witness()
@@ -261,9 +257,7 @@ def parse(source: str) -> Address:
 def paths_in(source: str, parts_of: Callable[[str], list[str]]) -> list[str]:
     """Return an address in parts, of which the second, fourth and so on are paths; see `models.paths_in`.
 
-    Args:
-        source: The address.
-        parts_of: Splits the value of an option that may be a path in the same way.
+    `parts_of` splits the value of an option that may be a path in the same way.
 
     Raises:
         InputError: If it is not an address, or contains a key.

@@ -71,11 +71,7 @@ def proved(tokenizer: Any, folder: Path) -> str:
 
 
 def check_wrapped(tokenizer: Any) -> None:
-    """Refuse a tokenizer in memory that encodes text otherwise than the `tokenizer.json` it was loaded from.
-
-    Raises:
-        InputError: If it does, or runs in Python.
-    """
+    """Refuse a tokenizer in memory that runs in Python or differs from the `tokenizer.json` it was loaded from."""
     _check_fast(tokenizer, "in memory")
     path = _origin(str(tokenizer.name_or_path or ""))
     if path is None:

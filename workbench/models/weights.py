@@ -91,11 +91,7 @@ def headers(files: Iterable[Path]) -> dict[str, Stored]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """Return the JSON object in a file."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -162,11 +158,7 @@ def _shards(index: Path, source: str, suffix: str, shards: list[Path]) -> list[P
 
 
 def chat_template_of(folder: Path) -> str | None:
-    """Return the chat template in a folder's files; None without one.
-
-    Raises:
-        InputError: If two files have different templates.
-    """
+    """Return the chat template in a folder's files, which must agree; None without one."""
     file, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
     try:
         written = file.read_text("utf-8") if file.is_file() else None
