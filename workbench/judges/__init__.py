@@ -1,1 +1,1 @@
-"""Whether a model can judge: one module a notebook, and what they share."""
+"""Judges: one module per notebook, and the modules they share."""

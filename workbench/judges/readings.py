@@ -243,15 +243,15 @@ class Judgement:
 
     def scores(self, prompt: str, variant: Variant = "expected", scale: tuple[float, float] | None = None) -> Floats:
         """Return the scores of all candidates, rescaled to `scale` if given, `[cases, candidates]`."""
-        labels = self.of(prompt)
+        labels = self.labels(prompt)
         scores = by_candidate(labels.keys, score(labels.decided, labels.values, variant), self.order)
         return rescale(scores, (labels.values[0], labels.values[-1]), scale) if scale else scores
 
     def pairs(self, prompt: str) -> Floats:
         """Return the pairwise verdicts, `[cases, n, n, 3]`; see `pair_probabilities`."""
-        return pair_probabilities(self.of(prompt), self.order)
+        return pair_probabilities(self.labels(prompt), self.order)
 
-    def of(self, prompt: str) -> LabelProbabilities:
+    def labels(self, prompt: str) -> LabelProbabilities:
         """Return the responses to one judge prompt."""
         if prompt not in self.prompts:
             raise unknown("judge prompt", prompt, list(self.prompts))
