@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -48,3 +51,11 @@ def lease_elsewhere(place: Path, key: str = "k", age: float = 0.0, pid: int = 7)
     path.write_text("\n".join([*lines, f"duration={module.LEASE_SECONDS}", "start=1", ""]))
     os.utime(path, (time.time() - age,) * 2)
     return path
+
+
+def start_cli(folder: Path, *words: str, **more: Any) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own, with its cache in the folder."""
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job ignores it
+    command = [sys.executable, "-c", f"{heeds}; from workbench.cli import main; main()", *words]
+    environment = {**os.environ, "WORKBENCH_CACHE": str(folder / "cache")}
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment, **more)

@@ -1,4 +1,4 @@
-"""A toy study whose notebook is taken as it is, so that what is around the kernel can be tested in milliseconds."""
+"""A toy study that runs without a kernel, so that everything around the kernel can be tested in milliseconds."""
 
 from __future__ import annotations
 

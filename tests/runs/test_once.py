@@ -1,11 +1,9 @@
-"""The same run is made once: leases, what dead processes leave, and finished runs."""
+"""Equal runs are reused: leases, remains of dead processes, and finished runs."""
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from toys import lease_elsewhere, write_notebook, write_study
+from toys import lease_elsewhere, start_cli, write_notebook, write_study
 
 from workbench.errors import InputError
 from workbench.runs import Run, execute, load_run, plan
@@ -106,11 +104,7 @@ def test_started_twice_at_once_it_runs_once(quick: Execute, monkeypatch: pytest.
 @pytest.mark.notebook
 def test_two_processes_run_it_once_and_the_second_says_so(tmp_path: Path) -> None:
     write_study(tmp_path, {"slow": ["open('ran', 'a').write('x'); import time; time.sleep(2)"]})
-    command = [sys.executable, "-c", "from workbench.cli import main; main()", "run", "toy"]
-    environment = {**os.environ, "WORKBENCH_CACHE": str(tmp_path / "cache")}
-    processes = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)
-    ]
+    processes = [start_cli(tmp_path, "run", "toy") for _ in range(2)]
     said = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert (tmp_path / "ran").read_text() == "x"

@@ -1,4 +1,4 @@
-"""Runs end in every way there is, and say so: in the record, the notebook, the report and the gallery."""
+"""Every way a run can end is shown in the record, the notebook, the report and the gallery."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
-from toys import write_study
+from toys import start_cli, write_study
 
 from workbench.errors import InputError
 from workbench.runs import Run, execute, load_run, plan
@@ -113,12 +112,7 @@ def test_peak_memory_and_times_are_recorded(toy: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_by_hand_it_is_cancelled_and_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     write_study(tmp_path, {"slow": ["import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"]})
-    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a background job ignores it
-    command = [sys.executable, "-c", f"{heeds}; from workbench.cli import main; main()", "run", "toy"]
-    environment = {**os.environ, "WORKBENCH_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process = start_cli(tmp_path, "run", "toy", stderr=subprocess.PIPE)
     while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
         assert process.poll() is None
         time.sleep(0.05)
@@ -140,23 +134,21 @@ def test_a_killed_workbench_leaves_what_the_next_run_sweeps(tmp_path: Path) -> N
         "        open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
     )
     write_study(tmp_path, {"slow": [long_cell]})
-    command = [sys.executable, "-c", "from workbench.cli import main; main()"]
-    environment = {**os.environ, "WORKBENCH_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen([*command, "run", "toy"], cwd=tmp_path, stdout=subprocess.DEVNULL, env=environment)
+    process = start_cli(tmp_path, "run", "toy")
     while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
         time.sleep(0.05)
 
     def call(*words: str) -> str:
-        done = subprocess.run([*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        process = start_cli(tmp_path, *words)
+        output = process.communicate(timeout=60)[0]
+        assert process.returncode == 0
+        return output
 
-    assert (
-        "running     toy/slow/" in (said := call("status"))
-        and "1 of 2 cells, reading answers 40 % (12k of 30k tokens), 2 s left; " in said
-    )
+    said = call("status")
+    assert "running     toy/slow/" in said
+    assert "1 of 2 cells, reading answers 40 % (12k of 30k tokens), 2 s left; " in said
     process.kill()
-    process.wait()
+    process.communicate()
     assert "abandoned   toy/slow/" in call("status")
     assert "a process that is gone left it" in call("clean")
     assert "toy/slow: ok after" in call("run", "toy")
