@@ -142,13 +142,6 @@ def test_a_run_appears_whole_by_one_rename(quick: Execute, monkeypatch: pytest.M
     assert renamed == [(True, ["notebook.ipynb", "report.html", "run.json"])]
 
 
-def test_a_second_run_stands_beside_the_first_and_becomes_the_latest(quick: Execute) -> None:
-    first, second = quick(), quick(again=True)
-    assert first.folder and second.folder and first.folder.exists()
-    assert first.key == second.key and first.run_id < second.run_id
-    assert (second.folder.parent / "latest").resolve() == second.folder.resolve()
-
-
 def test_a_report_that_cannot_be_made_loses_no_run(quick: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(folder: Path) -> None:
         raise RuntimeError("no report")
@@ -164,9 +157,3 @@ def test_a_missing_kernel_is_one_sentence(quick: Execute, monkeypatch: pytest.Mo
     with pytest.raises(InputError, match="ipykernel is not installed; pip install ipykernel"):
         quick()
     assert not Path("outputs").exists()
-
-
-def test_an_outputs_folder_that_cannot_be_written_is_one_sentence(quick: Execute, tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file in the way")
-    with pytest.raises(InputError, match=r"Cannot write results to taken: .*; name another folder with --outputs"):
-        quick(outputs=Path("taken"))

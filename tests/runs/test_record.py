@@ -37,14 +37,6 @@ def test_a_record_comes_back_as_it_was_written(run: Run, tmp_path: Path) -> None
         assert load_run(path) == run.model_copy(update={"folder": tmp_path})
 
 
-def test_its_tables_can_be_read(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "tables").mkdir()
-    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "tables/scores.parquet")
-    assert load_run(tmp_path).frame("scores")["x"].tolist() == [1]
-    with pytest.raises(InputError, match="Did you mean 'scores'"):
-        load_run(tmp_path).frame("score")
-
-
 def test_it_shows_its_status_escaped(run: Run) -> None:
     shown = run._repr_html_()
     assert "toy/first" in shown
@@ -96,12 +88,14 @@ def test_a_record_edited_by_hand_is_refused(run: Run, tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
-def test_a_table_changed_after_the_run_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_kept_table_is_read_unless_it_was_changed(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "tables/scores.parquet"
     path.parent.mkdir()
     pd.DataFrame({"x": [1]}).to_parquet(path)
-    sealed = run.model_copy(update={"folder": tmp_path, "files": {"tables/scores.parquet": sha256_of(path)}})
-    assert sealed.frame("scores")["x"].tolist() == [1]
+    with pytest.raises(InputError, match="Did you mean 'scores'"):
+        load_run(tmp_path).frame("score")
+    sealed = load_run(tmp_path).model_copy(update={"files": {"tables/scores.parquet": sha256_of(path)}})
+    assert load_run(tmp_path).frame("scores")["x"].tolist() == sealed.frame("scores")["x"].tolist() == [1]
     pd.DataFrame({"x": [2]}).to_parquet(path)
     with pytest.raises(InputError, match=r"scores\.parquet is not what the run wrote"):
         sealed.frame("scores")
