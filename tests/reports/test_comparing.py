@@ -51,9 +51,9 @@ def kept(outputs: Path, number: int, table: pd.DataFrame | None, **changes: Any)
 
 def test_differences_are_paired_by_question_whatever_the_order(tmp_path: Path) -> None:
     one, two = items(0), items(1)
-    found = compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two.sample(frac=1, random_state=0)))
-    rows = found.differences.set_index("metric")
-    assert list(rows.index) == ["right", "score"] and found.name == "org/m1 against org/m0"
+    comparison = compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two.sample(frac=1, random_state=0)))
+    rows = comparison.differences.set_index("metric")
+    assert list(rows.index) == ["right", "score"] and comparison.name == "org/m1 against org/m0"
     difference = two["score"] - one["score"]
     assert rows.loc["score", "difference"] == pytest.approx(difference.mean())
     half = 2.001 * difference.std() / np.sqrt(N)
@@ -69,19 +69,19 @@ def test_differences_are_paired_by_question_whatever_the_order(tmp_path: Path) -
 def test_flipped_questions_are_listed(tmp_path: Path) -> None:
     one = items(0)
     two = one.assign(right=one["right"] ^ one["question_id"].isin(["q001", "q007"]))
-    found = compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two))
-    assert found.flips["question_id"].tolist() == ["q001", "q007"] and "question" not in found.flips
-    assert (found.flips["baseline_value"] + found.flips["run_value"]).tolist() == [1, 1]
-    assert "2 answers flipped" in repr(found) and "2 answers flipped" in found._repr_html_()
+    comparison = compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two))
+    assert comparison.flips["question_id"].tolist() == ["q001", "q007"] and "question" not in comparison.flips
+    assert (comparison.flips["baseline_value"] + comparison.flips["run_value"]).tolist() == [1, 1]
+    assert "2 answers flipped" in repr(comparison) and "2 answers flipped" in comparison._repr_html_()
 
 
 def test_flips_come_with_the_question_where_the_notebook_keeps_it(tmp_path: Path) -> None:
     one = items(0)
     one["question"] = ["Why is " + "very " * 99 + name for name in one["question_id"]]
     two = one.assign(right=one["right"] ^ (one["question_id"] == "q007")).sample(frac=1, random_state=1)
-    found = compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two))
-    assert len(found.flips) == 1 and found.flips["question"][0].startswith("Why is very very")
-    assert len(found.flips["question"][0]) <= 200 and "question" not in set(found.differences["metric"])
+    comparison = compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two))
+    assert len(comparison.flips) == 1 and comparison.flips["question"][0].startswith("Why is very very")
+    assert len(comparison.flips["question"][0]) <= 200 and "question" not in set(comparison.differences["metric"])
 
 
 def test_flips_are_counted_for_each_metric(tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_flips_are_counted_for_each_metric(tmp_path: Path) -> None:
 def test_clusters_are_kept_together_and_three_runs_share_a_baseline(tmp_path: Path) -> None:
     clustered = [items(seed).assign(cluster=np.arange(N) // 4) for seed in range(3)]
     runs = [kept(tmp_path, number, table) for number, table in enumerate(clustered)]
-    found = compare(*runs)
-    assert found.differences["run"].tolist() == ["org/m1", "org/m1", "org/m2", "org/m2"]
-    assert set(found.differences["test"]) == {"paired permutation"}
-    assert "cluster" not in set(found.differences["metric"])
+    comparison = compare(*runs)
+    assert comparison.differences["run"].tolist() == ["org/m1", "org/m1", "org/m2", "org/m2"]
+    assert set(comparison.differences["test"]) == {"paired permutation"}
+    assert "cluster" not in set(comparison.differences["metric"])
 
 
 def test_runs_that_cannot_be_compared_are_refused_with_the_reason(tmp_path: Path) -> None:

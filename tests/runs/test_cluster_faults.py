@@ -83,8 +83,8 @@ class Cluster:
         (self.folder / "go").touch()
 
     def runs(self) -> list[str]:
-        found = self.folder.glob("outputs/toy/slow/2*/run.json")
-        return [json.loads(path.read_text())["parameters_given"]["n"] for path in found]
+        records = self.folder.glob("outputs/toy/slow/2*/run.json")
+        return [json.loads(path.read_text())["parameters_given"]["n"] for path in records]
 
     def close(self) -> None:
         for process in self.processes:
@@ -114,10 +114,12 @@ def test_two_clients_and_a_killed_worker_run_each_cell_once(cluster: Cluster) ->
     assert cluster.status().count("running     toy/slow/") == 2 and cluster.runs() == []
     workers[0].kill()
     cluster.go()
-    told = [client.communicate(timeout=90)[0] for client in clients]
-    assert [client.returncode for client in clients] == [0, 0], told
-    assert all(text.count("toy/slow [n=") == 3 and "is refused: torch 9.9 there and " in text for text in told), told
-    assert any("is gone; toy/slow is run again elsewhere" in text for text in told)
+    printed = [client.communicate(timeout=90)[0] for client in clients]
+    assert [client.returncode for client in clients] == [0, 0], printed
+    assert all(text.count("toy/slow [n=") == 3 and "is refused: torch 9.9 there and " in text for text in printed), (
+        printed
+    )
+    assert any("is gone; toy/slow is run again elsewhere" in text for text in printed)
     assert cluster.words("ended") == dict.fromkeys("123", 1) and cluster.words("log").total() == 4
     assert sorted(cluster.runs()) == [1, 2, 3]
     said = cluster.status()

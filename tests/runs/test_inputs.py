@@ -114,7 +114,7 @@ def test_folders_behind_links_are_read_too(toy: Path) -> None:
 def test_names_that_may_be_right_pass_and_the_hub_is_not_asked(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
-    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was asked"))
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was used"))
     (toy / "mine.csv").touch()
     (toy / "model.gguf").touch()
     (toy / "folder").mkdir()
@@ -358,15 +358,15 @@ def test_two_kinds_in_one_parameter_and_unknown_kinds_are_refused(tmp_path: Path
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[set[str]]:
     """The files below `tmp_path` that Python code opens."""
-    found: set[str] = set()
+    paths: set[str] = set()
     active = True
 
     def hook(event: str, given: tuple[Any, ...]) -> None:
         if active and event == "open" and isinstance(given[0], str | Path) and str(given[0]).startswith(str(tmp_path)):
-            found.add(str(given[0]))
+            paths.add(str(given[0]))
 
     sys.addaudithook(hook)
-    yield found
+    yield paths
     active = False
 
 

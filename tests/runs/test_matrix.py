@@ -25,9 +25,9 @@ def cells(profile: str = "default", **given: object) -> list[tuple[str, dict[str
 
 def test_axes_multiply_what_declares_them_one_model_together(study: Path) -> None:
     study.write_text(HEAD + "matrix: {seed: [0, 1], model: [a, b], n: [3, 4]}\n")
-    found = cells()
-    assert [cell for name, cell in found if name == "first"] == [{"n": 3}, {"n": 4}]
-    models = [cell["model"] for name, cell in found if name == "second"]
+    planned = cells()
+    assert [cell for name, cell in planned if name == "first"] == [{"n": 3}, {"n": 4}]
+    models = [cell["model"] for name, cell in planned if name == "second"]
     assert models == ["a", "a", "b", "b"]
     assert len({planned.key for planned in plan("toy")}) == 6
 

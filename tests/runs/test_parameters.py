@@ -47,13 +47,13 @@ def read(tmp_path: Path, cell: str | None) -> list[Parameter]:
 
 
 def test_reads_names_types_defaults_and_help(tmp_path: Path) -> None:
-    found = {p.name: p for p in read(tmp_path, CELL)}
-    assert found["model"] == Parameter("model", "str", "a#b = c", "a name, a hub id")
-    assert found["ids"] == Parameter("ids", "list[str]", ["x", "y"], "of items")
-    assert found["grid"].default == [[1, 2], [3]]
-    assert (found["share"].default, found["chat"].default) == (-0.5, True)
-    assert found["folder"].help == "in brackets, as a formatter breaks the line"
-    assert list(found) == ["model", "ids", "folder", "grid", "limit", "share", "label", "how", "chat"]
+    declared = {p.name: p for p in read(tmp_path, CELL)}
+    assert declared["model"] == Parameter("model", "str", "a#b = c", "a name, a hub id")
+    assert declared["ids"] == Parameter("ids", "list[str]", ["x", "y"], "of items")
+    assert declared["grid"].default == [[1, 2], [3]]
+    assert (declared["share"].default, declared["chat"].default) == (-0.5, True)
+    assert declared["folder"].help == "in brackets, as a formatter breaks the line"
+    assert list(declared) == ["model", "ids", "folder", "grid", "limit", "share", "label", "how", "chat"]
 
 
 @pytest.mark.parametrize(

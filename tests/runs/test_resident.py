@@ -33,8 +33,8 @@ import os, pandas as pd, workbench as wb
 run = wb.current_run()
 subject = wb.load_model(model)
 options = (wb.Option(" yes"), wb.Option(" not at all"))
-asked = [wb.Question(f"Is {word} {i} the largest planet?", options) for i in range(9)]
-run.table("answers", wb.ask(subject, asked))
+questions = [wb.Question(f"Is {word} {i} the largest planet?", options) for i in range(9)]
+run.table("answers", wb.ask(subject, questions))
 run.note(pid=os.getpid())"""
 PID = "import os; from workbench.runs import current_run; current_run().note(pid=os.getpid())"
 COUNTED = "run.note(loads=len(open('loads').read()))"
@@ -97,7 +97,7 @@ def run_all(kernel: Kernel | None = None, **given: str) -> dict[str, Run]:
 
 
 def loads(place: Path) -> int:
-    """How often a network was read from disk since this was last asked."""
+    """How often a network was read from disk since the last call."""
     count = len((place / "loads").read_text()) if (place / "loads").exists() else 0
     (place / "loads").unlink(missing_ok=True)
     return count
