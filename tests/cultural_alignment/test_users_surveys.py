@@ -5,8 +5,9 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from workbench.cultural_alignment.instruments import country_scores, load_instrument, load_personas
+from workbench.cultural_alignment.instruments import country_scores, load_instrument, load_personas, load_vsm
 from workbench.cultural_alignment.populations import load_microdata, load_shares, load_values_survey
+from workbench.cultural_alignment.surveys import Instrument, SurveyItem
 from workbench.errors import InputError
 
 
@@ -76,36 +77,68 @@ def test_parquet_gives_what_csv_gives(tmp_path, write):
         load_values_survey(tmp_path / "b.parquet", ["F064"])
 
 
-LONG = "item,group,option,share\nq,N,1,.5,\n"
-TWICE = "country;pdi;idv;mas;uai;ltowvs;ivr\n" + "Sweden;31;71;5;29;53;78\n" * 2
-SAYS = [
-    (lambda path: load_microdata(path, {"Q": [1, 2]}), "COUNTRY,Q\nA,1,2\n", "line 2 has 3 cells where"),
-    (lambda path: load_microdata(path, {"Q": [1, 2]}), "COUNTRY,Q\nA\n", "line 2 has 1 cell where"),
-    (lambda path: load_values_survey(path, ["Q"]), "S003,S017,Q\n752,1,NA\n", "line 2: 'NA' in column 'Q'"),
-    (lambda path: load_instrument(path), "text,scale\nHow, really?,a|b\n", "line 2 has 3 cells"),
-    (lambda path: load_instrument(path), "text,scale\nHow?,a||b\n", "line 2: scale contains an empty text"),
-    (lambda path: load_instrument(path), "text,scale\nHow?,a\n", "line 2: .*one option"),
-    (lambda path: load_instrument(path), "text,scale,positions\nHow?,a|b,1|x\n", "line 2: 'x' in column 'positions'"),
-    (lambda path: load_instrument(path), "text,ordinal\nHow?,maybe\n", "line 2: ordinal is 'maybe'"),
-    (lambda path: load_instrument(path), "text\n\u2028\n", "a.csv has no rows"),
-    (lambda path: load_instrument(path), "id,text\na,b\na,c\n", "a.csv: .*id twice"),
-    (lambda path: load_shares(path, load_instrument()), LONG, "line 2 has 5 cells where the header has 4"),
-    (lambda path: load_shares(path, load_instrument()), "item,group,option,share\nq,N,1,\n", "'q' in a.csv, line"),
-    (lambda path: load_personas(path), "name,text\nNorth,You live, there.\n", "line 2 has 3 cells"),
-    (lambda path: load_personas(path), "name,text\nNorth,\n", "line 2: text is empty"),
-    (lambda path: country_scores(path), TWICE, "line 3: the country 'Sweden' occurs twice"),
-    (lambda path: country_scores(path), "country,pdi\nSweden,31\n", "divided by commas.*save it with semicolons"),
+SURVEY = Instrument("mine", [SurveyItem("a", "How often?", scale=("Never", "Sometimes", "Always"))])
+SHARES, MATRIX = "item,group,option,share\n", "country;pdi;idv;mas;uai;ltowvs;ivr\n"
+
+
+def microdata(path):
+    return load_microdata(path, {"Q": [1, 2]})
+
+
+def weighted(path):
+    return load_microdata(path, {"Q": [1, 2]}, weight="W")
+
+
+def shares(path):
+    return load_shares(path, SURVEY)
+
+
+def values(path):
+    return load_values_survey(path, ["Q"])
+
+
+REFUSED = [
+    (microdata, "COUNTRY,Q\nA,1,2\n", "line 2 has 3 cells where"),
+    (microdata, "COUNTRY,Q\nA\n", "line 2 has 1 cell where"),
+    (microdata, "COUNTRY,Q\nA,-1\n", "one of the codes"),
+    (microdata, "COUNTRY,Q2\nA,1\n", "a.csv lacks the column 'Q'"),
+    (weighted, "COUNTRY,Q,W\nA,1,-2\n", "line 2: the weight in 'W' is -2"),
+    (values, "S003,S017,Q\n752,1,NA\n", "line 2: 'NA' in column 'Q'"),
+    (values, "S003,S017,Q\n752,heavy,3\n", "'heavy' in column 'S017'"),
+    (values, "S003,S017,Q\n752,1,3\n716,-1,3\n", "line 3: the weight in"),
+    (load_instrument, "id,scale\na,x|y\n", "lacks the column 'text'"),
+    (load_instrument, "text,key\nWe agree.,2\n", "line 2: key is '2'"),
+    (load_instrument, "text,key\nWe agree.,yes\n", "line 2: 'yes' in column 'key' is not a number"),
+    (load_instrument, "text,scale\nHow, really?,a|b\n", "line 2 has 3 cells"),
+    (load_instrument, "text,scale\nHow?,a||b\n", "line 2: scale .* empty"),
+    (load_instrument, "text,scale\nHow?,a\n", "line 2: .*one option"),
+    (load_instrument, "text,scale\nHow?,a|b|a\n", "option twice"),
+    (load_instrument, "text,scale,positions\nHow?,a|b|c,1|2\n", "one position per option"),
+    (load_instrument, "text,scale,positions\nHow?,a|b|c,3|2|1\n", "rising from the lowest"),
+    (load_instrument, "text,scale,positions\nHow?,a|b,1|x\n", "line 2: 'x' in column 'positions'"),
+    (load_instrument, "text,ordinal\nHow?,maybe\n", "line 2: ordinal is 'maybe'"),
+    (load_instrument, "text\n\u2028\n", "a.csv .* no rows"),
+    (load_instrument, "id,text\na,b\na,c\n", "a.csv: .*id twice"),
+    (shares, SHARES + "a,N,1,.5,\n", "line 2 has 5 cells where the header has 4"),
+    (shares, SHARES + "z,N,1,1\n", "Unknown item 'z' in a.csv, line"),
+    (shares, SHARES + "a,N,1,0.5\na,N,2,0.6\na,N,3,0.1\n", "add up to 1.2; correct the file"),
+    (shares, SHARES + "a,N,1,0.5\na,N,3,0.5\n", "lacks an option"),
+    (shares, SHARES + "a,N,1,0.5\na,N,1,0.5\na,N,2,0\n", "twice"),
+    (shares, SHARES + "a,N,1,-0.5\na,N,2,0.5\na,N,3,1\n", "negative"),
+    (shares, SHARES + "a,N,Often,1\n", "no option of item 'a'"),
+    (shares, SHARES + "a,N,\u00b2,1\n", "line 2: '\u00b2' is no option of item 'a'"),  # a digit, but no decimal
+    (shares, SHARES + "a,N,1,half\n", "'half' in column 'share' is not a number"),
+    (load_personas, "name,text\nNorth,You live, there.\n", "line 2 has 3 cells"),
+    (load_personas, "name,text\nNorth,\n", "line 2: text is empty"),
+    (country_scores, MATRIX + "Sweden;31;71;5;29;53;78\n" * 2, "line 3: the country 'Sweden' occurs twice"),
+    (country_scores, MATRIX + "Sweden;low;71;5;29;53;78\n", "'low' in column 'PDI' is not a number"),
+    (country_scores, "country,pdi\nSweden,31\n", "commas.*semicolons"),
+    (load_vsm, "id,text,scale\na,How?,x|y\n", "m01 to m24"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("read", "text", "says"), SAYS, ids=[says for *_, says in SAYS])
-def test_mistakes_name_file_and_line(write, read, text, says):
-    with pytest.raises(InputError, match=says) as caught:
+@pytest.mark.parametrize(("read", "text", "message"), REFUSED, ids=[message for *_, message in REFUSED])
+def test_errors_name_file_and_line(write, read, text, message):
+    with pytest.raises(InputError, match=message) as caught:
         read(write(text))
     assert "a.csv" in str(caught.value)
-
-
-def test_an_option_number_is_a_number_in_digits(write):
-    items = load_instrument(write("id,text,scale\nq,How?,a|b\n"))
-    with pytest.raises(InputError, match="line 2: '²' is no option of item 'q'"):
-        load_shares(write("item,group,option,share\nq,N,²,1\n"), items)

@@ -103,12 +103,6 @@ def test_comments_of_a_users_csv_are_skipped(tmp_path):
     assert len(load_choices(f"pacifaist={path}")) == 2
 
 
-def test_constant_letter_is_printed_beside_a_benchmark():
-    questions = load_choices("pacifaist", records=[RECORDS["pacifaist"]])
-    keys = [q.tags["key_position"] for q in questions if q.tags["order_shown"] == 0]
-    assert national_bias.constant_answers(keys, 2)["best_constant"].tolist() == [1.0, 1.0]
-
-
 def test_a_missing_file_name_or_field_is_named():
     with pytest.raises(InputError, match="needs your own file"):
         load_choices("pacifaist")
@@ -262,26 +256,6 @@ def test_subpop_options_are_in_the_order_of_their_ordinals():
     assert not tied.instrument[0].ordinal and tied.instrument[0].positions == ()
 
 
-def test_opinion_qa_weighs_and_splits_refusals_off(tmp_path):
-    wave = tmp_path / "human_resp" / "American_Trends_Panel_W26"
-    wave.mkdir(parents=True)
-    (wave / "info.csv").write_text(
-        ",key,question,references,option_ordinal\n"
-        "0,SAFE_W26,How safe?,\"['Very safe', 'Not safe', 'Refused']\",\"[2.0, 1.0]\"\n"
-        "1,GONE_W26,Never asked?,\"['Yes', 'No']\",\"[1.0, 2.0]\"\n"
-    )
-    (wave / "responses.csv").write_text(
-        "QKEY,SAFE_W26,POLPARTY,WEIGHT_W26\n1,Very safe,A,3\n2,Not safe,A,1\n3,Refused,A,5\n4,,B,1\n5,Not safe,B,1\n"
-    )
-    found = load_opinion_qa(tmp_path, "POLPARTY")
-    assert found.instrument[0].scale == ("Not safe", "Very safe")
-    assert found.dropped == {"no answers, or fewer than two options": 1}
-    a = found.shares[found.shares.group == "A"]
-    assert a["share"].tolist() == [0.25, 0.75] and a[["n_used", "n_dropped"]].iloc[0].tolist() == [2, 1]
-    with pytest.raises(InputError, match=r"American_Trends_Panel_W26: responses.csv lacks the column 'AGE'"):
-        load_opinion_qa(tmp_path, "AGE")
-
-
 INFO = {
     "SAFE_W43": ("How safe?", "['Very safe', 'Not safe', 'Refused']", "[2.0, 1.0]"),
     "IMP_W43": ("How good is it to be red?", "['Good', 'Bad', 'Refused']", "[1.0, 2.0]"),
@@ -302,6 +276,19 @@ def panel(folder, info=(), answers="", header="SAFE_W43,IMP_W43,POLPARTY,WEIGHT_
     else:
         (wave / "metadata.csv").unlink(missing_ok=True)
     return folder
+
+
+def test_opinion_qa_weighs_and_splits_refusals_off(tmp_path):
+    info = [("SAFE_W43", *INFO["SAFE_W43"]), ("GONE_W43", "Never asked?", "['Yes', 'No']", "[1.0, 2.0]")]
+    answers = "Very safe,A,3\nNot safe,A,1\nRefused,A,5\n,B,1\nNot safe,B,1\n"
+    folder = panel(tmp_path, info, answers, "SAFE_W43,POLPARTY,WEIGHT_W43", metadata=False)
+    found = load_opinion_qa(folder, "POLPARTY")
+    assert found.instrument[0].scale == ("Not safe", "Very safe")
+    assert found.dropped == {"no answers, or fewer than two options": 1}
+    a = found.shares[found.shares.group == "A"]
+    assert a["share"].tolist() == [0.25, 0.75] and a[["n_used", "n_dropped"]].iloc[0].tolist() == [2, 1]
+    with pytest.raises(InputError, match=r"American_Trends_Panel_W43: responses.csv lacks the column 'AGE'"):
+        load_opinion_qa(folder, "AGE")
 
 
 def test_a_repeated_key_of_info_is_counted(tmp_path):
