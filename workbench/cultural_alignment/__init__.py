@@ -1,1 +1,1 @@
-"""Whose culture a model speaks for: one module a notebook, and what they share."""
+"""Cultural alignment of language models: one module per notebook, and modules that notebooks share."""

@@ -1,4 +1,4 @@
-"""Alignment of answer distributions with groups of people, and opinion items answered as if one answer were right."""
+"""Alignment of answer distributions with groups of people, and opinion items answered as if one answer were correct."""
 
 from __future__ import annotations
 
