@@ -96,13 +96,17 @@ def serve(index, package, content, form="html", sha256=None):
         index.pages["/simple/pa-ck/"] = ("application/vnd.pypi.simple.v1+json", json.dumps({"files": files}).encode())
 
 
+def publish(index, kind="wheel", form="html", sha256=None, pinned=None):
+    """A package with `FILES`, and perhaps another SHA-256 pinned or listed, that the index serves."""
+    content = archive_bytes(kind, FILES)
+    package = make_package(kind, content, **({"sha256": pinned} if pinned else {}))
+    serve(index, package, content, form, sha256)
+    return package
+
+
 @pytest.fixture
 def published(index):
-    """A wheel with `FILES` that the index serves."""
-    content = archive_bytes("wheel", FILES)
-    package = make_package("wheel", content)
-    serve(index, package, content)
-    return package
+    return publish(index)
 
 
 def leftovers(cache):
@@ -112,9 +116,7 @@ def leftovers(cache):
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 @pytest.mark.parametrize("form", ["html", "json"])
 def test_only_the_wanted_members_are_written_and_a_second_call_sends_no_request(cache, index, kind, form):
-    content = archive_bytes(kind, FILES)
-    package = make_package(kind, content)
-    serve(index, package, content, form)
+    package = publish(index, kind, form)
     reported = []
     folder = fetch(package, progress=lambda *step: reported.append(step))
     assert folder == cache / "Pa_ck-1.0" == located(package)
@@ -122,7 +124,7 @@ def test_only_the_wanted_members_are_written_and_a_second_call_sends_no_request(
     source = json.loads(kept.pop("SOURCE.json"))
     assert kept == {name: body for name, body in FILES.items() if "data" in name}
     assert source["files"]["pack-1.0/data/b.json"] == {"sha256": hashlib.sha256(b"[]").hexdigest(), "bytes": 2}
-    assert reported[-1] == ("Pa_ck 1.0", len(content), len(content))
+    assert reported[-1] == ("Pa_ck 1.0", package.size, package.size)
     requests = len(index.seen)
     assert fetch(package) == folder and len(index.seen) == requests
     assert leftovers(cache) == ["Pa_ck-1.0"]
@@ -150,18 +152,14 @@ def test_a_damaged_or_outdated_folder_is_fetched_again(cache, published):
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_wrong_content_is_refused_with_both_hashes(cache, index, kind):
-    content = archive_bytes(kind, FILES)
-    package = make_package(kind, content, sha256="0" * 64)
-    serve(index, package, content, sha256="")
-    with pytest.raises(InputError, match=f"{hashlib.sha256(content).hexdigest()}, expected {'0' * 64}"):
-        fetch(package)
+    actual = publish(index, kind).sha256
+    with pytest.raises(InputError, match=f"{actual}, expected {'0' * 64}"):
+        fetch(publish(index, kind, sha256="", pinned="0" * 64))
     assert leftovers(cache) == []
 
 
 def test_an_index_that_lists_another_hash_is_refused_before_the_download(cache, index):
-    content = archive_bytes("wheel", FILES)
-    package = make_package("wheel", content)
-    serve(index, package, content, sha256="1" * 64)
+    package = publish(index, sha256="1" * 64)
     with pytest.raises(InputError, match=f"{'1' * 64}.*expected {package.sha256}"):
         fetch(package)
     assert not any(path.startswith("/files/") for path, _ in index.seen)
@@ -178,21 +176,15 @@ def test_garbage_in_place_of_an_sdist_is_refused(cache, index):
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_a_broken_transfer_is_tried_once_more(cache, index, kind):
-    content = archive_bytes(kind, FILES)
-    package = make_package(kind, content)
-    serve(index, package, content)
     index.truncate = 1
-    assert fetch(package).is_dir()
+    assert fetch(publish(index, kind)).is_dir()
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_a_transfer_broken_twice_leaves_nothing(cache, index, kind):
-    content = archive_bytes(kind, FILES)
-    package = make_package(kind, content)
-    serve(index, package, content)
     index.truncate = 2
     with pytest.raises(InputError, match=r"only [\d,]+ of [\d,]+ bytes"):
-        fetch(package)
+        fetch(publish(index, kind))
     assert leftovers(cache) == []
 
 
