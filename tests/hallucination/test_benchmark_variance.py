@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import InputError
-from workbench.hallucination import benchmark_variance
+from workbench.hallucination import benchmark_variance as bv
 from workbench.planted import planted_answers
 from workbench.questions import Option, Question
 from workbench.statistics import interval
@@ -17,7 +17,7 @@ ITEMS = [[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1], [
 
 
 def test_O_60_seed_report():
-    found = benchmark_variance.seed_report(SCORES)
+    found = bv.seed_report(SCORES)
     assert found.mean == pytest.approx(41.333333, abs=1e-6)
     assert found.seed_sd == pytest.approx(1.527525, abs=1e-6)
     assert found.sd_by_checkpoint == pytest.approx([1, 1, 1.527525, 1, 1.527525], abs=1e-6)
@@ -25,13 +25,11 @@ def test_O_60_seed_report():
     assert found.tau_by_seed == pytest.approx([0.8, 1, 1])
     assert found.monotonicity == pytest.approx(0.933333, abs=1e-6)
     assert found.snr == pytest.approx(27.059019, abs=1e-6)
-    assert benchmark_variance.seed_report(SCORES, chance=25).snr_above_chance == pytest.approx(
-        (41 + 1 / 3 - 25) / 1.527525, 1e-6
-    )
+    assert bv.seed_report(SCORES, chance=25).snr_above_chance == pytest.approx((41 + 1 / 3 - 25) / 1.527525, 1e-6)
 
 
 def test_a_spread_of_rounding_errors_is_none():
-    found = benchmark_variance.seed_report([[0.1 + 0.2], [0.3], [0.3]], chance=0.25)
+    found = bv.seed_report([[0.1 + 0.2], [0.3], [0.3]], chance=0.25)
     assert found.seed_sd == 0 and np.isnan(found.snr_above_chance) and "the same score" in found.notes["snr"]
 
 
@@ -46,9 +44,7 @@ def test_numbers_of_readings_have_intervals_over_questions():
         for q, right in enumerate((rng.random(20) < 0.3 + shift * (r - 0.5)).astype(float))
     ]
     items = pd.DataFrame(rows)
-    found = benchmark_variance.over_questions(
-        items, lambda t: benchmark_variance.sd_of_means(t["letters"]) - benchmark_variance.sd_of_means(t["cloze"])
-    )
+    found = bv.over_questions(items, lambda t: bv.sd_of_means(t["letters"]) - bv.sd_of_means(t["cloze"]))
     means = items.groupby(["benchmark", "style", "variant"])["right"].mean()
     spread = means.groupby(["benchmark", "style"]).std().unstack()
     assert found["mean"] == pytest.approx((spread["letters"] - spread["cloze"]).mean())
@@ -58,16 +54,14 @@ def test_numbers_of_readings_have_intervals_over_questions():
 def test_the_gain_of_pairing_is_that_of_the_paired_error():
     a, b = np.array([[1, 1, 0, 0, 1, 0], [1, 1, 0, 0, 0, 0]], float)
     errors = [interval(a - b)["se"], np.hypot(interval(a)["se"], interval(b)["se"])]
-    assert benchmark_variance.pairing_gain([a, b]) == pytest.approx(errors[0] - errors[1]) and errors[0] < errors[1]
-    assert benchmark_variance.half_width_gap([a, b]) == pytest.approx(
+    assert bv.pairing_gain([a, b]) == pytest.approx(errors[0] - errors[1]) and errors[0] < errors[1]
+    assert bv.half_width_gap([a, b]) == pytest.approx(
         1.96 * np.std([0.5, 1 / 3], ddof=1) - 1.96 * 0.5 / 6**0.5, abs=1e-4
     )
 
 
 def test_O_61_analytic_and_bootstrap_intervals():
-    assert benchmark_variance.analytic_half_width(0.62, 100) == pytest.approx(
-        0.095136, abs=3e-6
-    )  # with 1.96 for 1.959964
+    assert bv.analytic_half_width(0.62, 100) == pytest.approx(0.095136, abs=3e-6)  # with 1.96 for 1.959964
     items = np.repeat([1.0, 0.0], [62, 38])
     found = interval(items, method="bootstrap", draws=10_000, seed=0)
     assert (found["low"], found["high"]) == pytest.approx((0.52, 0.71), abs=0.0101)
@@ -75,79 +69,79 @@ def test_O_61_analytic_and_bootstrap_intervals():
 
 
 def test_O_62_item_analysis():
-    found = benchmark_variance.item_analysis(ITEMS)
+    found = bv.item_analysis(ITEMS)
     assert found["difficulty"].tolist() == pytest.approx([0.8333, 0.5, 0.5, 0.3333], abs=1e-4)
     assert found["item_total"].tolist() == pytest.approx([0.4889, 0.7809, 0.7809, 0.2209], abs=1e-4)
     assert found["item_rest"].tolist() == pytest.approx([0.1581, 0.4472, 0.4472, -0.2209], abs=1e-4)
 
 
 def test_O_63_item_curves():
-    assert benchmark_variance.item_curve(1, 1.5, 0.2) == pytest.approx(0.768525, abs=1e-6)
-    assert benchmark_variance.item_curve(1, 1.5, 0.2, 0.25) == pytest.approx(0.826394, abs=1e-6)
+    assert bv.item_curve(1, 1.5, 0.2) == pytest.approx(0.768525, abs=1e-6)
+    assert bv.item_curve(1, 1.5, 0.2, 0.25) == pytest.approx(0.826394, abs=1e-6)
 
 
 def test_item_curves_find_the_harder_and_the_sharper_item():
     rng = np.random.default_rng(0)
     ability = rng.normal(size=400)
     a, b = np.array([2.5, 2.5, 0.4, 1.0, 1.0, 1.0]), np.array([-1.0, 1.0, 0.0, 0.0, 0.5, -0.5])
-    correct = rng.random((400, 6)) < benchmark_variance.item_curve(ability[:, None], a, b)
-    found = benchmark_variance.fit_item_curves(correct)
+    correct = rng.random((400, 6)) < bv.item_curve(ability[:, None], a, b)
+    found = bv.fit_item_curves(correct)
     assert found["b"][0] < found["b"][1]
     assert found["a"][2] < found["a"][0]
 
 
 def test_one_seed_has_no_spread_and_says_so():
-    found = benchmark_variance.seed_report([[1, 2, 3]])
+    found = bv.seed_report([[1, 2, 3]])
     assert np.isnan([found.seed_sd, found.snr]).all() and found.monotonicity == 1
     assert "one seed" in found.notes["seed_sd"]
-    flat = benchmark_variance.seed_report([[5, 5], [5, 5]])
+    flat = bv.seed_report([[5, 5], [5, 5]])
     assert np.isnan([flat.monotonicity, flat.snr]).all()
     assert {"snr", "monotonicity"} <= set(flat.notes)
 
 
 def test_a_constant_item_has_no_discrimination():
-    assert np.isnan(benchmark_variance.item_analysis([[1, 0], [1, 1], [1, 0]])["item_rest"]).all()
+    assert np.isnan(bv.item_analysis([[1, 0], [1, 1], [1, 0]])["item_rest"]).all()
 
 
 def test_stable_items_agree_between_weak_and_strong_readers():
     rng = np.random.default_rng(0)
     ability = np.sort(rng.normal(size=300))
     a = np.repeat([0.05, 3.0], 20)
-    correct = rng.random((300, 40)) < benchmark_variance.item_curve(ability[:, None], a, rng.normal(0, 0.3, 40))
-    found = benchmark_variance.split_stability(correct, draws=20)
+    correct = rng.random((300, 40)) < bv.item_curve(ability[:, None], a, rng.normal(0, 0.3, 40))
+    found = bv.split_stability(correct, draws=20)
     assert found["weak_strong"] > 0.5
     assert found["items"] == 40
-    noise = benchmark_variance.split_stability(rng.random((30, 40)) < 0.5, draws=20)
+    noise = bv.split_stability(rng.random((30, 40)) < 0.5, draws=20)
     assert abs(noise["random"]) < 0.3
 
 
 def test_a_subset_of_all_items_ranks_as_they_do():
     rng = np.random.default_rng(0)
     correct = rng.random((8, 30)) < np.linspace(0.2, 0.9, 8)[:, None]
-    whole = benchmark_variance.subset_ranking(correct, 30, draws=5)
+    whole = bv.subset_ranking(correct, 30, draws=5)
     assert whole["tau"].tolist() == pytest.approx([1, 1])
-    part = benchmark_variance.subset_ranking(correct, 5, draws=50)
+    part = bv.subset_ranking(correct, 5, draws=50)
     assert part["tau"][0] < 1
 
 
 @given(st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=2, max_size=6))
 @settings(max_examples=50, deadline=None)
 def test_monotonicity_turns_its_sign_with_the_scores(scores):
-    one = benchmark_variance.seed_report(scores).monotonicity
-    two = benchmark_variance.seed_report(-np.array(scores)).monotonicity
+    one = bv.seed_report(scores).monotonicity
+    two = bv.seed_report(-np.array(scores)).monotonicity
     assert (np.isnan(one) and np.isnan(two)) or one == pytest.approx(-two)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: benchmark_variance.seed_report([[1, np.nan]]), "missing or infinite"),
-        (lambda: benchmark_variance.seed_report([1, 2]), "two dimensions"),
-        (lambda: benchmark_variance.item_curve(0, 1, 0, 1), "guessing"),
-        (lambda: benchmark_variance.split_stability(ITEMS[:4]), "cannot be split"),
-        (lambda: benchmark_variance.subset_ranking(ITEMS, 9), "cannot be taken"),
-        (lambda: benchmark_variance.fit_item_curves([[0.5]]), "0 and 1"),
-        (lambda: benchmark_variance.analytic_half_width(0.5, 0), "at least 1"),
+        (lambda: bv.seed_report([[1, np.nan]]), "missing or infinite"),
+        (lambda: bv.seed_report([1, 2]), "two dimensions"),
+        (lambda: bv.item_curve(0, 1, 0, 1), "guessing"),
+        (lambda: bv.split_stability(ITEMS[:4]), "cannot be split"),
+        (lambda: bv.subset_ranking(ITEMS, 9), "cannot be taken"),
+        (lambda: bv.fit_item_curves([[0.5]]), "0 and 1"),
+        (lambda: bv.analytic_half_width(0.5, 0), "at least 1"),
     ],
 )
 def test_bad_input_is_refused(call, message):
@@ -156,17 +150,17 @@ def test_bad_input_is_refused(call, message):
 
 
 def test_learners_learn_and_differ_by_seed():
-    found = benchmark_variance.digit_learners(seeds=2, checkpoints=5, items=100)
+    found = bv.digit_learners(seeds=2, checkpoints=5, items=100)
     assert found.correct.shape == found.p_gold.shape == (2, 5, 100)
     assert found.correct[:, -1].mean() > found.correct[:, 0].mean() + 0.1
     assert not np.array_equal(found.p_gold[0], found.p_gold[1])
     assert ((found.p_gold >= 0) & (found.p_gold <= 1)).all()
-    assert np.array_equal(found.p_gold[0], benchmark_variance.digit_learners(1, 5, 100).p_gold[0])
+    assert np.array_equal(found.p_gold[0], bv.digit_learners(1, 5, 100).p_gold[0])
 
 
 def test_learners_need_a_seed():
     with pytest.raises(InputError, match="at least one seed"):
-        benchmark_variance.digit_learners(seeds=0)
+        bv.digit_learners(seeds=0)
 
 
 def asked(benchmark: str, n: int = 12) -> list[Question]:
@@ -181,7 +175,7 @@ def answered(benchmark: str, p: Callable[[int], float], n: int = 12) -> pd.DataF
 
 
 def read_by(*ps: Callable[[int], float], reading: str = "cloze", benchmark: str = "one") -> pd.DataFrame:
-    return benchmark_variance.read([(reading, f"reader {k}", answered(benchmark, p)) for k, p in enumerate(ps)])
+    return bv.read([(reading, f"reader {k}", answered(benchmark, p)) for k, p in enumerate(ps)])
 
 
 def two_of_three(i: int) -> float:
@@ -196,19 +190,19 @@ def test_readers_are_compared_with_chance_and_with_item_noise():
     items = read_by(two_of_three, all_but_two)
     assert items["right"].groupby(items["variant"]).mean().tolist() == pytest.approx([8 / 12, 10 / 12])
     assert items["p_right"].iloc[:2].tolist() == pytest.approx([0.2, 0.9]) and (items["chance"] == 0.5).all()
-    table = benchmark_variance.accuracy(items)
+    table = bv.accuracy(items)
     assert table["mean"].tolist() == pytest.approx([8 / 12, 10 / 12]) and (table["chance"] == 0.5).all()
     assert table["verdict"].iloc[1].startswith("above chance")
-    noise = benchmark_variance.noise(items, seed=0).iloc[0]
+    noise = bv.noise(items, seed=0).iloc[0]
     assert noise["mean"] == pytest.approx(9 / 12) and noise["variant_sd"] == pytest.approx(np.sqrt(2) / 12)
     assert noise["gap"] == pytest.approx(1.96 * noise["variant_sd"] - 1.96 * np.sqrt(8 / 12 * 4 / 12 / 12), abs=1e-4)
-    over = benchmark_variance.excess(items)
+    over = bv.excess(items)
     assert over["mean"] == pytest.approx(noise["gap"]) and over["n"] == 12
 
 
 def test_the_ratio_of_each_score_is_that_of_its_readers():
     items = read_by(two_of_three, all_but_two)
-    ratios = benchmark_variance.signal_to_noise(items).set_index("score")["mean"]
+    ratios = bv.signal_to_noise(items).set_index("score")["mean"]
     assert ratios["discrete: accuracy"] == pytest.approx((9 / 12 - 0.5) / (np.sqrt(2) / 12))
     one, two = (np.mean([p(i) for i in range(12)]) for p in (two_of_three, all_but_two))
     expected = ((one + two) / 2 - 0.5) / np.std([one, two], ddof=1)
@@ -216,78 +210,78 @@ def test_the_ratio_of_each_score_is_that_of_its_readers():
 
 
 def test_differences_take_the_first_two_readers():
-    found = benchmark_variance.differences(read_by(two_of_three, all_but_two, two_of_three)).iloc[0]
+    found = bv.differences(read_by(two_of_three, all_but_two, two_of_three)).iloc[0]
     assert found["difference"] == pytest.approx(-2 / 12) and found["n"] == 12
     assert found["se_paired"] > 0 and found["se_independent"] > 0
-    alone = benchmark_variance.differences(read_by(two_of_three))
+    alone = bv.differences(read_by(two_of_three))
     assert alone.empty and "two variants" in alone.attrs["reason"]
 
 
 def test_checkpoints_rise():
     answers = [answered("one", lambda i, k=k: 0.9 if i < 4 * k else 0.2) for k in (1, 2, 3)]
-    series = benchmark_variance.series(answers)
-    trend, rising = benchmark_variance.trend(series)
+    series = bv.series(answers)
+    trend, rising = bv.trend(series)
     assert rising == 1 and trend.query("metric == 'right'")["mean"].tolist() == pytest.approx([4 / 12, 8 / 12, 1])
-    nothing, undefined = benchmark_variance.trend(benchmark_variance.series([]))
+    nothing, undefined = bv.trend(bv.series([]))
     assert nothing.empty and np.isnan(undefined) and "no checkpoints" in nothing.attrs["reason"]
 
 
-def learners(seeds: int = 4, steps: int = 3, items: int = 20) -> benchmark_variance.Learners:
+def learners(seeds: int = 4, steps: int = 3, items: int = 20) -> bv.Learners:
     """Networks whose probability of the right class varies less from seed to seed than their accuracy."""
     draw = np.random.default_rng(0)
     level = np.linspace(0.3, 0.7, steps)[None, :, None] + draw.normal(0, 0.12, (seeds, 1, 1))
     correct = (draw.random((seeds, steps, items)) < level).astype(float)
     steady = np.broadcast_to(np.linspace(0.3, 0.7, steps)[None, :, None], correct.shape)
-    return benchmark_variance.Learners(correct, steady + draw.normal(0, 0.01, correct.shape), 0.1)
+    return bv.Learners(correct, steady + draw.normal(0, 0.01, correct.shape), 0.1)
 
 
 def test_networks_are_read_by_both_scores():
     found = learners()
-    table = benchmark_variance.seed_table(found)
+    table = bv.seed_table(found)
     assert table.index.tolist() == list(found.scores) and (table["seeds"] == 4).all()
     assert table.loc["continuous: p of the right class", "snr"] > table.loc["discrete: accuracy", "snr"]
-    course = benchmark_variance.course(found).set_index(["kind", "checkpoint"])["mean"]
+    course = bv.course(found).set_index(["kind", "checkpoint"])["mean"]
     assert course["discrete: accuracy", 3] == pytest.approx(found.correct[:, 2].mean())
 
 
 def test_items_of_every_source_are_analysed():
     items, networks = read_by(two_of_three, all_but_two), learners()
-    series = benchmark_variance.series([answered("one", two_of_three)])
-    sources = benchmark_variance.item_sources(items, networks, series, "one")
-    assert list(sources) == ["one, prompts", benchmark_variance.DIGITS, "one, checkpoints"]
-    assert list(benchmark_variance.item_sources(items, networks, benchmark_variance.series([]), "one"))[2:] == []
-    summary = benchmark_variance.item_summary(sources).set_index("items of")
+    series = bv.series([answered("one", two_of_three)])
+    sources = bv.item_sources(items, networks, series, "one")
+    assert list(sources) == ["one, prompts", bv.DIGITS, "one, checkpoints"]
+    assert list(bv.item_sources(items, networks, bv.series([]), "one"))[2:] == []
+    summary = bv.item_summary(sources).set_index("items of")
     assert summary.loc["one, prompts", "difficulty"] == pytest.approx(9 / 12)
     assert summary.loc["one, checkpoints", "all agree"] == 1  # one reader
     assert summary["respondents"].tolist() == [2, 12, 1] and summary["items"].tolist() == [12, 20, 12]
-    stability = benchmark_variance.stability(sources, draws=5, seed=0)
-    assert stability["items of"].tolist() == [benchmark_variance.DIGITS]  # the others have fewer than six readers
-    digits = benchmark_variance.digit_items(networks)
+    stability = bv.stability(sources, draws=5, seed=0)
+    assert stability["items of"].tolist() == [bv.DIGITS]  # the others have fewer than six readers
+    digits = bv.digit_items(networks)
     assert len(digits) == 20 and {"difficulty", "item_rest", "a", "b"} <= set(digits)
-    assert benchmark_variance.subsets(networks, draws=5, seed=0)["size"].tolist() == [2, 2]
+    assert bv.subsets(networks, draws=5, seed=0)["size"].tolist() == [2, 2]
 
 
 def test_findings_on_planted_readers():
     cloze = read_by(two_of_three, all_but_two)
     letters = read_by(lambda i: 0.9 if i < 3 else 0.2, lambda i: 0.9 if i < 9 else 0.2, reading="letters")
     items, networks = pd.concat([cloze, letters], ignore_index=True), learners()
-    sources = benchmark_variance.item_sources(items, networks, benchmark_variance.series([]), "one")
-    over, stability = benchmark_variance.excess(items), benchmark_variance.stability(sources, draws=5, seed=0)
-    found = benchmark_variance.findings(items, over, networks, stability)
+    sources = bv.item_sources(items, networks, bv.series([]), "one")
+    over, stability = bv.excess(items), bv.stability(sources, draws=5, seed=0)
+    found = bv.findings(items, over, networks, stability)
     assert len(found) == 5 and found[0].estimate == over["mean"]
     assert found[1].estimate == pytest.approx(6 / 12 / np.sqrt(2) - 2 / 12 / np.sqrt(2))
     assert found[1].verdict.startswith("cannot tell: with letters")  # at chance
     assert found[2].estimate > 0
     row = stability.iloc[0]
     assert found[3].estimate == pytest.approx(row["weak_strong"] - row["random"])
-    without = benchmark_variance.findings(items, over, networks, stability.iloc[:0])
+    without = bv.findings(items, over, networks, stability.iloc[:0])
     assert [claim.claim for claim in without] == [found[k].claim for k in (0, 1, 2, 4)]
 
 
 def test_variants_leave_out_what_is_an_example_to_one_of_them(tmp_path):
     mine = tmp_path / "mine.csv"
     mine.write_text("question,correct,wrong\n" + "\n".join(f"Item {i}?,right {i},wrong {i}" for i in range(8)))
-    found = benchmark_variance.variants(str(mine), 8, 0, ["", "Answer."], 2, [1, 2])
+    found = bv.variants(str(mine), 8, 0, ["", "Answer."], 2, [1, 2])
     assert [(reading, reader) for reading, reader, _ in found] == [
         *(("cloze", "wording 0"), ("cloze", "wording 1"), ("letters", "order 0"), ("letters", "order 1")),
         *(("examples", "1 example"), ("examples", "2 examples")),
@@ -298,8 +292,8 @@ def test_variants_leave_out_what_is_an_example_to_one_of_them(tmp_path):
 
 def test_figures_say_what_they_show():
     items = read_by(two_of_three, all_but_two)
-    drawn = benchmark_variance.draw_variants(benchmark_variance.accuracy(items))
+    drawn = bv.draw_variants(bv.accuracy(items))
     assert "chance" in drawn.get_label()
-    assert "passes" in benchmark_variance.draw_course(benchmark_variance.course(learners())).get_label()
+    assert "passes" in bv.draw_course(bv.course(learners())).get_label()
     curves = pd.DataFrame({"a": [1.0, 2.0, 0.1], "b": [0.0, 1.0, 0.0]})
-    assert "Item curves" in benchmark_variance.draw_item_curves(curves).get_label()
+    assert "Item curves" in bv.draw_item_curves(curves).get_label()

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.answers import probabilities
+from workbench.answers import outcomes, probabilities
 from workbench.errors import InputError
-from workbench.hallucination import distributional_correctness
+from workbench.hallucination import distributional_correctness as dc
 
 WORKED = {
     "O_11": ((0.31, 0.27, 0.40, 0.01, 0.01), -0.1881, 0.10395, 0.2079),
@@ -27,19 +27,21 @@ def table(p, roles=ROLES, abstention=" ?", question_id="q", **columns):
 def score(p, roles=ROLES, **arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return distributional_correctness.scores(probabilities(table(p, roles)), **arguments).iloc[0]
+        return dc.scores(probabilities(table(p, roles)), **arguments).iloc[0]
 
 
-def dcs(p_correct, p_wrong, p_abstain, lc=1.0, lw=1.0):
-    """The scores of questions with one option a role."""
+def scored(p_correct, p_wrong, p_abstain, lc=1.0, lw=1.0):
+    """The scores of questions with one option per role."""
     p = np.stack(np.broadcast_arrays(p_correct, p_wrong, p_abstain), axis=-1).reshape(-1, 3)
     rows = {"question_id": np.repeat(np.arange(len(p)).astype(str), 3), "option": [0, 1, 2] * len(p)}
     with warnings.catch_warnings(), np.errstate(divide="ignore"):
         warnings.simplefilter("ignore")
-        asked = pd.DataFrame(
-            {**rows, "text": ["a", "b", "?"] * len(p), "role": DEFAULT * len(p), "logprob": np.log(p).ravel()}
-        )
-        return distributional_correctness.scores(probabilities(asked), lc=lc, lw=lw)["dcs"].to_numpy()
+        columns = {"text": ["a", "b", "?"] * len(p), "role": DEFAULT * len(p), "logprob": np.log(p).ravel()}
+        return dc.scores(probabilities(pd.DataFrame(rows | columns)), lc=lc, lw=lw)
+
+
+def dcs(*parts):
+    return scored(*parts)["dcs"].to_numpy()
 
 
 def uniform_baseline(k, n_correct=1, lc=1.0, lw=1.0, n_abstain=1):
@@ -80,8 +82,8 @@ def test_O_07_ordering(point, expected):
 
 
 def test_O_08_unequal_loadings_break_the_ordering():
-    assert dcs(0.8, 0.2, 0, lc=2, lw=1) == pytest.approx(1.40)
-    assert dcs(0.8, 0, 0.2, lc=2, lw=1) == pytest.approx(1.28)
+    assert dcs(0.8, 0.2, 0, 2, 1) == pytest.approx(1.40)
+    assert dcs(0.8, 0, 0.2, 2, 1) == pytest.approx(1.28)
 
 
 def test_O_09_positive_score_at_accuracy_zero():
@@ -105,9 +107,9 @@ def test_O_10_uniform_baseline(k, with_abstention, without):
 
 def test_O_10_ten_options_and_skill():
     assert [uniform_baseline(10, n_abstain=n) for n in (1, 0)] == pytest.approx([-0.6612, -0.8], abs=5e-5)
-    assert distributional_correctness.dcs_skill(
-        0.1159, np.array([uniform_baseline(4), uniform_baseline(2)])
-    ) == pytest.approx([0.330227, 0.1159], abs=1e-6)
+    assert dc.dcs_skill(0.1159, np.array([uniform_baseline(4), uniform_baseline(2)])) == pytest.approx(
+        [0.330227, 0.1159], abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("oracle", WORKED)
@@ -122,7 +124,7 @@ def test_O_15_mean_and_standard_error():
     from workbench.statistics import summarise
 
     answers = pd.concat([table(p, question_id=name) for name, (p, *_) in WORKED.items()], ignore_index=True)
-    row = summarise(distributional_correctness.scores(probabilities(answers)), "dcs").iloc[0]
+    row = summarise(dc.scores(probabilities(answers)), "dcs").iloc[0]
     assert row["mean"] == pytest.approx(0.095800, abs=1e-6)
     assert row["se"] == pytest.approx(0.299485, abs=1e-6)
 
@@ -141,14 +143,14 @@ def test_O_17_abstention_factor_lost_in_eval_framework(normalisation, abstention
     """That package looks abstention up under a stripped lower-case key; it also counts the leading space."""
     answers = table(WORKED["O_12"][0], abstention=abstention, n_chars=2)
     p = probabilities(answers, normalisation)
-    found = distributional_correctness.scores(p, mode="eval_framework_0_9").iloc[0]
+    found = dc.scores(p, mode="eval_framework_0_9").iloc[0]
     assert found["dcs"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_abstention_factor_is_kept_whatever_the_phrase():
     for phrase in (" ?", "?", " I do not know.", " IDK"):
         p = probabilities(table(WORKED["O_12"][0], abstention=phrase))
-        assert distributional_correctness.scores(p)["dcs"][0] == pytest.approx(0.1159, abs=1e-6)
+        assert dc.scores(p)["dcs"][0] == pytest.approx(0.1159, abs=1e-6)
 
 
 @pytest.mark.parametrize(("k", "expected"), [(4, -0.4), (10, -0.7273)])
@@ -171,29 +173,25 @@ def test_P2_difference_of_squares():
 
 
 @pytest.mark.parametrize(("lc", "lw"), LOADINGS)
-def test_P3_guess_only_above_the_threshold(lc, lw):
+def test_P3_P4_guess_only_above_the_threshold_of_at_most_one_half(lc, lw):
+    assert dc.guess_threshold(lc, lw) <= 0.5
     q, m = np.meshgrid(np.linspace(0.0013, 0.9987, 40), [0.01, 0.4, 1.0])
     expected = q * dcs(m, 0, 1 - m, lc, lw).reshape(q.shape) + (1 - q) * dcs(0, m, 1 - m, lc, lw).reshape(q.shape)
     assert expected == pytest.approx(m**2 * (q * (lc + lw) - lw), abs=1e-9)
-    assert ((expected > 0) == (q > distributional_correctness.guess_threshold(lc, lw))).all()
+    assert ((expected > 0) == (q > dc.guess_threshold(lc, lw))).all()
 
 
 def test_P3_thresholds():
-    assert distributional_correctness.guess_threshold() == 0.5
-    assert distributional_correctness.guess_threshold(1, 0.5) == pytest.approx(1 / 3)
-    assert distributional_correctness.guess_threshold(1, 1 / 3) == pytest.approx(1 / 4)
-
-
-@pytest.mark.parametrize(("lc", "lw"), LOADINGS)
-def test_P4_legal_loadings_never_ask_for_more_than_one_half(lc, lw):
-    assert distributional_correctness.guess_threshold(lc, lw) <= 0.5
+    assert dc.guess_threshold() == 0.5
+    assert dc.guess_threshold(1, 0.5) == pytest.approx(1 / 3)
+    assert dc.guess_threshold(1, 1 / 3) == pytest.approx(1 / 4)
 
 
 def test_P4_higher_thresholds_need_the_strict_rule_lifted():
     with pytest.raises(InputError, match="strict_loadings=False"):
         score((0.5, 0.5), ["correct", "wrong"], lc=1, lw=3)
     assert score((0.5, 0.5), ["correct", "wrong"], lc=1, lw=3, strict_loadings=False)["dcs"] == pytest.approx(-1)
-    assert distributional_correctness.guess_threshold(1, 3) == 0.75
+    assert dc.guess_threshold(1, 3) == 0.75
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
@@ -207,7 +205,7 @@ def test_P5_abstaining_instead_of_erring_never_hurts(share):
 def test_P6_hedging_gradient(pair):
     step, (correct, wrong, abstain) = 1e-6, POINTS[6:].T
     ahead, back = (dcs(correct, wrong - d, abstain + d, *pair) for d in (step, -step))
-    found = distributional_correctness.hedging_gradient(correct, wrong, *pair)
+    found = dc.hedging_gradient(correct, wrong, *pair)
     assert (ahead - back) / (2 * step) == pytest.approx(found, abs=1e-4)
 
 
@@ -215,21 +213,18 @@ def test_P6_unequal_loadings_warn_with_the_share_of_questions():
     answers = [table(WORKED[name][0], question_id=name) for name in ("O_11", "O_13", "O_14")]
     p = probabilities(pd.concat(answers, ignore_index=True))
     with pytest.warns(UserWarning, match=r"33\.3% of the questions"):
-        found = distributional_correctness.scores(p, lc=2, lw=1)
+        found = dc.scores(p, lc=2, lw=1)
     assert (found["hedging_gradient"] < 0).tolist() == [False, False, True]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        distributional_correctness.scores(p)
+        dc.scores(p)
 
 
 def test_P7_positive_score_without_a_correct_choice_needs_abstention():
-    seen = 0
-    for point in POINTS[6:60]:
-        found = score(point, DEFAULT)
-        if found["dcs"] > 0 and found["accuracy"] == 0:
-            assert found["ternary"] == 0 and point[2] == max(point)
-            seen += 1
-    assert seen > 3
+    table = scored(*POINTS[6:60].T)
+    odd = table[(table["dcs"] > 0) & (table["accuracy"] == 0)]
+    assert len(odd) > 3 and (odd["ternary"] == 0).all()
+    assert (odd["p_abstain"] == odd[["p_correct", "p_wrong", "p_abstain"]].max(axis=1)).all()
 
 
 def test_P8_information_bound():
@@ -246,7 +241,7 @@ def test_P9_uniform_baseline_is_the_score_of_a_uniform_distribution(k, m, n_abst
 
 
 def test_skill_is_undefined_where_nothing_can_be_gained():
-    assert np.isnan(distributional_correctness.dcs_skill(1.0, uniform_baseline(1, n_abstain=0)))
+    assert np.isnan(dc.dcs_skill(1.0, uniform_baseline(1, n_abstain=0)))
     found = score((1.0,), ["correct"])
     assert found["dcs"] == 1
     assert np.isnan(found["skill"])
@@ -265,7 +260,7 @@ def test_ternary_and_confidence_weighted_accuracy():
 
 def test_dropped_mass_counts_neither_way():
     answers = table(np.array([0.12, 0.04, 0.32, 0.008, 0.312]))
-    found = distributional_correctness.scores(probabilities(answers, residual="drop")).iloc[0]
+    found = dc.scores(probabilities(answers, residual="drop")).iloc[0]
     assert found["dcs"] == pytest.approx(0.104576)
     assert found["p_none"] == pytest.approx(0.2)
 
@@ -282,15 +277,142 @@ def test_bad_loadings_are_refused(loadings, message):
 def test_a_question_without_a_correct_option_is_refused(roles):
     answers = table((0.5, 0.3, 0.2), roles).assign(text=[" A", " B", " C"])
     with pytest.raises(InputError, match=r"Question 'q' .* no correct option"):
-        distributional_correctness.scores(probabilities(answers))
+        dc.scores(probabilities(answers))
 
 
 def test_unknown_mode_is_refused():
     with pytest.raises(InputError, match="Unknown mode"):
-        distributional_correctness.scores(probabilities(table(WORKED["O_12"][0])), mode="papers")
+        dc.scores(probabilities(table(WORKED["O_12"][0])), mode="papers")
 
 
 def test_a_tag_with_the_name_of_a_score_is_refused_not_overwritten():
     asked = probabilities(table([1 / len(ROLES)] * len(ROLES))).assign(dcs=1.0)
     with pytest.raises(InputError, match="has a column 'dcs' already"):
-        distributional_correctness.scores(asked)
+        dc.scores(asked)
+
+
+CONFIDENCE = (0.95, 0.9, 0.85, 0.8, 0.7, 0.65, 0.6, 0.55, 0.4, 0.3)
+ANSWERED = (1, 1, 0, 1, 1, 0, 1, 0, 0, 0)
+
+
+def test_O_18_outcome_rates():
+    found = dc.outcome_rates(5, 3, 2).set_index("metric")["mean"]
+    expected = {
+        "coverage": 0.8,
+        "abstention_rate": 0.2,
+        "accuracy": 0.5,
+        "accuracy_given_attempted": 0.625,
+        "simpleqa_f": 0.555556,
+        "hallucination_per_total": 0.3,
+        "hallucination_per_attempt": 0.375,
+        "hallucination_per_non_correct": 0.6,
+        "omniscience_index": 20,
+    }
+    assert found.to_dict() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("t", "answered", "mean", "forced"), [(0, 10, 0.5, 0.5), (0.5, 8, 0.2, 0), (0.75, 4, 0.0, -1), (0.9, 1, 0.1, -4)]
+)
+def test_O_19_confidence_targets(t, answered, mean, forced):
+    scores = dc.confidence_target_score(CONFIDENCE, ANSWERED, t)
+    assert np.count_nonzero(np.asarray(CONFIDENCE) > t) == answered
+    assert scores.shape == (10,)
+    assert scores.mean() == pytest.approx(mean, abs=1e-6)
+    never = np.zeros(10, bool)
+    assert dc.confidence_target_score(CONFIDENCE, ANSWERED, t, never).mean() == pytest.approx(forced, abs=1e-6)
+
+
+def test_several_targets_give_their_means():
+    found = dc.confidence_target_score(CONFIDENCE, ANSWERED, [0, 0.5, 0.75, 0.9])
+    assert found == pytest.approx([0.5, 0.2, 0.0, 0.1])
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.8])
+def test_answering_at_belief_q_is_worth_q_minus_t_over_one_minus_t(q):
+    t = 0.5
+    assert dc.confidence_target_score([q], [q], t, [False])[0] == pytest.approx((q - t) / (1 - t))
+
+
+def test_O_20_abstention_precision_recall():
+    found = dc.abstention_prf(np.asarray(CONFIDENCE) <= 0.5, ANSWERED).set_index("metric")["mean"]
+    assert found.to_dict() == pytest.approx({"precision": 1, "recall": 0.4, "f1": 0.571429}, abs=1e-6)
+
+
+def test_no_abstentions():
+    found = dc.abstention_prf([0, 0, 0], [1, 0, 0]).set_index("metric")
+    assert np.isnan(found["mean"]["precision"])
+    assert found["note"]["precision"] == "its base is empty"
+    assert found["mean"]["recall"] == 0
+    assert found["mean"]["f1"] == 0
+
+
+def test_O_21_wilson_interval():
+    row = dc.outcome_rates(5, 3, 2).set_index("metric").loc["accuracy"]
+    assert (row["low"], row["high"]) == pytest.approx((0.236593, 0.763407), abs=1e-6)
+    assert row["method"] == "wilson"
+
+
+def test_rates_of_attempts_are_undefined_without_attempts():
+    found = dc.outcome_rates(0, 0, 4).set_index("metric")
+    assert found["mean"][["accuracy_given_attempted", "hallucination_per_attempt"]].isna().all()
+    assert found["mean"]["simpleqa_f"] == 0
+    assert found["mean"]["omniscience_index"] == 0
+    assert found["low"]["accuracy_given_attempted"] != 0
+
+
+ADDED = ["I do not know", "I do not know."]
+
+
+def phrased():
+    texts = [" A", " I do not know", " I do not know.", " B"]
+    one = {"option": range(4), "text": texts, "role": ["correct", "abstain", "abstain", "wrong"]}
+    odds = np.log([0.4, 0.3, 0.2, 0.1])
+    parts = [pd.DataFrame({"question_id": name, **one, "logprob": odds}) for name in "qr"]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(("phrases", "p_abstain"), [("I do not know", 3 / 8), ([" I do not know."], 2 / 7), ([], 0)])
+def test_abstention_phrases_one_at_a_time(phrases, p_abstain):
+    kept = dc.keep_abstentions(phrased(), phrases, ADDED)
+    assert outcomes(probabilities(kept))["p_abstain"].tolist() == pytest.approx([p_abstain] * 2)
+    assert kept["role"].tolist().count("wrong") == 2
+
+
+def test_an_abstention_phrase_that_is_no_option_is_refused():
+    with pytest.raises(InputError, match="Did you mean 'I do not know"):
+        dc.keep_abstentions(phrased(), "I don't know", ADDED)
+    with pytest.raises(InputError, match="abstention phrase 'Pass'"):
+        dc.keep_abstentions(phrased(), "Pass", ["Pass"])
+
+
+def test_a_questions_own_abstention_stays():
+    """As "Cannot be determined" of bbq_lite: listed in the prompt, so it may not vanish from the softmax."""
+    own = phrased().replace({"text": {" I do not know.": " Cannot be determined"}})
+    kept = dc.keep_abstentions(own, [], ["I do not know"])
+    assert kept["text"].tolist() == [" A", " Cannot be determined", " B"] * 2
+    assert outcomes(probabilities(kept))["p_abstain"].tolist() == pytest.approx([2 / 7] * 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: dc.confidence_target_score([0.5], [1], 1.0),
+            "t must be at least 0 and below 1",
+        ),
+        (lambda: dc.confidence_target_score([0.5], [1], -0.1), "t must be"),
+        (lambda: dc.confidence_target_score([0.5, 0.6], [1], 0.5), "correct has shape"),
+        (lambda: dc.confidence_target_score([], [], 0.5), "confidence is empty"),
+        (lambda: dc.confidence_target_score([1.5], [1], 0.5), "confidence must lie between"),
+        (lambda: dc.confidence_target_score([0.5], [1], 0.5, [2]), "abstained must hold"),
+        (lambda: dc.outcome_rates(0, 0, 0), "not all of them 0"),
+        (lambda: dc.outcome_rates(-1, 0, 3), "at least 0"),
+        (lambda: dc.outcome_rates(float("nan"), 0, 3), "at least 0"),
+        (lambda: dc.abstention_prf([], []), "empty"),
+        (lambda: dc.abstention_prf([0, 1], [1]), "forced_correct must hold 2"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from workbench.errors import InputError
-from workbench.hallucination import weak_supervision
+from workbench.hallucination import weak_supervision as ws
 from workbench.statistics.calibration import auroc
 
 
 def test_O_80_polar_risk():
     h = np.tile([0.7, 0.2, 0.1], (3, 1))
-    assert weak_supervision.polar_risk(h, [1, 0, -1]) == pytest.approx([0.8, 0.3, np.nan], nan_ok=True)
+    assert ws.polar_risk(h, [1, 0, -1]) == pytest.approx([0.8, 0.3, np.nan], nan_ok=True)
 
 
 def planted(n=500, seed=0):
@@ -17,18 +17,18 @@ def planted(n=500, seed=0):
     truth = (x[:, 0] + 0.3 * rng.normal(size=n) > 0).astype(int)
     says = lambda rate: np.where(rng.random(n) < rate, truth, 1 - truth)  # noqa: E731
     sources = np.stack([says(0.7), says(0.8), says(0.75)], axis=1)
-    sources[rng.random(sources.shape) < 0.2] = weak_supervision.ABSTAINS
+    sources[rng.random(sources.shape) < 0.2] = ws.ABSTAINS
     return x, truth, sources
 
 
-@pytest.mark.parametrize("scalariser", list(weak_supervision.SCALARISERS))
+@pytest.mark.parametrize("scalariser", list(ws.SCALARISERS))
 def test_the_risk_knows_wrong_answers_without_gold(scalariser):
     x, truth, sources = planted()
-    h = weak_supervision.harmonise(x, sources, 2, scalariser)
+    h = ws.harmonise(x, sources, 2, scalariser)
     assert h.sum(axis=1) == pytest.approx(np.ones(len(x)))
     given = sources[:, 0]
-    risk = weak_supervision.polar_risk(h, given)
-    answered = given != weak_supervision.ABSTAINS
+    risk = ws.polar_risk(h, given)
+    answered = given != ws.ABSTAINS
     assert np.isnan(risk[~answered]).all()
     assert auroc(risk[answered], given[answered] != truth[answered]) > 0.8
 
@@ -38,15 +38,13 @@ def half_seen(n=240, seed=2):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 3))
     truth = (x[:, 0] + 2 * x[:, 1] > 0).astype(int)
-    rules = np.stack(
-        [np.where(np.abs(x[:, 0] - at) < 0.2, weak_supervision.ABSTAINS, x[:, 0] > at) for at in (0, 0.3)], axis=1
-    )
+    rules = np.stack([np.where(np.abs(x[:, 0] - at) < 0.2, ws.ABSTAINS, x[:, 0] > at) for at in (0, 0.3)], axis=1)
     return x, truth, rules, rng
 
 
 def of_trivial(answers, x, rules, truth):
     """AUROC of the risk, and the two differences, by name."""
-    return weak_supervision.risk_against_trivial(x, answers, rules, truth, coins=12, draws=150).set_index("risk")
+    return ws.risk_against_trivial(x, answers, rules, truth, coins=12, draws=150).set_index("risk")
 
 
 @pytest.mark.parametrize("respondent", ["coin", "constant"])
@@ -69,23 +67,19 @@ def test_a_model_that_knows_what_no_rule_sees_is_told_from_both():
 
 
 def test_rules_that_say_nothing_contradict_nothing():
-    rules = [[0, 1, weak_supervision.ABSTAINS], [weak_supervision.ABSTAINS] * 3, [1, 1, 1]]
-    assert weak_supervision.contradiction([0, 1, weak_supervision.ABSTAINS], rules) == pytest.approx(
-        [1 / 3, 0, np.nan], nan_ok=True
-    )
+    rules = [[0, 1, ws.ABSTAINS], [ws.ABSTAINS] * 3, [1, 1, 1]]
+    assert ws.contradiction([0, 1, ws.ABSTAINS], rules) == pytest.approx([1 / 3, 0, np.nan], nan_ok=True)
 
 
 def test_a_scalariser_of_ones_own():
     x, _, sources = planted()
     cubic = lambda losses: ((total := losses.sum(axis=1)) ** 3, np.repeat(3 * total[:, None] ** 2, 3, axis=1))  # noqa: E731
-    assert weak_supervision.harmonise(x, sources, 2, cubic) != pytest.approx(
-        weak_supervision.harmonise(x, sources, 2, "linear")
-    )
+    assert ws.harmonise(x, sources, 2, cubic) != pytest.approx(ws.harmonise(x, sources, 2, "linear"))
 
 
 def test_scalarisers_grow_in_each_loss_and_know_their_slopes():
     losses = np.array([[0.2, 0.9, 0.4]])
-    for name, join in weak_supervision.SCALARISERS.items():
+    for name, join in ws.SCALARISERS.items():
         value, slope = join(losses)
         for i in range(3):
             step = losses.copy()
@@ -98,20 +92,20 @@ def test_agreement_of_risk_and_error():
     rng = np.random.default_rng(0)
     risk = rng.random(4000)
     wrong = rng.random(4000) < risk
-    honest = weak_supervision.risk_agreement(np.append(risk, np.nan), np.append(wrong, 0))
+    honest = ws.risk_agreement(np.append(risk, np.nan), np.append(wrong, 0))
     assert honest["r2"] > 0.95 and honest["ece"] < 0.05 and honest["n_abstained"] == 1
-    assert weak_supervision.risk_agreement(1 - risk, wrong)["r2"] < 0
+    assert ws.risk_agreement(1 - risk, wrong)["r2"] < 0
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: weak_supervision.polar_risk([[0.5, 0.4]], [0]), "add up to 1"),
-        (lambda: weak_supervision.polar_risk([[0.5, 0.5]], [2]), "class from 0 to 1"),
-        (lambda: weak_supervision.harmonise([[1.0]], [[-1]], 2), "abstains on every item"),
-        (lambda: weak_supervision.harmonise([[np.nan]], [[0]], 2), "finite numbers"),
-        (lambda: weak_supervision.harmonise([[1.0]], [[0]], 2, "cubic"), "Unknown scalariser"),
-        (lambda: weak_supervision.risk_agreement([np.nan], [1]), "abstained everywhere"),
+        (lambda: ws.polar_risk([[0.5, 0.4]], [0]), "add up to 1"),
+        (lambda: ws.polar_risk([[0.5, 0.5]], [2]), "class from 0 to 1"),
+        (lambda: ws.harmonise([[1.0]], [[-1]], 2), "abstains on every item"),
+        (lambda: ws.harmonise([[np.nan]], [[0]], 2), "finite numbers"),
+        (lambda: ws.harmonise([[1.0]], [[0]], 2, "cubic"), "Unknown scalariser"),
+        (lambda: ws.risk_agreement([np.nan], [1]), "abstained everywhere"),
     ],
 )
 def test_bad_input_is_refused(call, message):

@@ -122,19 +122,11 @@ def harmony_test(
     seed: int = 0,
     strata: ArrayLike | None = None,
 ) -> dict[str, float | str]:
-    """Compare harmony with that of random partitions with parts of the same sizes.
+    """Compare the harmony of items, see `harmony_of_items`, with that of random partitions of the same sizes.
 
     Noise alone keeps harmony below its ceiling, so only a harmony below that of random partitions is evidence about
-    the parts.
-
-    Args:
-        correct: Correctness of each item, `[N]`.
-        labels: Part of each item, `[N]`.
-        bandwidth: Of the Gaussian kernel.
-        draws: Number of random partitions.
-        seed: Of the random partitions.
-        strata: Stratum of each item, `[N]`, such as its number of options: items are shuffled within strata. Parts that
-            differ in chance accuracy differ in accuracy under any respondent.
+    the parts. Items are shuffled within `strata`, `[N]`, such as their number of options: parts that differ in chance
+    accuracy differ in accuracy under any respondent.
 
     Returns:
         The fields of `Harmony`, then `random_mean`, `random_low`, `random_high` (middle 95% of the random partitions)
@@ -159,15 +151,9 @@ def harmony_range(
 ) -> dict[str, float]:
     """Return the range of harmony over configurations of one benchmark, and that of random partitions.
 
-    Every configuration has its own clusters, whose number and sizes alone move harmony, so the mean of random
-    partitions of the same sizes is subtracted from each harmony. The range is above 0 for noise too.
-
-    Args:
-        configurations: Correctness, part and stratum of each item, `[N]` each, under each configuration; see
-            `harmony_test`.
-        bandwidth: Of the Gaussian kernel.
-        draws: Random partitions of each configuration's items.
-        seed: Of the random partitions.
+    A configuration is correctness, part and stratum of each item, `[N]` each, see `harmony_test`. Each has its own
+    clusters, whose number and sizes alone move harmony, so the mean of random partitions of the same sizes is
+    subtracted from each harmony. The range is above 0 for noise too.
 
     Returns:
         `range` (largest minus smallest), `random_range` (mean over random partitions), `excess` (their difference, 0
@@ -179,12 +165,8 @@ def harmony_range(
         gaps.append(harmony_of_items(correct, labels, bandwidth=bandwidth).harmony - np.nanmean(random))
         random_gaps.append(random - np.nanmean(random))
     observed, by_chance = float(np.ptp(gaps)), float(np.nanmean(np.ptp(random_gaps, axis=0)))
-    return {
-        "range": observed,
-        "random_range": by_chance,
-        "excess": observed - by_chance,
-        "configurations": float(len(gaps)),
-    }
+    excess, n = observed - by_chance, float(len(gaps))
+    return {"range": observed, "random_range": by_chance, "excess": excess, "configurations": n}
 
 
 def _of_random_partitions(
@@ -233,12 +215,9 @@ class Partition:
 
 
 def partition_items(p: ArrayLike, ks: Sequence[int] = tuple(range(2, 21)), seed: int = 0) -> Partition:
-    """Cluster items spectrally by their answer distributions, with the number of clusters that has the best silhouette.
+    """Cluster items spectrally by their distributions `[N, K]`, with the number of clusters of the best silhouette.
 
-    Args:
-        p: One distribution per item over the same options, `[N, K]`; see `sorted_probabilities` for ragged ones.
-        ks: Numbers of clusters to try; those not below N are skipped.
-        seed: Of the clustering.
+    Numbers of clusters `ks` that are not below N are skipped. For ragged options see `sorted_probabilities`.
 
     Raises:
         InputError: There are fewer than four items, or no number of clusters is below N.
@@ -274,9 +253,6 @@ def sorted_probabilities(p: pd.DataFrame) -> Floats:
     """Return the option probabilities of each question in falling order, padded with 0, `[questions, most options]`.
 
     They make items with different options comparable by how certain and how divided the model is.
-
-    Args:
-        p: A table returned by `workbench.probabilities`.
     """
     parts = np.split(p["p"].to_numpy(np.float64), block_starts(p)[1:])
     table = np.zeros((len(parts), max(map(len, parts))))
@@ -315,11 +291,8 @@ def readings(
 ) -> Readings:
     """Return the answers under each configuration: model, style, number of worked examples and normalisation.
 
-    Args:
-        answers: (model, style, worked examples, source) -> answers.
-        normalisations: All are used for option texts after `plain` worked examples; letters, and prompts with another
-            number of examples, use the first alone.
-        plain: Number of worked examples under which all normalisations are used.
+    All normalisations are used for option texts after `plain` worked examples; letters, and prompts with another number
+    of examples, use the first alone. `answers` has the keys (model, style, worked examples, source).
     """
     models = list(dict.fromkeys(model for model, *_ in answers))
     short, tables = dict(zip(models, titles(models))), {}
@@ -454,14 +427,9 @@ def by_configuration(
 
 
 def plane(table: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
-    """Return mean and variance (ddof 1) of each benchmark's harmony over configurations.
+    """Return mean and variance (ddof 1) of each benchmark's harmony over configurations, see `by_configuration`.
 
     Bootstrap intervals over configurations need at least `FEWEST_CONFIGURATIONS` of them.
-
-    Args:
-        table: One row per benchmark and configuration, see `by_configuration`; rows without harmony are left out.
-        draws: Bootstrap samples.
-        seed: Of the bootstrap.
     """
     groups = table.dropna(subset=["harmony"]).groupby("benchmark", sort=False)["harmony"]
     moments = groups.agg(mean="mean", variance="var", n="count")
@@ -476,13 +444,7 @@ def plane(table: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
 
 
 def size_control(table: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
-    """Return the rank correlation of harmony with numbers of clusters and questions; NaN where these do not vary.
-
-    Args:
-        table: See `plane`.
-        draws: Bootstrap samples.
-        seed: Of the bootstrap.
-    """
+    """Return the rank correlation of harmony with numbers of clusters and questions; NaN where these do not vary."""
     how: dict[str, Any] = {"draws": draws, "seed": seed}
     rows = [
         {"harmony and": size, **statistics.bootstrap(statistics.correlation, table["harmony"], table[size], **how)}
@@ -516,9 +478,8 @@ def findings(results: pd.DataFrame, ranges: pd.DataFrame, agreement: pd.DataFram
         ("Harmony is lower than that of random partitions with parts of the same sizes", HERE, below, "below"),
         ("The range of harmony over configurations exceeds that of random partitions", PAPER, excess, "above"),
     ]
-    for _, row in agreement.iterrows():
-        follows = f"The model's clusters agree with the subjects of {row['benchmark']} (above shuffled subjects)"
-        claims.append((follows, HERE, row, "above", row["shuffled"]))
+    agrees = "The model's clusters agree with the subjects of {} (above shuffled subjects)"
+    claims += [(agrees.format(r["benchmark"]), HERE, r, "above", r["shuffled"]) for _, r in agreement.iterrows()]
     return [statistics.finding(*claim) for claim in claims]
 
 
@@ -549,7 +510,6 @@ def draw_plane(plane: pd.DataFrame) -> Figure:
     """Draw mean and variance of each benchmark's harmony over configurations."""
     labels = {"xlabel": "mean harmony over configurations", "ylabel": "variance over configurations"}
     alt = (
-        "Mean and variance of each benchmark's harmony over configurations, with 95% bootstrap intervals where there "
-        f"are at least {FEWEST_CONFIGURATIONS}."
+        "Mean and variance of each benchmark's harmony over configurations, with 95% bootstrap intervals for 8 or more."
     )
     return figures.described(figures.points(plane, "mean", "variance", "benchmark", **labels), alt)

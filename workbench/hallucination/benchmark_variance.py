@@ -53,13 +53,9 @@ class Learners:
 
 
 def digit_learners(seeds: int = 5, checkpoints: int = 8, items: int = 200, noise: float = 6.0) -> Learners:
-    """Train one small network per seed and evaluate it after each pass over the data.
+    """Train one small network per seed and evaluate it on held-out items after each pass over the data.
 
-    Args:
-        seeds: Number of networks; a seed sets initial weights and order of the data.
-        checkpoints: Passes over the training half.
-        items: Held-out items.
-        noise: Standard deviation of noise on the pixels (0 to 16), which makes the task harder.
+    `noise` is the standard deviation of noise on the pixels (0 to 16), which makes the task harder.
     """
     from sklearn.datasets import load_digits
     from sklearn.exceptions import ConvergenceWarning
@@ -113,12 +109,7 @@ class SeedReport:
 
 
 def seed_report(scores: ArrayLike, chance: float = 0.0) -> SeedReport:
-    """Return seed variance, monotonicity and signal-to-noise ratio of a score.
-
-    Args:
-        scores: One row per seed, one column per checkpoint in order of training, `[seeds, checkpoints]`.
-        chance: Score of a respondent without knowledge.
-    """
+    """Return seed variance, monotonicity and signal-to-noise ratio of scores `[seeds, checkpoints in order]`."""
     table = _table("scores", scores)
     seeds, checkpoints = table.shape
     notes = {}
@@ -171,22 +162,16 @@ def half_width_gap(correct: ArrayLike) -> float:
 
 
 def pairing_gain(correct: ArrayLike) -> float:
-    """Return the standard error of the difference of the first two variants, paired minus unpaired.
-
-    Args:
-        correct: Correctness, `[variants, questions]`.
-    """
+    """Return the standard error of the difference of the first two variants, paired minus unpaired."""
     a, b = _table("correct", correct)[:2]
     paired, unpaired = (a - b).std(ddof=1), np.hypot(a.std(ddof=1), b.std(ddof=1))
     return float((paired - unpaired) / np.sqrt(len(a)))
 
 
 def over_questions(items: pd.DataFrame, of: Callable[[dict[str, Floats]], float]) -> dict[str, Any]:
-    """Return a statistic of each benchmark, averaged over benchmarks, with a jackknife interval over questions.
+    """Return a statistic of each benchmark's `items`, averaged over benchmarks, with an interval over questions.
 
-    Args:
-        items: One row per benchmark, style, variant and question, see `read`.
-        of: The statistic of the scores `right`, given as style -> `[variants, questions]`.
+    The statistic `of` takes the scores `right` as style -> `[variants, questions]`.
 
     Returns:
         Keys of `statistics.jackknife`, which leaves out one question at a time in all styles of its benchmark.
@@ -206,10 +191,7 @@ def over_questions(items: pd.DataFrame, of: Callable[[dict[str, Floats]], float]
 
 
 def item_analysis(correct: ArrayLike) -> pd.DataFrame:
-    """Return difficulty and discrimination of items (classical test theory).
-
-    Args:
-        correct: Correctness of each respondent (model, seed, prompt) on each item, `[respondents, items]`, 0 to 1.
+    """Return difficulty and discrimination of items from correctness `[respondents, items]` (classical test theory).
 
     Returns:
         One row per item: `difficulty` (mean over respondents), and the correlation with the total score (`item_total`,
@@ -241,11 +223,8 @@ def _correlations(one: Floats, two: Floats) -> Floats:
 def item_curve(ability: ArrayLike, a: ArrayLike, b: ArrayLike, c: ArrayLike = 0.0) -> Floats:
     """Return the probability of a correct answer by item response theory: c + (1 - c) / (1 + exp(-a (ability - b))).
 
-    Args:
-        ability: Of the respondent.
-        a: Discrimination of the item.
-        b: Difficulty of the item, on the scale of the ability.
-        c: Probability of guessing right, from 0 (two-parameter model) to below 1.
+    `a` is the discrimination of the item, `b` its difficulty on the scale of the ability, and `c` the probability of
+    guessing right, 0 in the two-parameter model.
     """
     from scipy.special import expit
 
@@ -259,10 +238,7 @@ def item_curve(ability: ArrayLike, a: ArrayLike, b: ArrayLike, c: ArrayLike = 0.
 def fit_item_curves(correct: ArrayLike) -> pd.DataFrame:
     """Fit two-parameter item curves to the standardised score on the other items, used as ability.
 
-    Each item is a logistic regression with a light ridge penalty (C = 1), not part of a joint fit.
-
-    Args:
-        correct: 0 or 1, `[respondents, items]`.
+    Each item of `[respondents, items]` is a logistic regression with a light ridge penalty (C = 1), not a joint fit.
 
     Returns:
         One row per item: discrimination `a`, difficulty `b` (NaN where a is 0); both NaN where all respondents agree.
@@ -285,12 +261,7 @@ def fit_item_curves(correct: ArrayLike) -> pd.DataFrame:
 
 
 def split_stability(correct: ArrayLike, draws: int = 200, seed: int = 0) -> dict[str, float]:
-    """Compare item discrimination between the weaker and the stronger half of the respondents.
-
-    Args:
-        correct: `[respondents, items]`, at least six respondents.
-        draws: Random halves of the respondents, for comparison.
-        seed: Of the random halves.
+    """Compare item discrimination between the weaker and the stronger half of at least six `[respondents, items]`.
 
     Returns:
         `weak_strong`: Spearman correlation over items of the item-rest discrimination in the two halves; `random`,
@@ -314,13 +285,7 @@ def split_stability(correct: ArrayLike, draws: int = 200, seed: int = 0) -> dict
 
 
 def subset_ranking(correct: ArrayLike, size: int, draws: int = 200, seed: int = 0) -> pd.DataFrame:
-    """Return how well a subset of the items ranks the respondents as all items do.
-
-    Args:
-        correct: `[respondents, items]`.
-        size: Number of items in the subset.
-        draws: Random subsets.
-        seed: Of the random subsets.
+    """Return how well a subset of `size` items of `[respondents, items]` ranks the respondents as all items do.
 
     Returns:
         One row per way of choosing (`random`, or `most discriminating` by item-rest correlation on the same
@@ -494,11 +459,8 @@ def trend(series: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 def item_sources(items: pd.DataFrame, learners: Learners, series: pd.DataFrame, first: str) -> dict[str, pd.DataFrame]:
     """Return the correctness of each respondent on each item, `[respondents, items]`, by source of items.
 
-    Args:
-        items: Prompt variants as respondents, see `read`.
-        learners: The small networks; every seed and checkpoint is a respondent.
-        series: Checkpoints of a language model, see `series`.
-        first: Benchmark of the checkpoints.
+    Respondents are the prompt variants of `items` (see `read`), every seed and checkpoint of the small networks, and
+    the checkpoints of a language model on the benchmark `first` (see `series`).
     """
     tables = {
         f"{name}, prompts": part.pivot(index=["style", "variant"], columns="question_id", values="right")
@@ -533,13 +495,8 @@ def digit_items(learners: Learners) -> pd.DataFrame:
 
 def stability(sources: Mapping[str, pd.DataFrame], draws: int, seed: int) -> pd.DataFrame:
     """Return `split_stability` of each source with at least six respondents."""
-    return pd.DataFrame(
-        [
-            {"items of": name, **split_stability(table, draws=draws, seed=seed)}
-            for name, table in sources.items()
-            if len(table) >= 6
-        ]
-    )
+    enough = {name: table for name, table in sources.items() if len(table) >= 6}
+    return pd.DataFrame([{"items of": name, **split_stability(t, draws, seed)} for name, t in enough.items()])
 
 
 def subsets(learners: Learners, draws: int, seed: int) -> pd.DataFrame:
@@ -551,14 +508,7 @@ def subsets(learners: Learners, draws: int, seed: int) -> pd.DataFrame:
 def findings(
     items: pd.DataFrame, over: Mapping[str, Any], learners: Learners, stability: pd.DataFrame
 ) -> list[Finding | None]:
-    """Return the directions of the paper, tested on this run.
-
-    Args:
-        items: See `read`.
-        over: See `excess`.
-        learners: The small networks.
-        stability: See the function `stability`.
-    """
+    """Return the directions of the paper, tested on this run; `over` is the result of `excess`."""
     letters = over_questions(items, lambda tables: sd_of_means(tables["letters"]) - sd_of_means(tables["cloze"]))
     lettered = items[items["style"] == "letters"]
     name = lettered["benchmark"] + lettered["question_id"]
@@ -586,9 +536,7 @@ def findings(
 
 def _log_ratio(learners: Learners, seeds: Ints) -> float:
     """Return the log of the continuous score's signal-to-noise ratio over that of the discrete one, for these seeds."""
-    continuous, discrete = (
-        seed_report(values[seeds].mean(axis=2)).snr for values in (learners.p_gold, learners.correct)
-    )
+    discrete, continuous = (seed_report(values[seeds].mean(axis=2)).snr for values in learners.scores.values())
     return float(np.log(continuous / discrete))
 
 
@@ -605,10 +553,7 @@ def draw_variants(accuracy: pd.DataFrame) -> Figure:
 def draw_course(course: pd.DataFrame) -> Figure:
     """Draw both scores of the small networks against passes over the data."""
     labels: dict[str, Any] = {"xlabel": "passes over the data", "ylabel": "mean over seeds, 95 % interval"}
-    alt = (
-        "Accuracy and probability of the right class of the small networks against passes over the data, with "
-        "intervals over seeds."
-    )
+    alt = "Accuracy and probability of the right class of the networks against passes over the data, with intervals."
     return figures.described(figures.curves(course, "checkpoint", by="kind", **labels), alt)
 
 

@@ -27,12 +27,7 @@ CALIBRATED = "calibrated model (mean of 999 draws)"
 
 
 def readings(answers: Sequence[pd.DataFrame], normalisations: Sequence[Normalisation]) -> dict[str, pd.DataFrame]:
-    """Return `outcomes` of the answers under each normalisation, with the columns `cluster` and `chance`.
-
-    Args:
-        answers: One table per benchmark, as `ask` returns it.
-        normalisations: Length normalisations of the options' log-likelihoods.
-    """
+    """Return `outcomes` of all answers under each normalisation, with the columns `cluster` and `chance`."""
     together = pd.concat(answers, ignore_index=True)
     tables = {name: outcomes(probabilities(together, name)) for name in normalisations}
     return {
@@ -134,11 +129,7 @@ class Recalibrated:
 def recalibrate(main: pd.DataFrame, held_out: float, bins: int, draw: np.random.Generator) -> Recalibrated:
     """Fit temperature scaling, Platt scaling and isotonic regression on one part and evaluate them on the other.
 
-    Args:
-        main: One of the `readings`.
-        held_out: Proportion of the clusters to evaluate on, between 0 and 1.
-        bins: Bins of the reports.
-        draw: Source of the split. Clusters are never divided.
+    `held_out` is the proportion of the clusters to evaluate on; clusters are never divided.
 
     Raises:
         InputError: `held_out` leaves one part empty.

@@ -24,14 +24,10 @@ Choice = Literal["split", "optimised", "trained"]
 
 
 def conformal_p_values(calibration: ArrayLike, correct: ArrayLike, test: ArrayLike) -> Floats:
-    """Return p-values of "this test answer is wrong", `[M]`.
+    """Return p-values of "this test answer is wrong", `[M]`, from scores that are higher for better answers.
 
-    p_j = (1 + number of wrong calibration answers with a score of at least that of j) / (n + 1).
-
-    Args:
-        calibration: Scores of the calibration answers, higher for better answers, `[n]`.
-        correct: Whether those answers are correct, `[n]`.
-        test: Scores of the test answers, `[M]`.
+    p_j = (1 + number of wrong calibration answers with a score of at least that of j) / (n + 1), with scores and
+    correctness of the calibration answers `[n]`, and scores of the test answers `[M]`.
     """
     scores, new = _finite("calibration", calibration), _finite("test", test)
     wrong = np.sort(scores[~mask("correct", correct, len(scores))])
@@ -91,11 +87,7 @@ class BatchBound:
 def batch_quantile_bound(calibration: ArrayLike, m: int, rank: int, alpha: float = 0.1) -> BatchBound:
     """Return the least calibration score that bounds an order statistic of m new scores with probability >= 1 - alpha.
 
-    Args:
-        calibration: Scores exchangeable with the new ones, `[n]`.
-        m: New scores in the batch.
-        rank: Rank in the batch, from the smallest: m for the worst, (m + 1) // 2 for the median.
-        alpha: Probability of exceeding the bound.
+    Scores are exchangeable; `rank` in the batch counts from the smallest: m for the worst, (m + 1) // 2 for the median.
     """
     from scipy.stats import nhypergeom
 
@@ -158,14 +150,8 @@ def label_powerset_sets(
     """Return the label sets that conform with calibration, best first and without enumerating all 2^L.
 
     p(Y) = (1 + number of calibration scores >= that of Y) / (n + 1). The true set is among those with p > epsilon with
-    probability at least 1 - epsilon.
-
-    Args:
-        calibration: `label_nonconformity` of the true sets of the calibration items, `[n]`.
-        probabilities: Probability of each label for the new item, `[L]`.
-        epsilon: Error level.
-        d: Exponent of the nonconformity.
-        limit: Most sets to list.
+    probability at least 1 - epsilon. Calibration scores are the `label_nonconformity` of the true sets, `[n]`;
+    `probabilities` are those of each label for the new item, `[L]`.
 
     Raises:
         InputError: More than `limit` sets conform.
@@ -214,15 +200,9 @@ def optimised_select(
 ) -> pd.DataFrame:
     """Select test answers under the best of several scores, without separate items for choosing the score (OptCS).
 
-    Each test answer uses the score under which most test answers would be released.
-
-    Args:
-        calibration: Scores of the calibration answers, higher for better answers, `[n, scores]`.
-        correct: Whether those answers are correct, `[n]`.
-        test: Scores of the test answers, `[M, scores]`.
-        q: Bound on the false discovery rate.
-        seed: A seed divides all e-values by one uniform number, which releases more at the same bound (homogeneous
-            pruning); None does not (deterministic pruning).
+    Scores are `[n, scores]` for calibration and `[M, scores]` for test answers. Each test answer uses the score under
+    which most test answers would be released. A `seed` divides all e-values by one uniform number, which releases more
+    at the same bound (homogeneous pruning); None does not (deterministic pruning).
 
     Returns:
         One row per test answer: `p`, `chosen` (index of the score), `size` (answers that would be released with it),
@@ -246,19 +226,9 @@ def trained_select(
 ) -> pd.DataFrame:
     """Select test answers under a ridge regression trained on all calibration answers.
 
-    The score of a calibration answer comes from the other calibration answers (leave one out). Of several penalties,
-    the best is chosen as in `optimised_select`.
-
-    Args:
-        calibration: Features of the calibration answers, `[n, D]`; standardised here over all answers.
-        correct: Whether those answers are correct, `[n]`.
-        test: Features of the test answers, `[M, D]`.
-        q: Bound on the false discovery rate.
-        penalties: Ridge penalties to choose from, above 0.
-        seed: See `optimised_select`.
-
-    Returns:
-        As `optimised_select`; `chosen` is the index of the penalty.
+    Features are `[n, D]` for calibration and `[M, D]` for test answers, and standardised here over all answers. The
+    score of a calibration answer comes from the other calibration answers (leave one out). Of several ridge penalties
+    above 0, the best is chosen as in `optimised_select`, whose other arguments and results these are.
     """
     known, new = _tables(calibration, test)
     right, level = mask("correct", correct, len(known)), float(threshold("q", q))
@@ -278,13 +248,8 @@ def trained_select(
 def leave_one_out(known: Floats, right: Bools, new: Floats, penalty: float) -> tuple[Floats, Floats, Floats]:
     """Return ridge scores where each new answer in turn is added to the calibration answers as a wrong one.
 
-    The Sherman-Morrison formula replaces refitting.
-
-    Args:
-        known: Features of the calibration answers, `[n, D]`.
-        right: Whether those answers are correct, `[n]`.
-        new: Features of the new answers, `[M, D]`.
-        penalty: On the squared weights, not on the intercept.
+    Features are `[n, D]` and `[M, D]`; the penalty excludes the intercept. The Sherman-Morrison formula replaces
+    refitting.
 
     Returns:
         For each new answer j: scores of the calibration answers, each from the others and j, `[M, n]`; the score of j

@@ -133,13 +133,8 @@ def confidence_target_score(
 ) -> Floats:
     """Return the score of answering only above confidence `t` (Kalai et al. 2025, arXiv 2509.04664).
 
-    A correct answer scores 1, a wrong one -t / (1 - t), an abstention 0: answering pays if P(correct) > t.
-
-    Args:
-        confidence: Confidence in the answer, `[N]`.
-        correct: Correctness of the (forced) answer, `[N]`, proportions at ties.
-        t: One target below 1, or several `[G]`.
-        abstained: Whether the respondent abstained, `[N]`; by default where confidence <= t.
+    A correct answer scores 1, a wrong one -t / (1 - t), an abstention 0: answering pays if P(correct) > t. By default
+    the respondent abstains where confidence <= t. `correct` is that of the (forced) answer, a proportion at ties.
 
     Returns:
         `[N]` scores for one target, `[G]` mean scores for several.
@@ -184,12 +179,7 @@ def outcome_rates(correct: float, incorrect: float, abstained: float, level: flo
 
 
 def abstention_prf(abstained: ArrayLike, forced_correct: ArrayLike, level: float = 0.95) -> pd.DataFrame:
-    """Return precision, recall and F1 of abstaining where the forced answer would have been wrong.
-
-    Args:
-        abstained: Whether the respondent abstained, `[N]`.
-        forced_correct: Whether the answer given when forced is correct, `[N]`.
-        level: Coverage of the Wilson intervals (precision and recall).
+    """Return precision, recall and F1 of abstaining where the forced answer would have been wrong, from `[N]` flags.
 
     Returns:
         Columns metric, mean, low, high, n, method, note. Precision is NaN without abstentions, recall if no forced
@@ -218,13 +208,9 @@ def _no_rate(metric: str, mean: float, n: float, note: str) -> dict[str, object]
 def keep_abstentions(answers: pd.DataFrame, phrases: str | Sequence[str], among: Sequence[str]) -> pd.DataFrame:
     """Return the answers with only some of the added abstention phrases as options; with none for an empty list.
 
-    Phrases scored together can thus be compared one by one. Abstentions that a question itself lists, such as "Cannot
-    be determined", stay.
-
-    Args:
-        answers: The answers table.
-        phrases: Phrases to keep, compared without surrounding white space.
-        among: Every phrase that was added, as given to `load_questions(abstain=...)`.
+    Phrases scored together can thus be compared one by one. Of those `among` which they were added, as given to
+    `load_questions(abstain=...)`, all but `phrases` are removed. Abstentions that a question itself lists, such as
+    "Cannot be determined", stay.
 
     Raises:
         InputError: A phrase is not among those added, or an added phrase is not an option.
@@ -245,13 +231,7 @@ def keep_abstentions(answers: pd.DataFrame, phrases: str | Sequence[str], among:
 def by_phrase(
     instructed: Sequence[pd.DataFrame], plain: Sequence[pd.DataFrame], phrases: Sequence[str]
 ) -> dict[tuple[str, str], pd.DataFrame]:
-    """Return the answers with each abstention phrase alone: (phrase, "instruction" or "none") -> answers.
-
-    Args:
-        instructed: Answers under the instruction, one table per benchmark.
-        plain: Answers without it.
-        phrases: Every phrase that was added to the options.
-    """
+    """Return the answers with each added abstention phrase alone: (phrase, "instruction" or "none") -> answers."""
     tables = {name: pd.concat(each, ignore_index=True) for name, each in (("instruction", instructed), ("none", plain))}
     return {
         (phrase, name): keep_abstentions(table, phrase, phrases) for phrase in phrases for name, table in tables.items()

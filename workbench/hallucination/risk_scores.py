@@ -66,8 +66,7 @@ def parsed_probability(text: str) -> float:
 def choice_scores(answers: pd.DataFrame) -> pd.DataFrame:
     """Return multiple-choice scores of answers whose options are letters, with and without a space before them.
 
-    Args:
-        answers: `value` is 1 for the positive outcome and 0 for the negative one, or a number between.
+    The `value` of an option is 1 for the positive outcome and 0 for the negative one, or a number between.
 
     Returns:
         One row per question: `question_id`, tags, `score` (expected value under the form, with or without the space,
@@ -77,14 +76,7 @@ def choice_scores(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def averaged(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return multiple-choice scores averaged over the orders of the choices, one row per combination of other tags.
-
-    Args:
-        answers: As for `choice_scores`, with the tag `order`.
-
-    Returns:
-        As `choice_scores`, with mean `score` and `mass`, and `order_gap` (largest difference between orders).
-    """
+    """Return `choice_scores` averaged over the tag `order`, with `order_gap` (largest difference between orders)."""
     read = _choice_levels(answers)
     table = _scored(core.averaged(read, ["order"]))
     tags = [name for name in table if name not in ("question_id", "score", "mass")]
@@ -107,11 +99,9 @@ def _scored(read: pd.DataFrame) -> pd.DataFrame:
 
 
 def numeric_scores(answers: pd.DataFrame, how: Reading = "expectation") -> pd.DataFrame:
-    """Return numeric scores of answers whose options are the digits after "0.", one row per question.
+    """Return numeric scores of answers whose options are the one or two digits after "0.", one row per question.
 
-    Args:
-        answers: Options "0" ... "9", or "00" ... "99" for two digits.
-        how: `expectation` of the number, of its `midpoint` (d + 0.5), or greedy `argmax`, digit by digit.
+    The score is the `expectation` of the number, or of its `midpoint` (d + 0.5), or greedy `argmax`, digit by digit.
     """
     if how not in get_args(Reading):
         raise unknown("reading", how, list(get_args(Reading)))
@@ -170,14 +160,7 @@ RESAMPLED_UPWARDS = ("ece", "ece_equal_mass")
 def risk_report(
     scores: ArrayLike, labels: ArrayLike, names: Sequence[str] = tuple(METRICS), draws: int = 200, seed: int = 0
 ) -> pd.DataFrame:
-    """Return metrics of scores against outcomes with bootstrap intervals, one row per metric.
-
-    Args:
-        scores: Risk scores, `[N]`.
-        labels: Outcomes, 0 or 1, `[N]`.
-        names: Keys of `METRICS`.
-        draws: Bootstrap samples.
-        seed: Of the samples.
+    """Return `METRICS` of scores against outcomes (0 or 1), `[N]` each, with bootstrap intervals, one row per metric.
 
     Returns:
         metric, mean, se, low, high, n, note (AUROC is NaN with one outcome only and for a constant score), and
@@ -208,12 +191,7 @@ def fitted_threshold(
 ) -> float:
     """Return the threshold with the least cost-weighted sum of false positive and false negative rate.
 
-    Args:
-        scores: Risk scores, `[N]`.
-        labels: Outcomes, `[N]`.
-        fit: Rows to fit on, `[N]`; accuracy on them is optimistic.
-        false_positive: Cost of a false positive.
-        false_negative: Cost of a false negative.
+    It is computed on the rows marked in `fit`, `[N]`, so accuracy on them is optimistic.
     """
     from sklearn.metrics import roc_curve
 
@@ -288,14 +266,8 @@ def _rate(positive: Bools, base: Bools) -> float:
 def supervised_scores(features: pd.DataFrame, labels: ArrayLike, folds: int = 5, seed: int = 0) -> pd.DataFrame:
     """Return out-of-fold scores of supervised baselines on the same rows, and the base rate of all rows.
 
-    The base rate is one constant: base rates of training folds are lower where the test fold's is higher, which would
-    reverse the ranking.
-
-    Args:
-        features: One row per item; text columns are categories.
-        labels: Outcomes, 0 or 1, `[N]`.
-        folds: Of the cross-validation.
-        seed: Of the folds.
+    Text columns of the features are categories. The base rate is one constant: base rates of training folds are lower
+    where the test fold's is higher, which would reverse the ranking.
 
     Returns:
         `base_rate`, `logistic_regression` and `gradient_boosting`, `[N]` each.
@@ -327,27 +299,20 @@ def supervised_scores(features: pd.DataFrame, labels: ArrayLike, folds: int = 5,
 
 
 def loaded(sources: Mapping[str, str | None], n: int | None, shots: int, seed: int) -> list[tuple[Table, Table]]:
-    """Return the worked examples and the other rows of each table.
+    """Return the worked examples and `n` other rows (None for all) of each table.
 
-    Args:
-        sources: Name or CSV file -> column dictionary, see `load_table`.
-        n: Rows of each table besides the examples; None for all.
-        shots: Worked examples of each table.
-        seed: Chooses both.
+    `sources` maps a name or CSV file to its column dictionary, see `load_table`.
     """
     total = None if n is None else n + shots
     return [split_examples(load_table(name, words, n=total, seed=seed), shots, seed) for name, words in sources.items()]
 
 
 def read(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return every score of the model, one row per row of a table, with `order_gap` and the masses.
-
-    Args:
-        answers: Answers in both styles, with and without worked examples.
+    """Return every score of the model from answers in both styles, one row per row of a table.
 
     Returns:
         `score_letters` (mean of both orders), `score_one_order`, `score_examples` and `score_number`, NaN without
-        answers of that kind, `mass_...` likewise, and the tags of the rows.
+        answers of that kind, `mass_...` likewise, `order_gap`, and the tags of the rows.
     """
     choices = answers[answers["style"] == "choices"]
     numbers = numeric_scores(answers[answers["style"] == "numeric"])
@@ -480,15 +445,9 @@ def difference(part: pd.DataFrame, one: str, two: str, metric: str, draws: int, 
 def findings(
     scores: pd.DataFrame, report: pd.DataFrame, summary: pd.DataFrame, shots: int, draws: int, seed: int
 ) -> list[Finding]:
-    """Return the claims of the notebook, tested on each table of this run.
+    """Return the claims of the notebook, tested on each table of this run; without `shots` none about worked examples.
 
-    Args:
-        scores: See `read`, with the columns of `baselines`.
-        report: See `reports`.
-        summary: See the function `summary`.
-        shots: Worked examples; with 0 there is no claim about them.
-        draws: Bootstrap samples.
-        seed: Of the samples.
+    The arguments are the results of `read` with the columns of `baselines`, of `reports`, and of `summary`.
     """
     claims: list[Finding] = []
     for task, part in scores.groupby("task", sort=False):

@@ -103,12 +103,7 @@ def release_summary(released: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame
 
 
 def one_split(parted: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
-    """Return the answers released on one split, with a note where the bound allows none.
-
-    Args:
-        parted: `items` with the column `part`.
-        levels: Bounds q on the error rate.
-    """
+    """Return the answers released at each bound on one split (column `part`), with a note where none can be."""
     rows = []
     for q in levels:
         for how in CHOICES[:2]:
@@ -140,16 +135,10 @@ def batch_bounds(reading: pd.DataFrame, batch: int, alpha: float, splits: int, s
 
 
 def label_sets(reading: pd.DataFrame, alpha: float, splits: int, seed: int) -> pd.DataFrame:
-    """Return how often the set of correct options is retained, and how many of all sets are.
+    """Return how often the set of correct options is retained at error level `alpha`, and how many of all sets are.
 
     Each split tests one question and calibrates on the others. The probability of an option relative to the best one is
     used as its probability of being correct; nonconformity is compared per option.
-
-    Args:
-        reading: Probabilities of questions with several correct options.
-        alpha: Error level: how often the true set may be missing.
-        splits: Number of splits.
-        seed: Of the splits.
     """
     parts = [part for part in blocks(reading) if len(part) <= MOST_LABELS]
     p, right = reading["p"].to_numpy(), (reading["role"] == "correct").to_numpy().astype(int)
@@ -176,11 +165,9 @@ def spc_mar(p: ArrayLike) -> Floats:
 
 
 def spc_sds(p: ArrayLike, mar: ArrayLike) -> Floats:
-    """Return the self-consistency discrepancy of class probabilities, `[N]`: sum of |2 p (1 - p) - MAR|.
+    """Return the self-consistency discrepancy of class probabilities `[N, K]`: sum of |2 p (1 - p) - MAR|, `[N]`.
 
-    Args:
-        p: Distributions over classes, `[N, K]`.
-        mar: Learnt mean absolute residual E|1{y = k} - p_k| of each class, `[N, K]`.
+    MAR is the learnt mean absolute residual E|1{y = k} - p_k| of each class, `[N, K]`.
     """
     learnt, ideal = np.asarray(mar, np.float64), spc_mar(p)
     if learnt.shape != ideal.shape or not np.isfinite(learnt).all():
@@ -206,14 +193,9 @@ def spc_correct(p: ArrayLike, up: ArrayLike, down: ArrayLike, mar: ArrayLike, to
 
 
 def fit_mar(features: ArrayLike, p: ArrayLike, gold: ArrayLike, fit: ArrayLike, ridge: float = 10.0) -> Floats:
-    """Fit |1{y = k} - p_k| on features by ridge regression and return its prediction for all items, `[N, K]`.
+    """Fit |1{y = k} - p_k| on features `[N, D]` by ridge regression and return its prediction for all items, `[N, K]`.
 
-    Args:
-        features: `[N, D]`; standardised here.
-        p: Distributions, `[N, K]`.
-        gold: Class of each item, `[N]`; read for the items of `fit` only.
-        fit: Items to fit on, `[N]`.
-        ridge: Penalty.
+    Features are standardised here. Only the items marked in `fit`, `[N]`, are fitted and need a gold class.
     """
     from sklearn.linear_model import Ridge
     from sklearn.pipeline import make_pipeline
@@ -312,12 +294,8 @@ def verifier(sampled: Sampled) -> pd.DataFrame:
 def sampled_values(accepted: ArrayLike, right: ArrayLike, cost: float) -> Floats:
     """Return the expected value of each item for at most 0 ... S attempts, `[items, S + 1]`, over orders of S samples.
 
-    In a random order each accepted sample is equally likely to be the first, so the expectation is exact.
-
-    Args:
-        accepted: Whether the verifier accepts each sample, `[items, S]`.
-        right: Whether each sample is correct, `[items, S]`.
-        cost: Value of an accepted wrong answer, at most 0.
+    In a random order each accepted sample is equally likely to be the first, so the expectation is exact. An accepted
+    right answer has value 1, an accepted wrong one `cost`, at most 0.
     """
     if not cost <= 0:
         raise InputError(f"cost must be at most 0, not {cost!r}: it is the value of an accepted wrong answer.")
@@ -392,13 +370,7 @@ def guarantee_findings(batches: pd.DataFrame, sets: pd.DataFrame, alpha: float) 
 
 
 def error_findings(trivial: pd.DataFrame, consistency: pd.DataFrame, more: Mapping[str, Any]) -> list[Finding]:
-    """Return the claims about risks that detect wrong answers.
-
-    Args:
-        trivial: See `weak_supervision.risk_against_trivial`.
-        consistency: See `consistency`.
-        more: Difference between discrepancy and entropy, see `consistency`.
-    """
+    """Return the claims about risks that detect wrong answers, from `risk_against_trivial` and `consistency`."""
     smaller = trivial.iloc[3:].sort_values("low").iloc[0]
     better = (
         "POLAR's risk detects the model's wrong answers better than the rules alone and than with trivial answers in "

@@ -188,14 +188,10 @@ def apply_steering(states: Any, vector: Any, alpha: float) -> Any:
 
 @contextmanager
 def steered(model: Model, vectors: Mapping[int, ArrayLike], alpha: float) -> Iterator[Model]:
-    """Steer the outputs of the model's layers at every position inside the block.
+    """Steer the outputs of the model's layers at every position inside the block; strength 0 yields the plain model.
 
-    The steered model has a different fingerprint, so its answers are stored apart from the plain model's.
-
-    Args:
-        model: The plain model; it must not be used inside the block.
-        vectors: Layer -> vector, `[width]`.
-        alpha: Strength; 0 yields the plain model.
+    The plain model must not be used inside the block. The steered model has a different fingerprint, so its answers are
+    stored apart from the plain model's. `vectors` maps layers to vectors `[width]`.
     """
     import torch
 
@@ -253,13 +249,10 @@ def _steering_hook(vector: Any, alpha: float) -> Any:
 
 
 def steering_vector(full: ArrayLike, ablated: ArrayLike, how: Join = "mean") -> Floats:
-    """Return the direction from states without some tokens to states with them, `[width]`.
+    """Return the direction from states `[n, width]` of ablated prompts to those of whole prompts, `[width]`.
 
-    Args:
-        full: Hidden states of whole prompts, `[n, width]`.
-        ablated: Hidden states of the same prompts with tokens replaced, `[n, width]`.
-        how: `mean` difference, or the first principal direction of the (uncentred) differences with the length of the
-            mean difference and the sign of the average projection.
+    `how` is the `mean` difference, or the first principal direction of the (uncentred) differences with the length of
+    the mean difference and the sign of the average projection.
     """
     difference = np.asarray(full, np.float64) - np.asarray(ablated, np.float64)
     if difference.ndim != 2 or not difference.size or not np.isfinite(difference).all():
@@ -281,17 +274,10 @@ def steering_vectors(
     k: int = 10,
     how: Join = "mean",
 ) -> dict[int, Floats]:
-    """Return steering vectors: the direction of tokens that raise the preference minus that of tokens that lower it.
+    """Return layer -> vector `[width]`: the direction of tokens that raise the preference minus that of the others.
 
-    Args:
-        model: The model to steer.
-        attributions: Attributions of the prompts to learn from.
-        layers: Decoder layers, numbered from 0.
-        k: Most tokens ablated on each side; they are replaced by the end token.
-        how: See `steering_vector`.
-
-    Returns:
-        Layer -> vector `[width]`.
+    At most `k` tokens that raise it and `k` that lower it are ablated, that is, replaced by the end token. Layers are
+    numbered from 0. For `how` see `steering_vector`.
     """
     if not attributions or not layers:
         raise InputError("There are no attributions to learn from, or no layers; give at least one of each.")
@@ -340,12 +326,9 @@ def _end_id(model: Model) -> int:
 
 
 def reliability_regression(level: ArrayLike, predicted: ArrayLike, clip: bool = False) -> dict[str, float | str]:
-    """Return errors of predicted reliability scores.
+    """Return errors of predicted reliability scores `[N]`, 0 to 1; NaN (not parsed) is left out and counted.
 
-    Args:
-        level: True reliability of each statement, `[N]`, 0 to 1.
-        predicted: Predicted score, `[N]`, 0 to 1; NaN (not parsed) is left out and counted.
-        clip: Clip predictions outside [0, 1] instead of refusing them.
+    Predictions outside [0, 1] are refused, or clipped with `clip`.
 
     Returns:
         `mae`, `rmse`, `r2`, `spearman` (NaN for constants), `mae_of_mean` (of always predicting the mean, whose R^2 is
@@ -376,11 +359,9 @@ def reliability_regression(level: ArrayLike, predicted: ArrayLike, clip: bool = 
 
 
 def expected_score(p: ArrayLike, values: ArrayLike) -> Floats:
-    """Return the expected score under the probabilities of the score tokens: sum of p value / sum of p, `[N]`.
+    """Return the expected score, sum of p value / sum of p, `[N]`, for token probabilities `[N, K]` and values `[K]`.
 
-    Args:
-        p: Probabilities of the score tokens, `[N, K]`; NaN is returned for a row of zeros.
-        values: Score of each token, `[K]`.
+    A row of zeros gives NaN.
     """
     weights, scale = np.asarray(p, np.float64), np.asarray(values, np.float64)
     if weights.ndim != 2 or scale.shape != weights.shape[1:] or not np.isfinite(weights).all() or (weights < 0).any():
@@ -437,11 +418,7 @@ def settings(
 
 
 def read(answers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return `distributional_correctness.scores`, one row per setting and question.
-
-    Args:
-        answers: Setting -> answers to the test questions, the plain model first.
-    """
+    """Return `distributional_correctness.scores`, one row per setting and question, the plain model first."""
     tables = {name: distributional_correctness.scores(probabilities(table)) for name, table in answers.items()}
     return pd.concat([table.assign(setting=name) for name, table in tables.items()], ignore_index=True)
 
@@ -474,12 +451,7 @@ def effects(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def perplexity(texts: Mapping[str, pd.DataFrame], seed: int) -> pd.DataFrame:
-    """Return the perplexity per token under each setting, with a bootstrap interval over texts.
-
-    Args:
-        texts: Setting -> `score_texts` of the test questions.
-        seed: Of the bootstrap.
-    """
+    """Return the perplexity per token of scored texts under each setting, with a bootstrap interval over texts."""
     rows = []
     for name, table in texts.items():
         interval = statistics.bootstrap(_per_token, table["logprob"], table["n_tokens"], draws=200, seed=seed)
@@ -532,14 +504,7 @@ def grading_auroc(graded: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def findings(scores: pd.DataFrame, effects: pd.DataFrame, auroc: pd.DataFrame, alpha: float) -> list[Finding]:
-    """Return the claims of the notebook, tested on this run.
-
-    Args:
-        scores: See `read`.
-        effects: See the function `effects`.
-        auroc: See `grading_auroc`.
-        alpha: Strength of the settings compared, that of the random direction.
-    """
+    """Return the claims of the notebook, tested on this run at strength `alpha`, that of the random direction."""
     steered, random = (scores[scores["setting"] == setting(name, alpha)] for name in ("steered", "random"))
     change = statistics.rows_by(effects[effects["setting"] == setting("steered", alpha)], "metric")
     against = statistics.rows_by(statistics.paired(steered, random, ["accuracy", "dcs"], bounds=RANGES), "metric")

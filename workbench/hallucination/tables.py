@@ -163,7 +163,9 @@ def _check_task(settings: Any, which: str) -> None:
         raise InputError(f"{which}: `keep` needs the least and the greatest value of each column, as in [18, null].")
     if wrong := [end for ends in keep.values() for end in ends if end is not None and number(end) is None]:
         raise InputError(f"{which}: `keep` contains {wrong[0]!r}; write a number, or null for no limit.")
-    if not isinstance(group, dict | str | None) or (isinstance(group, dict) and not _divides(group)):
+    names, edge = (group.get("says"), group.get("above")) if isinstance(group, dict) else (["", ""], 0)
+    divides = isinstance(names, list) and len(names) == 2 and number(edge) is not None
+    if not isinstance(group, dict | str | None) or not divides or (isinstance(group, dict) and "column" not in group):
         raise InputError(f"{which}: a `group` that divides a column needs `column`, `above` and two texts in `says`.")
 
 
@@ -174,12 +176,6 @@ def outcome_codes(target: Mapping[str, Any], key: str) -> list[str]:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def _divides(group: Mapping[Any, Any]) -> bool:
-    """Return whether settings divide a column into two groups."""
-    names = group.get("says")
-    return number(group.get("above")) is not None and "column" in group and isinstance(names, list) and len(names) == 2
 
 
 def _column(name: str, columns: Mapping[str, Any], where: str) -> Column:
@@ -276,14 +272,10 @@ def load_table(
     n: int | None = None,
     seed: int = 0,
 ) -> Table:
-    """Load rows with an outcome.
+    """Load rows with an outcome: `anes96`, `fair`, or a CSV file with a dictionary.
 
-    Args:
-        source: `anes96` or `fair`, or the path of a CSV file.
-        dictionary: With a CSV file: a name of `tasks()`, or the path of a column dictionary in YAML.
-        task: Task of the dictionary, if it contains several.
-        n: Number of rows, sampled at random; None for all.
-        seed: Of the sample.
+    The dictionary is a name of `tasks()` or the path of a YAML file, of which `task` names one task. `n` rows are
+    sampled at random; None loads all.
 
     Raises:
         InputError: The file, a column or a value is missing or unknown; the message names it.
@@ -381,24 +373,16 @@ def _numbers(values: pd.Series, use: str) -> np.ndarray:
 
 
 def split_examples(table: Table, shots: int, seed: int = 0) -> tuple[Table, Table]:
-    """Split rows for worked examples off a table, with equally many rows of each outcome.
+    """Return worked examples from a table, equally many of each outcome and in a random order, and the other rows.
 
-    Args:
-        table: The rows.
-        shots: Number of examples; of an odd number, one more is positive.
-        seed: Chooses and orders the examples.
-
-    Returns:
-        The examples, in a random order, and the other rows.
+    Of an odd number of `shots`, one more is positive.
     """
     rng = np.random.default_rng(seed)
     chosen: list[int] = []
     for outcome, wanted in ((1, (shots + 1) // 2), (0, shots // 2)):
         rows = np.flatnonzero(table.labels == outcome)
         if wanted and len(rows) <= wanted:
-            raise InputError(
-                f"{shots} worked examples leave no row of one outcome among {len(table.rows)}; take fewer."
-            )
+            raise InputError(f"{shots} examples leave no row of one outcome among {len(table.rows)}; take fewer.")
         chosen += rng.permutation(rows)[:wanted].tolist()
     order = rng.permutation(np.array(chosen, int))
     rest = np.setdiff1d(np.arange(len(table.rows)), order)
@@ -411,17 +395,11 @@ def split_examples(table: Table, shots: int, seed: int = 0) -> tuple[Table, Tabl
 def row_questions(
     table: Table, style: Style = "choices", chat: bool = False, digits: int = 1, examples: Table | None = None
 ) -> Questions:
-    """Return a table's rows as questions.
+    """Return a table's rows as questions, with a user's message as prompt if `chat`.
 
-    Style `choices` scores the letters of the two outcomes, with and without a space, in both orders of the choices;
-    `numeric` scores the digits after "0.". `risk_scores.choice_scores` and `risk_scores.numeric_scores` read them.
-
-    Args:
-        table: The rows.
-        style: See above.
-        chat: Whether the prompt is a user's message.
-        digits: Number of digits, 1 or 2.
-        examples: Rows shown with their outcome before each question (see `split_examples`), with `choices` only.
+    Style `choices` scores the letters of the two outcomes, with and without a space, in both orders of the choices,
+    after the `examples` and their outcomes (see `split_examples`). Style `numeric` scores one or two digits after "0.".
+    `risk_scores.choice_scores` and `risk_scores.numeric_scores` read the answers.
 
     Returns:
         Questions tagged `task`, `row`, `label`, `group` (if the task names one), `style`, `order` and `shots`.

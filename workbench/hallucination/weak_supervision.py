@@ -47,12 +47,7 @@ SCALARISERS: dict[str, Scalariser] = {"linear": linear, "quadratic": quadratic, 
 
 
 def polar_risk(harmonised: ArrayLike, answers: ArrayLike) -> Floats:
-    """Return the risk 1 - h[answer] of each answer, `[N]`; NaN where the model abstains (-1).
-
-    Args:
-        harmonised: The harmoniser's distributions, `[N, K]`.
-        answers: The model's classes 0 ... K - 1, or -1, `[N]`.
-    """
+    """Return the risk 1 - h[answer] of each answer, `[N]`, for distributions h `[N, K]`; NaN for an abstention (-1)."""
     h = distributions("harmonised", harmonised)
     labels = _labels("answers", answers, len(h), h.shape[1])
     risk = 1 - h[np.arange(len(h)), np.maximum(labels, 0)]
@@ -72,8 +67,7 @@ def harmonise(
         features: Features of the items (hidden states, sentence embeddings), `[N, D]`; standardised here.
         sources: Class of each item by each source, one of which is the model, `[N, sources]`; -1 abstains.
         classes: Number of classes K.
-        scalariser: Joins the losses of an item's sources: a key of `SCALARISERS`, or a function. Sources that abstain
-            are left out.
+        scalariser: Joins the losses of an item's sources that do not abstain: a key of `SCALARISERS`, or a function.
         ridge: Penalty on the squared weights.
     """
     from scipy.optimize import minimize
@@ -109,11 +103,9 @@ def harmonise(
 
 
 def contradiction(answers: ArrayLike, rules: ArrayLike) -> Floats:
-    """Return the proportion of rules that contradict each answer, `[N]`: a risk without a harmoniser.
+    """Return the proportion of rules `[N, rules]` that contradict each answer, `[N]`; NaN for an abstention (-1).
 
-    Args:
-        answers: The model's classes, `[N]`; NaN is returned where it abstains (-1).
-        rules: Class of each item by each rule, `[N, rules]`; -1 abstains and contradicts nothing.
+    Rules that abstain (-1) contradict nothing.
     """
     given, classes = np.asarray(answers), np.asarray(rules)
     if classes.ndim != 2 or given.shape != classes.shape[:1] or not classes.shape[1]:
@@ -136,17 +128,8 @@ def risk_against_trivial(
 
     The harmoniser agrees with the rules, so its risk detects the wrong answers of a respondent without knowledge: they
     are those that the rules contradict. The two comparisons are the proportion of rules that contradict the answer, and
-    POLAR with trivial answers (coins, a constant) in place of the model's.
-
-    Args:
-        features: Features of the items, `[N, D]`.
-        answers: The model's classes, `[N]`.
-        rules: Class of each item by each rule, `[N, rules]`, without the model's answer.
-        truth: The right class of each item, `[N]`.
-        classes: Number of classes.
-        coins: Sets of random answers; each constant answer is a further trivial set.
-        draws: Bootstrap samples of items, each paired with one trivial set.
-        seed: Of coins and samples.
+    POLAR with trivial answers in place of the model's: `coins` sets of random answers, and each constant answer. Each
+    bootstrap sample of items is paired with one trivial set. Features are `[N, D]`, rules `[N, rules]`.
 
     Returns:
         AUROC of detecting wrong answers, one row per `risk` (see `RISKS`; differences are paired), with percentile
@@ -175,13 +158,8 @@ def risk_against_trivial(
 def risk_agreement(risk: ArrayLike, wrong: ArrayLike, bins: int = 10) -> dict[str, float]:
     """Return the ECE of risks as error probabilities, and R^2 of the error rate by the mean risk over equal-sized bins.
 
-    Args:
-        risk: Risk of each answer, `[N]`; NaN (abstained) is left out and counted.
-        wrong: Whether the answer is wrong, `[N]`.
-        bins: Number of bins of both.
-
     Returns:
-        `ece`, `r2` (NaN where all bins have the same error rate), `n`, `n_abstained`.
+        `ece`, `r2` (NaN where all bins have the same error rate), `n`, `n_abstained` (NaN risks, which are left out).
     """
     risks, errors = np.asarray(risk, np.float64), np.asarray(wrong, np.float64)
     known = ~np.isnan(risks)
@@ -210,14 +188,9 @@ def voter_rules(features: pd.DataFrame) -> Ints:
 
 
 def polar(features: ArrayLike, answers: ArrayLike, rules: ArrayLike, truth: ArrayLike, seed: int = 0) -> pd.DataFrame:
-    """Return how well POLAR's risk detects a model's wrong answers, one row per scalariser.
+    """Return how well POLAR's risk detects a model's wrong answers of two classes, one row per scalariser.
 
-    Args:
-        features: Features of the items, `[N, D]`.
-        answers: The model's classes 0 or 1, `[N]`.
-        rules: Class of each item by each rule, `[N, rules]`.
-        truth: The right class of each item, `[N]`.
-        seed: Of the bootstrap.
+    The arguments are those of `risk_against_trivial`.
     """
     given = np.asarray(answers)
     wrong = (given != np.asarray(truth)).astype(np.float64)
