@@ -29,8 +29,8 @@ def table(logprobs, roles, texts=None, question_id="q", **columns):
 
 
 def dcs_of(p):
-    found = outcomes(p).iloc[0]
-    return (found["p_correct"] - found["p_wrong"]) * (1 - found["p_abstain"])
+    result = outcomes(p).iloc[0]
+    return (result["p_correct"] - result["p_wrong"]) * (1 - result["p_abstain"])
 
 
 O_04 = table([-18, -24, -26, -14, -12], ROLES, n_chars=[41, 42, 43, 14, 15], n_tokens=[9, 9, 8, 4, 5])
@@ -69,11 +69,11 @@ def test_O_02_a_common_length_is_a_temperature_and_flips_the_sign(tau, p, dcs):
 )
 def test_O_03_residual_policies(residual, dcs):
     p = probabilities(table(np.log([0.12, 0.04, 0.32, 0.008, 0.312]), C_CORRECT), residual=residual)
-    found = outcomes(p).iloc[0]
+    result = outcomes(p).iloc[0]
     assert dcs_of(p) == pytest.approx(dcs, abs=1e-6)
-    assert found["mass"] == pytest.approx(0.8)
-    assert found[["p_correct", "p_wrong", "p_abstain", "p_none"]].sum() == pytest.approx(1)
-    assert found["normalisation"] == ("none" if residual == "renormalise" else f"none, {residual}")
+    assert result["mass"] == pytest.approx(0.8)
+    assert result[["p_correct", "p_wrong", "p_abstain", "p_none"]].sum() == pytest.approx(1)
+    assert result["normalisation"] == ("none" if residual == "renormalise" else f"none, {residual}")
 
 
 @pytest.mark.parametrize(
@@ -88,11 +88,11 @@ def test_O_04_normalisations(normalisation, p, dcs, choice):
     read = probabilities(O_04, normalisation)
     np.testing.assert_allclose(read["p"], p, atol=5e-5)
     assert dcs_of(read) == pytest.approx(dcs, abs=5e-5)
-    found = outcomes(read).iloc[0]
-    assert found["choice"] == choice
-    assert found["choice_role"] == ROLES[choice]
-    assert found["mass"] == pytest.approx(6.99e-6, abs=5e-9)
-    assert found["low_mass"]
+    result = outcomes(read).iloc[0]
+    assert result["choice"] == choice
+    assert result["choice_role"] == ROLES[choice]
+    assert result["mass"] == pytest.approx(6.99e-6, abs=5e-9)
+    assert result["low_mass"]
 
 
 def test_character_normalisation_flips_signs():
@@ -103,21 +103,21 @@ def test_character_normalisation_flips_signs():
 def test_O_05_abstention_phrases_add_up():
     texts = [" A", " I don't know", " not sure", " no idea"]
     p = probabilities(table(np.log([0.73, 0.20, 0.05, 0.02]), ["correct"] + ["abstain"] * 3, texts))
-    found = outcomes(p).iloc[0]
-    assert found["p_abstain"] == pytest.approx(0.27)
-    assert found["n_abstain"] == 3
-    assert found["n_options"] == 1
+    result = outcomes(p).iloc[0]
+    assert result["p_abstain"] == pytest.approx(0.27)
+    assert result["n_abstain"] == 3
+    assert result["n_options"] == 1
 
 
 def test_abstention_phrases_are_chosen_together():
     p = probabilities(table(np.log([0.4, 0.3, 0.3]), ["correct", "abstain", "abstain"], [" A", " dunno", " pass"]))
-    found = outcomes(p).iloc[0]
-    assert found["choice_role"] == "abstain"
-    assert found["choice_p"] == pytest.approx(0.6)
-    assert found["chosen_correct"] == 0
-    assert found["answer_correct"] == 1
-    assert found["answer_confidence"] == pytest.approx(1)
-    assert found["joint_confidence"] == pytest.approx(0.4)
+    result = outcomes(p).iloc[0]
+    assert result["choice_role"] == "abstain"
+    assert result["choice_p"] == pytest.approx(0.6)
+    assert result["chosen_correct"] == 0
+    assert result["answer_correct"] == 1
+    assert result["answer_confidence"] == pytest.approx(1)
+    assert result["joint_confidence"] == pytest.approx(0.4)
 
 
 def test_pmi_and_bytes():
@@ -134,35 +134,35 @@ def test_minus_infinity_is_an_option_the_model_cannot_give():
 
 
 def test_ties_split_the_credit():
-    found = outcomes(probabilities(table(np.log([0.3, 0.3, 0.1, 0.3]), ["correct", "wrong", "wrong", "abstain"]))).iloc[
-        0
-    ]
-    assert found["tie"]
-    shares = found[["chosen_correct", "chosen_wrong", "chosen_abstain"]].astype(float)
+    result = outcomes(
+        probabilities(table(np.log([0.3, 0.3, 0.1, 0.3]), ["correct", "wrong", "wrong", "abstain"]))
+    ).iloc[0]
+    assert result["tie"]
+    shares = result[["chosen_correct", "chosen_wrong", "chosen_abstain"]].astype(float)
     np.testing.assert_allclose(shares, 1 / 3)
-    assert found["answer_correct"] == 0.5
-    assert found["answer_confidence"] == pytest.approx(3 / 7)
+    assert result["answer_correct"] == 0.5
+    assert result["answer_confidence"] == pytest.approx(3 / 7)
 
 
 def test_no_abstention_is_flagged_and_holds_no_probability():
-    found = outcomes(probabilities(table([-1.0, -2.0], ["correct", "wrong"]))).iloc[0]
-    assert found["no_abstain"]
-    assert found["p_abstain"] == 0
+    result = outcomes(probabilities(table([-1.0, -2.0], ["correct", "wrong"]))).iloc[0]
+    assert result["no_abstain"]
+    assert result["p_abstain"] == 0
 
 
 def test_a_question_of_abstentions_alone_has_no_forced_answer():
-    found = outcomes(probabilities(table([-1.0, -2.0], ["abstain", "abstain"]))).iloc[0]
-    assert found["chosen_abstain"] == 1
-    assert np.isnan(found["answer_correct"])
-    assert np.isnan(found["answer_confidence"])
+    result = outcomes(probabilities(table([-1.0, -2.0], ["abstain", "abstain"]))).iloc[0]
+    assert result["chosen_abstain"] == 1
+    assert np.isnan(result["answer_correct"])
+    assert np.isnan(result["answer_confidence"])
 
 
 def test_the_same_question_under_two_tags_stays_two_rows():
     one = table([-1.0, -2.0], ["correct", "wrong"], instruction=True)
     two = table([-2.0, -1.0], ["correct", "wrong"], instruction=False)
-    found = outcomes(probabilities(pd.concat([one, two], ignore_index=True)))
-    assert found["instruction"].tolist() == [True, False]
-    assert found["chosen_correct"].tolist() == [1, 0]
+    result = outcomes(probabilities(pd.concat([one, two], ignore_index=True)))
+    assert result["instruction"].tolist() == [True, False]
+    assert result["chosen_correct"].tolist() == [1, 0]
 
 
 def test_any_unknown_column_is_a_tag():
@@ -204,12 +204,12 @@ def any_table(draw):
 @settings(max_examples=60, deadline=None)
 def test_probabilities_add_up_and_blocks_do_not_mix(answers, normalisation, temperature):
     p = probabilities(answers, normalisation, temperature)
-    found = outcomes(p)
+    result = outcomes(p)
     np.testing.assert_allclose(p.groupby("question_id")["p"].sum(), 1)
-    np.testing.assert_allclose(found[["p_correct", "p_wrong", "p_abstain", "p_none"]].sum(axis=1), 1)
+    np.testing.assert_allclose(result[["p_correct", "p_wrong", "p_abstain", "p_none"]].sum(axis=1), 1)
     alone = [outcomes(probabilities(part, normalisation, temperature)) for _, part in answers.groupby("question_id")]
     beside = ["low_mass"]  # the one column that depends on the other questions
-    pd.testing.assert_frame_equal(pd.concat(alone, ignore_index=True).drop(columns=beside), found.drop(columns=beside))
+    pd.testing.assert_frame_equal(pd.concat(alone, ignore_index=True).drop(columns=beside), result.drop(columns=beside))
 
 
 GOOD = table([-1.0, -2.0], ["correct", "wrong"], n_tokens=1, n_chars=1, n_bytes=1)
@@ -310,8 +310,8 @@ def masses(**by_benchmark):
 
 
 def test_an_item_is_low_in_mass_under_a_quarter_of_the_median_of_its_style():
-    found = outcomes(masses(exam=[0.8, 0.9, 0.8, 0.21, 0.19], exam_cloze=[0.3, 0.3, 0.11, 0.09]))
-    assert found["low_mass"].tolist() == [False] * 4 + [True] + [False] * 3 + [True]
+    result = outcomes(masses(exam=[0.8, 0.9, 0.8, 0.21, 0.19], exam_cloze=[0.3, 0.3, 0.11, 0.09]))
+    assert result["low_mass"].tolist() == [False] * 4 + [True] + [False] * 3 + [True]
 
 
 def test_a_benchmark_is_low_in_mass_under_a_quarter_of_the_others_and_a_warning_names_it():
@@ -319,8 +319,8 @@ def test_a_benchmark_is_low_in_mass_under_a_quarter_of_the_others_and_a_warning_
     with pytest.warns(
         UserWarning, match="options of 'sentences' have a median mass of 0.18, those of the other benchmarks 0.7"
     ):
-        found = outcomes(mixed)
-    assert found["low_mass"].tolist() == [False] * 4 + [True] * 3 + [False]
+        result = outcomes(mixed)
+    assert result["low_mass"].tolist() == [False] * 4 + [True] * 3 + [False]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not outcomes(masses(a=[0.8], b=[0.25]))["low_mass"].any()

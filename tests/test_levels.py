@@ -51,10 +51,10 @@ def of_surveys(part, forms, normalisation):
 @settings(deadline=None, max_examples=60)
 @given(answered(), st.sampled_from(["sum", "max"]), st.sampled_from(["none", "chars"]))
 def test_surveys(answers, forms, normalisation):
-    found = levels(answers, forms=forms, normalisation=normalisation)
+    result = levels(answers, forms=forms, normalisation=normalisation)
     for name, part in answers.groupby("question_id", sort=False):
         p, mass, abstain, position = of_surveys(part, forms, normalisation)
-        own = found[found["question_id"] == name]
+        own = result[result["question_id"] == name]
         assert own["p"].tolist() == pytest.approx(p, rel=1e-12)
         assert own["mass"].tolist() == pytest.approx([mass] * len(p)) and own["position"].tolist() == position
         assert own["abstain"].tolist() == pytest.approx([abstain] * len(p))
@@ -68,17 +68,17 @@ def test_risk_scores_and_stances(answers):
     listed = answers[(answers["role"] != "abstain")].assign(
         p=lambda t: np.exp(t["logprob"]) * ~t["duplicate"], way=lambda t: t["text"].str.startswith(" ")
     )
-    held = listed.groupby(["question_id", "way"])["p"].sum()
-    said = listed.assign(e=listed["p"] * listed["value"]).groupby(["question_id", "way"])["e"].sum() / held
-    best = held.groupby("question_id").idxmax()
-    found = expected(levels(answers, forms="best")).set_index("question_id")
-    assert found["mean"].tolist() == pytest.approx(said[best].tolist())
-    assert found["mass"].tolist() == pytest.approx(held[best].tolist())
+    mass_of_way = listed.groupby(["question_id", "way"])["p"].sum()
+    said = listed.assign(e=listed["p"] * listed["value"]).groupby(["question_id", "way"])["e"].sum() / mass_of_way
+    best = mass_of_way.groupby("question_id").idxmax()
+    result = expected(levels(answers, forms="best")).set_index("question_id")
+    assert result["mean"].tolist() == pytest.approx(said[best].tolist())
+    assert result["mass"].tolist() == pytest.approx(mass_of_way[best].tolist())
 
 
 def test_one_way_of_writing_is_the_first_at_ties():
-    found = levels(table([{" A": (1, 0.2), " B": (0, 0.2), "A": (1, 0.1), "B": (0, 0.3)}]), forms="best")
-    assert found["p"].tolist() == pytest.approx([0.75, 0.25]) and found["position"].tolist() == [3, 2]
+    result = levels(table([{" A": (1, 0.2), " B": (0, 0.2), "A": (1, 0.1), "B": (0, 0.3)}]), forms="best")
+    assert result["p"].tolist() == pytest.approx([0.75, 0.25]) and result["position"].tolist() == [3, 2]
 
 
 DIGITS = {"8": 0.6, "85": 0.42, "80": 0.12, "9": 0.3, "90": 0.15, "95": 0.15, "7": 0.1, "75": 0.1}
@@ -90,11 +90,11 @@ def test_judges(weights, lengths):
     """Of numbers in digits the shorter one loses what the longer ones of one more token hold."""
     texts = [*map(str, range(1, 11)), "100"]
     p, n_tokens = np.array(weights) / sum(weights), dict(zip(texts, lengths))
-    found = levels(table([dict(zip(texts, zip(map(float, texts), p)))], n_tokens), nested="split")["prob_low"]
+    result = levels(table([dict(zip(texts, zip(map(float, texts), p)))], n_tokens), nested="split")["prob_low"]
     exact = dict(zip(texts, p))
     exact["1"] -= exact["10"] * (n_tokens["10"] > n_tokens["1"])
     exact["10"] -= exact["100"] * (n_tokens["100"] > n_tokens["10"])
-    assert found.tolist() == pytest.approx(np.maximum(list(exact.values()), 0).tolist(), abs=1e-12)
+    assert result.tolist() == pytest.approx(np.maximum(list(exact.values()), 0).tolist(), abs=1e-12)
 
 
 def test_oracle_digit_trie():
@@ -103,9 +103,9 @@ def test_oracle_digit_trie():
     exact = dict(zip(whole["value"], whole["prob_low"]))
     expected_p = {85: 0.42, 80: 0.12, 8: 0.06, 90: 0.15, 95: 0.15, 75: 0.10}
     assert {s: exact[s] for s in expected_p} == {s: pytest.approx(p) for s, p in expected_p.items()}
-    found = expected(whole).iloc[0]
-    assert (found["mass"], found["mean"]) == (pytest.approx(1), pytest.approx(81.03))
-    assert whole["value"][int(found["mode"])] == 85 and whole["unseen"].sum() == 92
+    result = expected(whole).iloc[0]
+    assert (result["mass"], result["mean"]) == (pytest.approx(1), pytest.approx(81.03))
+    assert whole["value"][int(result["mode"])] == 85 and whole["unseen"].sum() == 92
     assert kept["mass"][0] == pytest.approx(1.94)
 
 
@@ -120,40 +120,40 @@ def test_hidden_labels_have_ends():
     answers = answers.assign(**ends, bounded=[False, False, True])
     with pytest.raises(InputError, match="not shown by the server"):
         levels(answers)
-    found = levels(answers, hidden="bounds")
-    assert found["prob_low"].tolist() == pytest.approx([0.5, 0.2, 0])
-    assert found["prob_high"].tolist() == pytest.approx([0.5, 0.2, 0.1])
-    assert found["p"].tolist() == pytest.approx([5 / 7, 2 / 7, 0]) and found["unseen"].tolist() == [0, 0, 1]
+    result = levels(answers, hidden="bounds")
+    assert result["prob_low"].tolist() == pytest.approx([0.5, 0.2, 0])
+    assert result["prob_high"].tolist() == pytest.approx([0.5, 0.2, 0.1])
+    assert result["p"].tolist() == pytest.approx([5 / 7, 2 / 7, 0]) and result["unseen"].tolist() == [0, 0, 1]
 
 
 def test_labels_can_be_any_column():
     answers = table([{"Rome": (0, 0.2), "Oslo": (1, 0.3), "Lima": (2, 0.1)}], item=["i"])
-    found = levels(answers.assign(region=["Europe", "Europe", "America"]), by="region")
-    assert found["value"].tolist() == ["America", "Europe"] and found["p"].tolist() == pytest.approx([1 / 6, 5 / 6])
-    assert "region" not in found and found["item"].tolist() == ["i", "i"]
+    result = levels(answers.assign(region=["Europe", "Europe", "America"]), by="region")
+    assert result["value"].tolist() == ["America", "Europe"] and result["p"].tolist() == pytest.approx([1 / 6, 5 / 6])
+    assert "region" not in result and result["item"].tolist() == ["i", "i"]
 
 
 def test_orders_are_averaged_with_equal_weight_and_samples_by_their_mass():
     readings = [{"A": (0, 0.6), "B": (1, 0.2)}, {"B": (1, 0.1), "A": (0, 0.1)}]
-    found = levels(table(readings, order=[0, 1], item=["i", "i"]))
-    mean = averaged(found, ["order"])
+    result = levels(table(readings, order=[0, 1], item=["i", "i"]))
+    mean = averaged(result, ["order"])
     assert mean["p"].tolist() == pytest.approx([0.625, 0.375]) and mean["mass"].tolist() == pytest.approx([0.5, 0.5])
     assert mean["position"].isna().all() and "order" not in mean and mean["item"].tolist() == ["i", "i"]
-    assert averaged(found, ["order"], "mass")["p"].tolist() == pytest.approx([0.7, 0.3])
-    assert averaged(found[found["order"] == 1], ["order"])["position"].tolist() == [1, 0]
+    assert averaged(result, ["order"], "mass")["p"].tolist() == pytest.approx([0.7, 0.3])
+    assert averaged(result[result["order"] == 1], ["order"])["position"].tolist() == [1, 0]
 
 
 def test_a_reading_without_mass_is_nan_and_so_is_its_average():
-    found = levels(table([{"A": (0, 0.6), "B": (1, 0.2)}, {"A": (0, 0.0), "B": (1, 0.0)}], order=[0, 1]))
-    assert found["p"].isna().tolist() == [False, False, True, True] and found["mass"].tolist()[2:] == [0, 0]
-    assert averaged(found, ["order"])["p"].isna().all() and expected(found)["mode"].isna().tolist() == [False, True]
-    assert averaged(found, ["order"], "mass")["p"].tolist() == pytest.approx([0.75, 0.25])
+    result = levels(table([{"A": (0, 0.6), "B": (1, 0.2)}, {"A": (0, 0.0), "B": (1, 0.0)}], order=[0, 1]))
+    assert result["p"].isna().tolist() == [False, False, True, True] and result["mass"].tolist()[2:] == [0, 0]
+    assert averaged(result, ["order"])["p"].isna().all() and expected(result)["mode"].isna().tolist() == [False, True]
+    assert averaged(result, ["order"], "mass")["p"].tolist() == pytest.approx([0.75, 0.25])
 
 
 def test_what_a_distribution_says():
-    found = expected(levels(table([{"A": (1, 0.2), "B": (2, 0.1), "C": (5, 0.2)}], item=["i"]))).iloc[0]
-    assert found["mean"] == pytest.approx(2.8) and found["tie"] and found["mode"] == 0 and found["n_levels"] == 3
-    assert found["entropy"] == pytest.approx(-(0.8 * np.log(0.4) + 0.2 * np.log(0.2))) and found["item"] == "i"
+    result = expected(levels(table([{"A": (1, 0.2), "B": (2, 0.1), "C": (5, 0.2)}], item=["i"]))).iloc[0]
+    assert result["mean"] == pytest.approx(2.8) and result["tie"] and result["mode"] == 0 and result["n_levels"] == 3
+    assert result["entropy"] == pytest.approx(-(0.8 * np.log(0.4) + 0.2 * np.log(0.2))) and result["item"] == "i"
 
 
 def test_readings_become_a_matrix():

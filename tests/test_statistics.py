@@ -32,18 +32,18 @@ TABLE = pd.DataFrame({"x": X, "ok": X > 0, "g": ["a", "b"] * 20, "c": CLUSTERS, 
 
 
 def test_t_interval_agrees_with_scipy():
-    found = interval(X)
+    result = interval(X)
     expected = stats.ttest_1samp(X, 0).confidence_interval()
-    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
-    assert found["se"] == pytest.approx(stats.sem(X))
+    assert (result["low"], result["high"]) == pytest.approx((expected.low, expected.high))
+    assert result["se"] == pytest.approx(stats.sem(X))
 
 
 def test_clustered_interval_agrees_with_statsmodels():
     fit = sm.OLS(X, np.ones(40)).fit(cov_type="cluster", cov_kwds={"groups": CLUSTERS}, use_t=True)
-    found = interval(X, CLUSTERS)
-    assert found["se"] == pytest.approx(fit.bse[0])
-    assert (found["low"], found["high"]) == pytest.approx(tuple(fit.conf_int()[0]))
-    assert found["n_clusters"] == 8
+    result = interval(X, CLUSTERS)
+    assert result["se"] == pytest.approx(fit.bse[0])
+    assert (result["low"], result["high"]) == pytest.approx(tuple(fit.conf_int()[0]))
+    assert result["n_clusters"] == 8
 
 
 def test_copies_of_an_item_add_nothing_once_they_are_clustered():
@@ -65,33 +65,33 @@ def test_the_stated_coverage_is_reached():
     rng = np.random.default_rng(0)
     inside = []
     for _ in range(400):
-        found = interval(
+        result = interval(
             rng.normal(0, 1, 24) + np.repeat(rng.normal(0, 1, 6), 4), np.repeat(np.arange(6), 4), level=0.9
         )
-        inside.append(found["low"] < 0 < found["high"])
+        inside.append(result["low"] < 0 < result["high"])
     assert 0.86 < np.mean(inside) < 0.95
 
 
 def test_O_21_wilson():
     assert wilson(5, 10) == pytest.approx((0.236593, 0.763407), abs=1e-6)
-    found = interval([1] * 5 + [0] * 5, method="wilson")
-    assert (found["low"], found["high"]) == pytest.approx((0.236593, 0.763407), abs=1e-6)
+    result = interval([1] * 5 + [0] * 5, method="wilson")
+    assert (result["low"], result["high"]) == pytest.approx((0.236593, 0.763407), abs=1e-6)
     low, high = wilson([0, 1], [0, 4])
     assert np.isnan([low[0], high[0]]).all()
 
 
 def test_summarise_is_tidy():
-    found = summarise(TABLE, by="g")
-    assert found[["g", "metric"]].to_numpy().tolist() == [["a", "x"], ["a", "ok"], ["b", "x"], ["b", "ok"]]
-    assert list(found.columns[2:]) == ["mean", "se", "low", "high", "n", "n_undefined", "n_clusters", "method", "note"]
-    assert found["n"].tolist() == [20] * 4
-    assert found["mean"][0] == pytest.approx(X[::2].mean())
+    result = summarise(TABLE, by="g")
+    assert result[["g", "metric"]].to_numpy().tolist() == [["a", "x"], ["a", "ok"], ["b", "x"], ["b", "ok"]]
+    assert list(result.columns[2:]) == ["mean", "se", "low", "high", "n", "n_undefined", "n_clusters", "method", "note"]
+    assert result["n"].tolist() == [20] * 4
+    assert result["mean"][0] == pytest.approx(X[::2].mean())
 
 
 def test_groups_keep_their_order_and_missing_labels():
-    found = summarise(TABLE.assign(g=["z"] * 20 + ["a"] * 10 + [None] * 10), "x", by="g")
-    assert found["g"][:2].tolist() == ["z", "a"]
-    assert found["n"].tolist() == [20, 10, 10]
+    result = summarise(TABLE.assign(g=["z"] * 20 + ["a"] * 10 + [None] * 10), "x", by="g")
+    assert result["g"][:2].tolist() == ["z", "a"]
+    assert result["n"].tolist() == [20, 10, 10]
 
 
 def test_undefined_values_are_left_out_and_counted():
@@ -111,16 +111,16 @@ def test_undefined_values_are_left_out_and_counted():
 )
 @pytest.mark.parametrize("method", ["t", "bootstrap"])
 def test_no_interval_says_why(values, clusters, note, method):
-    found = interval(values, clusters, method)
-    assert np.isnan(found["low"])
-    assert np.isnan(found["high"])
-    assert found["note"] == note
+    result = interval(values, clusters, method)
+    assert np.isnan(result["low"])
+    assert np.isnan(result["high"])
+    assert result["note"] == note
 
 
 def test_all_right_is_not_certainty():
-    for found in (interval([True] * 4), interval([1, 1, 1, 1], bounds=(0, 1)), interval([1] * 4, method="wilson")):
-        assert found["method"] == "wilson"
-        assert found["low"] == pytest.approx(float(wilson(4, 4)[0]))
+    for result in (interval([True] * 4), interval([1, 1, 1, 1], bounds=(0, 1)), interval([1] * 4, method="wilson")):
+        assert result["method"] == "wilson"
+        assert result["low"] == pytest.approx(float(wilson(4, 4)[0]))
     clustered = interval([0, 0, 0, 0], ["a", "a", "b", "b"], bounds=(0, 1))
     assert clustered["high"] == pytest.approx(float(wilson(0, 2)[1]))
 
@@ -170,10 +170,10 @@ def test_bad_input_is_refused(call, message):
 
 
 def test_bootstrap_of_any_statistic():
-    found = bootstrap(np.median, X, draws=500)
-    assert found["mean"] == np.median(X)
-    assert found["low"] < np.median(X) < found["high"]
-    assert found == bootstrap(np.median, X, draws=500) | {"n_clusters": found["n_clusters"]}
+    result = bootstrap(np.median, X, draws=500)
+    assert result["mean"] == np.median(X)
+    assert result["low"] < np.median(X) < result["high"]
+    assert result == bootstrap(np.median, X, draws=500) | {"n_clusters": result["n_clusters"]}
     wide = bootstrap(np.mean, np.repeat(X[:8], 5), clusters=CLUSTERS)
     narrow = bootstrap(np.mean, np.repeat(X[:8], 5))
     assert wide["se"] > 1.5 * narrow["se"]
@@ -208,9 +208,9 @@ def test_paired_difference_agrees_with_scipy():
 
 def test_paired_by_groups_and_metrics():
     a, b = two_models()
-    found = paired(a, b, ["score", "ok"], by="g", method="bootstrap", draws=200)
-    assert found[["g", "metric"]].to_numpy().tolist() == [["x", "score"], ["x", "ok"], ["y", "score"], ["y", "ok"]]
-    assert found["p_mcnemar"].isna().tolist() == [True, False, True, False]
+    result = paired(a, b, ["score", "ok"], by="g", method="bootstrap", draws=200)
+    assert result[["g", "metric"]].to_numpy().tolist() == [["x", "score"], ["x", "ok"], ["y", "score"], ["y", "ok"]]
+    assert result["p_mcnemar"].isna().tolist() == [True, False, True, False]
 
 
 def test_an_item_undefined_in_one_model_is_left_out_of_both():
@@ -371,7 +371,7 @@ def test_a_wilson_interval_under_clusters_has_the_clustered_width():
     ("values", "why"), [([0.4] * 9, "no variation: no interval"), ([0.4], "one value: no interval")]
 )
 def test_a_bootstrap_without_variation_has_no_interval_and_says_why(values, why):
-    found = bootstrap(np.mean, values, draws=50)
-    assert found["note"] == why and np.isnan([found["low"], found["high"], found["se"]]).all()
-    assert estimate(found) == "0.4 no interval" and "not distinguishable from chance" in versus(found, 0.25)
+    result = bootstrap(np.mean, values, draws=50)
+    assert result["note"] == why and np.isnan([result["low"], result["high"], result["se"]]).all()
+    assert estimate(result) == "0.4 no interval" and "not distinguishable from chance" in versus(result, 0.25)
     assert estimate(bootstrap(np.mean, [0.0, 1.0], draws=50)) == "0.5 [0, 1]"

@@ -30,19 +30,19 @@ def test_the_interval_of_a_probability_stays_in_its_range():
 
 
 def test_the_logit_interval_is_the_delta_methods():
-    found, x = interval(SKEWED, bounds=(0, 1)), np.array(SKEWED)
+    result, x = interval(SKEWED, bounds=(0, 1)), np.array(SKEWED)
     half = stats.t.ppf(0.975, 5) * stats.sem(x) / (x.mean() * (1 - x.mean()))
     middle = np.log(x.mean() / (1 - x.mean()))
-    assert found["low"] == pytest.approx(1 / (1 + np.exp(half - middle)))
-    assert found["high"] == pytest.approx(1 / (1 + np.exp(-half - middle)))
+    assert result["low"] == pytest.approx(1 / (1 + np.exp(half - middle)))
+    assert result["high"] == pytest.approx(1 / (1 + np.exp(-half - middle)))
 
 
 @pytest.mark.parametrize(("a", "b"), [(2, 2), (0.5, 0.5), (1, 5), (0.3, 2), (5, 0.5)])
 def test_the_interval_of_a_probability_covers_its_mean(a, b):
     """Of 2,000 samples of 20 Beta values; Student's own interval covers 0.91 of (0.3, 2), and leaves the range."""
     samples = np.random.default_rng(1).beta(a, b, (2000, 20))
-    found = [interval(x, bounds=(0, 1)) for x in samples]
-    assert np.mean([each["low"] <= a / (a + b) <= each["high"] for each in found]) >= 0.93
+    result = [interval(x, bounds=(0, 1)) for x in samples]
+    assert np.mean([each["low"] <= a / (a + b) <= each["high"] for each in result]) >= 0.93
 
 
 def test_other_ranges_are_carried_over():
@@ -53,13 +53,15 @@ def test_other_ranges_are_carried_over():
 
 def test_only_what_is_declared_gets_wilsons_interval():
     for constant in (0.0, 1.0, -0.32):
-        found = interval([constant] * 20)
-        assert np.isnan(found["low"]) and found["note"] == "no variation: no interval"
+        result = interval([constant] * 20)
+        assert np.isnan(result["low"]) and result["note"] == "no variation: no interval"
     assert interval([0.0] * 20, bounds=(-1, 1))["note"] == "no variation: no interval"
     table = pd.DataFrame({"ternary": [0.0] * 20, "right": [False] * 20, "rate": [1.0] * 20})
-    found = summarise(table, bounds={"rate": (0, 1)}).set_index("metric")
-    assert found["method"].to_dict() == {"ternary": "t", "right": "wilson", "rate": "wilson"}
-    assert np.isnan(found.loc["ternary", "low"]) and found.loc["rate", "low"] == pytest.approx(float(wilson(20, 20)[0]))
+    result = summarise(table, bounds={"rate": (0, 1)}).set_index("metric")
+    assert result["method"].to_dict() == {"ternary": "t", "right": "wilson", "rate": "wilson"}
+    assert np.isnan(result.loc["ternary", "low"]) and result.loc["rate", "low"] == pytest.approx(
+        float(wilson(20, 20)[0])
+    )
 
 
 def test_a_value_outside_its_range_is_refused():
@@ -70,8 +72,8 @@ def test_a_value_outside_its_range_is_refused():
 
 
 def test_two_similarities_have_an_interval_inside_their_range():
-    found = interval([0.37, 0.51], bounds=(0, 1))
-    assert interval([0.37, 0.51])["low"] < -0.4 and 0 < found["low"] < 0.44 < found["high"] < 1
+    result = interval([0.37, 0.51], bounds=(0, 1))
+    assert interval([0.37, 0.51])["low"] < -0.4 and 0 < result["low"] < 0.44 < result["high"] < 1
 
 
 def test_macro_means_stay_in_range_too():
@@ -83,10 +85,10 @@ def test_macro_means_stay_in_range_too():
 def test_pairs_that_do_not_differ():
     """A rate's difference has the interval of 0 of n to either side, a signed score's none."""
     one = pd.DataFrame({"question_id": range(10), "right": [0.0, 1] * 5, "ternary": [0.0] * 10, "p": [0.5] * 10})
-    found = paired(one, one, ["right", "ternary"]).set_index("metric")
+    result = paired(one, one, ["right", "ternary"]).set_index("metric")
     most = float(wilson(0, 10)[1])
-    assert tuple(found.loc["right", ["low", "high"]]) == pytest.approx((-most, most))
-    assert np.isnan(found.loc["ternary", "low"])
+    assert tuple(result.loc["right", ["low", "high"]]) == pytest.approx((-most, most))
+    assert np.isnan(result.loc["ternary", "low"])
     assert paired(one, one, "p", bounds=(0, 1))["high"][0] == pytest.approx(most)
     far = one.assign(p=[0.0] * 9 + [0.9])
     assert (
@@ -120,9 +122,9 @@ def ratio(x):
 
 
 def test_a_bootstrap_that_is_too_often_undefined_has_no_interval():
-    found = bootstrap(ratio, [0.3, 0.3, 0.3, 0.4], draws=200)
-    assert np.isnan([found["low"], found["high"]]).all() and "too many: no interval" in found["note"]
-    assert "undefined in" in found["note"] and np.isfinite(found["mean"])
+    result = bootstrap(ratio, [0.3, 0.3, 0.3, 0.4], draws=200)
+    assert np.isnan([result["low"], result["high"]]).all() and "too many: no interval" in result["note"]
+    assert "undefined in" in result["note"] and np.isfinite(result["mean"])
 
 
 def test_an_estimate_outside_its_percentile_interval_has_none():
@@ -135,15 +137,15 @@ def test_a_centred_interval_with_bounds_is_cut_there_and_says_so():
         return float(abs(x.mean() - 0.5))
 
     x = np.random.default_rng(4).normal(0.5, 1, 60)
-    plain, held = (bootstrap(upwards, x, draws=400, centred=True, bounds=bounds) for bounds in (None, (0, 1)))
-    assert plain["low"] < 0 and held["low"] == 0 and held["high"] == plain["high"] < 1
-    assert plain["note"] == "" and held["note"] == "low end cut at 0, the end of the range"
+    plain, cut = (bootstrap(upwards, x, draws=400, centred=True, bounds=bounds) for bounds in (None, (0, 1)))
+    assert plain["low"] < 0 and cut["low"] == 0 and cut["high"] == plain["high"] < 1
+    assert plain["note"] == "" and cut["note"] == "low end cut at 0, the end of the range"
 
 
 def test_the_jackknife_of_a_mean_is_students():
     x = np.random.default_rng(0).normal(0.3, 1, 30)
-    found, known = jackknife(np.mean, x), interval(x)
-    assert [found[k] for k in ("mean", "se", "low", "high")] == pytest.approx(
+    result, known = jackknife(np.mean, x), interval(x)
+    assert [result[k] for k in ("mean", "se", "low", "high")] == pytest.approx(
         [known[k] for k in ("mean", "se", "low", "high")]
     )
     groups = np.repeat(range(10), 3)
@@ -153,9 +155,9 @@ def test_the_jackknife_of_a_mean_is_students():
 def test_the_jackknife_of_a_ratio_holds_its_estimate_and_covers():
     rng, hits = np.random.default_rng(3), 0
     for _ in range(300):
-        found = jackknife(ratio, rng.normal(3, 1, 30), link="asinh")
-        assert found["low"] < found["mean"] < found["high"]
-        hits += found["low"] <= 3 <= found["high"]
+        result = jackknife(ratio, rng.normal(3, 1, 30), link="asinh")
+        assert result["low"] < result["mean"] < result["high"]
+        hits += result["low"] <= 3 <= result["high"]
     assert hits >= 0.92 * 300
 
 
@@ -174,16 +176,16 @@ def test_clusters_that_are_all_alike_give_no_certainty():
     """A reader of position alone is right on one of two orders of every template."""
     values, clusters = [1.0, 0.0] * 7, np.repeat(range(7), 2)
     for method in ("t", "bootstrap"):
-        found = interval(values, clusters, method)
-        assert np.isnan(found["low"]) and found["note"] == "clusters do not vary: no interval"
-        assert finding("c", "s", found, "above", 1 / 3).verdict == "cannot tell"
-    found = interval(values, clusters, bounds=(0, 1))
+        result = interval(values, clusters, method)
+        assert np.isnan(result["low"]) and result["note"] == "clusters do not vary: no interval"
+        assert finding("c", "s", result, "above", 1 / 3).verdict == "cannot tell"
+    result = interval(values, clusters, bounds=(0, 1))
     low, high = wilson(3.5, 7)
-    assert (found["low"], found["high"]) == (pytest.approx(float(low)), pytest.approx(float(high)))
+    assert (result["low"], result["high"]) == (pytest.approx(float(low)), pytest.approx(float(high)))
 
 
 def test_rounding_is_no_difference():
     x = np.array([0.1 + 0.2, 0.7, 0.3, 0.6, 0.2, 0.9, 0.4])
-    found = interval(x - (x + 0.1 - 0.1) + 1e-17)
-    assert found["note"] == "no variation: no interval"
+    result = interval(x - (x + 0.1 - 0.1) + 1e-17)
+    assert result["note"] == "no variation: no interval"
     assert verdict(1e-17, 2e-17, "above") == "cannot tell"

@@ -110,26 +110,26 @@ def test_another_model_is_never_served_these_numbers(model):
 
 @pytest.mark.parametrize("part", ["weights", "hook", "template"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_model_changed_in_place_is_not_served_what_it_said_before(tmp_path, cache, part, when):
+def test_a_model_changed_in_place_is_not_served_its_old_numbers(tmp_path, cache, part, when):
     """Trained on, hooked or given another template under the same name, it is another model."""
     tiny.network().save_pretrained(tmp_path / "m")
     tiny.byte_tokenizer().save_pretrained(tmp_path / "m")
-    for asked in (wb.load_model(tmp_path / "m", device="cpu"), wb.wrap_model(tiny.network(), tiny.byte_tokenizer())):
-        _ = asked.network, asked.tokenizer
+    for items in (wb.load_model(tmp_path / "m", device="cpu"), wb.wrap_model(tiny.network(), tiny.byte_tokenizer())):
+        _ = items.network, items.tokenizer
         if when == "after":
-            wb.ask(asked, questions(1))
+            wb.ask(items, questions(1))
         if part == "weights":
-            trained = asked.network.requires_grad_(True)
+            trained = items.network.requires_grad_(True)
             trained(input_ids=torch.tensor([[5, 6]]), labels=torch.tensor([[5, 6]])).loss.backward()
             torch.optim.AdamW(trained.parameters()).step()
         elif part == "hook":
-            asked.network.model.layers[0].register_forward_hook(lambda _, args, out: out)
+            items.network.model.layers[0].register_forward_hook(lambda _, args, out: out)
         else:
-            asked.tokenizer.chat_template += " "
+            items.tokenizer.chat_template += " "
         with pytest.raises(InputError, match=f"The {'tokenizer' if part == 'template' else 'network'} of .* changed"):
-            wb.ask(asked, questions(1))
-        assert len(wb.ask(asked, questions(1), store=False)) == 3
-        again = wb.wrap_model(asked.network, asked.tokenizer)
+            wb.ask(items, questions(1))
+        assert len(wb.ask(items, questions(1), store=False)) == 3
+        again = wb.wrap_model(items.network, items.tokenizer)
         assert wb.ask(again, questions(1)).attrs["requests_computed"] == 3
 
 
@@ -169,8 +169,8 @@ wb.ask(model, [wb.Question(f"{{i}} Capital?" * 9, options) for i in range(40)])
         process.kill()
         process.communicate()
     model = wb.load_model(tmp_path / "m", device="cpu")
-    asked = [Question(f"{i} Capital?" * 9, (Option(" Paris"), Option(" Berlin"))) for i in range(40)]
-    resumed, alone = wb.ask(model, asked), wb.ask(model, asked, store=False)
+    items = [Question(f"{i} Capital?" * 9, (Option(" Paris"), Option(" Berlin"))) for i in range(40)]
+    resumed, alone = wb.ask(model, items), wb.ask(model, items, store=False)
     assert 0 < resumed.attrs["requests_computed"] < 80
     assert resumed["logprob"].to_numpy() == pytest.approx(alone["logprob"].to_numpy(), abs=2e-5)
 
@@ -182,8 +182,8 @@ def test_a_path_is_not_taken_for_a_store(model, tmp_path):
 
 def test_what_is_flagged_is_counted(model):
     options = tuple(map(Option, (" Par", " Paris", " Par", "is")))
-    asked = [Question("The capital of France is Par", options), Question("word " * 600, options, id="long")]
-    counts = wb.ask(model, asked, truncate="middle").attrs
+    items = [Question("The capital of France is Par", options), Question("word " * 600, options, id="long")]
+    counts = wb.ask(model, items, truncate="middle").attrs
     assert (counts["prefix_options"], counts["duplicate_options"], counts["truncated_options"]) == (4, 2, 4)
     assert counts["merged_options"] == 2 and counts["engine_step"] == "trie"
 
@@ -226,7 +226,7 @@ def test_two_threads_get_the_numbers_each_would_get_alone(cache):
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(wb.ask, models[i % 2], questions(20), store=False) for i in range(12)]
         together = [job.result()["logprob"].tolist() for job in jobs]
-    assert all(found == alone[i % 2] for i, found in enumerate(together))
+    assert all(result == alone[i % 2] for i, result in enumerate(together))
 
 
 def test_the_store_is_closed_again(model):
@@ -240,7 +240,7 @@ def open_files() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("items", "message"),
     [
         (lambda: [], "no questions"),
         (lambda: questions(1) * 2, "twice"),
@@ -259,13 +259,13 @@ def open_files() -> list[str]:
         (lambda: [Question((Message("user", "Hi"),), (Option("\udc00"),))], "contains an invalid character"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_computed(model, monkeypatch, asked, message):
+def test_invalid_questions_are_refused_before_anything_is_computed(model, monkeypatch, items, message):
     monkeypatch.setattr(engine, "score", lambda *_, **__: pytest.fail("computed"))
     with pytest.raises(InputError, match=message):
-        wb.ask(model, asked())
+        wb.ask(model, items())
 
 
-def test_a_run_is_told_what_all_its_asking_took(model, tmp_path, monkeypatch):
+def test_counts_of_all_calls_are_in_the_record_of_a_run(model, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_RUN_FOLDER", str(tmp_path))
     first = wb.ask(model, questions())
     wb.ask(model, questions())

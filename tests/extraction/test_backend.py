@@ -54,8 +54,8 @@ def test_keys_of_stored_answers_are_those_of_earlier_versions(
         numbers = {key for (key,) in store._database.execute("SELECT key FROM numbers")}
     assert all((key in numbers) != (bound_key(key) in numbers) for key in texts.values())
     assert len(numbers) == len(set(texts.values()))
-    found = b"".join(text + texts[text] + bound_key(texts[text]) for text in sorted(texts))
-    assert hashlib.sha256(found).hexdigest() == KEYS[request.node.callspec.params["model"]]
+    result = b"".join(text + texts[text] + bound_key(texts[text]) for text in sorted(texts))
+    assert hashlib.sha256(result).hexdigest() == KEYS[request.node.callspec.params["model"]]
     assert again.attrs["tokens_computed"] == 0 and again.drop(columns="logprob").equals(first.drop(columns="logprob"))
 
 
@@ -81,7 +81,9 @@ class Decisions:
         return {"engine_step": "decisions"}
 
 
-def test_what_knows_no_tokens_is_asked_and_stored_like_any_other(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_without_tokens_is_read_and_stored_like_any_other(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = wb.wrap_model(tiny.network(), tiny.byte_tokenizer())
     monkeypatch.setattr(sys.modules["workbench.extraction.ask"], "backend_of", lambda model: Decisions())
     first, again = wb.ask(model, QUESTIONS), wb.ask(model, QUESTIONS)

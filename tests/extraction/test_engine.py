@@ -66,10 +66,10 @@ def branching_requests(n: int = 30, seed: int = 1) -> list[Request]:
     return made
 
 
-def scored(asked: wb.Model, requests: list[Request], budget: int | None = None) -> np.ndarray:
+def scored(subject: wb.Model, requests: list[Request], budget: int | None = None) -> np.ndarray:
     values = np.full(len(requests), np.nan)
-    for _, indices, found in engine.score(asked, requests, budget):
-        values[indices] = [terms.sum() for terms in found]
+    for _, indices, result in engine.score(subject, requests, budget):
+        values[indices] = [terms.sum() for terms in result]
     return values
 
 
@@ -81,19 +81,19 @@ def scored_plainly(network, requests, batch_tokens=256) -> np.ndarray:
 
 
 def prefixes(requests: list[Request]) -> set[tuple[int, ...]]:
-    """Every distinct prefix that has to be computed, found the slow way."""
+    """Every distinct prefix that has to be computed, by brute force."""
     sequences = {r.context + r.continuation[:-1] for r in requests}
     return {s[:n] for s in sequences for n in range(1, len(s) + 1)}
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_every_architecture_agrees_with_float64(family):
-    asked, requests = model(family), random_requests(8) + branching_requests(10)
-    choice = engine.choose(asked)
+    subject, requests = model(family), random_requests(8) + branching_requests(10)
+    choice = engine.choose(subject)
     assert choice.step == STEPS.get(family, "trie"), choice
     assert choice.gap < 1e-4
     assert (choice.passed_over == "") == (choice.step == "trie")
-    assert scored(asked, requests) == pytest.approx(reference(asked.network, requests), abs=1e-4)
+    assert scored(subject, requests) == pytest.approx(reference(subject.network, requests), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_every_architecture_agrees_with_float64(family):
         *((family, {"sliding_window": 150}) for family in ("mistral", "gemma2", "gemma3")),
     ],
 )
-def test_windows_that_the_probes_do_not_reach_are_kept(family, window):
+def test_windows_longer_than_the_probes_are_respected(family, window):
     """Probes are shorter than most windows; prompts are not."""
-    asked, requests = model(family, **window), branching_requests(6)
+    subject, requests = model(family, **window), branching_requests(6)
     stem = tuple(np.random.default_rng(7).integers(5, 400, 300).tolist())
     requests += [Request(stem[:n], tail) for n in (300, 280, 160) for tail in ((7, 8, 9), (8, 9), (9, 7, 8, 5))]
-    assert scored(asked, requests) == pytest.approx(reference(asked.network, requests), abs=1e-4)
+    assert scored(subject, requests) == pytest.approx(reference(subject.network, requests), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["Roberta", "XLMRoberta", "XLMRobertaXL", "Camembert", "Data2VecText", "Xmod"])
@@ -123,25 +123,25 @@ def test_positions_that_count_from_the_padding_id_are_the_networks_own(name):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(6 if parameter.ndim > 1 else 1)
-    asked = wb.wrap_model(network, tiny.byte_tokenizer(), name)
+    subject = wb.wrap_model(network, tiny.byte_tokenizer(), name)
     stem = tuple(np.random.default_rng(0).integers(5, 400, 50).tolist())
     requests = [Request(stem[:n], (7, 8)) for n in (3, 20, 50)] + [Request((5, 1, 6, 1, 1, 7), (1, 8, 9))]
-    assert scored(asked, requests) == pytest.approx(reference(asked.network, requests), abs=1e-4)
-    assert asked.context_length == 64, "the positions of the table that stand for no token"
+    assert scored(subject, requests) == pytest.approx(reference(subject.network, requests), abs=1e-4)
+    assert subject.context_length == 64, "the positions of the table that stand for no token"
     texts = ["Paris", "The capital of France"]
-    states = wb.hidden_states(asked, texts, pool="last")[:, 0]
+    states = wb.hidden_states(subject, texts, pool="last")[:, 0]
     for state, text in zip(states, texts):
-        plain = network.base_model(torch.tensor(asked.tokenizer([text])["input_ids"])).last_hidden_state[0, -1]
+        plain = network.base_model(torch.tensor(subject.tokenizer([text])["input_ids"])).last_hidden_state[0, -1]
         assert state == pytest.approx(plain.detach().numpy(), abs=1e-4)
     with pytest.raises(InputError, match="counts positions from its padding id on"):
-        wb.generate(asked, texts, max_new_tokens=4)
+        wb.generate(subject, texts, max_new_tokens=4)
 
 
 def test_a_network_that_ends_in_an_error_is_refused_in_a_sentence(monkeypatch):
-    asked = model()
-    monkeypatch.setattr(asked.network.model.norm, "forward", lambda *_: [][0])
+    subject = model()
+    monkeypatch.setattr(subject.network.model.norm, "forward", lambda *_: [][0])
     with pytest.raises(InputError, match=r"A LlamaForCausalLM cannot be read: .*\(list index out of range\)"):
-        engine.choose(asked)
+        engine.choose(subject)
 
 
 @pytest.mark.parametrize("vocabulary", [64, 704, 49152])
@@ -150,7 +150,7 @@ def test_probes_cross_from_one_pack_to_the_next(vocabulary):
     assert max(len(pack.carried) for pack in trie.packs(plan, engine.PROBE_BUDGET)) > 32
 
 
-def test_keys_that_are_carried_wrongly_are_noticed(monkeypatch):
+def test_keys_that_are_carried_wrongly_are_detected(monkeypatch):
     monkeypatch.setattr(
         packed, "packs", lambda *given: (replace(pack, carried=pack.carried * 0) for pack in trie.packs(*given))
     )
@@ -160,24 +160,24 @@ def test_keys_that_are_carried_wrongly_are_noticed(monkeypatch):
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "doge", "phi3_long"])
-def test_the_work_foretold_is_the_work_done(family):
+def test_the_total_of_the_progress_bar_is_the_number_of_tokens_computed(family):
     """A bar that counts tokens ends where the tokens do, whatever the step."""
-    asked, requests = model(family), branching_requests(5) * 2
-    done = sum(tokens for tokens, _, _ in engine.score(asked, requests))
-    assert engine.work(asked, requests, trie.build(requests)) == done
+    subject, requests = model(family), branching_requests(5) * 2
+    done = sum(tokens for tokens, _, _ in engine.score(subject, requests))
+    assert engine.work(subject, requests, trie.build(requests)) == done
 
 
 @pytest.mark.parametrize("budget", [1, 7, 64, 100, 1000])
 def test_results_do_not_depend_on_how_the_run_is_split(budget):
-    asked, requests = model("gemma3"), branching_requests()
-    assert scored(asked, requests, budget) == pytest.approx(scored(asked, requests), abs=2e-5)
+    subject, requests = model("gemma3"), branching_requests()
+    assert scored(subject, requests, budget) == pytest.approx(scored(subject, requests), abs=2e-5)
 
 
 def test_results_do_not_depend_on_order_or_company():
-    asked, requests = model(), branching_requests()
-    together = scored(asked, requests)
-    assert scored(asked, requests[::-1])[::-1].tolist() == together.tolist()
-    assert scored(asked, requests[:20]) == pytest.approx(together[:20], abs=2e-5)
+    subject, requests = model(), branching_requests()
+    together = scored(subject, requests)
+    assert scored(subject, requests[::-1])[::-1].tolist() == together.tolist()
+    assert scored(subject, requests[:20]) == pytest.approx(together[:20], abs=2e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -208,32 +208,32 @@ def test_the_plan_computes_each_prefix_once_and_each_needed_row_once(pairs, budg
 
 def test_counts_at_the_network_equal_the_plan():
     """Tokens that enter the body and rows that enter the head, counted at the network itself."""
-    asked, requests = model(), random_requests(20) + branching_requests()
+    subject, requests = model(), random_requests(20) + branching_requests()
     body, rows = [], []
-    asked.network.model.register_forward_pre_hook(
+    subject.network.model.register_forward_pre_hook(
         lambda _, args, kwargs: body.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    asked.network.lm_head.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[:-1].numel()))
-    engine.choose(asked)
+    subject.network.lm_head.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[:-1].numel()))
+    engine.choose(subject)
     body.clear(), rows.clear()
     plan = trie.build(requests)
-    scored(asked, requests * 2, 256)
+    scored(subject, requests * 2, 256)
     assert sum(body) == len(plan.tokens) == len(prefixes(requests))
     assert sum(rows) == plan.head_rows
     assert max(rows) <= packed.HEAD_ROWS
 
 
 def test_the_network_is_left_as_it_was():
-    asked = model()
-    before = asked.network.config._attn_implementation
+    subject = model()
+    before = subject.network.config._attn_implementation
     ids = torch.tensor([[5, 6, 7]])
-    expected = asked.network(input_ids=ids).logits
-    scored(asked, random_requests(3))
-    assert asked.network.config._attn_implementation == before
-    assert torch.equal(asked.network(input_ids=ids).logits, expected)
+    expected = subject.network(input_ids=ids).logits
+    scored(subject, random_requests(3))
+    assert subject.network.config._attn_implementation == before
+    assert torch.equal(subject.network(input_ids=ids).logits, expected)
 
 
-def test_a_step_that_gives_wrong_numbers_is_noticed_and_left(monkeypatch):
+def test_a_method_that_gives_wrong_numbers_is_rejected(monkeypatch):
     real = trie.ancestors
 
     def blind(depth):
@@ -249,8 +249,8 @@ def test_a_step_that_gives_wrong_numbers_is_noticed_and_left(monkeypatch):
 
 
 def test_running_out_of_memory_halves_the_budget_and_goes_on(monkeypatch):
-    asked, requests = model(), branching_requests()
-    expected = scored(asked, requests)
+    subject, requests = model(), branching_requests()
+    expected = scored(subject, requests)
     real, budgets = packed.score, []
 
     def scarce(network, plan, budget):
@@ -261,16 +261,16 @@ def test_running_out_of_memory_halves_the_budget_and_goes_on(monkeypatch):
             yield batch
 
     monkeypatch.setattr(packed, "score", scarce)
-    assert scored(asked, requests, 512) == pytest.approx(expected, abs=2e-5)
+    assert scored(subject, requests, 512) == pytest.approx(expected, abs=2e-5)
     assert budgets == [512, 256, 128]
 
 
 @pytest.mark.parametrize("free, expected", [(np.inf, 16384), (0.0, 64), (4e8, 2849)])
-def test_the_budget_is_what_a_share_of_free_memory_holds(monkeypatch, free, expected):
-    asked = replace(model(), device="cuda")
+def test_the_budget_fits_a_fraction_of_free_memory(monkeypatch, free, expected):
+    subject = replace(model(), device="cuda")
     monkeypatch.setattr(packed, "bytes_per_token", lambda network: 35_100.0)
     monkeypatch.setattr(engine, "_free_memory", lambda model: free)
-    assert engine.token_budget(asked) == expected
+    assert engine.token_budget(subject) == expected
 
 
 def test_a_token_takes_keys_of_every_layer_and_one_layer_of_activations():
@@ -281,8 +281,8 @@ def test_a_token_takes_keys_of_every_layer_and_one_layer_of_activations():
 
 
 def test_a_device_without_memory_for_a_few_tokens_is_named(monkeypatch):
-    asked = model()
-    engine.choose(asked)
+    subject = model()
+    engine.choose(subject)
 
     def none_left(*_):
         raise torch.OutOfMemoryError
@@ -290,12 +290,12 @@ def test_a_device_without_memory_for_a_few_tokens_is_named(monkeypatch):
 
     monkeypatch.setattr(packed, "score", none_left)
     with pytest.raises(InputError, match="has too little memory"):
-        scored(asked, branching_requests(2))
+        scored(subject, branching_requests(2))
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 def test_long_unbranched_stretches_read_their_keys_in_place(family, monkeypatch):
-    asked, draw, in_place = model(family), np.random.default_rng(4), []
+    subject, draw, in_place = model(family), np.random.default_rng(4), []
     real = packed._attend_group
 
     def spy(queries, keys, values, group, *rest):
@@ -305,9 +305,9 @@ def test_long_unbranched_stretches_read_their_keys_in_place(family, monkeypatch)
     monkeypatch.setattr(packed, "_attend_group", spy)
     stem = tuple(draw.integers(5, 400, 480).tolist())
     requests = [Request(stem[:n], tuple(draw.integers(5, 9, 3).tolist())) for n in (480, 480, 470, 400)]
-    expected = reference(asked.network, requests)
+    expected = reference(subject.network, requests)
     for budget in (100, 192, 1000):
-        assert scored(asked, requests, budget) == pytest.approx(expected, abs=1e-4)
+        assert scored(subject, requests, budget) == pytest.approx(expected, abs=1e-4)
     assert any(in_place) and not all(in_place)
 
 
@@ -325,7 +325,7 @@ def test_a_network_that_sees_what_follows_is_refused():
         engine.choose(wb.wrap_model(network, tiny.byte_tokenizer()))
 
 
-def test_stepping_down_is_said_aloud():
+def test_a_slower_method_is_a_warning():
     with pytest.warns(UserWarning, match="gemma2 is read by 'tree'"):
         engine.choose(model("gemma2"))
 
@@ -355,35 +355,35 @@ def test_the_gap_of_half_precision_is_that_to_float32_over_the_same_weights(fami
 
 def test_a_tier_names_what_decides_a_number_in_half_precision(monkeypatch):
     """There devices, steps and versions differ by tenths of a nat; in float32 they all give the same."""
-    asked = model()
-    half = replace(asked, dtype="bfloat16")
-    plain, tiers = engine.tier(asked), {engine.tier(half), engine.tier(replace(half, device="cuda:1"))}
+    subject = model()
+    half = replace(subject, dtype="bfloat16")
+    plain, tiers = engine.tier(subject), {engine.tier(half), engine.tier(replace(half, device="cuda:1"))}
     monkeypatch.setattr(engine, "version", lambda name: "0.0")
-    assert engine.tier(asked) == plain
+    assert engine.tier(subject) == plain
     assert len(tiers | {engine.tier(half), plain}) == 4
 
 
 def test_float32_in_less_than_its_precision_is_another_tier():
-    asked = model()
-    plain = engine.tier(asked)
+    subject = model()
+    plain = engine.tier(subject)
     torch.set_float32_matmul_precision("medium")
     try:
-        assert engine.tier(asked) != plain
+        assert engine.tier(subject) != plain
     finally:
         torch.set_float32_matmul_precision("highest")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert engine.tier(asked) != plain
-    assert engine.tier(asked) == plain
+        assert engine.tier(subject) != plain
+    assert engine.tier(subject) == plain
 
 
 def test_memory_does_not_grow_with_the_vocabulary_of_a_long_prompt():
     """Logits exist only for needed rows: a prompt of 400 tokens with one label runs the head on one row."""
-    asked = model()
+    subject = model()
     rows = []
-    asked.network.lm_head.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[:-1].numel()))
-    engine.choose(asked)
+    subject.network.lm_head.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[:-1].numel()))
+    engine.choose(subject)
     rows.clear()
-    scored(asked, [Request(tuple(range(5, 405)), (7,))])
+    scored(subject, [Request(tuple(range(5, 405)), (7,))])
     assert rows == [1]
 
 

@@ -33,10 +33,10 @@ def differences(harness, model, questions: Iterable[Question]) -> np.ndarray:
     """Ours minus theirs, of every option, in nats."""
     from lm_eval.api.instance import Instance
 
-    asked = list(questions)
-    pairs = [(question.prompt_text, option.text) for question in asked for option in question.options]
+    items = list(questions)
+    pairs = [(question.prompt_text, option.text) for question in items for option in question.options]
     theirs = harness.loglikelihood([Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)])
-    ours = wb.ask(model, asked, store=False)
+    ours = wb.ask(model, items, store=False)
     assert not ours["boundary_merged"].any()
     return ours["logprob"].to_numpy() - [value for value, _ in theirs]
 

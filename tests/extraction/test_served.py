@@ -67,7 +67,7 @@ def test_the_table_is_the_local_engines(fake, folder):
     assert apart[0]["logprob"].to_numpy() == pytest.approx(apart[1]["logprob"].to_numpy(), abs=1e-4)
 
 
-def test_labels_of_one_token_are_asked_by_id_and_longer_options_by_their_prompt(fake, folder):
+def test_labels_of_one_token_are_requested_by_id_and_longer_options_by_their_prompt(fake, folder):
     model = opened(fake, folder)
     wb.ask(model, questions(1))
     labels = [body for body in fake.bodies if "logprob_token_ids" in body and len(body["logprob_token_ids"]) > 1]
@@ -79,14 +79,14 @@ def test_labels_of_one_token_are_asked_by_id_and_longer_options_by_their_prompt(
     assert all(isinstance(token, int) for body in fake.bodies for token in body["prompt"])
 
 
-def test_more_labels_than_a_server_gives_at_once_are_asked_in_parts():
+def test_more_labels_than_a_server_gives_at_once_are_requested_in_parts():
     many = [Request((1, 2), (token,)) for token in range(10, 55)]
     reads = replies.plan(many, exact=True)
     assert [len(read.labels) for read in reads] == [20, 20, 5]
     assert sorted(i for read in reads for places in read.labels.values() for i, _ in places) == list(range(45))
 
 
-def test_what_was_read_before_is_not_asked_again(fake, folder):
+def test_stored_numbers_are_not_requested_again(fake, folder):
     first = wb.ask(opened(fake, folder), questions())
     before = len(fake.bodies)
     second = wb.ask(opened(fake, folder), questions())
@@ -104,7 +104,7 @@ def test_the_contract_and_the_ledger_are_in_the_record(fake, folder):
     assert model.server.contract.local < 1e-4 and str(folder) in facts["contract"]
     assert answers.attrs["engine_contract"] == facts["contract"] and answers.attrs["engine_gap_nats"] < 1e-4
     spent = answers.attrs
-    witnesses = len(fake.bodies) - (56 + 6)  # one a time that the server was asked what it serves
+    witnesses = len(fake.bodies) - (56 + 6)  # one per confirmation of the served model
     assert spent["server_calls"] == len(fake.bodies) and 1 <= witnesses <= 6 and spent["server_retries"] == 0
     assert spent["server_prompt_tokens"] == sum(len(body["prompt"]) for body in fake.bodies)
     assert spent["server_cost"] == pytest.approx((2 * spent["server_prompt_tokens"] + 10 * len(fake.bodies)) / 1e6)
@@ -114,7 +114,7 @@ def test_the_contract_and_the_ledger_are_in_the_record(fake, folder):
     assert again.attrs["engine_contract"] == facts["contract"]
 
 
-def test_a_server_whose_numbers_depend_on_what_was_asked_before_is_refused(fake, folder):
+def test_a_server_whose_numbers_depend_on_earlier_requests_is_refused(fake, folder):
     def stale(body, answer, call):
         if "prompt_logprobs" in body and call % 2:
             for row in answer["choices"][0]["prompt_logprobs"][1:]:
@@ -126,8 +126,8 @@ def test_a_server_whose_numbers_depend_on_what_was_asked_before_is_refused(fake,
         wb.ask(opened(fake, folder), questions(1))
 
 
-def test_an_order_effect_is_found_where_repeating_shows_none(fake, folder):
-    """The number changes only where the question asked before it came later in the list."""
+def test_an_order_effect_is_detected_where_repetition_shows_none(fake, folder):
+    """The number changes only if the previous request comes later in the list."""
 
     def ordered(body, answer, call):
         if "prompt_logprobs" in body and call and len(fake.bodies[call - 1]["prompt"]) > len(body["prompt"]):
@@ -148,7 +148,7 @@ def test_another_model_than_the_one_on_this_machine_is_refused(fake, folder, tmp
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_server_that_is_busy_or_broken_is_asked_again(fake, folder, status):
+def test_requests_to_a_busy_or_broken_server_are_retried(fake, folder, status):
     fake.failures = [(status, {"Retry-After": "0.02"} if status == 429 else {})] * 3
     answers = wb.ask(opened(fake, folder), questions(1))
     assert answers.attrs["server_retries"] == 3
@@ -167,7 +167,7 @@ def test_the_pause_a_server_asks_for_is_kept(fake, folder):
         wb.ask(model, questions(3))
 
 
-def test_a_slow_answer_is_asked_for_again(fake, folder):
+def test_a_slow_reply_is_retried(fake, folder):
     model = opened(fake, folder, "&timeout=0.5")
     wb.ask(model, questions(1))
     fake.delays = [1.5]
@@ -204,13 +204,13 @@ wb.ask(wb.load_model({source!r}), [wb.Question(f"Question {{i}}:", options) for 
     answered = sum(len(body.get("logprob_token_ids", ())) == 2 for body in fake.bodies)
     fake.delays = []
     assert answered < 60
-    asked = [wb.Question(f"Question {i}:", (wb.Option(" A"), wb.Option(" B"))) for i in range(60)]
-    resumed = wb.ask(wb.load_model(source), asked)
-    assert resumed.attrs["requests_stored"] >= 2 * (answered - 12)  # those held until the server is confirmed are lost
+    items = [wb.Question(f"Question {i}:", (wb.Option(" A"), wb.Option(" B"))) for i in range(60)]
+    resumed = wb.ask(wb.load_model(source), items)
+    assert resumed.attrs["requests_stored"] >= 2 * (answered - 12)  # those not yet confirmed are lost
     assert resumed["logprob"].notna().all()
 
 
-def test_no_more_is_asked_at_once_than_allowed(fake, folder):
+def test_no_more_requests_are_in_flight_than_allowed(fake, folder):
     fake.delays = [0.0] * 56 + [0.05] * 60
     wb.ask(opened(fake, folder, "&concurrency=3"), questions(8))
     assert 1 < fake.most_at_once <= 3
@@ -411,7 +411,7 @@ def sampled(body, answer, call):
     [
         (shifted, r"does not give the log-probability of token \d+ at position 1 of a prompt"),
         (moved, "breaks the contract: read a label as the end of a prompt"),
-        (lambda body, answer, call: answer["choices"][0]["token_ids"].append(5), "writes 2 tokens where one was asked"),
+        (lambda body, answer, call: answer["choices"][0]["token_ids"].append(5), "writes 2 tokens instead of one"),
         (sampled, "two log-probabilities, -0.1 and"),
     ],
     ids=["shifted", "moved", "two tokens", "two numbers"],
@@ -422,7 +422,7 @@ def test_numbers_of_other_places_are_refused(fake, folder, twist, message):
         wb.ask(opened(fake, folder), questions(1))
 
 
-def test_another_network_under_the_same_name_is_found_before_its_answers_are_kept(fake, folder):
+def test_another_network_under_the_same_name_is_detected_before_its_answers_are_stored(fake, folder):
     model = opened(fake, folder)
     wb.ask(model, questions(1))
     before = len(store_of(model.fingerprint))
@@ -463,15 +463,15 @@ class TestMostProbableOnly:
         return fake
 
     @pytest.fixture
-    def asked(self):
+    def items(self):
         """Options of which a server that shows 20 tokens shows some."""
         words = [" A", " B", "\n", " the", " of", ".", " Paris", " is", "e", " I don't know."]
         return [wb.Question(f"The capital {i} of", tuple(wb.Option(w) for w in words if w.strip())) for i in range(4)]
 
     @pytest.mark.parametrize("top_k", [5, 20, 700])
-    def test_shown_options_are_exact_and_the_others_lie_within_their_bounds(self, fake, folder, asked, top_k):
-        truth = wb.ask(wb.wrap_model(tiny.network(), tiny.byte_tokenizer()), asked)["logprob"].to_numpy()
-        answers = wb.ask(opened(fake, folder, f"&top_k={top_k}"), asked)
+    def test_shown_options_are_exact_and_the_others_lie_within_their_bounds(self, fake, folder, items, top_k):
+        truth = wb.ask(wb.wrap_model(tiny.network(), tiny.byte_tokenizer()), items)["logprob"].to_numpy()
+        answers = wb.ask(opened(fake, folder, f"&top_k={top_k}"), items)
         hidden = answers["bounded"].to_numpy()
         assert hidden.any() if top_k == 5 else not hidden.all()
         assert answers["logprob"].isna().tolist() == hidden.tolist()
@@ -481,7 +481,7 @@ class TestMostProbableOnly:
         assert np.isfinite(answers["logprob_high"]).all()
 
     @pytest.mark.parametrize("named", [True, False])
-    def test_the_sampled_token_does_not_tighten_the_bound(self, fake, folder, asked, named):
+    def test_the_sampled_token_does_not_tighten_the_bound(self, fake, folder, items, named):
         """It stands in the list whatever its rank, so others that are not shown can be more probable than it."""
 
         def rare(body, answer, call):
@@ -493,13 +493,13 @@ class TestMostProbableOnly:
             logprobs["top_logprobs"][0][name], answer["choices"][0]["text"] = float(row[token]), name
 
         fake.twist = rare
-        truth = wb.ask(wb.wrap_model(tiny.network(), tiny.byte_tokenizer()), asked)["logprob"].to_numpy()
-        answers = wb.ask(opened(fake, folder), asked)
+        truth = wb.ask(wb.wrap_model(tiny.network(), tiny.byte_tokenizer()), items)["logprob"].to_numpy()
+        answers = wb.ask(opened(fake, folder), items)
         assert answers["bounded"].any()
         assert (truth <= answers["logprob_high"] + 1e-4).all()
 
-    def test_a_list_cut_short_widens_the_bounds(self, fake, folder, asked):
-        whole = wb.ask(opened(fake, folder, "&top_k=20"), asked, store=False)
+    def test_a_list_cut_short_widens_the_bounds(self, fake, folder, items):
+        whole = wb.ask(opened(fake, folder, "&top_k=20"), items, store=False)
 
         def cut(body, answer, call):
             row = answer["choices"][0]["logprobs"]["top_logprobs"][0]
@@ -507,22 +507,22 @@ class TestMostProbableOnly:
                 del row[name]
 
         fake.twist = cut
-        short = wb.ask(opened(fake, folder, "&top_k=20"), asked, store=False)
+        short = wb.ask(opened(fake, folder, "&top_k=20"), items, store=False)
         assert short["bounded"].sum() > whole["bounded"].sum()
         assert (short["logprob_high"] >= whole["logprob_high"] - 1e-6).all()
 
-    def test_bounds_are_kept_in_the_store(self, fake, folder, asked):
-        first = wb.ask(opened(fake, folder), asked)
+    def test_bounds_are_kept_in_the_store(self, fake, folder, items):
+        first = wb.ask(opened(fake, folder), items)
         before = len(fake.bodies)
-        second = wb.ask(opened(fake, folder), asked)
+        second = wb.ask(opened(fake, folder), items)
         assert len(fake.bodies) == before
         pd.testing.assert_frame_equal(first, second)
         other = opened(fake, folder, "&top_k=20")
         assert other.fingerprint != opened(fake, folder).fingerprint
 
-    def test_probabilities_refuse_and_bounds_hold(self, fake, folder, asked):
-        local = wb.probabilities(wb.ask(wb.wrap_model(tiny.network(), tiny.byte_tokenizer()), asked))
-        answers = wb.ask(opened(fake, folder, "&top_k=20"), asked)
+    def test_probabilities_refuse_and_bounds_hold(self, fake, folder, items):
+        local = wb.probabilities(wb.ask(wb.wrap_model(tiny.network(), tiny.byte_tokenizer()), items))
+        answers = wb.ask(opened(fake, folder, "&top_k=20"), items)
         assert answers.attrs["bounded_options"] == answers["bounded"].sum() > 0
         with pytest.raises(InputError, match=r"known as intervals only; use answers.probability_bounds\(answers\)"):
             wb.probabilities(answers)
@@ -530,15 +530,15 @@ class TestMostProbableOnly:
         assert (bounds["p_low"] <= local["p"] + 1e-6).all() and (local["p"] <= bounds["p_high"] + 1e-6).all()
         assert (bounds["p_high"] > 0).all()
 
-    def test_zeros_for_everything_are_refused(self, fake, folder, asked):
+    def test_zeros_for_everything_are_refused(self, fake, folder, items):
         fake.twist = lambda body, answer, call: _labels(answer["choices"][0], lambda value: 0.0)
         with pytest.raises(InputError, match=r"total probability above 1|every token the same"):
-            wb.ask(opened(fake, folder), asked)
+            wb.ask(opened(fake, folder), items)
 
-    def test_values_that_depend_on_order_are_refused(self, fake, folder, asked):
+    def test_values_that_depend_on_order_are_refused(self, fake, folder, items):
         fake.twist = lambda body, answer, call: _labels(answer["choices"][0], lambda value: value - 0.02 * call)
         with pytest.raises(InputError, match="breaks the contract"):
-            wb.ask(opened(fake, folder), asked)
+            wb.ask(opened(fake, folder), items)
 
     def test_it_is_compared_with_a_model_on_this_machine(self, fake, folder, tmp_path):
         model = opened(fake, folder, f"&top_k=50&check_against={folder}")
@@ -555,9 +555,9 @@ class TestMostProbableOnly:
             with pytest.raises(InputError, match="does not give the log-probability of every token"):
                 refused()
 
-    def test_a_sampled_token_of_another_text_is_refused(self, fake, folder, asked):
+    def test_a_sampled_token_of_another_text_is_refused(self, fake, folder, items):
         model = opened(fake, folder)
-        wb.ask(model, asked[:1])
+        wb.ask(model, items[:1])
 
         def renamed(body, answer, call):
             answer["choices"][0]["text"] = " Berlin"
@@ -565,4 +565,4 @@ class TestMostProbableOnly:
 
         fake.twist = renamed
         with pytest.raises(InputError, match=r"writes ' Berlin' and calls it the token"):
-            wb.ask(model, asked)
+            wb.ask(model, items)

@@ -63,19 +63,19 @@ def placed(tokenizer, text):
 @example(text="👩")
 def test_distinct_spans_joined_give_the_text(tokenizer, text):
     try:
-        ids, found = placed(tokenizer, text)
+        ids, result = placed(tokenizer, text)
     except wb.InputError:
         return  # a character this tokenizer does not know
-    assert len(found) == len(ids) and all(0 <= start <= end <= len(text) for start, end in found)
-    assert found == sorted(found)
-    assert "".join(text[start:end] for (start, end), _ in groupby(found)) == text
+    assert len(result) == len(ids) and all(0 <= start <= end <= len(text) for start, end in result)
+    assert result == sorted(result)
+    assert "".join(text[start:end] for (start, end), _ in groupby(result)) == text
 
 
 def test_spaces_and_split_characters_are_kept():
     tokenizer = TOKENIZERS["byte-level"]
-    _, found = placed(tokenizer, " 日 is")
-    assert [" 日 is"[start:end] for start, end in found[:4]] in ([" ", "日", "日", "日"], [" 日", "日", "日", " "])
-    assert found[-1][1] == 5
+    _, result = placed(tokenizer, " 日 is")
+    assert [" 日 is"[start:end] for start, end in result[:4]] in ([" ", "日", "日", "日"], [" 日", "日", "日", " "])
+    assert result[-1][1] == 5
     text, words = "The capitals of Frances", {}
     for start, end in placed(tokenizer, text)[1]:
         words.setdefault(len(text[:end].split()), []).append(text[start:end])
@@ -85,10 +85,10 @@ def test_spaces_and_split_characters_are_kept():
 
 def test_a_rewritten_text_is_placed_by_the_tokenizers_offsets():
     text = "ANN ﬁnds  10²"
-    ids, found = placed(TOKENIZERS["normalising"], text)
+    ids, result = placed(TOKENIZERS["normalising"], text)
     assert TOKENIZERS["normalising"].decode(ids) == "ann finds  102"
-    assert "".join(text[start:end] for (start, end), _ in groupby(found)) == text
-    assert any("ﬁ" in text[start:end] for start, end in found) and found[-1][1] == len(text)
+    assert "".join(text[start:end] for (start, end), _ in groupby(result)) == text
+    assert any("ﬁ" in text[start:end] for start, end in result) and result[-1][1] == len(text)
 
 
 def test_score_texts_gives_each_token_its_characters(cache):

@@ -136,12 +136,12 @@ def test_a_flipped_bit_never_gives_another_number(tmp_path):
             warnings.simplefilter("ignore")
             try:
                 with AnswerStore(path) as store:
-                    found, texts = store.get(list(values)), store.get_readings(list(values))
+                    result, texts = store.get(list(values)), store.get_readings(list(values))
             except InputError:
                 missing += 1
                 continue
-        assert found.items() <= values.items() and texts.items() <= readings.items()
-        missing += len(found) < len(values) or len(texts) < len(readings)
+        assert result.items() <= values.items() and texts.items() <= readings.items()
+        missing += len(result) < len(values) or len(texts) < len(readings)
     assert missing > 20  # the flips did reach the rows
 
 
@@ -188,9 +188,9 @@ def test_a_merge_is_a_union_that_keeps_what_is_there(tmp_path: Path) -> None:
     merged = merge(there, here)
     assert (merged.new, merged.present, merged.largest_difference) == (1, 2, 0.5)
     assert str(merged) == "here.sqlite: 1 new answers, 2 already present, which differ by up to 5.0e-01 nat"
-    with AnswerStore(here) as found:
-        assert found.get(KEYS) == {KEYS[0]: -1.0, KEYS[1]: -2.0, KEYS[2]: -3.0, KEYS[5]: -1e5}
-        assert found.get_readings(KEYS)[KEYS[2]] == Reading(KEYS[2], 3, True, False)
+    with AnswerStore(here) as result:
+        assert result.get(KEYS) == {KEYS[0]: -1.0, KEYS[1]: -2.0, KEYS[2]: -3.0, KEYS[5]: -1e5}
+        assert result.get_readings(KEYS)[KEYS[2]] == Reading(KEYS[2], 3, True, False)
     again = merge(there, here)
     assert (again.new, again.present) == (0, 3)
     with AnswerStore(there) as other:
@@ -211,9 +211,9 @@ def test_damaged_rows_are_left_out_counted_and_replaced(tmp_path: Path) -> None:
     merged = merge(there, here)
     assert (merged.new, merged.present, merged.damaged) == (2, 0, 4)
     assert str(merged) == "here.sqlite: 2 new answers, 0 already present; 4 damaged rows left out"
-    with AnswerStore(here) as found:
-        assert found.get(KEYS) == {KEYS[0]: -3.0, KEYS[1]: -2.0, KEYS[4]: -3.0}
-        assert set(found.get_readings(KEYS)) == set(KEYS[:4])
+    with AnswerStore(here) as result:
+        assert result.get(KEYS) == {KEYS[0]: -3.0, KEYS[1]: -2.0, KEYS[4]: -3.0}
+        assert set(result.get_readings(KEYS)) == set(KEYS[:4])
 
 
 def test_a_store_of_an_earlier_version_is_neither_read_nor_merged(tmp_path: Path) -> None:
@@ -251,8 +251,8 @@ def test_answers_travel_by_a_folder_or_a_url(
     monkeypatch.setenv("WORKBENCH_CACHE", str(cache))
     assert call("store", "merge", target) == 0
     assert capsys.readouterr().out == "abc.sqlite: 1 new answers, 0 already present\n" * 2
-    with AnswerStore(cache / "answers/abc.sqlite") as found:
-        assert len(found) == 2
+    with AnswerStore(cache / "answers/abc.sqlite") as result:
+        assert len(result) == 2
 
 
 def test_what_is_no_store_is_named_and_nothing_is_merged(tmp_path: Path, cache: Path) -> None:
@@ -268,5 +268,5 @@ def test_what_is_no_store_is_named_and_nothing_is_merged(tmp_path: Path, cache: 
         list(merge_stores("nostore://x"))
     with pytest.raises(InputError, match="There are no answers in"):
         export_stores(str(tmp_path / "out"))
-    with AnswerStore(here) as found:
-        assert len(found) == 1
+    with AnswerStore(here) as result:
+        assert len(result) == 1

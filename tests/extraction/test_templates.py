@@ -49,7 +49,7 @@ def test_a_template_that_drops_or_changes_a_message_is_refused(kind):
         text_of(DROPPING[kind])
 
 
-def test_a_short_message_that_stands_in_the_templates_own_words_is_missed_all_the_same():
+def test_a_short_message_that_occurs_in_the_templates_own_text_is_still_missed():
     template = "<|im_start|>Here is a chat with a user, Hi: {{ messages[-1].content }}"
     with pytest.raises(InputError, match="drops or changes message 1"):
         text_of(template, (Message("system", "user"), Message("user", "Capital?")))
@@ -167,13 +167,13 @@ def test_a_thought_that_a_given_reply_would_close_is_open_all_the_same():
 
 
 def test_a_short_message_does_not_move_the_header_into_the_templates_own_words():
-    told = "<|im_start|>system\nDraft (an inner monologue) in [THINK] marks.\n" + tiny.TEMPLATE.replace(
+    answers = "<|im_start|>system\nDraft (an inner monologue) in [THINK] marks.\n" + tiny.TEMPLATE.replace(
         "<|im_start|>assistant\n", "[/INST]"
     ).replace("<|im_end|>", "").replace("<|im_start|>{{", "[INST]{{")
-    assert text_of(told, (Message("user", "a"),)).endswith("[/INST]Berlin")
+    assert text_of(answers, (Message("user", "a"),)).endswith("[/INST]Berlin")
 
 
-def test_a_line_that_ends_before_every_reply_stands_before_options():
+def test_a_line_that_ends_before_every_reply_precedes_options():
     template = (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% endfor %}"
         "{{ '<|im_start|>assistant' if add_generation_prompt else '' }}"
@@ -186,8 +186,8 @@ def test_a_line_that_ends_before_every_reply_stands_before_options():
 def test_who_speaks_of_thinking_in_a_message_is_not_taken_for_a_thought():
     chat = (Message("system", "Put thoughts in <think>."), Message("user", "Thought:\n<think>\nWhat is a <reason>?"))
     assert text_of(tiny.TEMPLATE, chat).endswith("assistant\nBerlin")
-    told = "<|im_start|>system\nThink in <think> marks.<|im_end|>\n" + tiny.TEMPLATE
-    assert text_of(told).endswith("assistant\nBerlin")
+    answers = "<|im_start|>system\nThink in <think> marks.<|im_end|>\n" + tiny.TEMPLATE
+    assert text_of(answers).endswith("assistant\nBerlin")
 
 
 def test_a_thought_opened_before_a_prefilled_answer_is_refused():

@@ -92,12 +92,12 @@ def test_numbers_that_are_not_finite_name_the_text(cache):
 def test_hidden_states_do_not_depend_on_padding(model, pool):
     layers = (0, 1, -1)
     together = wb.hidden_states(model, TEXTS, layers=layers, pool=pool)
-    for text, found in zip(TEXTS, together):
+    for text, result in zip(TEXTS, together):
         ids = torch.tensor([model.tokenizer(text).input_ids])
         outputs = model.network.base_model(input_ids=ids, output_hidden_states=True)
         states = torch.stack([outputs.hidden_states[layer][0] for layer in layers], dim=1).detach()
         expected = {"mean": states.mean(0), "last": states[-1], "none": states}[pool]
-        assert found == pytest.approx(expected.numpy(), abs=1e-5)
+        assert result == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 def test_hidden_states_name_a_layer_that_is_not_there(model):

@@ -40,7 +40,7 @@ def test_scored_tokens_decode_exactly_to_the_option(name, prompt, option):
     tokenizer = TOKENIZERS[name]
     (request,) = encoder(name).encode(question(prompt, option))
     if name.startswith("metaspace") and "▁" in prompt + option:
-        return  # the meta symbol itself cannot be told from a space
+        return  # the meta symbol itself is indistinguishable from a space
     before = tokenizer.decode(request.context, skip_special_tokens=True)
     whole = tokenizer.decode(request.context + request.continuation, skip_special_tokens=True)
     assert whole == before + option

@@ -22,9 +22,9 @@ def model(network: torch.nn.Module | None = None, tokenizer=None) -> wb.Model:
     return wb.wrap_model(network or tiny.network(), tokenizer or tiny.byte_tokenizer(), "tiny")
 
 
-def scored(asked: wb.Model, requests: list[Request]) -> np.ndarray:
+def scored(items: wb.Model, requests: list[Request]) -> np.ndarray:
     values = np.full(len(requests), np.nan)
-    for _, indices, terms in engine.score(asked, requests):
+    for _, indices, terms in engine.score(items, requests):
         values[indices] = [part.sum() for part in terms]
     return values
 
@@ -42,56 +42,56 @@ class Largest(TorchDispatchMode):
         return result
 
 
-def largest_tensor(asked: wb.Model, requests: list[Request]) -> int:
-    engine.choose(asked)
+def largest_tensor(items: wb.Model, requests: list[Request]) -> int:
+    engine.choose(items)
     with Largest() as seen:
-        scored(asked, requests)
+        scored(items, requests)
     return seen.elements
 
 
 def test_the_largest_tensor_does_not_grow_with_the_run():
     """Twenty times the questions need no larger tensor, and none comes near [batch, sequence, vocabulary]."""
-    asked = model(tiny.network(vocab_size=5000))
-    few, many = largest_tensor(asked, random_requests(60)), largest_tensor(asked, random_requests(1200))
+    items = model(tiny.network(vocab_size=5000))
+    few, many = largest_tensor(items, random_requests(60)), largest_tensor(items, random_requests(1200))
     assert many <= 1.1 * few
     assert few <= packed.HEAD_ROWS * 5000
 
 
 def test_memory_grows_no_faster_than_a_prompt_does():
     """No mask of tokens by tokens: four times the prompt, about four times the largest tensor."""
-    asked = model(tiny.network(context=8192))
+    items = model(tiny.network(context=8192))
     ids = tuple(np.random.default_rng(0).integers(5, 400, 4096).tolist())
-    short, long = (largest_tensor(asked, [Request(ids[:n], (7, 8)), Request(ids[:n], (9,))]) for n in (1024, 4096))
+    short, long = (largest_tensor(items, [Request(ids[:n], (7, 8)), Request(ids[:n], (9,))]) for n in (1024, 4096))
     assert long <= 4.5 * short
     assert long < 4096 * 4096
 
 
 def test_a_length_that_cannot_be_believed_is_refused():
-    asked = model(tiny.network(max_position_embeddings=10**30))
+    items = model(tiny.network(max_position_embeddings=10**30))
     with pytest.raises(InputError, match="no context length"):
-        wb.ask(asked, [Question("The capital is", (Option(" Paris"),))], store=False)
+        wb.ask(items, [Question("The capital is", (Option(" Paris"),))], store=False)
 
 
-def test_the_tokenizers_own_idea_of_its_length_is_not_asked():
+def test_the_tokenizers_own_maximum_length_is_ignored():
     tokenizer = tiny.byte_tokenizer()
     tokenizer.model_max_length = 10**30
     assert model(tokenizer=tokenizer).context_length == 512
 
 
-def test_labels_that_share_their_first_token_are_told_apart():
-    asked = model()
+def test_labels_that_share_their_first_token_are_distinguished():
+    items = model()
     options = tuple(Option(f" {text}") for text in ("Strongly agree", "Strongly disagree"))
-    requests = Encoder(asked.tokenizer, 512).encode(Question("Do you agree? Answer:", options))
+    requests = Encoder(items.tokenizer, 512).encode(Question("Do you agree? Answer:", options))
     assert requests[0].continuation[0] == requests[1].continuation[0]
-    values = scored(asked, requests)
-    assert values == pytest.approx(reference(asked.network, requests), abs=1e-4)
+    values = scored(items, requests)
+    assert values == pytest.approx(reference(items.network, requests), abs=1e-4)
     assert abs(values[0] - values[1]) > 1e-3
 
 
 def test_a_label_that_begins_another_holds_its_probability_until_its_end_is_written():
-    asked = model()
+    items = model()
     options = tuple(Option(text) for text in (" agree", " agree strongly", " agree\n", " agree strongly\n"))
-    answers = wb.ask(asked, [Question("Do you agree? Answer:", options)], store=False)
+    answers = wb.ask(items, [Question("Do you agree? Answer:", options)], store=False)
     open_short, open_long, short, long = np.exp(answers["logprob"])
     assert open_short >= open_long + short
     assert open_long >= long > 0
@@ -99,20 +99,20 @@ def test_a_label_that_begins_another_holds_its_probability_until_its_end_is_writ
 
 def test_rows_of_the_head_without_a_token_count_as_probability():
     """A head wider than the tokenizer: the softmax runs over all its rows, as the model was trained."""
-    asked = model()
-    assert len(asked.tokenizer) < asked.network.config.vocab_size
-    requests = [Request((5, 6, 7), (i,)) for i in range(asked.network.config.vocab_size)]
-    assert np.exp(scored(asked, requests)).sum() == pytest.approx(1, abs=1e-5)
+    items = model()
+    assert len(items.tokenizer) < items.network.config.vocab_size
+    requests = [Request((5, 6, 7), (i,)) for i in range(items.network.config.vocab_size)]
+    assert np.exp(scored(items, requests)).sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_settings_for_sampling_do_not_touch_what_is_read():
-    asked, requests = model(), random_requests(4)
-    before = scored(asked, requests)
-    asked.network.generation_config.update(temperature=0.1, top_k=1, suppress_tokens=[7], do_sample=True)
-    assert scored(asked, requests).tolist() == before.tolist()
+    items, requests = model(), random_requests(4)
+    before = scored(items, requests)
+    items.network.generation_config.update(temperature=0.1, top_k=1, suppress_tokens=[7], do_sample=True)
+    assert scored(items, requests).tolist() == before.tolist()
 
 
-def test_a_thinking_template_is_asked_not_to_think():
+def test_a_thinking_template_is_rendered_without_thinking():
     thinking = tiny.TEMPLATE + "{% if enable_thinking is not defined or enable_thinking %}Think first.{% endif %}"
     tokenizer = tiny.byte_tokenizer(template=thinking)
     (request,) = Encoder(tokenizer, 512).encode(Question((Message("user", "Hi"),), (Option("Paris"),)))
@@ -121,7 +121,7 @@ def test_a_thinking_template_is_asked_not_to_think():
 
 def test_a_mixture_of_experts_gives_each_question_its_own_numbers():
     """In float32 nothing depends on what else is in the batch, routing included."""
-    asked, requests = model(tiny.network("mixtral")), random_requests(12)
-    assert engine.choose(asked).step == "trie"
-    assert scored(asked, requests) == pytest.approx(reference(asked.network, requests), abs=1e-4)
-    assert scored(asked, requests[:3]) == pytest.approx(scored(asked, requests)[:3], abs=2e-5)
+    items, requests = model(tiny.network("mixtral")), random_requests(12)
+    assert engine.choose(items).step == "trie"
+    assert scored(items, requests) == pytest.approx(reference(items.network, requests), abs=1e-4)
+    assert scored(items, requests[:3]) == pytest.approx(scored(items, requests)[:3], abs=2e-5)

@@ -62,7 +62,7 @@ def test_counts_of_the_whole_workloads(model, name):
 
 @pytest.mark.parametrize("name", OWN)
 def test_tokens_and_rows_at_the_network_are_those_needed(model, name):
-    """Counted where tokens enter the body and rows enter the head, against sets of prefixes found the slow way."""
+    """Counted where tokens enter the body and rows enter the head, against sets of prefixes computed by brute force."""
     make, expected = OWN[name]
     requests = encoded(model, make())
     assert counts(requests) == expected

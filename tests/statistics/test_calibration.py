@@ -184,9 +184,9 @@ def test_floats_of_one_number_share_a_bin_a_tie_and_a_target():
 
 def test_a_uniform_guess_ranks_by_the_number_of_options_alone():
     options = np.repeat([2, 5], 50)
-    found = 1 / options, 1 / options  # ties share the credit
-    assert calibration.auroc(*found) > 0.6
-    assert calibration.auroc(*found, strata=options) == 0.5
+    result = 1 / options, 1 / options  # ties share the credit
+    assert calibration.auroc(*result) > 0.6
+    assert calibration.auroc(*result, strata=options) == 0.5
     rng = np.random.default_rng(0)
     coin = 1 / options + (1 - 1 / options) * rng.random(100), (rng.random(100) < 1 / options).astype(float)
     assert calibration.auroc(*coin, strata=options) == pytest.approx(0.5, abs=0.12)

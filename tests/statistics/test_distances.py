@@ -24,8 +24,8 @@ def test_distances_are_those_of_scipy(a, b):
     assert w1(p, q, at) == pytest.approx(wasserstein_distance(at, at, p, q), abs=1e-9)
     assert tv(p, q) == pytest.approx(np.maximum(p - q, 0).sum())
     rows = np.stack([p, q])
-    for found in (tv(rows, rows[::-1]), js(rows, rows[::-1]), w1(rows, rows[::-1], at)):
-        assert found[0] == pytest.approx(found[1], abs=1e-12)
+    for result in (tv(rows, rows[::-1]), js(rows, rows[::-1]), w1(rows, rows[::-1], at)):
+        assert result[0] == pytest.approx(result[1], abs=1e-12)
 
 
 def test_ends():
@@ -38,8 +38,11 @@ def test_ends():
 def test_icc_of_the_table_of_shrout_and_fleiss():
     """Six targets and four judges (Shrout and Fleiss 1979, table 2): ICC(2,1), ICC(3,1) and ICC(3,k)."""
     ratings = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
-    found = icc(ratings)
-    assert (found["agreement"], found["consistency"]) == (pytest.approx(0.29, abs=5e-3), pytest.approx(0.71, abs=6e-3))
-    assert found["consistency_k"] == pytest.approx(0.91, abs=5e-3)
-    assert found["targets"] + found["raters"] + found["rest"] == pytest.approx(1)
+    result = icc(ratings)
+    assert (result["agreement"], result["consistency"]) == (
+        pytest.approx(0.29, abs=5e-3),
+        pytest.approx(0.71, abs=6e-3),
+    )
+    assert result["consistency_k"] == pytest.approx(0.91, abs=5e-3)
+    assert result["targets"] + result["raters"] + result["rest"] == pytest.approx(1)
     assert np.isnan(list(icc(np.ones((3, 2))).values())).all()

@@ -14,15 +14,15 @@ HALF = np.arange(4000) < 2000
 
 @pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
 def test_recalibration_lowers_the_error_of_held_out_items(method):
-    found = calibration_.recalibrate(OVERCONFIDENT, CORRECT, HALF, method)
-    assert found.shape == (2000,)
+    result = calibration_.recalibrate(OVERCONFIDENT, CORRECT, HALF, method)
+    assert result.shape == (2000,)
     assert calibration_.ece(OVERCONFIDENT[~HALF], CORRECT[~HALF]) > 0.1
-    assert calibration_.ece(found, CORRECT[~HALF]) < 0.05
+    assert calibration_.ece(result, CORRECT[~HALF]) < 0.05
 
 
-def test_the_temperature_that_was_applied_is_found():
-    found = calibration_.recalibrate(OVERCONFIDENT, CORRECT, HALF, "temperature")
-    np.testing.assert_allclose(found, TRUE[~HALF], atol=0.03)
+def test_the_applied_temperature_is_recovered():
+    result = calibration_.recalibrate(OVERCONFIDENT, CORRECT, HALF, "temperature")
+    np.testing.assert_allclose(result, TRUE[~HALF], atol=0.03)
 
 
 @pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
@@ -33,13 +33,13 @@ def test_held_out_labels_are_never_seen(method):
 
 
 def answers_at(temperature, n=400):
-    """Questions of four options whose right answer is drawn from softmax(scores), told at another temperature."""
+    """Questions of four options whose right answer is drawn from softmax(scores), reported at another temperature."""
     rng = np.random.default_rng(1)
     scores = rng.normal(0, 1.5, (n, 4))
     p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     gold = (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
-    told = scores / temperature
-    told -= np.log(np.exp(told).sum(axis=1, keepdims=True))
+    reported = scores / temperature
+    reported -= np.log(np.exp(reported).sum(axis=1, keepdims=True))
     return (
         pd.DataFrame(
             {
@@ -47,10 +47,10 @@ def answers_at(temperature, n=400):
                 "option": np.tile(range(4), n),
                 "text": np.tile([" A", " B", " C", " D"], n),
                 "role": np.where(np.arange(4) == gold[:, None], "correct", "wrong").ravel(),
-                "logprob": told.ravel(),
+                "logprob": reported.ravel(),
             }
         ),
-        told,
+        reported,
         gold,
     )
 

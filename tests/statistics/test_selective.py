@@ -12,11 +12,11 @@ CORRECT = np.array([1, 1, 0, 1, 1, 0, 1, 0, 0, 0])
 
 
 def test_O_39_aurc():
-    found = calibration.risk_coverage(CONFIDENCE, CORRECT)
-    assert found.aurc == pytest.approx(0.272183, abs=1e-6)
-    assert found.aurc - found.e_aurc == pytest.approx(0.177183, abs=1e-6)
-    assert found.e_aurc == pytest.approx(0.095, abs=1e-6)
-    assert calibration.aurc(CONFIDENCE, CORRECT) == found.aurc
+    result = calibration.risk_coverage(CONFIDENCE, CORRECT)
+    assert result.aurc == pytest.approx(0.272183, abs=1e-6)
+    assert result.aurc - result.e_aurc == pytest.approx(0.177183, abs=1e-6)
+    assert result.e_aurc == pytest.approx(0.095, abs=1e-6)
+    assert calibration.aurc(CONFIDENCE, CORRECT) == result.aurc
 
 
 def test_O_40_auarc():
@@ -51,8 +51,8 @@ def test_the_curve_carries_intervals():
 
 
 def test_one_confidence_for_all_gives_the_plain_error_rate():
-    found = calibration.risk_coverage(np.full(10, 0.5), CORRECT)
-    assert found.curve["risk"].to_numpy() == pytest.approx(np.full(10, 0.5))
+    result = calibration.risk_coverage(np.full(10, 0.5), CORRECT)
+    assert result.curve["risk"].to_numpy() == pytest.approx(np.full(10, 0.5))
 
 
 ITEMS = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.booleans()), min_size=1, max_size=12)

@@ -154,7 +154,7 @@ def values_of(
     shown = choice.get("logprobs") or {}
     for written in (choice.get("token_ids") if exact else None, shown.get("top_logprobs"), shown.get("tokens")):
         if written is not None and len(written) != 1:
-            raise InvalidReply(f"writes {len(written)} tokens where one was asked for")
+            raise InvalidReply(f"writes {len(written)} tokens instead of one")
     if exact:
         names.check([int(token) for token in choice.get("token_ids") or ()], choice.get("text"))
         if choice.get("prompt_token_ids") != list(read.prompt):

@@ -282,7 +282,7 @@ def recalibrate(
     Args:
         confidence: Confidence of each answer, `[N]`.
         correct: Correctness of each answer, `[N]`.
-        calibration: Mask of the items to fit on, `[N]`; the others are held out.
+        calibration: Mask of the items to fit on, `[N]`; the others are held-out.
         method: The family of functions.
 
     Returns:
