@@ -215,13 +215,14 @@ def _untie(adapted: Any) -> None:
     import torch
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    owners = Counter(id(parameter) for _, parameter in adapted.named_parameters(remove_duplicate=False))
     for module in adapted.modules():
         if not isinstance(module, BaseTunerLayer):
             continue
-        owners = Counter(id(parameter) for _, parameter in adapted.named_parameters(remove_duplicate=False))
         layer = module.get_base_layer()
         for name, parameter in list(layer.named_parameters(recurse=False)):
             if owners[id(parameter)] > 1:
+                owners[id(parameter)] -= 1
                 setattr(layer, name, torch.nn.Parameter(parameter.detach().clone(), requires_grad=False))
 
 
