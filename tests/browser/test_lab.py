@@ -44,6 +44,7 @@ with progress.bar(10, "reading answers") as advance:
         time.sleep(0.5)
         advance(1)
 print("after")"""
+SHUT_DOWN = "jupyterapp.serviceManager.sessions.shutdownAll().then(() => 0)"
 SHOWN = "[...opened.node.querySelectorAll('.jp-OutputArea-output')].map(node => node.innerText).join(' ')"
 STATE = f"""(() => {{
   const cells = [...{CELLS}].map(cell => cell.toJSON()).filter(cell => cell.cell_type === "code");
@@ -105,7 +106,7 @@ def lab(page: Page, address: str) -> Iterator[Page]:
     page.open(f"{address}lab/tree/notebooks?reset")
     until(lambda: page.run(RESTORED))
     yield page
-    page.run("jupyterapp.serviceManager.sessions.shutdownAll().then(() => 0)")
+    page.run(SHUT_DOWN)
 
 
 def opened(page: Page, path: str) -> None:
@@ -121,12 +122,14 @@ def test_it_opens_on_the_notebooks(page: Page, address: str) -> None:
     until(lambda: "hallucination" in page.run("document.querySelector('.jp-DirListing-content').innerText"))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS)
-def test_every_notebook_opens(lab: Page, path: str) -> None:
-    opened(lab, path)
-    assert lab.run(f"[...{CELLS}].length") == len(nbformat.read(CHECKOUT / path, as_version=4).cells)
-    assert lab.run("document.querySelectorAll('.jp-Dialog').length") == 0
-    lab.run("void opened.close()")
+def test_every_notebook_opens(lab: Page) -> None:
+    """One after the other in one page, since loading it costs as much as opening ten of them."""
+    for path in NOTEBOOKS:
+        opened(lab, path)
+        assert lab.run(f"[...{CELLS}].length") == len(nbformat.read(CHECKOUT / path, as_version=4).cells), path
+        assert lab.run("document.querySelectorAll('.jp-Dialog').length") == 0, path
+        lab.run("void opened.close()")
+        lab.run(SHUT_DOWN)
 
 
 def test_progress_shows_while_a_cell_runs_and_is_gone_afterwards(lab: Page, place: Path) -> None:
