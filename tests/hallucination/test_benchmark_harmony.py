@@ -75,7 +75,7 @@ def test_harmony_lies_between_0_and_1_and_ignores_order(accuracy, data, kernel, 
     assert found.worst <= found.mean + 1e-9
 
 
-def test_planted_subdomains_are_found():
+def test_planted_subdomains_are_recovered():
     rng = np.random.default_rng(0)
     centres = np.array([[0.85, 0.05, 0.05, 0.05], [0.05, 0.05, 0.85, 0.05], [0.25, 0.25, 0.25, 0.25]])
     truth = np.repeat([0, 1, 2], 30)
@@ -92,7 +92,7 @@ def test_items_answered_in_unconnected_ways_are_said_to_be():
     assert found.k == 2 and "2 unconnected parts" in found.note
 
 
-def test_a_random_partition_is_told_from_a_real_one():
+def test_a_random_partition_is_distinguished_from_a_real_one():
     rng = np.random.default_rng(1)
     labels = np.repeat(list("abcd"), 60)
     even = rng.random(240) < 0.6
@@ -165,7 +165,7 @@ def test_parts_that_differ_in_chance_are_no_finding_about_a_coin():
     assert np.mean(np.array(seen) < 0.05) < 0.4
 
 
-def test_readers_that_answer_at_random_differ_by_chance_alone():
+def test_configurations_that_answer_at_random_differ_by_chance_alone():
     coins = [[flipped(60, 10 * bench + reader) for reader in range(4)] for bench in range(8)]
     found = [bh.harmony_range(each, draws=30) for each in coins]
     assert min(each["range"] for each in found) > 0  # largest less smallest is above 0 for coins
@@ -173,7 +173,7 @@ def test_readers_that_answer_at_random_differ_by_chance_alone():
     assert excess["low"] < 0 < excess["high"]
 
 
-def test_a_reader_that_knows_one_part_only_is_told_from_the_others():
+def test_a_configuration_that_knows_one_part_only_increases_the_range():
     k = np.full(200, 4)
     part = np.arange(200) % 2
     rng = np.random.default_rng(3)
@@ -246,7 +246,7 @@ def test_clusters_find_the_sure_answers_and_subjects_count_where_they_are_named(
     assert parts.sizes.loc[parts.sizes["chosen"], "k"].tolist() == [2, 2]
 
 
-def test_harmony_stands_beside_its_controls(readings, parts):
+def test_harmony_is_reported_with_its_controls(readings, parts):
     found = bh.against_random(readings, parts, bandwidth=0.25, draws=40, seed=0)
     expected = bh.harmony([1, 0.5], [12, 12]).harmony
     assert found["harmony"].to_numpy() == pytest.approx(expected)
@@ -277,7 +277,7 @@ def test_kernels_and_weights_change_harmony(readings, parts):
     assert found["n"] == 24
 
 
-def test_readers_and_their_range(readings):
+def test_configurations_and_their_range(readings):
     table, ranges = bh.by_configuration(readings, 3, bandwidth=0.25, draws=9, seed=0)
     assert len(table) == 8 and (table["k"] >= 2).all()
     assert ranges["benchmark"].tolist() == ["one", "two"] and (ranges["configurations"] == 4).all()

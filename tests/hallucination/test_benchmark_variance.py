@@ -103,7 +103,7 @@ def test_a_constant_item_has_no_discrimination():
     assert np.isnan(bv.item_analysis([[1, 0], [1, 1], [1, 0]])["item_rest"]).all()
 
 
-def test_stable_items_agree_between_weak_and_strong_readers():
+def test_stable_items_agree_between_weak_and_strong_respondents():
     rng = np.random.default_rng(0)
     ability = np.sort(rng.normal(size=300))
     a = np.repeat([0.05, 3.0], 20)
@@ -163,15 +163,17 @@ def test_learners_need_a_seed():
         bv.digit_learners(seeds=0)
 
 
-def asked(benchmark: str, n: int = 12) -> list[Question]:
+def questions_of(benchmark: str, n: int = 12) -> list[Question]:
     options = (Option(" yes", "correct"), Option(" no", "wrong"))
     return [Question(f"{benchmark} {i}?", options, {"benchmark": benchmark}, id=f"{benchmark} {i}") for i in range(n)]
 
 
 def answered(benchmark: str, p: Callable[[int], float], n: int = 12) -> pd.DataFrame:
     """Answers to questions of two options, by the probability of the correct one."""
-    at = {question.id: p(i) for i, question in enumerate(asked(benchmark, n))}
-    return planted_answers(asked(benchmark, n), lambda question: np.array([at[question.id], 1 - at[question.id]]))
+    at = {question.id: p(i) for i, question in enumerate(questions_of(benchmark, n))}
+    return planted_answers(
+        questions_of(benchmark, n), lambda question: np.array([at[question.id], 1 - at[question.id]])
+    )
 
 
 def read_by(*ps: Callable[[int], float], reading: str = "cloze", benchmark: str = "one") -> pd.DataFrame:
@@ -186,7 +188,7 @@ def all_but_two(i: int) -> float:
     return 0.8 if i > 1 else 0.3
 
 
-def test_readers_are_compared_with_chance_and_with_item_noise():
+def test_variants_are_compared_with_chance_and_with_item_noise():
     items = read_by(two_of_three, all_but_two)
     assert items["right"].groupby(items["variant"]).mean().tolist() == pytest.approx([8 / 12, 10 / 12])
     assert items["p_right"].iloc[:2].tolist() == pytest.approx([0.2, 0.9]) and (items["chance"] == 0.5).all()
@@ -200,7 +202,7 @@ def test_readers_are_compared_with_chance_and_with_item_noise():
     assert over["mean"] == pytest.approx(noise["gap"]) and over["n"] == 12
 
 
-def test_the_ratio_of_each_score_is_that_of_its_readers():
+def test_the_ratio_of_each_score_is_that_of_its_variants():
     items = read_by(two_of_three, all_but_two)
     ratios = bv.signal_to_noise(items).set_index("score")["mean"]
     assert ratios["discrete: accuracy"] == pytest.approx((9 / 12 - 0.5) / (np.sqrt(2) / 12))
@@ -209,7 +211,7 @@ def test_the_ratio_of_each_score_is_that_of_its_readers():
     assert ratios["continuous: p of the right answers"] == pytest.approx(expected)
 
 
-def test_differences_take_the_first_two_readers():
+def test_differences_take_the_first_two_variants():
     found = bv.differences(read_by(two_of_three, all_but_two, two_of_three)).iloc[0]
     assert found["difference"] == pytest.approx(-2 / 12) and found["n"] == 12
     assert found["se_paired"] > 0 and found["se_independent"] > 0
@@ -261,7 +263,7 @@ def test_items_of_every_source_are_analysed():
     assert bv.subsets(networks, draws=5, seed=0)["size"].tolist() == [2, 2]
 
 
-def test_findings_on_planted_readers():
+def test_findings_on_planted_variants():
     cloze = read_by(two_of_three, all_but_two)
     letters = read_by(lambda i: 0.9 if i < 3 else 0.2, lambda i: 0.9 if i < 9 else 0.2, reading="letters")
     items, networks = pd.concat([cloze, letters], ignore_index=True), learners()

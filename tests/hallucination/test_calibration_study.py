@@ -25,7 +25,7 @@ def few_draws(monkeypatch):
     monkeypatch.setattr(calibration.statistics, "bootstrap", partial(bootstrap, draws=39))
 
 
-def asked(confidence, correct, benchmark: str = "made up") -> tuple[Questions, pd.DataFrame]:
+def answered(confidence, correct, benchmark: str = "made up") -> tuple[Questions, pd.DataFrame]:
     """Questions with two options, answered with these confidences."""
     questions = [
         Question(
@@ -44,11 +44,11 @@ def asked(confidence, correct, benchmark: str = "made up") -> tuple[Questions, p
 
 
 def reading(confidence=PERFECT, correct=CORRECT) -> pd.DataFrame:
-    return calibration.readings([asked(confidence, correct)[1]], ["none"])["none"]
+    return calibration.readings([answered(confidence, correct)[1]], ["none"])["none"]
 
 
 def test_confidence_leaves_the_abstention_out_and_length_changes_it():
-    tables = [asked([0.9, 0.7], [1, 0], name)[1] for name in ("one", "two")]
+    tables = [answered([0.9, 0.7], [1, 0], name)[1] for name in ("one", "two")]
     found = calibration.readings(tables, ["none", "tokens", "chars"])
     assert list(found) == ["none", "tokens", "chars"]
     assert found["none"]["answer_confidence"].to_numpy() == pytest.approx([0.9, 0.7, 0.9, 0.7])
@@ -63,13 +63,13 @@ def test_confidence_leaves_the_abstention_out_and_length_changes_it():
 
 
 def test_items_name_their_questions():
-    questions, answers = asked([0.9, 0.7], [1, 0])
+    questions, answers = answered([0.9, 0.7], [1, 0])
     found = calibration.items(calibration.readings([answers], ["none"])["none"], [questions])
     assert found["question"].tolist() == ["Question 0?", "Question 1?"]
     assert found["answer_confidence"].to_numpy() == pytest.approx([0.9, 0.7])
 
 
-def test_accuracy_stands_beside_chance():
+def test_accuracy_is_reported_with_chance():
     found = calibration.accuracy(reading()).set_index("metric")
     assert found.loc["answer_correct", "mean"] == pytest.approx(CORRECT.mean())
     assert found.loc["answer_confidence", "mean"] == pytest.approx(PERFECT.mean())
@@ -91,7 +91,7 @@ def test_a_calibrated_respondent_has_no_error_beyond_noise():
     assert verdicts[0] == "cannot tell" and verdicts[1] != "holds" and verdicts[2] == "holds"
 
 
-def test_overconfidence_is_found_and_temperature_scaling_removes_it():
+def test_overconfidence_is_detected_and_temperature_scaling_removes_it():
     main = reading(np.where(PERFECT == 0.9, 0.999, 0.97))
     draw = generator(0)
     noise = calibration.noise(main, 10, draw)

@@ -98,11 +98,11 @@ def test_batch_bounds_hold_as_often_as_they_say(m, below, seed):
     rank = max(1, m - below)
     rng = np.random.default_rng(seed)
     bound = conformal.batch_quantile_bound(np.arange(1.0, 61.0), m, rank, 0.2)
-    held = []
+    covered = []
     for _ in range(400):
         scores = rng.random(60 + m)
-        held.append(np.sort(scores[60:])[rank - 1] <= np.sort(scores[:60])[bound.k - 1])
-    assert abs(np.mean(held) - bound.coverage) < 4 * np.sqrt(0.25 / 400)
+        covered.append(np.sort(scores[60:])[rank - 1] <= np.sort(scores[:60])[bound.k - 1])
+    assert abs(np.mean(covered) - bound.coverage) < 4 * np.sqrt(0.25 / 400)
 
 
 def test_batch_bounds_over_200_splits():

@@ -286,9 +286,9 @@ def test_unknown_mode_is_refused():
 
 
 def test_a_tag_with_the_name_of_a_score_is_refused_not_overwritten():
-    asked = probabilities(table([1 / len(ROLES)] * len(ROLES))).assign(dcs=1.0)
+    tagged = probabilities(table([1 / len(ROLES)] * len(ROLES))).assign(dcs=1.0)
     with pytest.raises(InputError, match="has a column 'dcs' already"):
-        dc.scores(asked)
+        dc.scores(tagged)
 
 
 CONFIDENCE = (0.95, 0.9, 0.85, 0.8, 0.7, 0.65, 0.6, 0.55, 0.4, 0.3)

@@ -93,8 +93,8 @@ def test_one_number_has_one_interval():
     assert curve["chars"] < curve["none"]  # a high temperature
 
 
-def run(told, plain):
-    readings = dc.by_phrase(told, plain, PHRASES)
+def run(instructed, plain):
+    readings = dc.by_phrase(instructed, plain, PHRASES)
     scored = dc.read(readings[PHRASES[0], "instruction"])
     overall = dc.overall(scored)
     effect = dc.instruction_effect(scored, dc.read(readings[PHRASES[0], "none"]))
@@ -102,7 +102,7 @@ def run(told, plain):
     return scored, overall, effect, [None if claim is None else claim.verdict.split(":")[0] for claim in claims]
 
 
-def test_a_knowing_respondent_is_told_from_chance_and_silence():
+def test_a_knowing_respondent_is_distinguished_from_chance_and_abstention():
     scored, overall, effect, verdicts = run(
         answers(0.7, 0.1, (0.2, 0.1), vary=0.05), answers(0.7, 0.1, (0.02, 0.1), vary=0.05)
     )
@@ -143,8 +143,8 @@ def test_confidence_targets_and_loadings():
 
 
 def test_figures_say_what_they_show():
-    told = answers(0.5, 0.3, vary=0.1)
-    readings = dc.by_phrase(told, told, PHRASES)
+    instructed = answers(0.5, 0.3, vary=0.1)
+    readings = dc.by_phrase(instructed, instructed, PHRASES)
     main = readings[PHRASES[0], "instruction"]
     scored, forced = dc.read(main), dc.forced_answers(main)
     drawn = [

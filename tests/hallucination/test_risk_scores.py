@@ -164,12 +164,12 @@ def test_supervised_baselines_know_what_can_be_known():
     assert risk_scores.METRICS["auroc"](found["logistic_regression"], y) > 0.9
     assert risk_scores.METRICS["auroc"](found["gradient_boosting"], y) > 0.85
     assert found["base_rate"].to_numpy() == pytest.approx(np.full(300, y.mean()))
-    told = risk_scores.risk_report(found["base_rate"], y, ["auroc", "ece"], draws=20).set_index("metric")
-    assert np.isnan(told.loc["auroc", "mean"]) and told.loc["auroc", "note"] == "a constant score has no ranking"
-    assert told.loc["ece", "mean"] == 0 and told.loc["ece", "low"] == 0
+    report = risk_scores.risk_report(found["base_rate"], y, ["auroc", "ece"], draws=20).set_index("metric")
+    assert np.isnan(report.loc["auroc", "mean"]) and report.loc["auroc", "note"] == "a constant score has no ranking"
+    assert report.loc["ece", "mean"] == 0 and report.loc["ece", "low"] == 0
 
 
-def test_every_metric_stands_beside_its_baseline():
+def test_every_metric_has_its_baseline():
     rng = np.random.default_rng(0)
     scores = rng.random(400)
     labels = (rng.random(400) < scores).astype(float)

@@ -124,7 +124,7 @@ def test_a_difference_needs_rows_with_both_scores():
     assert nothing["n"] == 0 and np.isnan(nothing["mean"])
 
 
-def test_groups_are_held_against_shuffled_ones():
+def test_groups_are_compared_with_shuffled_groups():
     table = scores(0.3, 0.0).assign(group=np.tile(["a", "b"], N // 2))
     table["score_letters"] = 0.5 * table["score_letters"] + 0.5 * (table["group"] == "b")
     rates, gaps = risk_scores.by_group(table, draws=10, seed=0)

@@ -40,19 +40,21 @@ def scores(steered, random=(0.3, 0.5, 0.2)) -> pd.DataFrame:
 
     def answers(name: str) -> pd.DataFrame:
         stays = planted[steering.PLAIN]
-        return planted_answers(QUESTIONS, lambda asked: np.array(stays if asked.id.endswith("0") else planted[name]))
+        return planted_answers(
+            QUESTIONS, lambda question: np.array(stays if question.id.endswith("0") else planted[name])
+        )
 
     return steering.read({name: answers(name) for name in planted})
 
 
 def graded(right: int, wrong: int) -> pd.DataFrame:
     """Ten pairs of statements, graded so with certainty, but both sides of q0 with a 5."""
-    asked, grades = steering.statements(QUESTIONS[:10]), {1.0: right, 0.0: wrong}
+    made, grades = steering.statements(QUESTIONS[:10]), {1.0: right, 0.0: wrong}
 
     def grade(question: Question) -> int:
         return 5 if question.tags["pair"] == "q0" else grades[question.tags["level"]]
 
-    return steering.graded(planted_answers(asked, lambda question: np.eye(9)[grade(question) - 1]))
+    return steering.graded(planted_answers(made, lambda question: np.eye(9)[grade(question) - 1]))
 
 
 def test_what_is_learnt_from_is_not_tested_on():
@@ -62,16 +64,16 @@ def test_what_is_learnt_from_is_not_tested_on():
     assert steering.split(QUESTIONS, 4, seed=2)[0] != learn
 
 
-def test_attributions_are_told_by_token():
+def test_attributions_are_summarised_by_token():
     made = partial(steering.Attribution, tokens=("<s>", "sun", " ", "moon", ":"), ids=(0, 1, 2, 3, 4), baseline=1.0)
     special = np.array([True, False, False, False, False])
     both = made("a", scores=np.array([9.0, 2.0, 0.5, -1.5, 4.0]), preference=15.0, special=special)
     none = made("b", scores=np.array([0.0, 1.0, 1.0, 0.0, 0.0]), preference=5.0, special=special)
     gaps = steering.completeness([both, none])
     assert gaps["gap"].tolist() == [0.0, 0.5] and gaps["tokens"].tolist() == [5, 5]
-    told = steering.strongest_tokens([both, none])
-    assert told["tokens"].tolist() == ["sun · ␣", "moon", "sun · ␣", "none: no token towards wrong"]
-    assert told["side"].tolist() == ["towards right", "towards wrong"] * 2
+    strongest = steering.strongest_tokens([both, none])
+    assert strongest["tokens"].tolist() == ["sun · ␣", "moon", "sun · ␣", "none: no token towards wrong"]
+    assert strongest["side"].tolist() == ["towards right", "towards wrong"] * 2
 
 
 def test_the_random_push_has_the_length_of_the_vectors():
@@ -85,7 +87,7 @@ def test_the_random_push_has_the_length_of_the_vectors():
     assert np.linalg.norm(found[RANDOM][0][5]) == pytest.approx(1)
 
 
-def test_what_steering_changes_is_found():
+def test_what_steering_changes_is_measured():
     table = scores((0.6, 0.2, 0.2))
     assert len(table) == 90
     assert steering.items(table).loc["q1", f"DCS, {STEERED}"] == pytest.approx(0.6**2 - 0.2**2)
@@ -117,8 +119,8 @@ def test_what_steering_changes_is_found():
     ],
 )
 def test_steering_counts_only_beyond_a_random_push(steered, random, expected):
-    table, told = scores(steered, random), steering.grading_auroc(graded(9, 1), seed=0)
-    claims = steering.findings(table, steering.effects(table), told, 2.0)
+    table, auroc = scores(steered, random), steering.grading_auroc(graded(9, 1), seed=0)
+    claims = steering.findings(table, steering.effects(table), auroc, 2.0)
     assert [claim.verdict for claim in claims] == [*expected, "holds"]
 
 
@@ -138,8 +140,8 @@ def test_statements_are_graded_in_pairs():
     assert found["level"].tolist() == [1.0, 0.0] * 10
     assert steering.grading_errors(found)["mae"].tolist() == [pytest.approx((1 + 9 * 0.25) / 20)]
     assert steering.grading_bins(found)["n"].tolist() == [9, 2, 9]
-    told = steering.grading_auroc(found, seed=0).iloc[0]
-    assert told["mean"] == pytest.approx(0.995) and told["verdict"].startswith("above chance")
+    auroc = steering.grading_auroc(found, seed=0).iloc[0]
+    assert auroc["mean"] == pytest.approx(0.995) and auroc["verdict"].startswith("above chance")
     alike = steering.grading_auroc(graded(7, 7), seed=0).iloc[0]
     assert alike["mean"] == 0.5 and alike["verdict"].startswith("not distinguishable from chance")
 

@@ -190,7 +190,7 @@ def test_yes_and_no_are_words_without_quotes(files):
         ("", {}, "rows.csv is empty"),
     ],
 )
-def test_mistakes_name_the_column_and_the_value(files, csv, changes, message):
+def test_errors_name_the_column_and_the_value(files, csv, changes, message):
     with pytest.raises(InputError, match=message):
         tables.load_table(*files(csv, **changes))
 

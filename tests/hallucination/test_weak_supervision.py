@@ -57,7 +57,7 @@ def test_a_respondent_without_knowledge_is_not_credited_with_what_the_rules_know
     assert not (found.loc[["model - rules alone", "model - trivial answers"], "low"] > 0).all()
 
 
-def test_a_model_that_knows_what_no_rule_sees_is_told_from_both():
+def test_a_model_that_knows_what_no_rule_sees_is_distinguished_from_both():
     x, truth, rules, rng = half_seen()
     found = of_trivial(np.where(rng.random(len(x)) < 0.1, 1 - truth, truth), x, rules, truth)
     assert (found.loc[["model - rules alone", "model - trivial answers"], "low"] > 0).all()
