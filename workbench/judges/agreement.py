@@ -58,17 +58,19 @@ def kappa(a: ArrayLike, b: ArrayLike, weights: Weights | None = None) -> float:
     """
     from sklearn.metrics import cohen_kappa_score
 
-    left, right = pd.Series(np.asarray(a)), pd.Series(np.asarray(b))
+    left, right = np.asarray(a).tolist(), np.asarray(b).tolist()
     if len(left) != len(right):
         raise InputError(f"Two raters need the same items; they have {len(left)} and {len(right)}.")
-    table = pd.DataFrame({"a": left, "b": right}).dropna()
-    if table.map(lambda x: isinstance(x, float) and not float(x).is_integer()).to_numpy().any():
+    pairs = [pair for pair in zip(left, right) if not any(map(pd.isna, pair))]
+    if any(isinstance(label, float) and not label.is_integer() for pair in pairs for label in pair):
         raise InputError("Kappa needs labels or whole levels; round expected scores first.")
-    table = table.map(lambda x: int(x) if isinstance(x, float) else x)
-    labels = sorted(set(table["a"]) | set(table["b"]))
+    ours, theirs = (
+        ([int(x) if isinstance(x, float) else x for x in side] for side in zip(*pairs)) if pairs else ([], [])
+    )
+    labels = sorted({*ours, *theirs})
     if len(labels) < 2:
         return float("nan")
-    return float(cohen_kappa_score(table["a"], table["b"], labels=labels, weights=weights))
+    return float(cohen_kappa_score(ours, theirs, labels=labels, weights=weights))
 
 
 def alpha(ratings: ArrayLike, level: Level = "ordinal") -> float:
