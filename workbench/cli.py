@@ -196,10 +196,12 @@ def status(outputs: Outputs = None) -> None:
     from workbench.runs.listing import last_runs, running, staging_folders
 
     home, where = home_of(outputs), outputs_of(outputs)
-    lines = list(map(str, running(staging_folders(home))))
+    under_way = list(map(str, running(staging_folders(home))))
+    print(*under_way, sep="\n", end="\n" * bool(under_way))
     ended = remote.newest(where, STATUS_RUNS) if isinstance(where, str) else last_runs(home, STATUS_RUNS)
-    lines += [_status_line(name, done) for name, done in ended]
-    print("\n".join(lines or [f"No runs in {where}."]))
+    lines = [_status_line(name, done) for name, done in ended]
+    if lines or not under_way:
+        print("\n".join(lines or [f"No runs in {where}."]))
 
 
 @app.command()
