@@ -35,6 +35,8 @@ def kogut_singh(a: ArrayLike, b: ArrayLike, variances: ArrayLike) -> float:
     The variances (ddof 1) are those over the reference countries.
     """
     one, two, v = (np.asarray(x, np.float64) for x in (a, b, variances))
+    if not one.shape == two.shape == v.shape:
+        raise InputError(f"The scores and the variances have shapes {one.shape}, {two.shape} and {v.shape}.")
     if not (v > 0).all():
         raise InputError("A dimension does not vary over the reference countries; choose others.")
     return float(np.mean((one - two) ** 2 / v))
