@@ -48,7 +48,7 @@ fetch: .venv/core.stamp
 	@$(PIP) --editable '.[dev,peer,cluster]'
 	@touch $@
 
-browser:  # where it cannot be had, the tests that need one are skipped and say so
+browser:  # without it, tests that need a browser are skipped
 	@command -v chromium google-chrome > /dev/null \
 	|| { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "Installing Chromium for the tests ..." \
 	     && { apt-get install -y -qq chromium || { apt-get update -qq && apt-get install -y -qq chromium; }; } > /dev/null 2>&1; } \

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import json
 import re
 import resource
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,36 @@ def test_notebooks_are_short_and_hold_no_function(path: Path) -> None:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
     found = [type(node).__name__ for source in sources for node in ast.walk(ast.parse(source))]
     assert not {kind.__name__ for kind in functions} & set(found)
+
+
+def calls(path: Path) -> Iterator[tuple[str, str, ast.Call]]:
+    """Module, name and node of each call of a notebook to the package or to the current run."""
+    homes: dict[str, str] = {}
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse("".join(cell["source"]))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("workbench"):
+                homes |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = ast.unparse(node.func.value)
+                room = f"workbench{owner[2:]}" if re.fullmatch(r"wb(\.\w+)*", owner) else homes.get(owner, "")
+                if room or owner == "run":
+                    yield room or "run", node.func.attr, node
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_calls_of_notebooks_fit_the_functions_they_call(path: Path) -> None:
+    from workbench.runs.folder import CurrentRun
+
+    checked = 0
+    for room, name, node in calls(path):
+        function = getattr(CurrentRun if room == "run" else importlib.import_module(room), name)
+        positional = [*([None] if room == "run" else []), *node.args]
+        named = {each.arg: None for each in node.keywords if each.arg}
+        if not any(isinstance(each, ast.Starred) for each in node.args):
+            bind = inspect.signature(function).bind_partial if len(named) < len(node.keywords) else None
+            (bind or inspect.signature(function).bind)(*positional, **named)
+            checked += 1
+    assert checked > 10
 
 
 def test_the_house_does_not_grow() -> None:

@@ -79,7 +79,7 @@ Given = Annotated[
     typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Sets a parameter in every notebook that has it."),
 ]
 GivenFile = Annotated[
-    Path | None, typer.Option("--parameters", "-f", help="A YAML file of parameters; -p goes over it.")
+    Path | None, typer.Option("--parameters", "-f", help="A YAML file of parameters; -p overrides it.")
 ]
 Planned: TypeAlias = "list[PlannedRun]"
 EXIT_CODES = {"ok": 0, "failed": 1, "died": 137, "timed_out": 124, "cancelled": 130}
@@ -155,15 +155,17 @@ def plan(every: Planned, outputs: Outputs = None) -> None:
 def run(
     every: Planned,
     outputs: Outputs = None,
-    timeout: Annotated[float | None, typer.Option(help="Minutes a notebook may take.", min=0.001)] = None,
-    again: Annotated[bool, typer.Option("--again", help="Run again what has succeeded before.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Time limit per notebook, in minutes.", min=0.001)] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run even if a successful run with the same key exists.")
+    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Give every notebook its own process, which loads the model again.")
     ] = False,
     on: Annotated[
         str | None, typer.Option("--on", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
     ] = None,
-    gpus: Annotated[float | None, typer.Option(help="GPUs a cell needs, with --on.", min=0)] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs per cell, with --on.", min=0)] = None,
 ) -> None:
     """Execute the notebooks of a study and write their results and reports."""
     if gpus is not None and not on:

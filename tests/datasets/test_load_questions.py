@@ -6,9 +6,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from workbench.datasets import adapters, labels, load_questions, names, sources
-from workbench.datasets.sources import Packaged, Source, find
+from workbench.datasets.sources import Packaged, Source, find, names_of, registry
 from workbench.errors import InputError
 from workbench.files import sha256_of
 from workbench.packages import fetch
@@ -118,6 +119,16 @@ def test_names_lists_every_source_and_all_can_be_found():
     for name, kind in zip(table["name"], table["kind"]):
         assert find(name, kind).name == name.removeprefix("hub:")
     assert find("winogrande", "questions").hub == "allenai/winogrande"
+
+
+def test_every_written_file_of_a_source_is_there_and_every_template_and_dictionary_is_listed():
+    written = [source for source in registry() if source.file and not source.package and not source.hub]
+    assert all((source.home / "written" / source.file).is_file() for source in written)
+    listed = {(source.home.name, source.file) for source in written}
+    rooms = Path(__file__).parents[2] / "workbench"
+    assert {("judges", path.name) for path in (rooms / "judges/written").glob("*.txt")} <= listed
+    dictionaries = (rooms / "hallucination/written").glob("*.yaml")
+    assert sorted(names_of("tables")) == sorted(n for p in dictionaries for n in yaml.safe_load(p.read_text())["tasks"])
 
 
 def test_naming_and_importing_needs_neither_torch_nor_the_hub_client():

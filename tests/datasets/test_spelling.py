@@ -143,11 +143,13 @@ def test_a_template_says_what_it_shows(write, old, new, says):
 def test_the_last_option_of_an_item_is_not_taken_as_nobody(write):
     items = load_instrument(write(ITEMS))
     head = "item,group,option,share\na,W,no,.4\na,W,maybe,.6\n"
-    with pytest.raises(InputError, match=r"Item 'a' lacks an option for group 'W': it is .*write 0 where nobody chose"):
+    with pytest.raises(
+        InputError, match=r"Item 'a' lacks an option for group 'W': it has .*write 0 for an option that was not chosen"
+    ):
         load_shares(write(head), items)
     assert load_shares(write(f"{head}a,W,yes,0\n"), items)["share"].tolist() == [0.4, 0.6, 0]
     free = load_instrument(write("id,text\na,Help.\n"))
-    with pytest.raises(InputError, match="lacks an option for group 'M'"):
+    with pytest.raises(InputError, match="lacks an option for group 'W'"):
         load_shares(write("item,group,option,share\na,W,1,.4\na,W,2,.6\na,M,1,1\n"), free)
 
 

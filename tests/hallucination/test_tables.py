@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import yaml
 
+from workbench.datasets.sources import names_of
 from workbench.errors import InputError
 from workbench.hallucination import tables
-from workbench.hallucination.tables import tasks
 
 DICTIONARY = {
     "columns": {
@@ -92,7 +92,7 @@ def test_acs_rows_in_the_format_of_the_census(tmp_path):
     assert table.groups() == ["White", "Asian"]
     assert "self-employed in an unincorporated business" in tables.row_questions(table)[2].prompt
     wanted = ("income", "employment", "public_coverage", "mobility", "travel_time")
-    assert {f"acs_{name}" for name in wanted} <= set(tasks())
+    assert {f"acs_{name}" for name in wanted} <= set(names_of("tables"))
 
 
 PERSON = {

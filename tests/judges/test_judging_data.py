@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from workbench.datasets.items import Unusable
-from workbench.datasets.sources import Source, find, packages, registry
+from workbench.datasets.sources import Source, find, names_of, packages, registry
 from workbench.errors import InputError
 from workbench.judges import adapters
 from workbench.judges.cases import Case
@@ -23,7 +23,6 @@ from workbench.judges.prompts import (
     pairwise,
     pointwise,
     reasoning_prompts,
-    template_names,
 )
 from workbench.judges.sources import PUBLISHED, load_cases
 from workbench.questions import Message
@@ -55,7 +54,7 @@ def test_answers_are_shuffled_by_case():
     assert {c.id for c in load_cases("graded_answers", n=7)} <= {c.id for c in load_cases("graded_answers", n=9)}
 
 
-@pytest.mark.parametrize("name", template_names())
+@pytest.mark.parametrize("name", names_of("templates"))
 def test_every_written_template_makes_questions(name):
     template = load_template(name)
     make = {"pointwise": pointwise, "pairwise": pairwise, "checklist": checklist}[template.kind]

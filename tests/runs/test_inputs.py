@@ -65,7 +65,7 @@ def key(**given: Any) -> str:
         ({"benchmarks": "piqa,piqua"}, ["Unknown source of questions 'piqua'. Did you mean 'piqa'?"]),
         ({"algorithms": "dpo,ppo"}, ["TRL has no PPO"]),
         ({"algorithms": ["reward", "dop"]}, ["trains no policy", "Did you mean 'dpo'"]),
-        ({"algorithms": "dpo:"}, ["'' is no setting of 'dpo'"]),
+        ({"algorithms": "dpo:"}, ["'' is not a setting of 'dpo'"]),
         ({"benchmarks": ["gone.csv"], "model": "x"}, ["There is no file 'gone.csv'", "Unknown model 'x'"]),
         ({"cases": "nq_humans"}, ["Unknown source of cases 'nq_humans'. Did you mean 'nq_human'?"]),
         ({"cases": "cases.txt"}, ["Unknown source of cases 'cases.txt'"]),

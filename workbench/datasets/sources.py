@@ -26,7 +26,7 @@ from workbench.packages import SOURCE, Package, require
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["questions", "cases", "choices", "opinions", "sentences", "rows"]
+Kind = Literal["questions", "cases", "choices", "opinions", "sentences", "rows", "tables", "instruments", "templates"]
 ROOMS = Path(__file__).parents[1]
 SUFFIXES: dict[str, tuple[str, ...]] = dict.fromkeys(get_args(Kind), (".csv", ".jsonl", ".json")) | {
     "rows": (".jsonl",),
@@ -197,8 +197,7 @@ def parse(text: str, kind: Kind) -> Reference:
         return Reference(None, Path(place).expanduser(), part)
     paths = f"the path of a file ({', '.join(SUFFIXES[kind])})" if SUFFIXES[kind] else ""
     forms = [paths or ("FOLDER:PART" if kind in FOLDERS else "NAME=PATH")]
-    known = [_shown(each) for each in registry() if each.kind == kind]
-    raise unknown(f"source of {kind}", text.partition("=")[0], [*known, *forms])
+    raise unknown(f"source of {kind}", text.partition("=")[0], [*names_of(kind), *forms])
 
 
 def find(name: str, kind: Kind) -> Source:
@@ -278,6 +277,11 @@ def names(kind: Kind | None = None) -> pd.DataFrame:
         if kind in (None, source.kind)
     ]
     return pd.DataFrame(rows).astype({"n": "Int64"})
+
+
+def names_of(kind: Kind) -> list[str]:
+    """Return the listed names of one kind."""
+    return [_shown(source) for source in registry() if source.kind == kind]
 
 
 @cache

@@ -16,6 +16,7 @@ import pandas as pd
 from workbench.datasets.formats import number, user_settings, user_text
 from workbench.datasets.referring import referring
 from workbench.datasets.rows import TYPED, as_text, check_names, numbers, read_columns, seen
+from workbench.datasets.sources import find, names_of
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag, sample
@@ -91,11 +92,6 @@ class Task:
         return list(dict.fromkeys([*(c.name for c in self.columns), target, *self.settings.get("keep", {}), *grouped]))
 
 
-def tasks() -> list[str]:
-    """Return the tasks with a dictionary: `anes96` and `fair` are packaged with rows, the others need a CSV file."""
-    return [name for file in DICTIONARIES for name in _read(WRITTEN / f"{file}.yaml")["tasks"]]
-
-
 def read_task(source: str | os.PathLike[str], dictionary: str | os.PathLike[str] | None, name: str | None) -> Task:
     """Return the task of a dictionary by name, or its only task."""
     given = str(dictionary if dictionary is not None else source)
@@ -106,7 +102,7 @@ def read_task(source: str | os.PathLike[str], dictionary: str | os.PathLike[str]
     else:
         content = next((c for f in DICTIONARIES if given in (c := _read(WRITTEN / f"{f}.yaml"))["tasks"]), {})
         if not content:
-            raise unknown("table task", given, [*tasks(), "or the path of a .yaml dictionary"])
+            raise unknown("table task", given, [*names_of("tables"), "or the path of a .yaml dictionary"])
         name, where = given, given
     if name is None and len(content["tasks"]) > 1:
         raise InputError(f"{where} contains the tasks {', '.join(content['tasks'])}; name one with task=.")
@@ -274,8 +270,8 @@ def load_table(
 ) -> Table:
     """Load rows with an outcome: `anes96`, `fair`, or a CSV file with a dictionary.
 
-    The dictionary is a name of `tasks()` or the path of a YAML file, of which `task` names one task. `n` rows are
-    sampled at random; None loads all.
+    The dictionary is a name of `datasets.names("tables")` or the path of a YAML file, of which `task` names one task.
+    `n` rows are sampled at random; None loads all.
 
     Raises:
         InputError: The file, a column or a value is missing or unknown; the message names it.
@@ -304,7 +300,7 @@ def _rows(source: str | os.PathLike[str], task: Task) -> tuple[pd.DataFrame, Ori
 
         rows = getattr(packages, packaged).load_pandas().data[task.needed]
         rows = rows.map(as_text).rename_axis("row")
-        return rows, Origin(packaged, f"statsmodels {statsmodels.__version__}", "public domain")
+        return rows, Origin(packaged, f"statsmodels {statsmodels.__version__}", find(packaged, "tables").licence)
     path = Path(source).expanduser()
     if path.suffix.lower() not in (".csv", *TYPED):
         raise InputError(f"Task {task.name!r} needs rows; give the path of a .csv file as source, not {str(source)!r}.")

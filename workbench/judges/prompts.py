@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from workbench.datasets.formats import number, user_settings, user_text
 from workbench.datasets.rendering import plain
+from workbench.datasets.sources import names_of
 from workbench.errors import InputError, unknown
 from workbench.judges.cases import Case
 from workbench.questions import Message, Option, Question, Tag
@@ -68,7 +69,7 @@ class Template:
 
 
 def load_template(source: str | Path, scale: tuple[int, int] | None = None, **labels: float) -> Template:
-    """Return a judge template: one of `template_names()`, or a user's file.
+    """Return a judge template: a name of `datasets.names("templates")`, or a user's file.
 
     A file has three parts between lines of `---`: settings (`kind: pointwise`, and `scale: [1, 5]` or
     `labels: {A: 1, B: -1, C: 0}`), the prompt, and the prefix of the reply.
@@ -81,9 +82,9 @@ def load_template(source: str | Path, scale: tuple[int, int] | None = None, **la
     Raises:
         InputError: An unknown template, or an invalid part, placeholder or label.
     """
-    path = WRITTEN / f"{source}.txt" if str(source) in template_names() else Path(source).expanduser()
+    path = WRITTEN / f"{source}.txt" if str(source) in names_of("templates") else Path(source).expanduser()
     if not path.is_file():
-        raise unknown("judge template", str(source), [*template_names(), "or the path of a file"])
+        raise unknown("judge template", str(source), [*names_of("templates"), "or the path of a file"])
     parts = re.split(r"^---\s*$\n?", user_text(path), flags=re.MULTILINE)
     settings = user_settings(parts[0], path.name) if len(parts) == 3 else None
     if not isinstance(settings, dict) or settings.get("kind") not in get_args(Kind):
@@ -111,11 +112,6 @@ def load_template(source: str | Path, scale: tuple[int, int] | None = None, **la
     template = Template(path.stem, settings["kind"], parts[1].strip(), parts[2].strip(), valued, scale)
     _check(template)
     return template
-
-
-def template_names() -> list[str]:
-    """Return the names of the templates of this project."""
-    return sorted(path.stem for path in WRITTEN.glob("*.txt"))
 
 
 def _forms(label: str) -> list[str]:

@@ -96,13 +96,13 @@ class CurrentRun:
             figure = getattr(figure, "figure", figure)
             _show(keep_figure(self.folder, name, figure, alt or figure.get_label()))
 
-    def findings(self, claims: Iterable[Finding | None]) -> None:
+    def findings(self, claims: Iterable[Finding | None], caption: str = "Findings tested on this run") -> None:
         """Keep and show the table `what_holds`, one row per finding; None, an untestable claim, is skipped."""
         from workbench.statistics.findings import findings_table
 
         table = findings_table(claim for claim in claims if claim is not None)
         table.attrs["reason"] = "no claim could be tested on this run"
-        self.table(FINDINGS, table, "Findings tested on this run")
+        self.table(FINDINGS, table, caption)
 
     def note(self, **facts: Any) -> None:
         """Keep facts about the run: model, data, seeds, counts.

@@ -76,27 +76,21 @@ def _source(kind: Kind) -> Callable[[], Reader]:
     return lambda: Reader(parts, parts, files)
 
 
-def _template() -> Reader:
-    from workbench.judges.prompts import template_names
+def _file_or(kind: str, *kinds: Kind, also: tuple[str, ...] = ()) -> Callable[[], Reader]:
+    """The path of a file, or a name of the registry; `kind` is for errors."""
 
-    return _file_or(template_names(), "judge template")
+    def reader() -> Reader:
+        from workbench.datasets.sources import names_of
 
+        names = [*also, *(name for each in kinds for name in names_of(each))]
 
-def _file_or_name() -> Reader:
-    from workbench.cultural_alignment.instruments import WBC24
-    from workbench.hallucination.tables import tasks
+        def check(text: str, here: Path) -> None:
+            if text not in names and not _at(here, text).exists():
+                raise unknown(kind, text, [*names, "the path of a file"])
 
-    return _file_or([WBC24, "written", *tasks()], "name")
+        return Reader(lambda text, here: [text] if text in names else ["", text], check)
 
-
-def _file_or(names: list[str], kind: str) -> Reader:
-    """Text is one of these names, or a path."""
-
-    def check(text: str, here: Path) -> None:
-        if text not in names and not _at(here, text).exists():
-            raise unknown(kind, text, [*names, "the path of a file"])
-
-    return Reader(lambda text, here: [text] if text in names else ["", text], check)
+    return reader
 
 
 def _algorithm() -> Reader:
@@ -112,8 +106,8 @@ READERS: dict[str, Callable[[], Reader]] = {
     "ChoiceSource": _source("choices"),
     "OpinionSource": _source("opinions"),
     "TrainingSource": _source("rows"),
-    "Template": _template,
-    "FileOrName": _file_or_name,
+    "Template": _file_or("judge template", "templates"),
+    "FileOrName": _file_or("name", "tables", "instruments", also=("written",)),
     "FilePath": Reader,
     "AlgorithmName": _algorithm,
 }
