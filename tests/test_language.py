@@ -32,6 +32,7 @@ FILES = [
     *sorted((ROOT / "notebooks").rglob("*.ipynb")),
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
 ]
 
 

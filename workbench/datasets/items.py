@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from workbench.datasets.rows import Row, check_names, read_rows, seen
-from workbench.questions import Option, Tag, content_id
+from workbench.questions import Named, Option, Tag, content_id
 
 Record = Mapping[str, Any]
 NEEDED = ("question", "correct", "wrong")
@@ -58,13 +58,8 @@ class Item:
         return repr((self.context, self.stem, sorted(option.text for option in self.options)))
 
 
-class Apart(Protocol):
-    """Anything with an id from its content: an item, or a case to judge."""
-
-    @property
-    def id(self) -> str:
-        """Id, which folds case and compatibility forms."""
-        ...
+class Distinct(Named, Protocol):
+    """An item or a case: its id, made from its content, folds case and compatibility forms."""
 
     @property
     def exact(self) -> str:
@@ -77,10 +72,10 @@ class Apart(Protocol):
         ...
 
 
-Named = TypeVar("Named", bound=Apart)
+D = TypeVar("D", bound=Distinct)
 
 
-def set_apart(item: Named, known: dict[str, str], where: str = "", by: str = "") -> Named | None:
+def set_apart(item: D, known: dict[str, str], where: str = "", by: str = "") -> D | None:
     """Return the item or case with a unique id, or None if its exact texts occurred before.
 
     Ids fold case and compatibility forms (2³ and 23), so the second of two items that differ only in these gets an id
@@ -105,8 +100,8 @@ def set_apart(item: Named, known: dict[str, str], where: str = "", by: str = "")
     return item
 
 
-def _ending(item: Named, apart: str) -> Named:
-    made: Named = replace(item, apart=apart)  # type: ignore[type-var]
+def _ending(item: D, apart: str) -> D:
+    made: D = replace(item, apart=apart)  # type: ignore[type-var]
     return made
 
 

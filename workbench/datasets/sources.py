@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from workbench.datasets.formats import user_settings, user_text
-from workbench.datasets.items import Named, Record, Unusable, set_apart
+from workbench.datasets.items import D, Record, Unusable, set_apart
 from workbench.datasets.rows import Row, read_rows
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
@@ -213,12 +213,12 @@ def find(name: str, kind: Kind) -> Source:
 
 def adapted(
     source: Source,
-    make: Callable[[Record], Named],
+    make: Callable[[Record], D],
     given: tuple[Iterable[Record], str],
     dropped: Counter[str],
     by: Sequence[str],
     seen: dict[str, str] | None = None,
-) -> Iterator[tuple[Named, Record]]:
+) -> Iterator[tuple[D, Record]]:
     """Yield the items of a source, with unique ids, and their records.
 
     Args:

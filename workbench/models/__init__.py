@@ -1,7 +1,6 @@
 """Where models come from, and the proof at load time that what runs is what the files say."""
 
 from workbench.models.model import Model as Model
-from workbench.models.sources import DTYPES as DTYPES
 from workbench.models.sources import TRAINED_FROM as TRAINED_FROM
 from workbench.models.sources import cached_commit as cached_commit
 from workbench.models.sources import check_name as check_name
