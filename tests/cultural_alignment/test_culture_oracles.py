@@ -60,9 +60,8 @@ def test_position_preference_against_position_bias():
 
 
 def test_leakage_of_a_refusal():
-    leak, entropy = surveys.leakage([True, False], [(0.8, 0.1, 0.1), (0.8, 0.1, 0.1)])
-    assert leak.tolist() == [True, False]
-    assert entropy[0] == pytest.approx(0.581672, abs=1e-6)
+    rows = [(0.8, 0.1, 0.1), (0.8, 0.1, 0.1), (0.75, 0.15, 0.1)]
+    assert worldviews.leakage([True, False, True], rows).tolist() == [True, False, False]
 
 
 def test_wbc24_scoring_and_acquiescence():

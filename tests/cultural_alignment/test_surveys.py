@@ -173,7 +173,7 @@ def test_a_number_of_no_country_is_left_out_and_named(tmp_path):
     found = load_values_survey(path, ["F063"])
     assert found["country"].tolist() == ["Sweden", "Australia"] and found["F063"].tolist() == [3, 7]
     assert found.attrs["unknown_countries"] == {"-4": 2, "9999": 1, "1,000": 1}
-    with pytest.raises(InputError, match=r"ivs.csv: '9999' in 'S003' is no ISO 3166 number of a country"):
+    with pytest.raises(InputError, match=r"ivs.csv: '9999' in 'S003' is not an ISO 3166 number of a country"):
         load_values_survey(write(path, "S003,S017,F063\n9999,1,3\n"), ["F063"])
 
 
@@ -216,7 +216,7 @@ def test_shares_of_statements_have_the_options_of_the_scale(tmp_path):
     assert shares(list(surveys.SCALES["likert5"])).equals(shares([1, 2, 3, 4, 5]))
     with pytest.raises(InputError, match=r"s.csv: Item 's' lacks an option for group 'N': it has 5, Strongly"):
         shares([1, 2, 3])
-    with pytest.raises(InputError, match=r"s.csv, line 7: '6' is no option of item 's'.*`scale`"):
+    with pytest.raises(InputError, match=r"s.csv, line 7: '6' is not an option of item 's'.*`scale`"):
         shares(range(1, 8))
     with pytest.raises(InputError, match="Unknown scale 'likert8'"):
         shares([1, 2, 3], scale="likert8")
@@ -249,7 +249,7 @@ def test_own_personas_stand_for_the_groups_of_the_shares(tmp_path):
     assert [persona.name for persona in found] == ["North", "South"]
     shares = pd.DataFrame({"group": ["North", "South", "West"]})
     check_personas(["North", "South"], shares)
-    with pytest.raises(InputError, match=r"'U.S.A.' is no group of the shares.*personas_file=.*North, South, West"):
+    with pytest.raises(InputError, match=r"'U.S.A.' is not a group of the shares.*personas_file=.*North, South, West"):
         check_personas(["U.S.A.", "North"], shares)
     with pytest.raises(InputError, match="two personas"):
         check_personas(["North"], shares)

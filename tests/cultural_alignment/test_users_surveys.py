@@ -125,8 +125,8 @@ REFUSED = [
     (shares, SHARES + "a,N,1,0.5\na,N,3,0.5\n", "lacks an option"),
     (shares, SHARES + "a,N,1,0.5\na,N,1,0.5\na,N,2,0\n", "twice"),
     (shares, SHARES + "a,N,1,-0.5\na,N,2,0.5\na,N,3,1\n", "negative"),
-    (shares, SHARES + "a,N,Often,1\n", "no option of item 'a'"),
-    (shares, SHARES + "a,N,\u00b2,1\n", "line 2: '\u00b2' is no option of item 'a'"),  # a digit, but no decimal
+    (shares, SHARES + "a,N,Often,1\n", "not an option of item 'a'"),
+    (shares, SHARES + "a,N,\u00b2,1\n", "line 2: '\u00b2' is not an option of item 'a'"),  # a digit, but no decimal
     (shares, SHARES + "a,N,1,half\n", "'half' in column 'share' is not a number"),
     (load_personas, "name,text\nNorth,You live, there.\n", "line 2 has 3 cells"),
     (load_personas, "name,text\nNorth,\n", "line 2: text is empty"),

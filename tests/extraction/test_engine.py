@@ -321,7 +321,7 @@ def test_a_network_that_sees_what_follows_is_refused():
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(8 if parameter.ndim > 1 else 1)
-    with pytest.raises(InputError, match="no causal language model"):
+    with pytest.raises(InputError, match="not a causal language model"):
         engine.choose(wb.wrap_model(network, tiny.byte_tokenizer()))
 
 

@@ -286,7 +286,7 @@ def test_parts_are_disjoint_and_seeded():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: conformal_select(CALIBRATION, CORRECT[1:], TEST, 0.1), "correct must hold 19"),
+        (lambda: conformal_select(CALIBRATION, CORRECT[1:], TEST, 0.1), "correct must contain 19"),
         (lambda: conformal_select([], [], TEST, 0.1), "calibration must contain"),
         (lambda: conformal_select(CALIBRATION, CORRECT, [np.nan], 0.1), "test must contain"),
         (lambda: conformal_select(CALIBRATION, CORRECT, TEST, 1.1), "q must be"),
@@ -294,7 +294,7 @@ def test_parts_are_disjoint_and_seeded():
         (lambda: conformal.batch_bounds_repeatedly([1, 2], 2, 1), "m must"),
         (lambda: conformal.label_powerset_sets(LABELS, [1.5]), "probabilities must lie"),
         (lambda: conformal.label_powerset_sets([100.0] * 9, [0.5] * 12, 0.01, limit=10), "take a larger one"),
-        (lambda: conformal.optimised_select([[0.1]], [1, 0], [[0.1]], 0.1), "correct must hold 1"),
+        (lambda: conformal.optimised_select([[0.1]], [1, 0], [[0.1]], 0.1), "correct must contain 1"),
         (lambda: conformal.optimised_select([[0.1]], [1], [[0.1, 0.2]], 0.1), "1 columns and test 2"),
         (lambda: conformal.optimised_select([[np.nan]], [1], [[0.1]], 0.1), "calibration must be a table"),
         (lambda: conformal.optimised_select([[0.1]], [1], [[0.1]], 2), "q must be"),

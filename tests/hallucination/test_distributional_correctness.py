@@ -405,12 +405,12 @@ def test_a_questions_own_abstention_stays():
         (lambda: dc.confidence_target_score([0.5, 0.6], [1], 0.5), "correct has shape"),
         (lambda: dc.confidence_target_score([], [], 0.5), "confidence is empty"),
         (lambda: dc.confidence_target_score([1.5], [1], 0.5), "confidence must lie between"),
-        (lambda: dc.confidence_target_score([0.5], [1], 0.5, [2]), "abstained must hold"),
+        (lambda: dc.confidence_target_score([0.5], [1], 0.5, [2]), "abstained must contain"),
         (lambda: dc.outcome_rates(0, 0, 0), "not all of them 0"),
         (lambda: dc.outcome_rates(-1, 0, 3), "at least 0"),
         (lambda: dc.outcome_rates(float("nan"), 0, 3), "at least 0"),
         (lambda: dc.abstention_prf([], []), "empty"),
-        (lambda: dc.abstention_prf([0, 1], [1]), "forced_correct must hold 2"),
+        (lambda: dc.abstention_prf([0, 1], [1]), "forced_correct must contain 2"),
     ],
 )
 def test_bad_input_is_refused(call, message):

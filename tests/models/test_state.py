@@ -331,7 +331,7 @@ def test_the_step_is_chosen_again_for_another_structure(cache: Path) -> None:
     model = wb.wrap_model(network, tiny.byte_tokenizer())
     assert engine.choose(model).step == "trie"
     network.model.layers[0].register_forward_hook(lambda _, __, out: out + out.mean(dim=1, keepdim=True))
-    with pytest.raises(InputError, match="no causal language model"):
+    with pytest.raises(InputError, match="not a causal language model"):
         engine.choose(wb.wrap_model(network, tiny.byte_tokenizer()))
 
 

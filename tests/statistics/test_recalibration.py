@@ -61,7 +61,7 @@ def answers_at(temperature, n=400):
         ([True] * 4, [0, 1, 0, 1], "change the split"),
         ([False] * 4, [0, 1, 0, 1], "change the split"),
         ([True, True, False, False], [1, 1, 0, 1], "change the split"),
-        ([True, False], [0, 1, 0, 1], "calibration must hold 4"),
+        ([True, False], [0, 1, 0, 1], "calibration must contain 4"),
     ],
 )
 def test_a_split_that_cannot_work_is_refused(calibration, correct, message):

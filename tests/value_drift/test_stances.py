@@ -1,4 +1,4 @@
-"""Readouts of stances by models: calibrated labels (R1), and a judge's distribution over generated answers (R2)."""
+"""Readouts of stances by models: calibrated labels, and a judge's distribution over generated answers."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from workbench.cultural_alignment.instruments import DIMENSIONS, country_scores
 from workbench.cultural_alignment.instruments import profiles as dimension_profiles
 from workbench.errors import InputError
 from workbench.figures import curves, described
-from workbench.statistics import Finding, finding
+from workbench.statistics import Finding, finding, middle
 from workbench.statistics.distances import Floats, Ints
 from workbench.statistics.findings import no_rows
 
@@ -129,11 +129,11 @@ def against_noise(curve: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
         if size not in noise.columns:
             raise InputError(f"The noise has no subsets of {size} dimensions; draw it for the same shape as the curve.")
         mine, drawn = float(part["ari"].mean()), noise[size].to_numpy()
-        mean, (low, high) = float(drawn.mean()), np.percentile(drawn, [2.5, 97.5])
+        random = middle(drawn)
         p = (1 + int((drawn >= mine - 1e-12).sum())) / (1 + len(drawn))
-        ends = {"excess": mine - mean, "excess_low": mine - high, "excess_high": mine - low}
-        band = {"size": size, "ari": mine, "mean": mean, "low": low, "high": high}
-        rows.append({**band, **ends, "p": p, "n": int(part["n"].iloc[0]), "draws": len(drawn)})
+        excess = {f"excess{end}": mine - random[of] for end, of in (("", "mean"), ("_low", "high"), ("_high", "low"))}
+        band = {"size": size, "ari": mine, **{of: random[of] for of in ("mean", "low", "high")}}
+        rows.append({**band, **excess, "p": p, "n": int(part["n"].iloc[0]), "draws": len(drawn)})
     return pd.DataFrame(rows)
 
 
@@ -188,13 +188,11 @@ def split_half(profiles: ArrayLike, draws: int = 100, seed: int = 0) -> dict[str
         one, two = (np.nanmean(a[part], axis=0) for part in np.array_split(rng.permutation(len(a)), 2))
         if np.ptp(one) >= 1e-12 and np.ptp(two) >= 1e-12:
             rho[draw] = spearmanr(one, two).statistic
-    known = rho[~np.isnan(rho)]
-    counts = {"n_items": len(a), "n_countries": a.shape[1], "n_undefined": draws - len(known)}
-    if not len(known):
-        return {**dict.fromkeys(("rho", "low", "high", "spearman_brown"), np.nan), **counts}
-    mean, (low, high) = float(known.mean()), np.percentile(known, [2.5, 97.5])
+    halves = middle(rho)
+    mean, ends = halves["mean"], {"low": halves["low"], "high": halves["high"]}
     brown = 2 * mean / (1 + mean) if mean > -1 else np.nan
-    return {"rho": mean, "low": float(low), "high": float(high), "spearman_brown": brown, **counts}
+    counts = {"n_items": len(a), "n_countries": a.shape[1], "n_undefined": draws - halves["n"]}
+    return {"rho": mean, **ends, "spearman_brown": brown, **counts}
 
 
 def _standardised(scores: ArrayLike) -> tuple[Floats, int]:

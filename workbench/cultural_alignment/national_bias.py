@@ -246,6 +246,12 @@ def against_chance(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def headline(summary: pd.DataFrame) -> tuple[str, pd.Series]:
+    """Return text and row of the bias in ambiguous contexts of the first subject of `bbq_summary`."""
+    row = summary[(summary["metric"] == "bias") & (summary["condition"] == "ambiguous")].iloc[0]
+    return f"bias in ambiguous contexts, {row['subject']}", row
+
+
 def draw_accuracy(summary: pd.DataFrame, n: int) -> Figure:
     """Plot accuracy by subset and context of `bbq_summary`, n questions in all."""
     xlabel = f"accuracy (ambiguous: 'unknown' is correct; {n} questions)"

@@ -486,7 +486,7 @@ def alignment_findings(aligned: pd.DataFrame, emotions: Mapping[str, pd.Series])
         claims.append(finding(claim, HERE, flat, "above", 0.0, undecided))
     uniform, prior = emotions.values()
     nearer = "On emotions the model is nearer to people than uniform answers are"
-    content = "On emotions content counts: the model is nearer to people with the emoji than without it"
+    content = "On emotions, the model is nearer to people with the emoji than without it"
     return [*claims, finding(nearer, HERE, uniform, "above"), finding(content, HERE, prior, "above")]
 
 

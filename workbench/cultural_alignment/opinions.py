@@ -32,7 +32,7 @@ NO_OPINION = re.compile(
     r"|\((?:vol|do not read|spontaneous)|-\d+:-\d+|^(?:dk|n/a|never heard of|can.?t (?:rate|say|choose))\b",
     re.IGNORECASE,
 )
-"""Options that are no opinion: not known, no answer, not applicable, volunteered, or a code of missing."""
+"""Options that are not opinions: not known, no answer, not applicable, volunteered, or a code of missing."""
 OTHER_SAMPLE = re.compile(r"\((?:old|non)[^)]*sample\)", re.IGNORECASE)
 
 
@@ -73,7 +73,7 @@ def load_global_opinions(
 ) -> Opinions:
     """Return GlobalOpinionQA (2306.16388, CC BY-NC-SA 4.0): survey questions with answer shares of many countries.
 
-    Options that are no opinion (`NO_OPINION`) are left out and the other shares divided by their sum; questions whose
+    Options that are not opinions (`NO_OPINION`) are left out and the other shares divided by their sum; questions whose
     number of options differs from that of the shares are dropped. All items are unordered, as the source does not state
     which are ordered. A country has one name, that of `country_scores` ("Britain" and "Great Britain" are one group);
     of several samples of a country in one question the current national sample is used, else the first, and the others
@@ -250,7 +250,7 @@ def _python_list(row: Row, column: str) -> list[Any]:
     except (ValueError, SyntaxError):
         value = None
     if not isinstance(value, list):
-        raise row.wrong(f"{column} is no list: {row.text(column)[:60]!r}.")
+        raise row.wrong(f"{column} is not a list: {row.text(column)[:60]!r}.")
     return value
 
 

@@ -51,7 +51,7 @@ def check_personas(names: Sequence[str], shares: pd.DataFrame) -> None:
     groups = list(dict.fromkeys(shares["group"]))
     missing = [name for name in names if name not in groups]
     if len(names) < 2 or missing:
-        what = f"Persona {missing[0]!r} is no group of the shares" if missing else "Steering needs two personas"
+        what = f"Persona {missing[0]!r} is not a group of the shares" if missing else "Steering needs two personas"
         raise InputError(
             f"{what}; give personas_file=, a CSV with name and text, named like the groups ({', '.join(groups[:8])})."
         )
@@ -94,7 +94,7 @@ def _level(item: str, options: Sequence[str], row: Row) -> int:
     if text.isascii() and text.isdecimal() and 1 <= int(text) <= len(options):
         return int(text) - 1
     raise row.wrong(
-        f"{text!r} is no option of item {item!r}; give its text, or its number from 1 ({' | '.join(options)}), or "
+        f"{text!r} is not an option of item {item!r}; give its text, or its number from 1 ({' | '.join(options)}), or "
         "write people's options in the item's `scale`."
     )
 
@@ -231,7 +231,7 @@ def load_values_survey(
     if unknown_codes and data.empty:
         shown = ", ".join(map(repr, list(unknown_codes)[:5]))
         raise InputError(
-            f"{Path(path).name}: {shown} in {country!r} is no ISO 3166 number of a country; check the column."
+            f"{Path(path).name}: {shown} in {country!r} is not an ISO 3166 number of a country; check the column."
         )
     codes = data[list(items)].apply(numbers, name=Path(path).name)
     known = codes.where(codes.ge(0) | ((codes.columns == "Y003") & codes.ge(-2)))

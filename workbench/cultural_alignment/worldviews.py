@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike
 from workbench.answers import levels
 from workbench.cultural_alignment.alignment import similarity
 from workbench.cultural_alignment.instruments import country_scores
-from workbench.cultural_alignment.surveys import Instrument, Persona, leakage, padded_distributions, prompt_of
+from workbench.cultural_alignment.surveys import Instrument, Persona, padded_distributions, prompt_of
 from workbench.errors import InputError
 from workbench.figures import described, intervals
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
 from workbench.statistics import Finding, finding, interval, paired, summarise, unless
-from workbench.statistics.distances import Floats, entropy
+from workbench.statistics.distances import Bools, Floats, entropy, mask, settled
 from workbench.statistics.findings import no_rows
 from workbench.statistics.intervals import SHARE
 
@@ -243,6 +243,12 @@ def stance_questions(statements: Mapping[str, str], texts: Sequence[str]) -> lis
     ]
 
 
+def leakage(refused: ArrayLike, p: ArrayLike, tau: float = 0.75) -> Bools:
+    """Return whether a refusal in words hides an option of `p` `[items, options]` above tau (MENAValues), `[items]`."""
+    rows = padded_distributions("p", p)
+    return mask("refused", refused, len(rows)) & (settled(np.nan_to_num(rows).max(axis=1)) > tau)
+
+
 def open_answers(
     statements: Mapping[str, str], texts: Sequence[str], answers: pd.DataFrame | None, closed: pd.DataFrame
 ) -> pd.DataFrame:
@@ -252,7 +258,7 @@ def open_answers(
 
     Returns:
         item, `disparity` (total variation of the stances), `unrelated` (mean total variation to the texts on other
-        statements), `refused`, `leak` (see `surveys.leakage`), `stance` and `text`.
+        statements), `refused`, `leak` (see `leakage`), `stance` and `text`.
     """
     if answers is None:
         return no_rows("No item was answered in free text (open_items=0).")
@@ -260,7 +266,7 @@ def open_answers(
     free = levels(answers, nested="keep").pivot(index="item", columns="level", values="p").loc[ids]
     chosen = closed[closed["item"].isin(ids)]
     refused = refusals(texts)
-    leak, _ = leakage(refused, chosen.pivot(index="item", columns="level", values="p").loc[ids])
+    leak = leakage(refused, chosen.pivot(index="item", columns="level", values="p").loc[ids])
     middle = chosen.groupby("item")["value"].transform("mean")
     sided = chosen.assign(side=np.sign(chosen["value"] - middle))
     wide = sided.pivot_table(index="item", columns="side", values="p", aggfunc="sum")

@@ -321,8 +321,8 @@ def _probe(network: Any, dtype: str, context_length: int) -> Choice:
             continue
         if step == "alone" and gap > max(FUTURE, tolerance):
             raise InputError(
-                f"The probability of a token changes by {gap:.2g} nat when others follow it, so this network is no "
-                "causal language model; use one that is."
+                f"The probability of a token changes by {gap:.2g} nat when others follow it, so this network is not "
+                "a causal language model; use one that is."
             )
         if gap <= tolerance or step == "alone":
             return Choice(step, gap, "; ".join(refused), half_gap)

@@ -258,7 +258,7 @@ def plausible(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         raise InvalidReply(f"gives {value!r} for a log-probability")
     if value > ROUNDING or value <= SENTINEL:
-        raise InvalidReply(f"gives {value:g} for a log-probability, which is no possible value")
+        raise InvalidReply(f"gives {value:g} for a log-probability, which is not a possible value")
     return min(float(value), 0.0)
 
 

@@ -233,11 +233,11 @@ class ControlTokens:
 
     @staticmethod
     def check(text: str) -> None:
-        """Raise InputError if data have a code point that is no character: half a surrogate pair, or a stand-in."""
+        """Raise InputError if data have a code point that is not a character: half a surrogate pair, or a stand-in."""
         if match := _NO_TEXT.search(text):
             at = max(0, match.start() - 20)
             raise InputError(
-                f"The text {text[at : at + 40]!r} contains U+{ord(match[0]):X}, which is no character; remove it."
+                f"The text {text[at : at + 40]!r} contains U+{ord(match[0]):X}, which is not a character; remove it."
             )
 
     def hidden(self, text: str) -> str:

@@ -105,7 +105,7 @@ def mask(name: str, values: ArrayLike, size: int) -> Bools:
     """Return booleans `[size]`, given as booleans or as 0 and 1."""
     array = np.asarray(values)
     if array.shape != (size,) or not np.isin(array, (0, 1)).all():
-        raise InputError(f"{name} must hold {size} booleans, or values 0 and 1.")
+        raise InputError(f"{name} must contain {size} booleans, or values 0 and 1.")
     return array.astype(bool)
 
 

@@ -73,7 +73,7 @@ def finding(
 def unless(row: Mapping[str, Any] | pd.Series, expected: Direction, baseline: float, reason: str) -> str:
     """Return the reason, or "" if a row's interval lies on the expected side of a baseline.
 
-    For `finding(undecided=)`: errors of a judge that does not differ from a coin are no finding about judges.
+    For `finding(undecided=)`: errors of a judge that does not differ from a coin are not a finding about judges.
     """
     holds = units(row) >= FEWEST_UNITS and verdict(float(row["low"]), float(row["high"]), expected, baseline) == "holds"
     return "" if holds else reason

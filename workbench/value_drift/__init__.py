@@ -1,1 +1,1 @@
-"""What post-training does to the values of a model: one module a notebook, and what they share."""
+"""Value drift in post-training: one module per notebook, and modules that notebooks share."""

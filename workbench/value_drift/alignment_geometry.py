@@ -243,9 +243,10 @@ def findings(changes: pd.DataFrame) -> list[Finding]:
     for variant in TESTED:
         claim = f"Unsafe advice brings safe and unsafe texts closer together than safe advice does ({variant})"
         claims.append(finding(claim, paper, end[variant, "unsafe minus safe advice"], "below"))
-        claim = f"Unsafe advice brings them closer together ({variant} falls; any fine-tuning may do that)"
+        falls = f"{variant} falls; any fine-tuning may do that"
+        claim = f"Unsafe advice brings safe and unsafe texts closer together ({falls})"
         claims.append(finding(claim, "control", end[variant, "unsafe advice"], "below"))
-        claim = f"Safe advice separates them further ({variant})"
+        claim = f"Safe advice separates safe and unsafe texts further ({variant})"
         claims.append(finding(claim, "control", end[variant, "safe advice"], "above"))
     return claims
 

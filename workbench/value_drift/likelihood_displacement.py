@@ -33,6 +33,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """Kinds of written pairs, by what the rejected response says."""
 REPAIRED = "similar + likelihood"
 """The run on similar pairs with a likelihood term in the loss."""
+MEASURES, NAMES = ("chosen_change", "margin", "displaced"), ("run", "pair_id")
+"""Measures of a pair in `reports`, and the columns that identify it."""
 SCORES = ("ches", "ln_ches", "edit_similarity", "last_hidden_product")
 UNEMBEDDING, STATE, TOKENS = ((1, 0), (2, -1), (0, 3)), (0.8, 0.3), ("No (preferred)", "Never (rejected)", "Yes")
 """Three tokens and one hidden state for which displacement is catastrophic with a frozen unembedding."""
@@ -439,11 +441,12 @@ def findings(
         seed,
     )
     frozen = one_token[one_token["metric"] == "hidden_part"].iloc[0]
+    more = _difference(change, "similar", "dissimilar")
     margin = interval(last.loc[last["run"] == "similar", "margin"])
     claims: list[tuple[str, Any, Direction]] = [
         ("With adapters, training No over Never lowers ln p(No) (exact derivative)", frozen, "below"),
         ("Training on similar pairs makes preferred answers less likely", interval(change["similar"]), "below"),
-        ("Similar pairs displace more than dissimilar ones", _difference(change, "similar", "dissimilar"), "below"),
+        ("Similar pairs are displaced more than dissimilar ones", more, "below"),
         ("A likelihood term reduces displacement", _difference(change, REPAIRED, "similar"), "above"),
         ("The margin on similar pairs grows nevertheless", margin, "above"),
         ("CHES is higher where the preferred answer falls more", of_score["ches"], "below"),

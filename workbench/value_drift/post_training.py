@@ -464,11 +464,11 @@ class Claims:
         claims = []
         for dpo, other in product(plain, [name for name in self.algorithms if name in [*simpos, *sampling]]):
             ppo = " (for PPO)" if other in sampling else ""
-            text = f"With a value gap {dpo} moves stances more than {other}{ppo}, by 0.01 and more"
+            text = f"With a value gap {dpo} moves stances more than {other}{ppo}, by at least 0.01"
             claims.append(self._claim(text, self._moved(dpo, "gap") - self._moved(other, "gap"), "above", 0.01))
         for one, other in pairwise(simpos):
             ends = [change(self.preference, f"{name}, gap", self.stance) for name in (one, other)]
-            text = f"SimPO's margin hardly matters: with a value gap {one} and {other} end less than 0.05 apart"
+            text = f"SimPO's margin has little effect: with a value gap {one} and {other} end less than 0.05 apart"
             still = _unless_moved(ends[0].abs(), 0.05, f"{one} moved the stance by less than 0.05")
             claims.append(self._claim(text, (ends[0] - ends[1]).abs(), "below", 0.05, reason=still))
         return claims

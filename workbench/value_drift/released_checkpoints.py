@@ -77,11 +77,11 @@ def findings(table: pd.DataFrame, overall: pd.DataFrame, undecided: str = "") ->
     if n < 2:
         return []
     neutral, row = prompt_means(table.assign(topic="all"))["p_neutral"], rows_by(overall, "stance")["neutral"]
-    claims: list[tuple[str, str, Any]] = [("Post-training raises neutral, by 0.01 and more", "this notebook", row)]
+    claims: list[tuple[str, str, Any]] = [("Post-training raises neutral by at least 0.01", "this notebook", row)]
     if n > 2:
         first, second, last = neutral.iloc[0], neutral.iloc[1], neutral.iloc[-1]
         early = interval((second - first).abs() - (last - second).abs(), bounds=CHANGE)
-        claim = "The first stage moves neutral more than all later ones together, by 0.01 and more"
+        claim = "The first stage moves neutral more than all later ones together, by at least 0.01"
         claims.append((claim, PAPER, early))
     return [finding(claim, source, each, "above", 0.01, undecided) for claim, source, each in claims]
 

@@ -1,4 +1,4 @@
-"""Stances, from the log-probabilities of labels (R1) or by a judge of generated answers (R2)."""
+"""Stances, from the log-probabilities of labels or by a judge of generated answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ JUDGE_LABELS = ("The answer supports it.", "The answer is neutral.", "The answer
 
 
 def stance_table(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return the stances of one model from the log-probabilities of label continuations (readout R1).
+    """Return the stances of one model from the log-probabilities of label continuations.
 
     Answers with `logprob_unconditional` (`ask(..., unconditional=CONTENT_FREE)`) are calibrated by PMI.
 
@@ -202,7 +202,7 @@ class Readout:
     questions: Questions
     """Stance questions; a judge reads answers to the first wording of each."""
     judge: Model | None = None
-    """Any causal model, whose three labels are scored after each answer; None for readout R1."""
+    """Any causal model, whose three labels are scored after each answer; None reads the log-probabilities."""
     samples: int = 5
     """Answers per question."""
     max_new_tokens: int = 256
@@ -232,7 +232,7 @@ class Readout:
 
 
 def judged_stances(judge: Model, answers: pd.DataFrame) -> pd.DataFrame:
-    """Return the stance table of given answers, from a judge's distribution over its labels (readout R2).
+    """Return the stance table of given answers, from a judge's distribution over its labels.
 
     Args:
         judge: Any causal model.
@@ -281,7 +281,7 @@ def judge_trial(judge: Model | None, prompts: Iterable[ValuePrompt]) -> JudgeTri
     """Test a judge on written answers: each prompt's answer in support, neutral and opposed.
 
     Args:
-        judge: Any causal model; None (readout R1) is trusted and has an empty table.
+        judge: Any causal model; None (stances from log-probabilities) is trusted and has an empty table.
         prompts: Prompts with a reason for and against.
     """
     if judge is None:
