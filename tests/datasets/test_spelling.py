@@ -128,7 +128,7 @@ def test_an_answer_is_judged_once(write):
         ("{question}", "{ question }", "'{ question }' in template 't' must be {question}"),
         ("{question}", "{answer}", "{answer} has no value in template"),
         ("{question}", "{low}", "{low} has no value in template"),
-        ("Better:", "Of {question}:", "{question} is in the cue of template"),
+        ("Better:", "Of {question}:", "{question} is in the prefix of the reply of template"),
         ("labels", "scale: [1, 5]\nlabels", "has a scale and labels"),
         ("labels", "name: x\nlabels", "Unknown setting 'name' of t.txt"),
     ],

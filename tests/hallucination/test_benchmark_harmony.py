@@ -50,7 +50,7 @@ def test_uneven_sizes_alone_lower_it_and_the_ceiling_says_so():
 
 def test_O_54_similarity():
     p = [[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]]
-    assert bh.symmetric_kl(p)[0, 1] == pytest.approx(0.177156, abs=1e-6)
+    assert bh.jeffreys(p)[0, 1] == pytest.approx(0.177156, abs=1e-6)
     assert bh.similarity(p)[0, 1] == pytest.approx(0.915232, abs=1e-6)
     one, two = np.array(p)
     assert (one * np.log(one / two)).sum() == pytest.approx(0.085123, abs=1e-6)

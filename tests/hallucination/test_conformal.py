@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 
 from workbench.errors import InputError
 from workbench.hallucination import conformal
-from workbench.hallucination.conformal import SLACK, conformal_p_values, conformal_select
+from workbench.hallucination.conformal import TIE, conformal_p_values, conformal_select
 
 CALIBRATION = [
     *(0.99, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4),
@@ -158,7 +158,7 @@ def test_against_the_definition_one_answer_at_a_time():
         best = int(np.argmax(sizes))
         assert (found["chosen"][j], found["size"][j]) == (best, sizes[best])
         assert found["p"][j] == pytest.approx(conformal_p_values(known[:, best], right, new[:, best])[j])
-        passes = found["p"][j] <= q * sizes[best] / 6 + SLACK
+        passes = found["p"][j] <= q * sizes[best] / 6 + TIE
         assert found["e"][j] == pytest.approx(6 / (q * sizes[best]) if passes else 0)
 
 
@@ -173,7 +173,7 @@ def test_the_guarantee_survives_a_choice_that_breaks_it_elsewhere():
     for seed in range(200):
         known, right, new, truth = noise(seed)
         p = np.stack([conformal_p_values(known[:, k], right, new[:, k]) for k in range(60)])
-        each = false_discovery_control(p, axis=1) <= q + SLACK
+        each = false_discovery_control(p, axis=1) <= q + TIE
         best = each[each.sum(axis=1).argmax()]
         chosen = conformal.optimised_select(known, right, new, q, seed=seed)["selected"].to_numpy()
         for found, shares in ((best, naive), (chosen, ours)):
@@ -242,8 +242,8 @@ def items(n=400, seed=0):
 @pytest.mark.parametrize("how", ["split", "optimised", "trained"])
 def test_false_discoveries_stay_below_q_over_200_splits(how):
     found = conformal.release_repeatedly(items(), 0.2, ["noise", "good"], how, splits=200)
-    error = found["false_share"].std() / np.sqrt(200)
-    assert found["false_share"].mean() <= 0.2 + 3 * error
+    error = found["error_rate"].std() / np.sqrt(200)
+    assert found["error_rate"].mean() <= 0.2 + 3 * error
     assert how == "trained" or (found["chosen"] == "good").mean() > 0.9
     assert found["power"].mean() > 0.1
 
@@ -259,7 +259,7 @@ def test_with_few_checked_answers_more_are_released_without_a_tuning_part():
 def test_a_score_of_pure_noise_releases_hardly_anything():
     found = conformal.release_repeatedly(items(), 0.2, "noise", splits=200)
     assert found["power"].mean() < 0.02
-    assert found["false_share"].mean() <= 0.2
+    assert found["error_rate"].mean() <= 0.2
 
 
 def test_calibration_items_used_for_tuning_are_refused():

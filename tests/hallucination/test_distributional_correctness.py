@@ -194,11 +194,11 @@ def test_P4_higher_thresholds_need_the_strict_rule_lifted():
     assert dc.guess_threshold(1, 3) == 0.75
 
 
-@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
-def test_P5_abstaining_instead_of_erring_never_hurts(share):
+@pytest.mark.parametrize("proportion", [0.01, 0.5, 1.0])
+def test_P5_abstaining_instead_of_erring_never_hurts(proportion):
     found = dcs(*POINTS.T)
-    assert (dcs(CORRECT, WRONG * (1 - share), ABSTAIN + WRONG * share) >= found - 1e-9).all()
-    assert (dcs(CORRECT * (1 - share), WRONG, ABSTAIN + CORRECT * share) <= found + 1e-9).all()
+    assert (dcs(CORRECT, WRONG * (1 - proportion), ABSTAIN + WRONG * proportion) >= found - 1e-9).all()
+    assert (dcs(CORRECT * (1 - proportion), WRONG, ABSTAIN + CORRECT * proportion) <= found + 1e-9).all()
 
 
 @pytest.mark.parametrize("pair", LOADINGS)

@@ -51,11 +51,11 @@ def test_O_70_one_way_of_writing_the_letters_is_taken():
 def test_O_71_orders_are_averaged():
     one = {" A": (0.75, 1), " B": (0.25, 0)}
     two = {" A": (0.65, 0), " B": (0.35, 1)}
-    found = risk_scores.averaged(table(one, two))
+    found = risk_scores.scores(table(one, two))
     assert found["score"].tolist() == pytest.approx([0.55])
     assert found["order_gap"].tolist() == pytest.approx([0.4])
     with pytest.raises(InputError, match="fewer orders"):
-        risk_scores.averaged(table(one, two, one))
+        risk_scores.scores(table(one, two, one))
 
 
 DIGITS = [0.05, 0.05, 0.1, 0.1, 0.1, 0.1, 0.1, 0.3, 0.05, 0.05]
@@ -112,7 +112,7 @@ def test_released_rows_without_debiasing_keep_the_bias_of_the_letter():
     always_a = ({" A": (0.8, 1), " B": (0.2, 0)}, {" A": (0.8, 0), " B": (0.2, 1)})
     single = risk_scores.choice_scores(table(*always_a))
     assert single["score"].tolist() == pytest.approx([0.8, 0.2])
-    assert risk_scores.averaged(table(*always_a))["score"].tolist() == pytest.approx([0.5])
+    assert risk_scores.scores(table(*always_a))["score"].tolist() == pytest.approx([0.5])
 
 
 @pytest.mark.parametrize(

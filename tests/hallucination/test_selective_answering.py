@@ -78,14 +78,14 @@ def test_a_score_that_ranks_releases_the_right_answers_and_keeps_the_bound(items
     released = selective.released(runs)
     table = released.set_index(["q", "choice", "metric"])["mean"]
     assert table[0.2, "optimised", "power"] > 0.9
-    assert (table.xs("false_share", level="metric") <= [0.2] * 3 + [0.5] * 3).all()
-    assert selective.error_rate_at(released, 0.5)["mean"] == table[0.5, "optimised", "false_share"]
+    assert (table.xs("error_rate", level="metric") <= [0.2] * 3 + [0.5] * 3).all()
+    assert selective.error_rate_at(released, 0.5)["mean"] == table[0.5, "optimised", "error_rate"]
     kept = selective.release_table(released, items)
     assert (kept["splits"] == SPLITS).all() and (kept["items"] == N).all()
     words = selective.release_summary(released, items)
     assert len(words) == 6 and words["error rate among released answers"].str.contains("[", regex=False).any()
     found = selective.release_findings(runs, released, 0.2)
-    assert [finding.estimate for finding in found[:3]] == table[0.2].xs("false_share", level="metric").loc[
+    assert [finding.estimate for finding in found[:3]] == table[0.2].xs("error_rate", level="metric").loc[
         list(selective.CHOICES)
     ].tolist()
     assert not any(finding.verdict == "does not hold" for finding in found)

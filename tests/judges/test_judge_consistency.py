@@ -14,7 +14,7 @@ from workbench.judges.consistency import (
     chance_nontransitivity,
     conflict_ratio,
     conflicts,
-    cyclic_share,
+    cyclic_proportion,
     nontransitivity,
     triple_classes,
 )
@@ -83,10 +83,10 @@ def test_oracle_likelihood_and_debiased_logit():
     pairs = golden()[0][:, :2, :2]
     mean = (pairs[0, 0, 1] + pairs[0, 1, 0][[1, 0, 2]]) / 2
     assert mean == pytest.approx([0.65, 0.225, 0.125])
-    quality, slot = logit_split(pairs)
+    quality, position = logit_split(pairs)
     assert quality[0, 0, 1] == pytest.approx(1.064116, abs=1e-6)
-    assert slot[0, 0, 1] == pytest.approx(0.188647, abs=1e-6)
-    assert quality[0, 0, 1] + slot[0, 0, 1] == pytest.approx(1.252763, abs=1e-6)
+    assert position[0, 0, 1] == pytest.approx(0.188647, abs=1e-6)
+    assert quality[0, 0, 1] + position[0, 0, 1] == pytest.approx(1.252763, abs=1e-6)
     assert 1 / (1 + np.exp(-quality[0, 0, 1])) == pytest.approx(0.743476, abs=1e-6)
     assert aggregate(pairs, "debiased_logit").sign[0, 0, 1] == 1
 
@@ -217,9 +217,9 @@ def test_relations_and_margins_are_antisymmetric(pairs, method):
 
 @given(pair_sets)
 def test_log_odds_split_exactly(pairs):
-    quality, slot = logit_split(pairs)
-    assert quality + slot == pytest.approx(np.log(pairs[..., 0] / pairs[..., 1]))
-    assert slot == pytest.approx(np.swapaxes(slot, 1, 2))
+    quality, position = logit_split(pairs)
+    assert quality + position == pytest.approx(np.log(pairs[..., 0] / pairs[..., 1]))
+    assert position == pytest.approx(np.swapaxes(position, 1, 2))
 
 
 def test_mutation_forgetting_to_un_swap_shows():
@@ -274,18 +274,18 @@ def test_bad_relations_are_refused():
             refused()
 
 
-def test_oracle_cyclic_share():
-    share, potentials = cyclic_share(aggregate(golden()[0], "likelihood").margin)
-    assert share[0] == pytest.approx(0.962269, abs=1e-6)
+def test_oracle_cyclic_proportion():
+    proportion, potentials = cyclic_proportion(aggregate(golden()[0], "likelihood").margin)
+    assert proportion[0] == pytest.approx(0.962269, abs=1e-6)
     assert potentials[0] == pytest.approx([0.04375, -0.0125, -0.04, 0.00875])
-    assert cyclic_share(matrix([1, -1, 1], 3)[None])[0][0] == pytest.approx(1)
-    assert cyclic_share(matrix([1, 2, 1], 3)[None])[0][0] == pytest.approx(0)
-    assert np.isnan(cyclic_share(matrix([0, 0, 0], 3)[None])[0][0])
+    assert cyclic_proportion(matrix([1, -1, 1], 3)[None])[0][0] == pytest.approx(1)
+    assert cyclic_proportion(matrix([1, 2, 1], 3)[None])[0][0] == pytest.approx(0)
+    assert np.isnan(cyclic_proportion(matrix([0, 0, 0], 3)[None])[0][0])
 
 
 def test_potentials_are_centred_where_comparisons_connect():
     """Two islands of candidates: 0 against 1, and 2, 3, 4 among each other."""
     margin = matrix([2, *[np.nan] * 6, 1, 2, 1], 5)
-    share, potentials = cyclic_share(margin[None])
-    assert share[0] == pytest.approx(0)
+    proportion, potentials = cyclic_proportion(margin[None])
+    assert proportion[0] == pytest.approx(0)
     assert potentials[0] == pytest.approx([1, -1, 1, 0, -1])

@@ -73,7 +73,7 @@ def reads(p_yes, p_no, **keys):
 
 
 def test_oracle_soft_false_positive_rate():
-    table = master_keys.key_table(reads([0.35, 0.0], [0.25, 0.0], key=[":", ":"], kind=["key", "key"]))
+    table = readings.key_table(reads([0.35, 0.0], [0.25, 0.0], key=[":", ":"], kind=["key", "key"]))
     assert table["p_yes"][0] == pytest.approx(0.5833, abs=5e-5)
     assert table["mass"][0] == pytest.approx(0.6)
     found = master_keys.false_positive_rates(table).iloc[0]
@@ -83,29 +83,29 @@ def test_oracle_soft_false_positive_rate():
 @pytest.mark.parametrize(("yes", "low", "high"), [(0, 0.0, 0.0713), (17, 0.2244, 0.4785)])
 def test_oracle_wilson_of_fifty_keys(yes, low, high):
     p = np.array([0.9] * yes + [0.1] * (50 - yes))
-    table = master_keys.key_table(reads(p, 1 - p, key=["x"] * 50, kind=["key"] * 50))
+    table = readings.key_table(reads(p, 1 - p, key=["x"] * 50, kind=["key"] * 50))
     found = master_keys.false_positive_rates(table).iloc[0]
     assert (found["low"], found["high"]) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
 def test_requirements_met_by_no_count_the_other_way():
     keys = {"case": ["c"] * 4, "candidate": [0, 0, 1, 1], "polarity": [1, -1, 1, -1]}
-    found = master_keys.checklist_scores(reads([0.9, 0.2, 0.4, 0.4], [0.1, 0.8, 0.1, 0.4], **keys))
+    found = readings.checklist_scores(reads([0.9, 0.2, 0.4, 0.4], [0.1, 0.8, 0.1, 0.4], **keys))
     assert found[0] == pytest.approx([0.85, 0.65])
 
 
 def test_oracle_checklist():
     p = np.array([0.93, 0.88, 0.21, 0.74, 0.55])
     keys = {"case": ["c"] * 5, "candidate": [0] * 5, "polarity": [1] * 5}
-    assert master_keys.checklist_scores(reads(p, 1 - p, **keys))[0] == pytest.approx([0.662])
+    assert readings.checklist_scores(reads(p, 1 - p, **keys))[0] == pytest.approx([0.662])
     p[0] = np.nan
-    assert np.isnan(master_keys.checklist_scores(reads(p, 1 - p, **keys))).all()
+    assert np.isnan(readings.checklist_scores(reads(p, 1 - p, **keys))).all()
 
 
 def test_scale_labels_are_not_yes_and_no():
     scale = readings.LabelProbabilities(pd.DataFrame({"key": "x"}, [0]), np.array([1.0, 2.0]), np.ones((1, 2)), NAN)
     with pytest.raises(InputError, match="must be YES"):
-        master_keys.key_table(scale)
+        readings.key_table(scale)
 
 
 def test_ratings_against_rankings_is_the_conflict_ratio():
@@ -262,6 +262,7 @@ def test_oracle_rater_replacement():
     found = agreement.replace_rater(people, [float(c) for c in "33343433"])
     replaced = [0.731243, 0.755596, 0.773673, 0.746923, 0.782823]
     assert found["alpha"].tolist() == pytest.approx([0.862542, *replaced, 0.776943], abs=1e-6)
+    assert found["replaced"].tolist() == ["none", *(f"rater {k}" for k in range(1, 6)), "judge added"]
     assert found["change"][1:6].mean() == pytest.approx(-0.104491, abs=1e-6)
 
 

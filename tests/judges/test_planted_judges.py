@@ -59,7 +59,7 @@ def test_oracle_cycles_of_three_are_all_found():
     relations = relations_.aggregate(pairs_of("cyclic", three, n=3))
     assert consistency.nontransitivity(relations.sign, 3)["mean"] == 1
     assert consistency.triple_classes(relations.sign)["cycle"] == 4
-    assert consistency.cyclic_share(relations.margin)[0] == pytest.approx(1)
+    assert consistency.cyclic_proportion(relations.margin)[0] == pytest.approx(1)
 
 
 def test_five_levels_on_a_circle_hold_five_cycles_in_ten_triples():
@@ -69,9 +69,9 @@ def test_five_levels_on_a_circle_hold_five_cycles_in_ten_triples():
 
 
 def test_position_logit_is_recovered():
-    quality, slot = relations_.logit_split(pairs_of("position_biased", position=1.5, strength=8.0))
-    off = ~np.isnan(slot)
-    assert slot[off] == pytest.approx(1.5)
+    quality, by_position = relations_.logit_split(pairs_of("position_biased", position=1.5, strength=8.0))
+    off = ~np.isnan(by_position)
+    assert by_position[off] == pytest.approx(1.5)
     assert np.abs(quality[off]) == pytest.approx(1.0)
     table = relations_.order_table(pairs_of("position_biased", position=1.5), FIVE.scores)
     assert table["position"].mean() == 1

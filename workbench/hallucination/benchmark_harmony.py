@@ -187,8 +187,8 @@ def within(values: ArrayLike, strata: ArrayLike | None, rng: np.random.Generator
     return shuffled
 
 
-def symmetric_kl(p: ArrayLike) -> Floats:
-    """Return KL(p || q) + KL(q || p) in nats of every two rows of `[N, K]` distributions, `[N, N]`."""
+def jeffreys(p: ArrayLike) -> Floats:
+    """Return the Jeffreys divergence KL(p || q) + KL(q || p), in nats, of every two rows of `[N, K]`, `[N, N]`."""
     rows = np.maximum(distributions("p", p), FLOOR)
     cross = rows @ np.log(rows).T
     negative_entropy = np.diag(cross)
@@ -196,8 +196,8 @@ def symmetric_kl(p: ArrayLike) -> Floats:
 
 
 def similarity(p: ArrayLike) -> Floats:
-    """Return exp(-J / 2) of the symmetrised divergence J of every two rows, `[N, N]`: 1 for equal distributions."""
-    return np.exp(-symmetric_kl(p) / 2)
+    """Return exp(-J / 2) of the Jeffreys divergence J of every two rows, `[N, N]`: 1 for equal distributions."""
+    return np.exp(-jeffreys(p) / 2)
 
 
 @dataclass(frozen=True, slots=True)

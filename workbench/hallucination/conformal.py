@@ -15,8 +15,8 @@ from workbench.errors import InputError, unknown
 from workbench.statistics import adjusted
 from workbench.statistics.distances import Bools, Floats, Ints, fractions, mask, threshold
 
-SLACK = 1e-12
-"""Scores closer than this are equal."""
+TIE = 1e-12
+"""Absolute difference below which two scores, or a p-value and its level, are equal."""
 BLOCK = 4_000_000
 """Most pairs of test answers in memory at once."""
 PARTS = ("tune", "calibrate", "test")
@@ -45,22 +45,22 @@ def conformal_select(calibration: ArrayLike, correct: ArrayLike, test: ArrayLike
     level = float(threshold("q", q))
     p = conformal_p_values(calibration, correct, test)
     after = adjusted(p, "fdr_bh")
-    table = pd.DataFrame({"p": p, "p_adjusted": after, "selected": after <= level + SLACK})
+    table = pd.DataFrame({"p": p, "p_adjusted": after, "selected": after <= level + TIE})
     return _with_note(table, np.size(calibration), level)
 
 
 def _at_least(ordered: Floats, values: Floats | float) -> Ints:
     """Return how many of the ordered numbers are at least each value."""
-    return np.asarray(len(ordered) - np.searchsorted(ordered, values - SLACK, side="left"))
+    return np.asarray(len(ordered) - np.searchsorted(ordered, values - TIE, side="left"))
 
 
 def _with_note(table: pd.DataFrame, n: int, q: float) -> pd.DataFrame:
     """Return the table with a note on what n calibration answers cannot release at q under any scores."""
     smallest, m = 1 / (n + 1), len(table)
-    if smallest > q + SLACK:
+    if smallest > q + TIE:
         table.attrs["note"] = f"no p-value can be below {smallest:.3g}, so nothing can be released at q = {q:g}"
-    elif smallest * m > q + SLACK:
-        fewest = int(np.ceil(smallest * m / q - SLACK))
+    elif smallest * m > q + TIE:
+        fewest = int(np.ceil(smallest * m / q - TIE))
         table.attrs["note"] = f"no p-value can be below {smallest:.3g}: fewer than {fewest} answers are never released"
     return table
 
@@ -96,7 +96,7 @@ def batch_quantile_bound(calibration: ArrayLike, m: int, rank: int, alpha: float
         raise InputError(f"rank must lie between 1 and the {m} scores of the batch, not {rank!r}.")
     wanted, n = 1 - float(threshold("alpha", alpha)), len(scores)
     coverage = np.cumsum(nhypergeom(n + m, n, rank).pmf(np.arange(n)))  # of the k-th smallest score, k = 1 ... n
-    enough = np.flatnonzero(coverage >= wanted - SLACK)
+    enough = np.flatnonzero(coverage >= wanted - TIE)
     if not len(enough):
         return BatchBound(float("inf"), n + 1, 1.0)
     k = int(enough[0])
@@ -120,7 +120,7 @@ def batch_bounds_repeatedly(
         mixed = rng.permutation(values)
         bound = batch_quantile_bound(mixed[m:], m, rank, alpha).bound
         value = float(np.sort(mixed[:m])[rank - 1])
-        rows.append({"split": split, "bound": bound, "value": value, "covered": value <= bound + SLACK})
+        rows.append({"split": split, "bound": bound, "value": value, "covered": value <= bound + TIE})
     return pd.DataFrame(rows)
 
 
@@ -164,7 +164,7 @@ def label_powerset_sets(
     for labels, alpha in best_first(o, d):
         p = (1 + int(_at_least(scores, alpha))) / (len(scores) + 1)
         largest.append(p)
-        if p > level + SLACK:
+        if p > level + TIE:
             rows.append((labels, alpha, p))
         elif len(largest) > 1:
             break
@@ -237,7 +237,7 @@ def trained_select(
     p, sizes = np.empty((len(new), len(penalties))), np.empty((len(new), len(penalties)), np.int64)
     for k, penalty in enumerate(penalties):
         checked, at, others = leave_one_out(known, right, new, penalty)
-        p[:, k] = (1 + (checked[:, ~right] >= at[:, None] - SLACK).sum(axis=1)) / (len(known) + 1)
+        p[:, k] = (1 + (checked[:, ~right] >= at[:, None] - TIE).sum(axis=1)) / (len(known) + 1)
         for j in range(len(new)):
             counts = _at_least(np.sort(np.append(checked[j, ~right], at[j])), others[j])
             counts[j] = 0
@@ -275,7 +275,7 @@ def _sizes(wrong: Floats, new: Floats, n: int, q: float) -> Ints:
     above = _at_least(np.sort(wrong), new)
     sizes = []
     for part in np.array_split(np.arange(len(new)), max(1, len(new) ** 2 // BLOCK)):
-        counts = above[None, :] + (new[part, None] >= new[None, :] - SLACK)
+        counts = above[None, :] + (new[part, None] >= new[None, :] - TIE)
         counts[np.arange(len(part)), part] = 0
         sizes.append(_rejections(counts, n, q))
     return np.concatenate(sizes)
@@ -284,7 +284,7 @@ def _sizes(wrong: Floats, new: Floats, n: int, q: float) -> Ints:
 def _rejections(counts: Ints, n: int, q: float) -> Ints:
     """Return Benjamini-Hochberg rejections among p-values counts / (n + 1), `[rows]` for counts `[rows, M]`."""
     rank = np.arange(1, counts.shape[1] + 1)
-    below = np.sort(counts, axis=1) / (n + 1) <= q * rank / len(rank) + SLACK
+    below = np.sort(counts, axis=1) / (n + 1) <= q * rank / len(rank) + TIE
     sizes: Ints = (below * rank).max(axis=1)
     return sizes
 
@@ -294,10 +294,10 @@ def _released(p: Floats, sizes: Ints, n: int, q: float, seed: int | None) -> pd.
     chosen, rows = sizes.argmax(axis=1), np.arange(len(p))
     p_chosen, size = p[rows, chosen], sizes[rows, chosen]
     bar = q * size / len(p)
-    e = np.divide(p_chosen <= bar + SLACK, bar, out=np.zeros(len(p)), where=bar > 0)
+    e = np.divide(p_chosen <= bar + TIE, bar, out=np.zeros(len(p)), where=bar > 0)
     pruned = e if seed is None else e / np.random.default_rng(seed).uniform()
     falling = np.sort(pruned)[::-1]
-    passing = np.flatnonzero(falling * q * (rows + 1) >= len(p) * (1 - SLACK))
+    passing = np.flatnonzero(falling * q * (rows + 1) >= len(p) * (1 - TIE))
     least = falling[passing[-1]] if len(passing) else np.inf
     table = pd.DataFrame({"p": p_chosen, "chosen": chosen, "size": size, "e": e, "selected": pruned >= least})
     return _with_note(table, n, q)
@@ -367,7 +367,7 @@ def release_repeatedly(
     """Return `release` over random splits, one row each.
 
     Returns:
-        `split`, `chosen` (most often), `n_test`, `n_released`, `false_share` (proportion of wrong answers among the
+        `split`, `chosen` (most often), `n_test`, `n_released`, `error_rate` (proportion of wrong answers among the
         released; 0 if none is released, as in the false discovery rate), `power` (proportion of correct answers that
         is released; NaN without a correct answer).
     """
@@ -386,7 +386,7 @@ def release_repeatedly(
                 "chosen": "ridge regression" if how == "trained" else names[int(result["chosen"].mode()[0])],
                 "n_test": len(result),
                 "n_released": int(given.sum()),
-                "false_share": float((given & ~truth).sum() / given.sum()) if given.any() else 0.0,
+                "error_rate": float((given & ~truth).sum() / given.sum()) if given.any() else 0.0,
                 "power": float(given[truth].mean()) if truth.any() else np.nan,
             }
         )

@@ -69,8 +69,8 @@ def scores(
         raise unknown("mode", mode, list(get_args(Mode)))
     table, starts = outcomes(p), block_starts(p)
     if (none := table["n_correct"] == 0).any():
-        name, others = table.loc[none, "question_id"].iloc[0], int(none.sum()) - 1
-        raise InputError(f"Question {name!r} and {others} others have no correct option, so no DCS; leave them out.")
+        name, size = table.loc[none, "question_id"].iloc[0], int(none.sum())
+        raise InputError(f"{size} questions have no correct option, so no DCS (the first is {name!r}); leave them out.")
     correct, wrong, abstain, n_correct, n_abstain = (
         table[name].to_numpy(np.float64) for name in ("p_correct", "p_wrong", "p_abstain", "n_correct", "n_abstain")
     )
@@ -380,10 +380,10 @@ def findings(table: pd.DataFrame, overall: pd.DataFrame, effect: pd.DataFrame) -
     negative = statistics.interval(by_benchmark["dcs"].mean() < 0, method="wilson")
     uniform = int((by_benchmark["uniform"].mean() < 0).sum())
     half = f"DCS is below 0 on at least half of the benchmarks (a uniform guess: on {uniform} of {negative['n']})"
-    trivial = "The model does better than the better of abstention and a uniform guess"
+    trivial = "DCS is above the better of constant abstention and a uniform guess"
     abstains = effect.set_index("metric").loc["p_abstain"].rename({"difference": "mean"})
     claims: list[tuple[Any, ...] | None] = [
-        ("Forced to answer, the model beats chance", HERE, above, "above"),
+        ("With the abstention left out, accuracy is above chance", HERE, above, "above"),
         ("The model does better than constant abstention (DCS above 0)", HERE, overall.loc["dcs"], "above"),
         (trivial, HERE, overall.loc["above_trivial"], "above"),
         (half, PAPER, negative, "above", 0.5, at_chance),

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench import answers as core
 from workbench import figures, statistics
-from workbench.answers import expected, levels, wide
+from workbench.answers import averaged, expected, levels, wide
 from workbench.errors import InputError, unknown
 from workbench.hallucination.tables import Table, load_table, split_examples
 from workbench.questions import Questions
@@ -75,10 +74,10 @@ def choice_scores(answers: pd.DataFrame) -> pd.DataFrame:
     return _scored(_choice_levels(answers))
 
 
-def averaged(answers: pd.DataFrame) -> pd.DataFrame:
+def scores(answers: pd.DataFrame) -> pd.DataFrame:
     """Return `choice_scores` averaged over the tag `order`, with `order_gap` (largest difference between orders)."""
     read = _choice_levels(answers)
-    table = _scored(core.averaged(read, ["order"]))
+    table = _scored(averaged(read, ["order"]))
     tags = [name for name in table if name not in ("question_id", "score", "mass")]
     groups = _scored(read).groupby(tags, sort=False, dropna=False)["score"]
     if groups.size().nunique() > 1:
@@ -316,13 +315,13 @@ def read(answers: pd.DataFrame) -> pd.DataFrame:
     """
     choices = answers[answers["style"] == "choices"]
     numbers = numeric_scores(answers[answers["style"] == "numeric"])
-    letters, both = choice_scores(choices), averaged(choices)
+    letters, both = choice_scores(choices), scores(choices)
     one_order = letters[(letters["order"] == "0-1") & (letters["shots"] == 0)]
-    scores = both[both["shots"] == 0].rename(columns={"score": "score_letters", "mass": "mass_letters"})
+    table = both[both["shots"] == 0].rename(columns={"score": "score_letters", "mass": "mass_letters"})
     for name, part in (("number", numbers), ("one_order", one_order), ("examples", both[both["shots"] > 0])):
         names = {"score": f"score_{name}", "mass": f"mass_{name}"}
-        scores = scores.merge(part[["task", "row", *names]].rename(columns=names), on=["task", "row"], how="left")
-    return scores
+        table = table.merge(part[["task", "row", *names]].rename(columns=names), on=["task", "row"], how="left")
+    return table
 
 
 def baselines(tables: Sequence[Table], folds: int, seed: int) -> pd.DataFrame:
@@ -400,6 +399,11 @@ def rankings(report: pd.DataFrame) -> pd.DataFrame:
     """Return the AUROC of the letters and of the number on each table, with a `verdict` in words."""
     rows = report[(report["metric"] == "auroc") & report["score"].isin([LETTERS, NUMBER])]
     return rows.assign(verdict=[statistics.versus(row, 0.5) for _, row in rows.iterrows()])
+
+
+def verdicts(rankings: pd.DataFrame) -> pd.DataFrame:
+    """Return the verdict of each row of `rankings`."""
+    return rankings[["task", "score", "verdict"]]
 
 
 def by_group(scores: pd.DataFrame, draws: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:

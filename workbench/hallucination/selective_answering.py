@@ -80,8 +80,8 @@ def releases(items: pd.DataFrame, levels: Sequence[float], splits: int, seed: in
 
 def released(runs: pd.DataFrame) -> pd.DataFrame:
     """Return means of `releases` over splits, one row per bound, choice and metric."""
-    bounds = {"false_share": SHARE, "power": SHARE}
-    return statistics.summarise(runs, ["false_share", "power", "n_released"], by=["q", "choice"], bounds=bounds)
+    bounds = {"error_rate": SHARE, "power": SHARE}
+    return statistics.summarise(runs, ["error_rate", "power", "n_released"], by=["q", "choice"], bounds=bounds)
 
 
 def release_table(released: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def release_table(released: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 def release_summary(released: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     """Return `released` as text, one row per bound and choice."""
     names = {
-        "false_share": "error rate among released answers",
+        "error_rate": "error rate among released answers",
         "power": "proportion of correct answers released",
         "n_released": "answers released",
     }
@@ -117,7 +117,7 @@ def one_split(parted: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
 
 def error_rate_at(released: pd.DataFrame, q: float) -> pd.Series[Any]:
     """Return the row of the error rate at one bound, with the score chosen on all checked answers."""
-    here = (released["metric"] == "false_share") & (released["q"] == q) & (released["choice"] == "optimised")
+    here = (released["metric"] == "error_rate") & (released["q"] == q) & (released["choice"] == "optimised")
     return released[here].iloc[0]
 
 
@@ -336,7 +336,7 @@ def attempts(sampled: Sampled, costs: Sequence[float]) -> tuple[pd.DataFrame, pd
 
 def release_findings(runs: pd.DataFrame, released: pd.DataFrame, q: float) -> list[Finding]:
     """Return the claims about releasing: the error rate is below every bound; more is released at bound `q`."""
-    errors = released[released["metric"] == "false_share"]
+    errors = released[released["metric"] == "error_rate"]
     findings = []
     for how in CHOICES:
         part = errors[errors["choice"] == how]
@@ -387,7 +387,7 @@ def error_findings(trivial: pd.DataFrame, consistency: pd.DataFrame, more: Mappi
 
 def draw_error_rate(released: pd.DataFrame, over: str) -> Figure:
     """Draw the error rate among released answers against the bound; `over` names what the means are over."""
-    rows = released[released["metric"] == "false_share"]
+    rows = released[released["metric"] == "error_rate"]
     labels: dict[str, Any] = {"xlabel": "bound q on the error rate", "ylabel": "error rate among released answers"}
     title = f"Means over {over}, 95% intervals over splits; dotted: the bound"
     figure = figures.curves(rows, "q", by="choice", title=title, **labels)

@@ -29,6 +29,8 @@ Baseline = Literal["half", "mean", "zero"]
 Join = Literal["mean", "pca"]
 HERE, PAPER = "this notebook", "arXiv 2507.18043"
 JUDGED = ("dcs", "accuracy", "p_correct", "p_wrong", "p_abstain")
+SHOWN = ("question_id", "setting", *JUDGED, "mass")
+"""Columns of the table of questions."""
 RANGES = {name: distributional_correctness.RANGES[name] for name in JUDGED}
 """Range of each score that is compared."""
 PLAIN = "none, α = 0"
@@ -450,6 +452,11 @@ def effects(scores: pd.DataFrame) -> pd.DataFrame:
     return table[["setting", "metric", "mean", "low", "high", "n", "p_permutation", "p_adjusted"]]
 
 
+def steered_effects(effects: pd.DataFrame, alpha: float) -> dict[str, pd.Series[Any]]:
+    """Return the rows of `effects` at strength `alpha`, by metric."""
+    return statistics.rows_by(effects[effects["setting"] == setting("steered", alpha)], "metric")
+
+
 def perplexity(texts: Mapping[str, pd.DataFrame], seed: int) -> pd.DataFrame:
     """Return the perplexity per token of scored texts under each setting, with a bootstrap interval over texts."""
     rows = []
@@ -506,7 +513,7 @@ def grading_auroc(graded: pd.DataFrame, seed: int) -> pd.DataFrame:
 def findings(scores: pd.DataFrame, effects: pd.DataFrame, auroc: pd.DataFrame, alpha: float) -> list[Finding]:
     """Return the claims of the notebook, tested on this run at strength `alpha`, that of the random direction."""
     steered, random = (scores[scores["setting"] == setting(name, alpha)] for name in ("steered", "random"))
-    change = statistics.rows_by(effects[effects["setting"] == setting("steered", alpha)], "metric")
+    change = steered_effects(effects, alpha)
     against = statistics.rows_by(statistics.paired(steered, random, ["accuracy", "dcs"], bounds=RANGES), "metric")
     reason = "the effect cannot be distinguished from that of a random direction"
     blind = {metric: statistics.unless(row, "above", 0.0, reason) for metric, row in against.items()}

@@ -18,12 +18,12 @@ from workbench.errors import InputError, unknown
 from workbench.figures import described
 from workbench.judges import planted
 from workbench.judges.cases import Cases
-from workbench.judges.master_keys import checklist_scores
 from workbench.judges.prompts import Template, can_fill, likelihood, load_template, pairwise, pointwise, questions
 from workbench.judges.readings import (
     Judgement,
     answers_to,
     by_candidate,
+    checklist_scores,
     judgement,
     label_probabilities,
     likelihood_rewards,
@@ -116,14 +116,14 @@ def icc_report(human: ArrayLike, judge: ArrayLike, draws: int = 999, seed: int =
 def replace_rater(ratings: ArrayLike, judge: ArrayLike) -> pd.DataFrame:
     """Return ordinal alpha of raters, with each of them replaced by a judge, and with the judge added (ACORN).
 
-    Ratings are `[raters, items]`, those of the judge `[items]`. Columns: `replaced` (index of the rater; -1 none, -2
-    the judge added), `alpha`, and `change` from the alpha of the raters alone (arXiv 2405.04818).
+    Ratings are `[raters, items]`, those of the judge `[items]`. Columns: `replaced` ("none", "rater 1" …, "judge
+    added"), `alpha`, and `change` from the alpha of the raters alone (arXiv 2405.04818).
     """
     r, j = np.asarray(ratings, np.float64), np.asarray(judge, np.float64)
     if r.ndim != 2 or j.shape != r.shape[1:]:
         raise InputError(f"ratings must be [raters, items] and judge [items], not {list(r.shape)} and {list(j.shape)}.")
-    panels = {-1: r, **{rater: np.vstack([np.delete(r, rater, axis=0), j]) for rater in range(len(r))}}
-    panels[-2] = np.vstack([r, j])
+    panels = {"none": r, **{f"rater {k + 1}": np.vstack([np.delete(r, k, axis=0), j]) for k in range(len(r))}}
+    panels["judge added"] = np.vstack([r, j])
     table = pd.DataFrame({"replaced": list(panels), "alpha": [alpha(panel) for panel in panels.values()]})
     return table.assign(change=table["alpha"] - table["alpha"].iloc[0])
 
@@ -412,7 +412,7 @@ def mean_changes(study: Study, panels: Panels, raters: Raters, seed: int, draws:
 
     def change(*marks: Floats) -> float:
         table = replace_rater(np.stack(marks[:-1]), marks[-1])
-        return float(table.loc[table["replaced"] >= 0, "change"].mean())
+        return float(table.loc[table["replaced"].str.startswith("rater "), "change"].mean())
 
     rows = []
     for judge, prompts in panels.items():

@@ -363,9 +363,9 @@ def draw_length(rates: pd.DataFrame) -> Figure:
 
 def draw_words(rates: pd.DataFrame) -> Figure:
     """Draw accuracy and preference for the first answer by label words."""
-    rows = rates[rates["metric"].isin(["first", "random"])]
-    label = "proportion of verdicts that are correct (random) or name the first answer (first)"
-    drawn = figures.intervals(rows, "labels", by="metric", baseline=0.5, xlabel=label)
+    names = rates["metric"].map({"random": "accuracy", "first": "first answer chosen"})
+    rows = rates.assign(metric=names).dropna(subset=["metric"])
+    drawn = figures.intervals(rows, "labels", by="metric", baseline=0.5, xlabel="proportion of verdicts")
     return described(drawn, "Proportion of verdicts that name the first answer, and accuracy, by label words.")
 
 

@@ -18,7 +18,7 @@ from workbench.figures import described
 from workbench.judges.cases import Cases
 from workbench.judges.readings import Judgement, Variant, of_first_judge
 from workbench.judges.relations import Method, aggregate, differences, order_table, sgn, tie_rate, upper
-from workbench.statistics import Finding, finding, interval, rows_by
+from workbench.statistics import Finding, compact, finding, interval, rows_by
 from workbench.statistics.intervals import SHARE
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def chance_tied(tie_rate: float) -> float:
     return float(bad[1:].sum() / bad.sum()) if bad.sum() else float("nan")
 
 
-def cyclic_share(margin: ArrayLike) -> tuple[Floats, Floats]:
+def cyclic_proportion(margin: ArrayLike) -> tuple[Floats, Floats]:
     """Return the part of antisymmetric margins `[cases, n, n]` that no score per candidate explains, and the scores.
 
     The part is |residual|^2 / |margin|^2 of least squares, `[cases]`, NaN if all margins are 0 or missing. Scores
@@ -243,8 +243,8 @@ def transitivity_table(judgements: Iterable[Judgement], pair: str, ks: Sequence[
     rows = []
     for judge, method in product(judgements, METHODS):
         relations = aggregate(judge.pairs(pair), method)
-        proportions = pd.Series(cyclic_share(relations.margin)[0])
-        rest = {**triple_classes(relations.sign), "cyclic_share": proportions.mean()}
+        proportions = pd.Series(cyclic_proportion(relations.margin)[0])
+        rest = {**triple_classes(relations.sign), "cyclic_proportion": proportions.mean()}
         for k in ks:
             setting = {"judge": judge.judge, "aggregation": method, "delta": 0.0, "k": k, "metric": f"NTR{k}"}
             rows.append({**setting, **nontransitivity(relations.sign, k), **rest})
@@ -326,6 +326,11 @@ def sizes(cases: Cases) -> list[int]:
     return [k for k in (3, 4, 5) if k <= cases.scores.shape[1]] or [3]
 
 
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a `conflict_table` or a `transitivity_table` for display."""
+    return compact(table, drop=["metric", "macro"])
+
+
 def model_conflicts(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the first judge in a `conflict_table`, without the scoring method used for audits."""
     parts = {"score_tie_only": "score tie", "pair_tie_only": "pair tie"}
@@ -342,7 +347,7 @@ def of_largest(rates: pd.DataFrame) -> pd.DataFrame:
 def model_rates(rates: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the first judge in a `transitivity_table` for the largest subsets."""
     columns = ["aggregation", "k", "mean", "low", "high", "n", "n_clusters", "chance", "tie_rate"]
-    return of_largest(of_first_judge(rates))[[*columns, *CLASSES, "cyclic_share"]]
+    return of_largest(of_first_judge(rates))[[*columns, *CLASSES, "cyclic_proportion"]]
 
 
 def planted_rates(table: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:

@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from workbench import figures
-from workbench.answers import Floats
 from workbench.errors import InputError
 from workbench.figures import described
 from workbench.judges.cases import Case
 from workbench.judges.prompts import Template, pointwise
-from workbench.judges.readings import LabelProbabilities, by_candidate, label_probabilities, of_first_judge
+from workbench.judges.readings import key_table, label_probabilities, of_first_judge
 from workbench.questions import Question
 from workbench.statistics import Finding, compact, finding, interval, rows_by, summarise, unless, versus, wilson
 from workbench.statistics.intervals import SHARE, Interval
@@ -70,35 +68,6 @@ def key_questions(
             name = f"{shown}:{case.id}:{question.id}"
             questions.append(replace(question.tagged(case=case.id, key=key, kind=kind, question=shown), id=name))
     return questions
-
-
-def key_table(labels: LabelProbabilities) -> pd.DataFrame:
-    """Return one row per answer judged YES (value 1) or NO (value 0) against a reference.
-
-    Columns: the tags, `yes` (the verdict; 1/2 at a tie, NaN missing), `p_yes` = p(YES) / (p(YES) + p(NO)), `margin` =
-    ln p(YES) - ln p(NO), `mass`, `low_mass`.
-    """
-    if set(labels.values) != {0.0, 1.0}:
-        raise InputError(f"The labels must be YES (1) and NO (0), not labels of values {labels.values.tolist()}.")
-    p = labels.p
-    with np.errstate(divide="ignore", invalid="ignore"):
-        margin = np.log(p[:, 1]) - np.log(p[:, 0])
-    yes = np.where(np.isnan(p[:, 1]), np.nan, (1 + np.sign(p[:, 1] - 0.5)) / 2)
-    columns = {"yes": yes, "p_yes": p[:, 1], "margin": margin, "mass": labels.mass, "low_mass": labels.low_mass}
-    return labels.keys.assign(**columns)
-
-
-def checklist_scores(labels: LabelProbabilities, order: Sequence[str] | None = None) -> Floats:
-    """Return the proportion of requirements that each answer meets, `[cases, candidates]` (TICK, arXiv 2410.03608).
-
-    This is the mean probability of YES, or of NO for requirements of polarity -1, in the responses to
-    `prompts.checklist`; NaN if a requirement has no verdict.
-    """
-    table = key_table(labels)
-    table["met"] = table["p_yes"].where(table["polarity"] > 0, 1 - table["p_yes"])
-    groups = table.groupby(["case", "candidate"], sort=False)["met"]
-    rates = groups.agg(lambda met: met.mean(skipna=False)).reset_index()
-    return by_candidate(rates, rates["met"], order)
 
 
 def false_positive_rates(table: pd.DataFrame) -> pd.DataFrame:
@@ -247,7 +216,7 @@ def draw_heat_map(verdicts: pd.DataFrame) -> Figure:
     grid = rows.pivot(index="key", columns="case", values="p_yes").loc[list(dict.fromkeys(rows["key"]))]
     title, questions = f"{rows['judge'].iloc[0]}: probability of YES", f"{grid.shape[1]} questions"
     drawn = figures.matrix(grid, "p(YES)", title=title, ends=(0, 1), xlabel=questions)
-    return described(drawn, "Heat map of the probability of YES, one row a key or control, one column a question.")
+    return described(drawn, "Heat map of the probability of YES, one row per key or control, one column per question.")
 
 
 def _shown(verdicts: pd.DataFrame) -> pd.DataFrame:

@@ -40,7 +40,7 @@ class Template:
     """Whether it takes one answer, two answers, or one answer and one requirement."""
     prompt: str
     """The prompt, with `PLACEHOLDERS` in braces."""
-    cue: str
+    prefix: str
     """Prefix of the judge's reply. The label is scored directly after it."""
     labels: Mapping[str, float]
     """Label -> value. Pairwise: 1 the first answer is better, -1 the second, 0 neither."""
@@ -90,7 +90,7 @@ def load_template(source: str | Path, scale: tuple[int, int] | None = None, **la
     if not isinstance(settings, dict) or settings.get("kind") not in get_args(Kind):
         raise InputError(
             f"{path.name} needs three parts between lines of ---: settings with a kind ({', '.join(get_args(Kind))}), "
-            "the prompt, the cue."
+            "the prompt, the prefix of the reply."
         )
     if strange := [str(key) for key in settings if key not in SETTINGS]:
         raise unknown("setting", strange[0], list(SETTINGS), f" of {path.name}")
@@ -132,8 +132,8 @@ def _check(template: Template) -> None:
         if name in unfilled:
             why = "has no scale" if name in ("low", "high") else f"is {template.kind}"
             raise InputError(f"{{{name}}} has no value in {at}, which {why}; remove it.")
-    if filled := [name for name in re.findall(r"\{\W*(\w+)\W*\}", template.cue) if name in PLACEHOLDERS]:
-        raise InputError(f"{{{filled[0]}}} is in the cue of {at}; move it to the prompt.")
+    if filled := [name for name in re.findall(r"\{\W*(\w+)\W*\}", template.prefix) if name in PLACEHOLDERS]:
+        raise InputError(f"{{{filled[0]}}} is in the prefix of the reply of {at}; move it to the prompt.")
     for name in used:
         if name not in PLACEHOLDERS:
             raise unknown("placeholder", name, list(PLACEHOLDERS), f" in {at}")
@@ -219,15 +219,15 @@ def likelihood(cases: Iterable[Case], chat: bool = False) -> list[Question]:
 
 
 def after_reasoning(questions: Sequence[Question], thoughts: Any) -> list[Question]:
-    """Return the questions with a chain of thought before the cue, one per sample, tagged `sample`.
+    """Return the questions with a chain of thought before the prefix of the reply, one per sample, tagged `sample`.
 
     `thoughts` is the table of `generate` for `reasoning_prompts(questions)`.
     """
     extended = []
     for index, sample, text in zip(thoughts["prompt"], thoughts["sample"], thoughts["text"]):
         question = questions[int(index)]
-        *turns, cue = _messages(question)
-        prompt = (*turns, Message("assistant", f"{text.strip()}\n{cue.content}"))
+        *turns, prefix = _messages(question)
+        prompt = (*turns, Message("assistant", f"{text.strip()}\n{prefix.content}"))
         tags = {**question.tags, "sample": int(sample)}
         extended.append(replace(question, prompt=prompt, tags=tags, id=f"{question.id}:{sample}"))
     return extended
@@ -265,7 +265,7 @@ def _question(
     if missing := _missing(template, case):
         raise InputError(f"Template {template.name!r} needs a {missing}; the case {case.question[:40]!r} has none.")
     text = re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template.prompt)
-    prompt = (Message("user", text), Message("assistant", template.cue)) if chat else f"{text}\n{template.cue}"
+    prompt = (Message("user", text), Message("assistant", template.prefix)) if chat else f"{text}\n{template.prefix}"
     name = f"{template.name}:{template.span}:{case.id}:{place}"
     about: dict[str, Tag] = {"case": case.id, "template": template.name, "labels": template.span}
     return Question(prompt, template.options(), {**case.tags, **about, **tags}, name)

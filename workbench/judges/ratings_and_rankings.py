@@ -17,7 +17,7 @@ from workbench.answers import Floats, require_shown
 from workbench.errors import InputError
 from workbench.figures import described
 from workbench.judges.cases import Cases
-from workbench.judges.consistency import conflict_ratio, cyclic_share
+from workbench.judges.consistency import conflict_ratio, cyclic_proportion
 from workbench.judges.readings import Judgement, Variant, by_candidate, of_first_judge
 from workbench.judges.relations import Method, aggregate, differences, right_pairs, sgn, upper
 from workbench.statistics import Finding, finding, interval, rows_by, unless, versus
@@ -90,7 +90,7 @@ def followup_matrix(answers: pd.DataFrame, order: Sequence[str]) -> Floats:
 
 
 def symmetric_kl(p: ArrayLike, q: ArrayLike) -> Floats:
-    """(KL(p, q) + KL(q, p)) / 2 of two-way choices, clipped at 1e-12, in nats."""
+    """Return (KL(p || q) + KL(q || p)) / 2 of two-way choices, in nats; probabilities are clipped at 1e-12."""
     a, b = (np.clip(np.asarray(x, np.float64), CLIP, 1 - CLIP) for x in (p, q))
     return (a - b) * (np.log(a / (1 - a)) - np.log(b / (1 - b))) / 2
 
@@ -236,7 +236,7 @@ def preference_probabilities(rewards: Mapping[str, Floats], margin: Floats) -> d
 
 def correct_pairs(rewards: Mapping[str, Floats], margin: Floats, cases: Cases) -> dict[str, pd.DataFrame]:
     """Return `right_pairs` of every reward, and of the scores that fit the comparisons best (least squares)."""
-    everything = {**rewards, "comparison": cyclic_share(margin)[1]}
+    everything = {**rewards, "comparison": cyclic_proportion(margin)[1]}
     return {name: right_pairs(differences(reward), cases.scores) for name, reward in everything.items()}
 
 

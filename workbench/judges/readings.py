@@ -230,6 +230,35 @@ def rescale(scores: ArrayLike, scale: tuple[float, float], to: tuple[float, floa
     return to[0] + position * (to[1] - to[0])
 
 
+def key_table(labels: LabelProbabilities) -> pd.DataFrame:
+    """Return one row per answer judged YES (value 1) or NO (value 0) against a reference.
+
+    Columns: the tags, `yes` (the verdict; 1/2 at a tie, NaN missing), `p_yes` = p(YES) / (p(YES) + p(NO)), `margin` =
+    ln p(YES) - ln p(NO), `mass`, `low_mass`.
+    """
+    if set(labels.values) != {0.0, 1.0}:
+        raise InputError(f"The labels must be YES (1) and NO (0), not labels of values {labels.values.tolist()}.")
+    p = labels.p
+    with np.errstate(divide="ignore", invalid="ignore"):
+        margin = np.log(p[:, 1]) - np.log(p[:, 0])
+    yes = np.where(np.isnan(p[:, 1]), np.nan, (1 + np.sign(p[:, 1] - 0.5)) / 2)
+    columns = {"yes": yes, "p_yes": p[:, 1], "margin": margin, "mass": labels.mass, "low_mass": labels.low_mass}
+    return labels.keys.assign(**columns)
+
+
+def checklist_scores(labels: LabelProbabilities, order: Sequence[str] | None = None) -> Floats:
+    """Return the proportion of requirements that each answer meets, `[cases, candidates]` (TICK, arXiv 2410.03608).
+
+    This is the mean probability of YES, or of NO for requirements of polarity -1, in the responses to
+    `prompts.checklist`; NaN if a requirement has no verdict.
+    """
+    table = key_table(labels)
+    table["met"] = table["p_yes"].where(table["polarity"] > 0, 1 - table["p_yes"])
+    groups = table.groupby(["case", "candidate"], sort=False)["met"]
+    rates = groups.agg(lambda met: met.mean(skipna=False)).reset_index()
+    return by_candidate(rates, rates["met"], order)
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """All responses of one judge to the same cases."""

@@ -17,7 +17,8 @@ from workbench.statistics import interval
 from workbench.statistics.intervals import SHARE
 
 Method = Literal["likelihood", "two_pass", "ppl", "debiased_logit", "single_order"]
-SLACK = 1e-12
+TIE_TOLERANCE = 1e-12
+"""Absolute difference below which two probabilities, or a difference and its tolerance, are equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def sgn(difference: ArrayLike, delta: float = 0.0, scale: ArrayLike = 1.0) -> Fl
     """Return the sign of a difference, 0 within `delta`, with room for rounding: 3.8 and 3.7 tie at 0.1."""
     check_tolerance(delta)
     x, size = np.asarray(difference, np.float64), np.maximum(1.0, np.abs(np.asarray(scale, np.float64)))
-    return np.where(np.abs(x) <= delta + SLACK * size, 0.0, np.sign(x)) + 0 * x
+    return np.where(np.abs(x) <= delta + TIE_TOLERANCE * size, 0.0, np.sign(x)) + 0 * x
 
 
 def un_swapped(p: Floats) -> Floats:
@@ -137,7 +138,7 @@ def _verdict(p: Floats, delta: float = 0.0) -> Floats:
     """Return the most probable verdict; a tie if the two most probable are within delta."""
     best = np.sort(p, axis=-1)
     sign = np.array([1.0, -1.0, 0.0])[np.argmax(np.nan_to_num(p), axis=-1)]
-    close = best[..., 2] - best[..., 1] <= delta + SLACK
+    close = best[..., 2] - best[..., 1] <= delta + TIE_TOLERANCE
     return np.where(close, 0.0, sign) + 0 * p.sum(axis=-1)
 
 
@@ -148,7 +149,7 @@ def _by_perplexity(p: Floats, swapped: Floats, delta: float, perplexity: ArrayLi
         raise InputError(f"Perplexities must be [cases, n, n] like the verdicts, not {list(one.shape)}.")
     other = np.swapaxes(one, 1, 2)
     surer = np.where((one < other)[..., None], p, swapped)
-    sign = np.where(np.abs(one - other) <= delta + SLACK, 0.0, _verdict(surer)) + 0 * (one + other)
+    sign = np.where(np.abs(one - other) <= delta + TIE_TOLERANCE, 0.0, _verdict(surer)) + 0 * (one + other)
     margin = np.where(one == other, (_lead(p) + _lead(swapped)) / 2, _lead(surer))
     return sign, margin + 0 * sign
 
