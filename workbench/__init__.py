@@ -60,6 +60,7 @@ _HOMES = {
     "generate": "extraction",
     "hidden_states": "extraction",
     "levels": "answers",
+    "load_benchmarks": "datasets",
     "load_model": "models",
     "load_questions": "datasets",
     "load_run": "runs",

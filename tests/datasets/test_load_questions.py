@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workbench.datasets import adapters, labels, load_questions, names, sources
+from workbench.datasets import adapters, labels, load_benchmarks, load_questions, names, sources
 from workbench.datasets.sources import Packaged, Source, find, names_of, registry
 from workbench.errors import InputError
 from workbench.files import sha256_of
@@ -155,6 +155,18 @@ def test_labels_tell_sources_apart():
     for wrong in ([], ["piqa", "piqa"]):
         with pytest.raises(InputError, match="give each source once"):
             labels(wrong)
+
+
+def test_two_files_of_one_name_stay_two_groups(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.csv").write_text(f"question,correct,wrong\nWhich is {folder}?,one,two\n")
+    loaded = load_benchmarks([str(tmp_path / "a/mine.csv"), str(tmp_path / "b/mine.csv")], style="letters")
+    assert [{q.tags["benchmark"] for q in questions} for questions in loaded] == [
+        {"a/mine.csv"},
+        {"b/mine.csv"},
+    ]
+    assert "A. " in loaded[0][0].prompt_text
 
 
 @pytest.mark.parametrize("bad", [{"n": 2.5}, {"n": "3"}, {"abstain": 3}, {"abstain": [3]}])

@@ -283,7 +283,7 @@ def test_findings_on_planted_variants():
 def test_variants_leave_out_what_is_an_example_to_one_of_them(tmp_path):
     mine = tmp_path / "mine.csv"
     mine.write_text("question,correct,wrong\n" + "\n".join(f"Item {i}?,right {i},wrong {i}" for i in range(8)))
-    found = bv.variants(str(mine), 8, 0, ["", "Answer."], 2, [1, 2])
+    found = bv.variants(str(mine), "mine", 8, 0, ["", "Answer."], 2, [1, 2])
     assert [(reading, reader) for reading, reader, _ in found] == [
         *(("cloze", "wording 0"), ("cloze", "wording 1"), ("letters", "order 0"), ("letters", "order 1")),
         *(("examples", "1 example"), ("examples", "2 examples")),

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from workbench.datasets.items import Item, Unlisted, Unusable, check, counted, read_items
 from workbench.datasets.referring import KEPT
@@ -85,6 +86,21 @@ def load_questions(
         why = "; ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise InputError(f"{origin.name} has no question in style={style!r} ({why}); try another style.")
     return Questions(questions, origin, dropped, {KEPT: kept} if kept else {}).sample(n, seed)
+
+
+def load_benchmarks(sources: Sequence[str], n: int | None = None, seed: int = 0, **settings: Any) -> list[Questions]:
+    """Load several sources, each with its label of `labels` as the tag `benchmark`.
+
+    Two files of one name, or a benchmark and its full version on the hub, stay separate groups.
+
+    Args:
+        sources: Names or files, as for `load_questions`.
+        n: Sample size per source.
+        seed: Of the samples and orders.
+        settings: Further arguments of `load_questions`.
+    """
+    named = labels(sources).items()
+    return [load_questions(source, n, seed, **settings).tagged(benchmark=label) for label, source in named]
 
 
 def labels(sources: Sequence[str]) -> dict[str, str]:

@@ -316,9 +316,9 @@ def _table(name: str, values: ArrayLike) -> Floats:
 
 
 def variants(
-    source: str, n: int | None, seed: int, wordings: Sequence[str], orders: int, shots: Sequence[int]
+    source: str, label: str, n: int | None, seed: int, wordings: Sequence[str], orders: int, shots: Sequence[int]
 ) -> list[tuple[str, str, list[Question]]]:
-    """Return the prompt variants of a benchmark: (style, variant, questions).
+    """Return the prompt variants of a benchmark, tagged with its label: (style, variant, questions).
 
     Style `cloze` scores option texts after each wording, `letters` the letters of options listed in several orders,
     `examples` option texts after worked examples. All variants have the same questions, none of which is an example.
@@ -333,7 +333,10 @@ def variants(
         *(("letters", f"order {k}", load_questions(source, seed=k, style="letters")) for k in range(orders)),
         *(("examples", f"{k} example{'s' * (k > 1)}", load_questions(source, n=n, seed=seed, shots=k)) for k in shots),
     ]
-    return [(style, variant, [q for q in questions if q.id in ids]) for style, variant, questions in loaded]
+    return [
+        (style, variant, [q.tagged(benchmark=label) for q in questions if q.id in ids])
+        for style, variant, questions in loaded
+    ]
 
 
 def read(answers: Iterable[tuple[str, str, pd.DataFrame]]) -> pd.DataFrame:
