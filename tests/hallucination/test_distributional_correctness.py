@@ -276,7 +276,7 @@ def test_bad_loadings_are_refused(loadings, message):
 @pytest.mark.parametrize("roles", [["wrong", "wrong", "abstain"], ["abstain", "abstain", "abstain"]])
 def test_a_question_without_a_correct_option_is_refused(roles):
     answers = table((0.5, 0.3, 0.2), roles).assign(text=[" A", " B", " C"])
-    with pytest.raises(InputError, match=r"Question 'q' .* no correct option"):
+    with pytest.raises(InputError, match=r"1 questions have no correct option, .*the first is 'q'"):
         dc.scores(probabilities(answers))
 
 
