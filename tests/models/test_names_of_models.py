@@ -76,3 +76,11 @@ def test_a_folder_with_a_hash_in_its_name_is_loaded(tmp_path, cache):
     tiny.byte_tokenizer().save_pretrained(tmp_path / "my#model")
     model = wb.load_model(tmp_path / "my#model", device="cpu")
     assert model.adapter is None and model.network is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("smollm2-135m-instruct", "smollm2-135m-instruct"), ("org/base@main", "base@main"), ("runs/mine/", "mine")],
+)
+def test_titles_are_the_last_part_of_a_name(name, title):
+    assert wb.wrap_model(tiny.network(), tiny.byte_tokenizer(), name=name).title == title

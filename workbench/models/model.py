@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError
+from workbench.files import titles
 from workbench.models import fingerprint as fingerprints
 from workbench.models import state
 from workbench.models.server import Server
@@ -67,6 +68,11 @@ class Model:
 
     def __post_init__(self) -> None:
         self.states.update({name: STATE_OF[name](part) for name, part in self.loaded.items()})
+
+    @property
+    def title(self) -> str:
+        """Short name for tables: the last part of a hub id or folder, of a served model of its name on the server."""
+        return titles([self.server.address.name if self.server else self.name])[0]
 
     def require_network(self) -> None:
         """Refuse a served model."""
