@@ -143,7 +143,7 @@ def _split(samples: tuple[ArrayLike, ...], clusters: ArrayLike | None) -> tuple[
     """The columns, and the rows of each item or cluster."""
     columns = [np.asarray(sample, np.float64) for sample in samples]
     if not columns or not len(columns[0]) or len({len(column) for column in columns}) > 1:
-        raise InputError("Resampling needs at least one sample; samples must have one length and not be empty.")
+        raise InputError("Resampling needs at least one sample; samples must have the same length and not be empty.")
     codes = np.arange(len(columns[0])) if clusters is None else pd.factorize(np.asarray(clusters))[0]
     return columns, np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
 
