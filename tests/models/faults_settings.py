@@ -83,7 +83,7 @@ for key, value in {"num_hidden_layers": "2", "rms_norm_eps": "1e-2", "vocab_size
 
 
 @fault("folder", refused=r"Cannot load .* its files name 'nope', which transformers does not know")
-def an_activation_that_unknown(place):
+def an_unknown_activation(place):
     saved(place)
     configured(place, hidden_act="nope")
     return place
