@@ -16,6 +16,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from workbench.errors import InputError
+from workbench.reading import read_json
 
 CACHE_VARIABLE = "WORKBENCH_CACHE"
 RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
@@ -151,7 +152,8 @@ def digests(paths: Iterable[Path]) -> dict[Path, str]:
 def _read_digests(cache: Path) -> dict[str, str]:
     """Return the cached hashes of files that still exist."""
     try:
-        known = json.loads(cache.read_text())
-    except (OSError, ValueError):
+        known = read_json(cache)
+    except InputError:
         return {}
-    return {k: v for k, v in known.items() if os.path.exists(k.split("|")[0])}
+    texts = {k: v for k, v in known.items() if isinstance(v, str)} if isinstance(known, dict) else {}
+    return {k: v for k, v in texts.items() if "\0" not in k and os.path.exists(k.split("|")[0])}

@@ -257,7 +257,7 @@ def test_comments_are_lines_and_never_parts_of_cells(tmp_path):
 def test_files_that_are_not_there_or_none_are_named(tmp_path):
     with pytest.raises(InputError, match=r"none.csv does not exist; give the path of a file of marks"):
         read_rows(tmp_path / "none.csv", what="marks")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder, not a file"):
         read_rows(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match=r"a.parquet cannot be read"):

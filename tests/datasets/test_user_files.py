@@ -169,5 +169,5 @@ def test_items_that_differ_in_case_or_form_alone_are_two_with_ids_of_their_own(w
 
 def test_a_folder_is_no_file(tmp_path):
     (tmp_path / "dir.csv").mkdir()
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder, not a file"):
         load_questions(tmp_path / "dir.csv")

@@ -14,22 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from workbench.errors import InputError
+from workbench.reading import text_lines
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 BLANK = re.compile(r"[ \t\r\n]*")
 SPACED_QUOTE = re.compile(r'(^|[,;\t])[ \t]+"(?![",;\t\r\n]|$)')
-SIGNATURES = {
-    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
-    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
-    b"PK\x03\x04": "an Excel workbook or a zip archive; save the sheet as CSV in UTF-8",
-    b"\x1f\x8b": "compressed; unpack it",
-    b"PAR1": "a Parquet file; end its name in .parquet",
-}
-"""First bytes of a file that is not text -> its format and the way out."""
 
 
 class Written(float):
@@ -60,39 +51,6 @@ def number(value: object) -> float | None:
     else:
         return None
     return parsed if math.isfinite(parsed) else None
-
-
-def text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file, line ends included."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for line in file:
-            if "\0" in line:
-                raise not_utf8(path)
-            yield line
-
-
-def not_utf8(path: Path) -> InputError:
-    """Return the error for a file that is not UTF-8: its format, or the line and byte that break the encoding."""
-    with path.open("rb") as file:
-        start = file.read(4)
-        file.seek(0)
-        for signature, format in SIGNATURES.items():
-            if start.startswith(signature):
-                return InputError(f"{path.name} is {format}.")
-        count = 0
-        for line in file:
-            try:
-                bad = line.index(b"\0") if b"\0" in line else -1
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                bad = error.start if bad < 0 else min(bad, error.start)
-            count += len(re.findall(rb"\r(?!\n)", line[: bad if bad >= 0 else None])) + 1
-            if bad >= 0:
-                return InputError(
-                    f"{path.name}, line {count}, contains the byte 0x{line[bad]:02X}, which is not UTF-8; save the "
-                    "file as UTF-8 (in a spreadsheet: CSV UTF-8)."
-                )
-    return InputError(f"{path.name} is not UTF-8 text; save it as UTF-8.")
 
 
 def csv_cells(path: Path, separator: str, comments: bool) -> Iterator[tuple[int, list[str]]]:
@@ -235,50 +193,3 @@ def _constant(text: str) -> float:
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=Written, parse_int=_integer, parse_constant=_constant)
-
-
-class _Words(yaml.SafeLoader):
-    """Safe YAML in which only null and plain decimal numbers have types; yes, no, 010, 12:30 and dates stay text."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping; refuse repeated keys."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for i, key in enumerate(keys):
-            if key in keys[:i]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} occurs twice", node.value[i][0].start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Words.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|)$"), ["~", "n", "N", ""])
-for _name, _pattern in (("int", r"-?(0|[1-9][0-9]*)$"), ("float", r"-?[0-9]+\.[0-9]+$")):
-    _Words.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list("-0123456789"))
-
-
-def user_text(path: Path) -> str:
-    """Return the text of a user's file.
-
-    Raises:
-        InputError: The file cannot be read, or is not UTF-8.
-    """
-    try:
-        return path.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise not_utf8(path) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the path.") from None
-
-
-def user_settings(text: str, name: str) -> Any:
-    """Parse YAML; `name` is the file's, for errors.
-
-    Raises:
-        InputError: The text is not YAML, or a key occurs twice.
-    """
-    try:
-        return yaml.load(text, Loader=_Words)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{name} is not well-formed YAML: {' '.join(str(error).split())[:300]}") from None

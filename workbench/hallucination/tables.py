@@ -13,13 +13,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from workbench.datasets.formats import number, user_settings, user_text
+from workbench.datasets.formats import number
 from workbench.datasets.referring import referring
 from workbench.datasets.rows import TYPED, as_text, check_names, numbers, read_columns, seen
 from workbench.datasets.sources import find, names_of
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag, sample
+from workbench.reading import read_yaml
 
 WRITTEN = Path(__file__).parent / "written"
 DICTIONARIES = ("anes96", "fair", "acs")
@@ -117,7 +118,7 @@ def read_task(source: str | os.PathLike[str], dictionary: str | os.PathLike[str]
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"There is no column dictionary {path}; give the path of a .yaml file.")
-    content = user_settings(user_text(path), path.name)
+    content = read_yaml(path)
     if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("columns", "tasks")):
         raise InputError(f"{path.name} needs the two parts `columns` and `tasks`.")
     if not content["tasks"]:

@@ -9,12 +9,13 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from workbench.datasets.formats import number, user_settings, user_text
+from workbench.datasets.formats import number
 from workbench.datasets.rendering import plain
 from workbench.datasets.sources import names_of
 from workbench.errors import InputError, unknown
 from workbench.judges.cases import Case
 from workbench.questions import Message, Option, Question, Tag
+from workbench.reading import parse_yaml, read_text
 
 if TYPE_CHECKING:
     from workbench.models import Model
@@ -85,8 +86,8 @@ def load_template(source: str | Path, scale: tuple[int, int] | None = None, **la
     path = WRITTEN / f"{source}.txt" if str(source) in names_of("templates") else Path(source).expanduser()
     if not path.is_file():
         raise unknown("judge template", str(source), [*names_of("templates"), "or the path of a file"])
-    parts = re.split(r"^---\s*$\n?", user_text(path), flags=re.MULTILINE)
-    settings = user_settings(parts[0], path.name) if len(parts) == 3 else None
+    parts = re.split(r"^---\s*$\n?", read_text(path), flags=re.MULTILINE)
+    settings = parse_yaml(parts[0], path.name) if len(parts) == 3 else None
     if not isinstance(settings, dict) or settings.get("kind") not in get_args(Kind):
         raise InputError(
             f"{path.name} needs three parts between lines of ---: settings with a kind ({', '.join(get_args(Kind))}), "

@@ -1,0 +1,346 @@
+"""Bytes, text, JSON and YAML from outside: files of users, of other programs and of earlier runs.
+
+Every function raises `InputError`, in one sentence, for whatever is wrong with what it reads. A line ends at a line
+feed, a carriage return or both, as in an editor, and at no other character.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import yaml
+
+from workbench.errors import InputError
+
+T = TypeVar("T")
+LARGEST = 1 << 28
+"""Bytes of a file that is read as a whole."""
+LARGEST_YAML = 1 << 22
+"""Bytes of a YAML file, of which a second reads about a million."""
+DEEPEST = 100
+"""Levels of nesting in JSON and YAML."""
+MOST_NODES = 1_000_000
+"""Values of a YAML file after its aliases are expanded."""
+SIGNATURES = {
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+    b"PK\x03\x04": "an Excel workbook or a zip archive; save the sheet as CSV in UTF-8",
+    b"\x1f\x8b": "compressed; unpack it",
+    b"PAR1": "a Parquet file; end its name in .parquet",
+}
+"""First bytes of a file that is not text -> its format and the way out."""
+KINDS: dict[Any, str] = {
+    dict: "an object {...}",
+    list: "a list [...]",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+"""Type -> its name in JSON, for errors."""
+ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
+)
+"""Escape sequences of terminals: colours, cursor, titles, links."""
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
+"""Control characters, marks of text direction, and halves of characters."""
+
+
+def printable(text: object, longest: int = 300) -> str:
+    """Return text from outside on one line of at most this many characters, safe for a terminal and UTF-8.
+
+    Escape sequences are removed; other control characters and line ends become spaces.
+    """
+    shown = " ".join(UNPRINTABLE.sub(" ", ESCAPES.sub("", str(text)[: 20 * longest])).split())
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+@contextmanager
+def opened_file(path: Path, largest: int | None = None) -> Iterator[IO[bytes]]:
+    """Open a regular file for reading in binary.
+
+    Args:
+        path: The file.
+        largest: Most bytes it may have; None for no limit.
+
+    Raises:
+        InputError: The file does not exist, is a folder, pipe or device, is too large, or cannot be read; also for such
+            an error while it is read.
+    """
+    name = printable(path)
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} {_why(error, path)}.") from None
+    state = os.fstat(handle)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(handle)
+        what = "a folder" if stat.S_ISDIR(state.st_mode) else "a pipe or a device"
+        raise InputError(f"{name} is {what}, not a file; name a file.")
+    with os.fdopen(handle, "rb") as file:
+        if largest is not None and state.st_size > largest:
+            raise InputError(
+                f"{name} has {state.st_size:,} bytes, more than the {largest:,} that are read; check the path."
+            )
+        try:
+            yield file
+        except OSError as error:
+            raise InputError(f"{name} {_why(error, path)}.") from None
+
+
+def _why(error: OSError | ValueError, path: Path) -> str:
+    """Return why a file cannot be read, and the way out."""
+    code = getattr(error, "errno", None)
+    if code in (errno.ENOENT, errno.ENOTDIR):
+        return "does not exist; check the path"
+    if code == errno.EISDIR or os.path.isdir(path):  # as Windows reports a folder as one without permission
+        return "is a folder, not a file; name a file"
+    if code in (errno.EACCES, errno.EPERM):
+        return "cannot be read: this user has no permission; change its permissions"
+    return f"cannot be read ({printable(getattr(error, 'strerror', None) or error)}); check the path"
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """Return the bytes of a regular file of at most `largest` bytes.
+
+    Raises:
+        InputError: The file cannot be read, see `opened_file`.
+    """
+    with opened_file(path, largest) as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:  # files of /proc have no size, and others grow
+        raise InputError(f"{printable(path)} has more than the {largest:,} bytes that are read; check the path.")
+    return content
+
+
+def read_text(path: Path, largest: int = LARGEST) -> str:
+    """Return the text of a UTF-8 file, without a byte order mark and with its line ends.
+
+    Raises:
+        InputError: The file cannot be read, or is not UTF-8.
+    """
+    content = read_bytes(path, largest)
+    try:
+        if b"\0" not in content:
+            return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    raise not_utf8(path)
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file of any size, line ends included.
+
+    Raises:
+        InputError: The file cannot be read, or is not UTF-8.
+    """
+    try:
+        with opened_file(path) as raw, open(raw.fileno(), encoding="utf-8-sig", newline="", closefd=False) as file:
+            while line := file.readline(LARGEST):
+                if "\0" in line:
+                    raise not_utf8(path)
+                if len(line) == LARGEST:
+                    raise InputError(
+                        f"{printable(path)} has a line of more than {LARGEST:,} characters; check the path."
+                    )
+                yield line
+    except UnicodeDecodeError:
+        raise not_utf8(path) from None
+
+
+def not_utf8(path: Path) -> InputError:
+    """Return the error for a file that is not UTF-8: its format, or the line and byte that break the encoding."""
+    name = printable(path.name)
+    with opened_file(path) as file:
+        start = file.read(4)
+        file.seek(0)
+        for signature, format in SIGNATURES.items():
+            if start.startswith(signature):
+                return InputError(f"{name} is {format}.")
+        count = 0
+        for line in file:
+            try:
+                bad = line.index(b"\0") if b"\0" in line else -1
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                bad = error.start if bad < 0 else min(bad, error.start)
+            count += len(re.findall(rb"\r(?!\n)", line[: bad if bad >= 0 else None])) + 1
+            if bad >= 0:
+                return InputError(
+                    f"{name}, line {count}, contains the byte 0x{line[bad]:02X}, which is not UTF-8; save the file as "
+                    "UTF-8 (in a spreadsheet: CSV UTF-8)."
+                )
+    return InputError(f"{name} is not UTF-8 text; save it as UTF-8.")
+
+
+def read_json(path: Path, strict: bool = True, largest: int = LARGEST) -> Any:
+    """Return the value in a JSON file; see `parse_json`.
+
+    Raises:
+        InputError: The file cannot be read, or is not JSON.
+    """
+    return parse_json(read_text(path, largest), printable(path), strict)
+
+
+def parse_json(text: str, where: str, strict: bool = True) -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+        text: The text.
+        where: Name of the file or place, for errors.
+        strict: Whether to refuse NaN and infinities, names that occur twice in one object, and halves of characters.
+
+    Raises:
+        InputError: The text is not JSON, or is nested more than `DEEPEST` levels deep.
+    """
+    pairs, constant = (_pairs, _constant) if strict else (None, None)
+    try:
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+        if strict and "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}, line {error.lineno}, is not JSON ({error.msg} at column {error.colno}).") from None
+    except UnicodeEncodeError:
+        raise InputError(f"{where} contains half a character (a lone surrogate); write the character itself.") from None
+    except RecursionError:
+        raise _too_deep(where) from None
+    except ValueError as error:
+        raise InputError(f"{where} is not JSON ({printable(error)}).") from None
+    level, depth = [value], 0
+    while level := [v for v in level if isinstance(v, dict | list)]:
+        if (depth := depth + 1) > DEEPEST:
+            raise _too_deep(where)
+        level = [child for v in level for child in (v.values() if isinstance(v, dict) else v)]
+    return value
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in merged:
+            raise ValueError(f"it has {name!r} twice")
+        merged[name] = value
+    return merged
+
+
+def _constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON; write null where there is no number")
+
+
+def _too_deep(where: str) -> InputError:
+    return InputError(f"{where} is nested more than {DEEPEST} levels deep; check that it is the right file.")
+
+
+def field(content: Any, name: str, kind: type[T] | tuple[type[T], ...], where: str) -> T:
+    """Return a field of a JSON object.
+
+    Args:
+        content: The object.
+        name: The field.
+        kind: Its type, or several; true and false are no numbers.
+        where: Name of the file or place, for errors.
+
+    Raises:
+        InputError: `content` is no object, or the field is missing or of another type.
+    """
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(content, dict):
+        raise InputError(f"{where} is {_kind(content)}, not an object {{...}} with the field {name!r}.")
+    if name not in content:
+        raise InputError(f"{where} has no field {name!r}.")
+    value = content[name]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " or ".join(KINDS.get(each, each.__name__) for each in kinds)
+        raise InputError(f"{where}: the field {name!r} is {_kind(value)}, and must be {wanted}.")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else KINDS.get(type(value), type(value).__name__)
+
+
+class _Plain(yaml.SafeLoader):
+    """Safe YAML in which only null and plain decimal numbers have types; yes, no, 010, 12:30 and dates stay text."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+
+_Plain.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|)$"), ["~", "n", "N", ""])
+for _name, _pattern in (("int", r"-?(0|[1-9][0-9]*)$"), ("float", r"-?[0-9]+\.[0-9]+$")):
+    _Plain.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list("-0123456789"))
+
+
+def read_yaml(path: Path, typed: bool = False) -> Any:
+    """Return the value in a YAML file; see `parse_yaml`.
+
+    Raises:
+        InputError: The file cannot be read, or is not YAML.
+    """
+    return parse_yaml(read_text(path, LARGEST_YAML), printable(path.name), typed)
+
+
+def parse_yaml(text: str, where: str, typed: bool = False) -> Any:
+    """Return the value of a YAML text.
+
+    Args:
+        text: The text.
+        where: Name of the file or place, for errors.
+        typed: Whether yes, no, dates and so on have YAML's types; otherwise only null and decimal numbers have one.
+
+    Raises:
+        InputError: The text is not YAML, a key occurs twice or is no plain value, or it is too long, too deeply nested,
+            or too large once its aliases are expanded.
+    """
+    if len(text) > LARGEST_YAML:
+        raise InputError(f"{where} has more than the {LARGEST_YAML:,} characters that are read as YAML; shorten it.")
+    try:
+        loader = (yaml.SafeLoader if typed else _Plain)(text)
+        node = loader.get_single_node()
+        _check_node(node, where)
+        return None if node is None else loader.construct_document(node)
+    except InputError:
+        raise
+    except RecursionError:
+        raise _too_deep(where) from None
+    except Exception as error:  # tags such as !!int and !!timestamp raise whatever their conversion raises
+        raise InputError(f"{where} is not well-formed YAML: {printable(error)}") from None
+
+
+def _check_node(root: yaml.Node | None, where: str) -> None:
+    """Refuse repeated keys, cycles, deep nesting, and aliases that expand to too many values."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if depth > DEEPEST or sizes.get(id(node)) == 0:  # 0: its content is being counted, so it contains itself
+            raise _too_deep(where)
+        if id(node) not in sizes:
+            sizes[id(node)] = 0
+            mapping = isinstance(node, yaml.MappingNode)
+            children = [each for pair in node.value for each in pair] if mapping else node.value
+            if mapping:
+                _check_keys([key for key, _ in node.value], where)
+            nested = children if isinstance(node, yaml.CollectionNode) else []
+            sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in nested)
+        return sizes[id(node)]
+
+    if root is not None and size(root, 1) > MOST_NODES:
+        raise InputError(f"{where} expands to more than {MOST_NODES:,} values by its aliases (*name); write it out.")
+
+
+def _check_keys(keys: list[yaml.Node], where: str) -> None:
+    seen: set[Hashable] = set()
+    for key in keys:
+        at = f"{where}, line {key.start_mark.line + 1}"
+        if not isinstance(key, yaml.ScalarNode):
+            raise InputError(f"{at}: a key is a list or a mapping; write the key as text.")
+        if (key.tag, key.value) in seen:
+            raise InputError(f"{at}: the key {key.value!r} occurs twice; keep one of them.")
+        seen.add((key.tag, key.value))
