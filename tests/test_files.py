@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
-from workbench.files import CACHE_VARIABLE, NOTES, cache_folder, digests, note_down, sha256_of, titles, written_whole
+from workbench.errors import DiskFull, InputError
+from workbench.files import (
+    CACHE_VARIABLE,
+    NOTES,
+    cache_folder,
+    digests,
+    full_disk,
+    note_down,
+    sha256_of,
+    titles,
+    written_whole,
+)
 
 
 def test_a_file_appears_whole_and_readable_by_others(tmp_path):
@@ -78,3 +90,46 @@ def test_a_digest_is_looked_up_where_a_file_is_long_unchanged(monkeypatch, tmp_p
     (first,) = digests([path]).values()
     monkeypatch.setattr("workbench.files.sha256_of", lambda _: pytest.fail("the file was read again"))
     assert digests([path]) == {path: first}
+
+
+FULL = [
+    OSError(errno.ENOSPC, "x"),
+    OSError(errno.EDQUOT, "x"),
+    RuntimeError("I/O error: No space left on device (os error 28)"),
+    RuntimeError("database or disk is full"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=str)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_full_disk_is_named_with_its_folder_by_whatever_library_says_it(tmp_path, error, wrapped, monkeypatch):
+    def write(error):
+        if wrapped:
+            raise RuntimeError("PytorchStreamWriter failed writing file") from error
+        raise error
+
+    monkeypatch.setenv("WORKBENCH_RUN_FOLDER", str(tmp_path))
+    sentence = r"No space left for files in .* \([\d.,]+ MB free on the disk\)"
+    with pytest.raises(DiskFull, match=sentence) as raised, written_whole(tmp_path / "tables/x.csv") as path:
+        path.write_text("half")
+        write(error)
+    assert "name another folder with --outputs, and run again" in str(raised.value)
+    assert isinstance(raised.value, OSError) and list((tmp_path / "tables").iterdir()) == []
+
+
+def test_an_error_without_a_reason_is_a_full_disk_if_there_is_no_room(tmp_path, monkeypatch):
+    error = RuntimeError("unexpected pos 576 vs 534")
+    assert full_disk(error, tmp_path) is None and full_disk(InputError("disk is full"), tmp_path) is None
+    monkeypatch.setattr("workbench.files.os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EDQUOT, "quota")))
+    assert "7.5 MB needed): nothing is lost; free some there" in str(
+        full_disk(error, tmp_path / "a/b", "nothing is lost", needed=7_500_000)
+    )
+    assert str(full_disk(error, cache_folder() / "models")).endswith(
+        "or set WORKBENCH_CACHE to a folder on another disk, and run again."
+    )
+
+
+def test_a_home_that_is_unknown_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("WORKBENCH_CACHE", "~no-such-user/cache")
+    with pytest.raises(InputError, match=r"The cache folder is unknown \(.*\); set WORKBENCH_CACHE to a folder"):
+        cache_folder()

@@ -1,4 +1,6 @@
-"""`InputError`, the one error for what a user can correct."""
+"""`InputError`, the one error for what a user can correct, and `DiskFull`, a kind of it."""
+
+import errno
 
 MANY = 40
 """Largest number of known names that are listed beside a suggestion."""
@@ -12,6 +14,17 @@ class InputError(ValueError):
 
     def _render_traceback_(self) -> list[str]:
         return [f"{type(self).__name__}: {self}"]
+
+
+class DiskFull(InputError, OSError):
+    """A disk or quota is full; also an `OSError`, so that code that can go on without writing goes on."""
+
+    errno = errno.ENOSPC
+
+    @property
+    def strerror(self) -> str:  # type: ignore[override]
+        """The whole sentence."""
+        return str(self)
 
 
 def unknown(kind: str, name: object, known: list[str], where: str = "") -> InputError:

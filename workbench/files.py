@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +17,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from workbench.errors import InputError
+from workbench.errors import DiskFull, InputError
 from workbench.reading import read_json
 
 CACHE_VARIABLE = "WORKBENCH_CACHE"
@@ -26,13 +28,23 @@ NOTES = ".notes.jsonl"
 INSIDE_CELL = ".inside-cell"
 """File of that folder with the progress of the present cell."""
 CHECKOUT = Path(__file__).resolve().parents[1]
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+FULL_TEXT = re.compile(
+    r"no space left on device|dis[ck] quota exceeded|disk is full|not enough space on the disk|os error (28|112|122)\b",
+    re.IGNORECASE,
+)
+"""How systems and libraries name a full disk in the text of an error."""
+PROBE = 65_536
 SETTLED = 2.0
 """Seconds after which a file's times distinguish a later write from this one."""
 
 
 def cache_folder() -> Path:
     """Return the folder of fetched models, data and stored answers; `WORKBENCH_CACHE` moves it."""
-    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("workbench", appauthor=False)).expanduser()
+    try:
+        return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("workbench", appauthor=False)).expanduser()
+    except RuntimeError as error:  # no HOME, or ~ of an unknown user
+        raise InputError(f"The cache folder is unknown ({error}); set {CACHE_VARIABLE} to a folder.") from error
 
 
 def root() -> Path:
@@ -75,19 +87,114 @@ def _titles(source: str, suffixes: Collection[str] | None) -> list[str]:
     return [path.stem, path.name, *("/".join(path.parts[-k:]).replace("//", "/") for k in folders), source]
 
 
+def full_disk(
+    error: BaseException | str, folder: Path, kept: str = "", needed: int = 0, instead: str = ""
+) -> DiskFull | None:
+    """Return the error to raise if another one, or its text, comes from a full disk or quota; otherwise None.
+
+    Libraries often hide the system's reason. If no error of the chain gives one, a file of `PROBE` bytes in the folder
+    decides. An `InputError` has its own reason.
+
+    Args:
+        error: The error, or type and text of one in another process.
+        folder: Where something was written.
+        kept: What is not lost.
+        needed: Bytes that are needed there, if known.
+        instead: The way out other than free space; by default how to move the folder.
+    """
+    if isinstance(error, InputError) or not (says_full(error) or no_room(folder)):
+        return error if isinstance(error, DiskFull) else None
+    if (run := os.environ.get(RUN_FOLDER)) and folder.is_relative_to(run):
+        folder = Path(run).parent  # the run's own folder is not there afterwards
+    need = f", {needed / 1e6:,.1f} MB needed" if needed else ""
+    kept, way = f" {kept};" if kept else "", instead or _other_place(folder)
+    return DiskFull(
+        f"No space left for files in {folder} ({free(folder)}{need}):{kept} free some there{way and ', or ' + way}, "
+        "and run again."
+    )
+
+
+@contextmanager
+def full_disk_named(folder: Path, kept: str = "", needed: int = 0) -> Iterator[None]:
+    """Raise `full_disk` for any library's error on a full disk."""
+    try:
+        yield
+    except Exception as error:
+        if full := full_disk(error, folder, kept, needed):
+            raise full from error
+        raise
+
+
+def no_room(folder: Path, size: int = PROBE) -> bool:
+    """Whether a disk or quota has no room for this many more bytes, found by writing them."""
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder), buffering=0) as file:
+            for start in range(0, size, PROBE):
+                if file.write(bytes(min(PROBE, size - start))) < min(PROBE, size - start):
+                    return True
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno in FULL
+    return False
+
+
+def says_full(error: BaseException | str) -> bool:
+    """Whether an error, one that caused it, or the text of one names a full disk."""
+    seen: list[BaseException] = []
+    while isinstance(error, BaseException):
+        if getattr(error, "errno", None) in FULL or FULL_TEXT.search(str(error)):
+            return True
+        seen.append(error)
+        earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if earlier is None or earlier in seen:
+            return False
+        error = earlier
+    return bool(FULL_TEXT.search(error))
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next((place for place in (folder, *folder.absolute().parents) if os.path.isdir(place)), Path.cwd())
+
+
+def free(folder: Path) -> str:
+    """Return what is free on the disk of a folder, as text."""
+    place = _existing(folder)
+    state = os.statvfs(place) if hasattr(os, "statvfs") else None
+    if state and state.f_files and not state.f_favail:
+        return "no further file is possible, whatever its size"
+    return f"{shutil.disk_usage(place).free / 1e6:,.1f} MB free on the disk"
+
+
+def _other_place(folder: Path) -> str:
+    """How to move what is written to a folder."""
+    run, temporary = os.environ.get(RUN_FOLDER), os.environ.get("TMPDIR") or "/tmp"
+    if run and folder.is_relative_to(Path(run).parent):
+        return "name another folder with --outputs"
+    if folder.is_relative_to(cache_folder()):
+        return f"set {CACHE_VARIABLE} to a folder on another disk"
+    return "set TMPDIR to a folder on another disk" if folder.is_relative_to(temporary) else ""
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that is renamed to `path` at the end; an error leaves nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
+    """Yield a temporary path that is renamed to `path` at the end; an error leaves nothing.
+
+    Raises:
+        DiskFull: The disk is full, whatever error the block raises for it.
+    """
+    with full_disk_named(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
     partial = Path(name)
     try:
-        yield partial
-        mask = os.umask(0o077)  # which can only be read by setting it
-        os.umask(mask)
-        partial.chmod(0o666 & ~mask)
-        os.replace(partial, path)
+        with full_disk_named(path.parent):
+            yield partial
+            mask = os.umask(0o077)  # which can only be read by setting it
+            os.umask(mask)
+            partial.chmod(0o666 & ~mask)
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -96,16 +203,17 @@ def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) 
     """Append a line to a run's notes in one system call, so that a crash leaves no partial line.
 
     Raises:
-        OSError: If the disk has no room for the whole line, which then is removed again.
+        DiskFull: If the disk has no room for the whole line, which then is removed again.
     """
     line = (json.dumps({"kind": kind, "content": content, **more}) + "\n").encode()
-    notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        if (written := os.write(notes, line)) < len(line):
-            os.ftruncate(notes, os.fstat(notes).st_size - written)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    finally:
-        os.close(notes)
+    with full_disk_named(folder):
+        notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if (written := os.write(notes, line)) < len(line):
+                os.ftruncate(notes, os.fstat(notes).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(notes)
 
 
 def opened(place: str) -> tuple[Any, str]:

@@ -36,7 +36,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener, ur
 from filelock import FileLock
 
 from workbench.errors import InputError
-from workbench.files import cache_folder, digests
+from workbench.files import cache_folder, digests, says_full
 
 Progress = Callable[[str, int, int], None]
 Files = dict[str, dict[str, str | int]]
@@ -295,7 +295,7 @@ def _as_input_errors(package: Package) -> Iterator[None]:
         yield
     except BROKEN as error:
         code = getattr(error, "errno", None)
-        if code in (errno.ENOSPC, errno.EDQUOT):
+        if says_full(error):
             raise _disk_full(package) from error
         if code in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(f"{error}: set WORKBENCH_CACHE to a folder you can write.") from error

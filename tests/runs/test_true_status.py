@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -183,7 +184,10 @@ def test_a_disk_that_fills_up_is_a_failed_run(small_disk: Callable[[str], Path],
     run = run_one(name, outputs=small_disk("size=5m"))
     assert run.folder is not None and load_run(run.folder) == run
     assert run.status == "failed" and run.failure is not None
-    assert "No space left on device" in run.failure.message
+    assert re.match(
+        r"No space left for files in \S+/toy/\w+ \(\d\.\d MB free on the disk\): computed", run.failure.message
+    )
+    assert "or name another folder with --outputs, and run again." in run.failure.message
     assert states(run)[-1] == "pending" and "failed" in states(run)
 
 
@@ -200,5 +204,7 @@ def test_a_full_disk_is_one_sentence_before_a_kernel_starts(toy: Path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
 
     monkeypatch.setattr(staging_module.Path, "write_bytes", full)
-    with pytest.raises(InputError, match="No space left on device; name another folder with --outputs"):
+    with pytest.raises(
+        InputError, match=r"No space left for files in .* or name another folder with --outputs, and run"
+    ):
         run_one("exits", outputs=toy / "full")

@@ -291,7 +291,7 @@ def test_a_checkpoint_that_was_deleted_is_trained_again(model, tmp_path):
 )
 def test_a_full_disk_keeps_finished_checkpoints(error, model, tmp_path, monkeypatch):
     _fail_at(2, monkeypatch, error)
-    with pytest.raises(InputError, match=r"disk is full.*finished checkpoints \(1\) are kept"):
+    with pytest.raises(InputError, match=r"No space left for files in .*finished checkpoints \(1\) are kept"):
         train("sft", model, SFT, FAST, save_at=[1, 2], lora=2, folder=tmp_path / "run")
     assert CheckpointSeries(tmp_path / "run", model).steps() == [0, 1]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from workbench.errors import InputError
-from workbench.files import cache_folder, digests, sha256_of
+from workbench.files import cache_folder, digests, full_disk, full_disk_named, sha256_of
 from workbench.models import fingerprint as fingerprints
 from workbench.models.gguf import FAMILIES, check_all_read, configuration, parts_of, read, weights
 from workbench.models.gguf_tokenizer import tokenizer_of
@@ -79,7 +79,7 @@ def _converted_once(target: Path, parts: list[Path], expected: list[str]) -> Pat
     `expected` are the SHA-256 of the parts, checked after they were read.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):
+    with full_disk_named(target.parent), FileLock(target.with_name(f".{target.name}.lock")):
         if fingerprints.sealed(target):
             return target
         partial = target.with_name(target.name + ".part")
@@ -121,10 +121,6 @@ def _convert(parts: list[Path], target: Path) -> None:
         if len(tokenizer) > config.vocab_size:
             raise file.error(f"has {len(tokenizer)} tokens and a network for {config.vocab_size}")
         check_all_read(file)
-        target.mkdir(parents=True)
-        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
-        config.save_pretrained(target)
-        tokenizer.save_pretrained(target)
     except InputError:
         raise
     except (
@@ -135,6 +131,10 @@ def _convert(parts: list[Path], target: Path) -> None:
         raise InputError(
             f"Cannot read the GGUF file {parts[0]}: {reason}; if it is damaged, copy or convert it again."
         ) from error
+    target.mkdir(parents=True)
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    config.save_pretrained(target)
+    tokenizer.save_pretrained(target)
 
 
 def hub_snapshot(
@@ -146,6 +146,7 @@ def hub_snapshot(
         InputError: If the hub cannot be reached, or has no such repository or revision.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = [*fingerprints.SETTINGS, *["*.safetensors"] * weights, *["*.bin"] * (weights and allow_pickle)]
@@ -158,6 +159,8 @@ def hub_snapshot(
             "or give the path of a local folder."
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
+        if full := full_disk(error, Path(HF_HUB_CACHE), instead="set HF_HOME to a folder on another disk"):
+            raise full from error
         raise InputError(f"Cannot fetch {repository!r} from the hub: {first_sentence(error)}") from error
     return path, path.name
 

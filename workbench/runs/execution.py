@@ -18,7 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
-from workbench.files import INSIDE_CELL, NOTES, RUN_FOLDER, digests, sha256_of, written_whole
+from workbench.files import (
+    INSIDE_CELL,
+    NOTES,
+    PROBE,
+    RUN_FOLDER,
+    cache_folder,
+    digests,
+    free,
+    full_disk,
+    no_room,
+    says_full,
+    sha256_of,
+    written_whole,
+)
 from workbench.runs import remote
 from workbench.runs.folder import read_notes
 from workbench.runs.listing import finished, newest
@@ -38,8 +51,10 @@ from workbench.runs.record import (
 )
 from workbench.runs.staging import (
     BALLAST,
+    BALLAST_BYTES,
     LOG,
     NOTEBOOK,
+    OTHER_OUTPUTS,
     PATCH,
     PROGRESS,
     Lease,
@@ -57,6 +72,7 @@ from workbench.runs.studies import PlannedRun
 if TYPE_CHECKING:
     from workbench.runs.kernel import Kernel, KernelStats
 
+ANSWERS_KEPT = "computed answers are kept"
 TRACEBACK_LINES = 50
 TRACEBACK_CHARACTERS = 20_000
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -190,13 +206,15 @@ def _attempt(
     try:
         execute_notebook()
     except CellExecutionError as error:
-        return "failed", failure_in(staging, error.ename, error.evalue)
+        return "failed", failure_in(staging, error.ename, named_if_full(error.ename, error.evalue, staging))
     except CellTimeoutError:
         return "timed_out", failure_in(staging, "TimeoutError", f"The notebook took longer than its {timeout:.0f} s.")
     except KeyboardInterrupt:
         return "cancelled", failure_in(staging, "KeyboardInterrupt", "Stopped by hand.")
     except OSError as error:
-        return "failed", failure_in(staging, type(error).__name__, f"Cannot save the notebook: {error.strerror}.")
+        full = full_disk(error.__cause__ or error, staging.parent, ANSWERS_KEPT, instead=OTHER_OUTPUTS)
+        message = str(full or f"Cannot save the notebook: {error.strerror}.")
+        return "failed", failure_in(staging, type(error).__name__, message)
     except RuntimeError as error:  # nbclient's DeadKernelError, and its errors when a kernel does not start
         return "died", failure_in(staging, type(error).__name__, f"{error}: killed, out of memory, or it crashed.")
     return "ok", None
@@ -289,9 +307,10 @@ def publish(run: Run, staging: Path) -> Run:
         with written_whole(staging / "run.json") as path:
             path.write_text(run.sealed(), encoding="utf-8")
     except OSError as error:
+        if full := full_disk(error.__cause__ or error, staging.parent, ANSWERS_KEPT, instead=OTHER_OUTPUTS):
+            raise full from error
         raise InputError(
-            f"Cannot record {run.name} in {staging}: {error.strerror}; free some disk space and run it again, computed "
-            "answers are kept."
+            f"Cannot record {run.name} in {staging}: {error.strerror}; run it again, computed answers are kept."
         ) from error
     try:
         with suppress(OSError):  # a full disk; `workbench report` writes it later
@@ -328,6 +347,20 @@ def failure_in(staging: Path, name: str, message: str) -> Failure:
             traceback = "\n".join(errors[-1].traceback) if errors else "".join(printed) + traceback
     tail = ANSI.sub("", traceback[-TRACEBACK_CHARACTERS:]).splitlines()[-TRACEBACK_LINES:]
     return Failure(cell=number, name=name, message=" ".join(message.split()), traceback="\n".join(tail))
+
+
+def named_if_full(name: str, message: str, staging: Path) -> str:
+    """Return the message of an error in the kernel, with the folders that have no room if there are any."""
+    if name in ("InputError", "DiskFull"):
+        return message
+    temporary = Path(os.environ.get("TMPDIR") or "/tmp")
+    places = {staging.parent: (OTHER_OUTPUTS, BALLAST_BYTES), cache_folder(): ("", 0), temporary: ("", 0)}
+    full = [place for place, (_, released) in places.items() if no_room(place, PROBE + released)]
+    if not full:
+        now = ", ".join(f"{place}: {free(place)}" for place in places)
+        return f"No space was left for a file of this cell ({message}); now {now}." if says_full(message) else message
+    sentences = " ".join(str(full_disk(message, place, ANSWERS_KEPT, instead=places[place][0])) for place in full)
+    return f"{sentences} The error was {name}: {message}" if says_full(message) else f"{message} {sentences}"
 
 
 def cells_in(staging: Path) -> list[Cell]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import SoftFileLease, Timeout
 
 from workbench.errors import InputError
-from workbench.files import written_whole
+from workbench.files import full_disk, written_whole
 
 LEASE_SECONDS = 60.0
 """Seconds without a heartbeat after which a lease expires; the same on every machine."""
@@ -30,6 +30,7 @@ PROGRESS = ".progress.json"
 BALLAST = ".ballast"
 """File that reserves disk space for the record of a run that fills the disk."""
 BALLAST_BYTES = 2_000_000
+OTHER_OUTPUTS = "name another folder with --outputs"
 OnCell = Callable[[int, int], None]
 """Called with the number of finished code cells and their total."""
 
@@ -196,11 +197,11 @@ def writing(outputs: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if full := full_disk(error.__cause__ or error, Path(outputs), instead=OTHER_OUTPUTS):
+            raise full from error
         reason = error.strerror or type(error).__name__
         where = f"{error.filename}: " if error.filename else ""
-        raise InputError(
-            f"Cannot write results to {outputs}: {where}{reason}; name another folder with --outputs."
-        ) from error
+        raise InputError(f"Cannot write results to {outputs}: {where}{reason}; {OTHER_OUTPUTS}.") from error
 
 
 def notebook_folder(outputs: Path, study: str, notebook: str) -> Path:

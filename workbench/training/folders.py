@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import inspect
 import json
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import InputError
-from workbench.files import written_whole
+from workbench.files import full_disk, written_whole
 from workbench.models import TRAINED_FROM
 
 RECORD = "series.json"
@@ -96,18 +95,12 @@ def full_disk_reported(folder: Path) -> Iterator[None]:
     """Turn any library's error on a full disk into an `InputError`, and delete the incomplete checkpoint."""
     try:
         yield
-    except InputError:
-        raise
     except Exception as error:
-        named = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        if not named and shutil.disk_usage(folder).free >= 2**20:
-            raise
-        remove_incomplete(folder)
         steps = ", ".join(map(str, complete_steps(folder))) or "none"
-        raise InputError(
-            f"The disk is full at {folder}; finished checkpoints ({steps}) are kept. Free some space and run this "
-            "again to resume."
-        ) from error
+        if full := full_disk(error, folder, f"finished checkpoints ({steps}) are kept"):
+            remove_incomplete(folder)
+            raise full from error
+        raise
 
 
 def reward_digest(reward: Any) -> str:
