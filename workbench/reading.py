@@ -122,7 +122,7 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def read_text(path: Path, largest: int = LARGEST) -> str:
-    """Return the text of a UTF-8 file, without a byte order mark and with its line ends.
+    """Return the text of a UTF-8 file, without a byte order mark; every line end becomes a line feed.
 
     Raises:
         InputError: The file cannot be read, or is not UTF-8.
@@ -130,20 +130,20 @@ def read_text(path: Path, largest: int = LARGEST) -> str:
     content = read_bytes(path, largest)
     try:
         if b"\0" not in content:
-            return content.decode("utf-8-sig")
+            return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         pass
     raise not_utf8(path)
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file of any size, line ends included.
+    """Yield the lines of a UTF-8 file of any size; every line end becomes a line feed, also inside quoted cells.
 
     Raises:
         InputError: The file cannot be read, or is not UTF-8.
     """
     try:
-        with opened_file(path) as raw, open(raw.fileno(), encoding="utf-8-sig", newline="", closefd=False) as file:
+        with opened_file(path) as raw, open(raw.fileno(), encoding="utf-8-sig", closefd=False) as file:
             while line := file.readline(LARGEST):
                 if "\0" in line:
                     raise not_utf8(path)

@@ -194,7 +194,7 @@ def parse(text: str, kind: Kind) -> Reference:
     if source := _named(text[: len(text) - len(bare)] + name, kind):
         return Reference(source, None, part, commit)
     place, colon, part = text.rpartition(":")
-    if kind in FOLDERS and colon and place and part:
+    if kind in FOLDERS and colon and place and part and text[: len(place) + 1] != Path(text).drive:
         return Reference(None, Path(place).expanduser(), part)
     paths = f"the path of a file ({', '.join(SUFFIXES[kind])})" if SUFFIXES[kind] else ""
     forms = [paths or ("FOLDER:PART" if kind in FOLDERS else "NAME=PATH")]

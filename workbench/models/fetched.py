@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from workbench.errors import InputError
-from workbench.files import cache_folder, digests, full_disk, full_disk_named, sha256_of
+from workbench.files import cache_folder, digests, full_disk, full_disk_named, moved, sha256_of
 from workbench.models import fingerprint as fingerprints
 from workbench.models.gguf import FAMILIES, check_all_read, configuration, parts_of, read, weights
 from workbench.models.gguf_tokenizer import tokenizer_of
@@ -70,7 +70,7 @@ def converted(source: Path) -> Path:
     parts = parts_of(source)
     hashes = list(digests(parts).values())
     key = hashlib.sha256("\n".join([f"rules {RULES}", *hashes]).encode()).hexdigest()[:16]
-    return _converted_once(cache_folder() / "models" / f"{source.stem}-{key}", parts, hashes)
+    return _converted_once(cache_folder() / "models" / f"{source.stem[:40]}-{key}", parts, hashes)
 
 
 def _converted_once(target: Path, parts: list[Path], expected: list[str]) -> Path:
@@ -97,7 +97,7 @@ def _converted_once(target: Path, parts: list[Path], expected: list[str]) -> Pat
             shutil.rmtree(partial, ignore_errors=True)
             raise
         shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        moved(partial, target)
     return target
 
 

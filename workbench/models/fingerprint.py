@@ -46,13 +46,13 @@ def settings_files(folder: Path) -> list[Path]:
 def seal(folder: Path) -> None:
     """Write the SHA-256 of a model folder's files to `SEAL`, for `sealed`."""
     with written_whole(folder / SEAL) as partial:
-        partial.write_text(json.dumps(_hashes(folder), indent=1))
+        partial.write_text(json.dumps(_hashes(folder), indent=1), encoding="utf-8")
 
 
 def sealed(folder: Path) -> bool:
     """Whether a folder's files are unchanged since `seal`."""
     try:
-        expected = json.loads((folder / SEAL).read_text())
+        expected = json.loads((folder / SEAL).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return bool(expected == _hashes(folder))

@@ -6,6 +6,7 @@ A name is the embedded model's, a hub id, a folder, a GGUF file, any of these wi
 from __future__ import annotations
 
 import glob
+import os
 import re
 import sys
 from contextlib import suppress
@@ -281,7 +282,8 @@ def _adapter(path: str, base: list[Path]) -> Path:
 
 def _best_device() -> str:
     """Return the best device here; torch is imported only where there can be an accelerator."""
-    if "torch" not in sys.modules and sys.platform != "darwin" and not Path("/dev/nvidiactl").exists():
+    drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, that of Windows below Linux, AMD's
+    if "torch" not in sys.modules and sys.platform == "linux" and not any(map(os.path.exists, drivers)):
         return "cpu"
     import torch
 

@@ -24,7 +24,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from workbench.errors import InputError
-from workbench.files import digests, root, sha256_of, written_whole
+from workbench.files import digests, root, sha256_of_text, written_whole
 from workbench.runs import remote
 from workbench.runs.execution import execute, publish, record
 from workbench.runs.listing import finished
@@ -96,7 +96,7 @@ def tasks(
     """Return the cells as they are sent to workers; marks the outputs folder."""
     folder = Path(outputs).resolve()
     where, mark = (str(outputs), "") if remote.is_url(outputs) else (str(folder), _mark(folder))
-    hashes = {path: sha256_of(path) for path in {run.path.resolve() for run in planned}}
+    hashes = {path: sha256_of_text(path) for path in {run.path.resolve() for run in planned}}
     bare = [replace(run, path=run.path.resolve(), run_id="") for run in planned]
     return [Task(run, hashes[run.path], code_digest(), where, mark, timeout, again) for run in bare]
 
@@ -160,7 +160,7 @@ def _local(task: Task, machine: str) -> PlannedRun:
             "fsspec URL with --outputs."
         )
     copies = (planned.path, root() / "notebooks" / planned.study / planned.path.name)
-    path = next((path for path in copies if path.is_file() and sha256_of(path) == task.notebook), None)
+    path = next((path for path in copies if path.is_file() and sha256_of_text(path) == task.notebook), None)
     if path is None:
         raise InputError(
             f"{worker} has no notebook {planned.name} like the client's; share its folder, or start the worker in a "

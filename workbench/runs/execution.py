@@ -27,6 +27,7 @@ from workbench.files import (
     digests,
     free,
     full_disk,
+    moved,
     no_room,
     says_full,
     sha256_of,
@@ -316,12 +317,16 @@ def publish(run: Run, staging: Path) -> Run:
         with suppress(OSError):  # a full disk; `workbench report` writes it later
             write_report(staging)
     finally:  # a report can be written again, a run cannot
-        os.rename(staging, folder)
+        moved(staging, folder)
     if run.status == "ok":
-        pointer = folder.with_name(f".latest-{folder.name}")
-        with suppress(OSError):
+        pointer, latest = folder.with_name(f".latest-{folder.name}"), folder.with_name("latest")
+        try:
             pointer.symlink_to(folder.name)
-            os.replace(pointer, folder.with_name("latest"))
+            os.replace(pointer, latest)
+        except OSError:  # a system without links; `find_run` then reads the records
+            for link in (pointer, latest):
+                with suppress(OSError):
+                    link.unlink()
     return run.model_copy(update={"folder": folder})
 
 
@@ -331,7 +336,8 @@ def exit_reason(status: Status, stats: KernelStats) -> str:
         return EXPLAINED[status]
     if stats.exit_code >= 0:
         return f"{EXPLAINED[status]} Its exit code was {stats.exit_code}."
-    name = signal.Signals(-stats.exit_code).name
+    number = -stats.exit_code
+    name = next((each.name for each in signal.Signals if each == number), f"signal {number}")
     hint = ", which a system that runs out of memory sends" if name == "SIGKILL" else ""
     return f"{EXPLAINED[status]} It was ended by {name}{hint}."
 

@@ -34,6 +34,8 @@ SHOWN_ROWS = 50
 OPEN_ROWS = 15
 """Longer tables are folded behind their captions."""
 LARGEST_SVG = 700_000
+RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d")
+"""Names that Windows reserves for devices, with any ending."""
 LEFT = "<style>table.words :is(td, th):not(.num) { text-align: left }</style>"
 """JupyterLab aligns every cell to the right; reports have their own style and drop this one."""
 
@@ -174,8 +176,11 @@ def _show(shown: Any) -> None:
 
 def _file(folder: Path | None, kind: str, name: str, ending: str) -> Path | None:
     """The file to write, or None outside a run."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-        raise InputError(f"{name!r} cannot name a file in {kind}; use lower-case letters, digits, '_' and '-'.")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{,99}", name) or RESERVED.fullmatch(name):
+        raise InputError(
+            f"{name[:120]!r} cannot name a file in {kind} on every system; use at most 100 lower-case letters, digits, "
+            "'_' and '-', and no name that Windows reserves."
+        )
     if folder is None:
         return None
     path = folder / kind / f"{name}{ending}"

@@ -185,7 +185,7 @@ def digests(parameters: list[Parameter], values: Mapping[str, Any], folder: Path
                     raise InputError(
                         f"{file}, which parameter {name!r} names, cannot be read ({error.strerror}); check the file."
                     ) from None
-                hashes[str(file.relative_to(folder) if file.is_relative_to(folder) else file)] = digest
+                hashes[(file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()] = digest
     return hashes
 
 
@@ -230,7 +230,7 @@ def _refuse_path(name: str, text: str, folder: Path) -> None:
 
 def _names_file(text: str, path: Path) -> bool:
     """Whether text is written as a path and exists, or names the folder of a model or an adapter."""
-    written = "/" in text or bool(Path(text).suffix) or text.startswith((".", "~"))
+    written = "/" in text or os.sep in text or bool(Path(text).suffix) or text.startswith((".", "~"))
     return (written and path.exists()) or any((path / f).is_file() for f in ("config.json", "adapter_config.json"))
 
 

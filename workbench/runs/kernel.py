@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import sys
 import tempfile
 import time
@@ -30,7 +31,6 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from workbench.files import cache_folder, root, written_whole
 from workbench.runs.staging import BALLAST, OnCell
 
-LONGEST_SOCKET_FOLDER = 80
 SECONDS_TO_RESET = 60.0
 WIDGET = "application/vnd.jupyter.widget-view+json"
 BAR = re.compile(r"^.*\d+%\|.*\|.*$|^\s*\d+(\.\d+)?k?(it|tok)? \[\d\d:\d\d, .*\]\s*$")
@@ -228,12 +228,11 @@ class Kernel:
         """A client of a new process."""
         self._scratch = tempfile.TemporaryDirectory(prefix="workbench-", ignore_cleanup_errors=True)
         scratch = self._scratch.name
-        local = os.name == "posix" and len(scratch) < LONGEST_SOCKET_FOLDER
         self._manager = AsyncKernelManager(
             kernel_name="python3",
             kernel_spec_manager=_ThisInterpreter(),
             connection_file=f"{scratch}/kernel.json",
-            transport="ipc" if local else "tcp",
+            transport="ipc" if _takes_sockets(scratch) else "tcp",
             log=QUIET,
         )
         self._runs = self._logged = 0
@@ -289,6 +288,16 @@ class Kernel:
             log.write_bytes(output)
 
 
+def _takes_sockets(folder: str) -> bool:
+    """Whether the kernel's sockets can be in this folder: some systems and file systems have none, or shorter paths."""
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(f"{folder}/kernel-ipc-00")
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 def _stop(client: NotebookClient | None) -> None:
     """Close a client's channels; the process stays."""
     if client is not None and client.kc is not None:
@@ -331,6 +340,7 @@ def tidy(notebook: Any) -> None:
     """Remove progress bars, widget states and this machine's paths from a notebook's outputs, in place."""
     notebook.metadata.pop("widgets", None)
     named = {str(root()): ".", sys.prefix: "<python>", str(Path.home()): "~"}
+    named |= {folder.replace(*each): name for folder, name in named.items() for each in (("\\", "\\\\"), ("\\", "/"))}
     folders = {folder: named[folder] for folder in sorted(named, key=len, reverse=True) if len(folder) > 3}
     for cell in notebook.cells:
         if cell.cell_type == "code":

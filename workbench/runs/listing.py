@@ -15,6 +15,7 @@ from typing import Literal
 
 from workbench import progress
 from workbench.errors import InputError
+from workbench.files import moved
 from workbench.runs.record import Run, load_run
 from workbench.runs.staging import BALLAST, STAGING, holder, read_progress, sweep
 from workbench.runs.studies import PlannedRun
@@ -72,6 +73,8 @@ def find_run(name: str | Path, outputs: Path) -> Run:
     for folder in (outputs / name / "latest", outputs / name, Path(name)):
         if (folder / "run.json").is_file():
             return load_run(folder.resolve())
+    if successful := [run for run in recent(outputs / name) if run.status == "ok"]:  # a system without links
+        return max(successful, key=lambda run: run.finished)
     raise InputError(
         f"There is no run {str(name)!r}; name a run's folder, or STUDY/NOTEBOOK for its latest successful run."
     )
@@ -182,7 +185,7 @@ def remove(removals: list[Removal]) -> None:
     for removal in removals:
         hidden = removal.path.with_name(f".removed-{removal.path.name}")
         try:
-            os.rename(removal.path, hidden)
+            moved(removal.path, hidden)
             shutil.rmtree(hidden)
         except FileNotFoundError:
             continue

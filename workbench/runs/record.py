@@ -385,9 +385,7 @@ def _driver() -> str | None:
 def _git(folder: Path, *command: str) -> str | None:
     """The output of git; None without git, checkout or commit."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=20
-        )
+        done = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.decode("utf-8", "backslashreplace").strip()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError
-from workbench.files import cache_folder, opened
+from workbench.files import cache_folder, moved, opened
 from workbench.runs.record import Run, load_run, read_run
 
 
@@ -66,7 +66,7 @@ def pull(folder: Path, key: str, url: str) -> Run | None:
         store.get(source, str(partial), recursive=True)
         run = load_run(partial)
         if run.status == "ok":
-            partial.rename(target)
+            moved(partial, target)
             return run.model_copy(update={"folder": target})
         shutil.rmtree(partial)
     return None

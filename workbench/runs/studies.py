@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, unknown
-from workbench.files import root, sha256_of
+from workbench.files import root, sha256_of_text
 from workbench.runs import inputs
 from workbench.runs.parameters import Parameter, check, open_notebook, read_parameters
 
@@ -315,7 +315,7 @@ def key_of(notebook: Path, name: str, values: dict[str, Any], read: dict[str, st
         values: All its parameters.
         read: Inputs named by parameters: file -> SHA-256, hub model -> commit.
     """
-    digest = sha256_of(notebook)
+    digest = sha256_of_text(notebook)
     code = code_digest(_slices(notebook, digest))
     content = json.dumps([digest, name, values, read, code], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:8]
@@ -339,5 +339,5 @@ def code_digest(slices: frozenset[str] = frozenset(SLICES)) -> str:
     for path in sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         relative = path.relative_to(PACKAGE)
         if relative.parts[0].removesuffix(".py") not in ignored:
-            digest.update(relative.as_posix().encode() + b"\0" + path.read_bytes())
+            digest.update(f"{relative.as_posix()}\0{sha256_of_text(path)}".encode())
     return digest.hexdigest()
