@@ -119,4 +119,5 @@ def test_a_terminal_gets_a_bar_that_goes_away(
     with progress.bar(5, "reading") as advance:
         clock[0] += 2
         advance(2)
-    assert capsys.readouterr().err == "\r\x1b[Kreading 40 % (2 of 5 tokens), 3 s left\r\x1b[K"
+    line = "reading 40 % (2 of 5 tokens), 3 s left"
+    assert capsys.readouterr().err == f"\r{line}\r{' ' * len(line)}\r"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -38,6 +40,8 @@ Outputs = Annotated[
 
 def main() -> None:
     """Run the command line; a user error prints one sentence and exits with code 2."""
+    if hasattr(sys.stdout, "reconfigure"):  # a code page of Windows lacks most characters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except InputError as error:
@@ -391,8 +395,13 @@ def lab(
         raise InputError(f"There is no folder {notebooks}; run this in a checkout of the project.")
     settings = [f"--ServerApp.root_dir={root()}", "--LabApp.default_url=/lab/tree/notebooks"]
     settings += ["--ContentsManager.pre_save_hook=workbench.runs.kernel.before_saving"]
+    command = [sys.executable, "-m", "jupyterlab", *settings, *(arguments or [])]
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and not re.search("allow.root", " ".join(command)):
+        print("JupyterLab refuses to run as root: use another user, or `workbench lab --allow-root`.", file=sys.stderr)
     os.chdir(root())
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *settings, *(arguments or [])])
+    if sys.platform == "win32":  # where exec returns to the prompt while the new process runs
+        sys.exit(subprocess.call(command))
+    os.execv(sys.executable, command)
 
 
 @app.command()

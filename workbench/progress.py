@@ -160,10 +160,14 @@ def _in_cell() -> Iterator[Callable[[str], None]]:
 @contextmanager
 def _in_terminal() -> Iterator[Callable[[str], None]]:
     """Show each line in place of the last one in the terminal, cleared afterwards."""
+    last = ""
 
     def write(text: str) -> None:
-        sys.stderr.write(f"\r\x1b[K{text}")
+        nonlocal last
+        blank = " " * (len(last) - len(text))  # not every terminal knows the sequence that clears a line
+        sys.stderr.write(f"\r{text}{blank}" if text else f"\r{blank}\r")
         sys.stderr.flush()
+        last = text
 
     try:
         yield write

@@ -137,13 +137,13 @@ def read_text(path: Path, largest: int = LARGEST) -> str:
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file of any size; every line end becomes a line feed, also inside quoted cells.
+    """Yield the lines of a UTF-8 file of any size, line ends included.
 
     Raises:
         InputError: The file cannot be read, or is not UTF-8.
     """
     try:
-        with opened_file(path) as raw, open(raw.fileno(), encoding="utf-8-sig", closefd=False) as file:
+        with opened_file(path) as raw, open(raw.fileno(), encoding="utf-8-sig", newline="", closefd=False) as file:
             while line := file.readline(LARGEST):
                 if "\0" in line:
                     raise not_utf8(path)

@@ -59,8 +59,9 @@ def ask(
         only, an option it does not show has `logprob` NaN, is flagged `bounded`, and lies between `logprob_low` and
         `logprob_high`. `attrs` has counts of this call: `requests_computed`, `requests_stored`, `tokens_computed` and
         the number of options with each flag (`prefix_options` ...); the scoring method (`engine_step`,
-        `engine_gap_nats`, `engine_passed_over`, in half precision `engine_half_precision_gap_nats`); and for a server
-        `engine_contract`, `server_calls`, `server_prompt_tokens`, `server_cost` ...
+        `engine_gap_nats`, `engine_passed_over`, in half precision `engine_half_precision_gap_nats`, on an Apple GPU
+        `engine_device_gap_nats`); and for a server `engine_contract`, `server_calls`, `server_prompt_tokens`,
+        `server_cost` ...
 
     Raises:
         InputError: There are no questions, ids repeat, a prompt is too long, an option has no tokens, the network

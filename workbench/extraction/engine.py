@@ -58,6 +58,9 @@ class Choice:
     half_gap: float | None = None
     """Largest difference of half precision from float32 on the probes with the same weights, in nats; NaN if it cannot
     be measured, None in float32."""
+    device_gap: float | None = None
+    """Largest difference of an Apple GPU from the CPU on the probes in float32, in nats; NaN if it cannot be measured,
+    None on other devices and in half precision."""
 
 
 _choices: WeakKeyDictionary[Any, list[tuple[state.State, Choice]]] = WeakKeyDictionary()
@@ -85,23 +88,33 @@ def choose(model: Model) -> Choice:
                 gap = f"sums of a few probes are up to {choice.half_gap:.2g} nat from float32"
                 gap = "its difference from float32 cannot be measured" if np.isnan(choice.half_gap) else gap
                 warnings.warn(f"{model.name} is read in {model.dtype}: {gap}", stacklevel=2)
+            if choice.device_gap is not None and not choice.device_gap <= TOLERANCE["float32"]:
+                gap = f"sums of a few probes are up to {choice.device_gap:.2g} nat from the CPU's"
+                gap = "its difference from the CPU cannot be measured" if np.isnan(choice.device_gap) else gap
+                warnings.warn(
+                    f"{model.name} is read on an Apple GPU: {gap}; use device='cpu' to avoid it", stacklevel=2
+                )
     return choice
 
 
 def tier(model: Model) -> str:
     """Return the part of every store key that is neither the model's fingerprint nor token ids.
 
-    In float32 all devices and methods agree to 1e-4 nat. In half precision they differ by tenths, and so may two
-    versions of torch or transformers, which together with the fingerprint decide the method.
+    In float32 CPUs, CUDA devices and all methods agree to 1e-4 nat, which Apple's GPUs were not tested for. In half
+    precision they differ by tenths, and so may two versions of torch or transformers, which together with the
+    fingerprint decide the method.
     """
     parts = [VERSION]
+    accelerator = "mps" if sys.platform == "darwin" else "cuda"
+    device = model.device.partition(":")[0].replace("auto", accelerator)
+    if device == "mps" and model.dtype not in HALF:
+        parts.append("on mps")
     if model.dtype in HALF:
         parts.append("on " + model.device.partition(":")[0])
         parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
     if (torch := sys.modules.get("torch")) is not None:
         if (precision := torch.get_float32_matmul_precision()) != "highest":
             parts.append(f"products in {precision} precision")
-        device = model.device.partition(":")[0].replace("auto", "cuda")
         if torch.is_autocast_enabled(device):
             parts.append(f"autocast {torch.get_autocast_dtype(device)}")
         if (default := torch.get_default_dtype()) != torch.float32:
@@ -192,8 +205,8 @@ class Local(TokenReader):
             return {}
         facts: Facts = {"engine_step": choice.step, "engine_gap_nats": choice.gap}
         facts["engine_passed_over"] = choice.passed_over
-        half = {} if choice.half_gap is None else {"engine_half_precision_gap_nats": choice.half_gap}
-        return facts | half
+        gaps = {"engine_half_precision_gap_nats": choice.half_gap, "engine_device_gap_nats": choice.device_gap}
+        return facts | {name: gap for name, gap in gaps.items() if gap is not None}
 
     def check_vocabulary(self, texts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
         """See `TokenBackend`."""
@@ -299,6 +312,7 @@ def _probe(network: Any, dtype: str, context_length: int) -> Choice:
     probes = [Request(*pair) for pair in pairs]
     expected = proof.plain(network, pairs)
     half_gap = _half_gap(network, expected, pairs) if dtype in HALF else None
+    device_gap = _device_gap(network, expected) if dtype not in HALF else None
     tolerance = TOLERANCE.get(dtype, HALF_TOLERANCE)
     refused: list[str] = []
     for step in STEPS:
@@ -325,7 +339,7 @@ def _probe(network: Any, dtype: str, context_length: int) -> Choice:
                 "a causal language model; use one that is."
             )
         if gap <= tolerance or step == "alone":
-            return Choice(step, gap, "; ".join(refused), half_gap)
+            return Choice(step, gap, "; ".join(refused), half_gap, device_gap)
         refused.append(f"{step}: differs by {gap:.2g} nat")
     raise InputError(
         f"A {type(network).__name__} cannot be scored by any method ({'; '.join(refused)}); give a causal language "
@@ -355,6 +369,13 @@ def _half_gap(network: Any, sums: np.ndarray, probes: list[proof.Probe]) -> floa
         return float("nan")
 
 
+def _device_gap(network: Any, sums: np.ndarray) -> float | None:
+    """Largest difference of these sums from those of the CPU, in nats; NaN on an Apple GPU if they are not known."""
+    if network in proof.cpu_sums:
+        return float(np.abs(proof.cpu_sums[network] - sums).max())
+    return float("nan") if network.get_input_embeddings().weight.device.type == "mps" else None
+
+
 def score_trees(network: Any, requests: Sequence[Request]) -> Iterator[Batch]:
     """Score one prompt and the trie of its options per row, under a dense mask.
 
@@ -382,7 +403,7 @@ def score_trees(network: Any, requests: Sequence[Request]) -> Iterator[Batch]:
         logits = _tree_logits(network, trie, torch.from_numpy(rows)).float()
         picked = logits[torch.from_numpy(row_of_term), torch.from_numpy(trie.term_target)]
         terms = picked - torch.logsumexp(logits, dim=-1)[torch.from_numpy(row_of_term)]
-        yield len(trie.tokens), indices, tries.by_request(trie, terms.double().cpu().numpy(), range(len(indices)))
+        yield len(trie.tokens), indices, tries.by_request(trie, terms.cpu().double().numpy(), range(len(indices)))
 
 
 def by_context(requests: Sequence[Request]) -> dict[tuple[int, ...], list[int]]:
@@ -473,7 +494,7 @@ def _score_batch(
     at = torch.tensor([position for end, n in zip(ends, sizes) for position in range(end - n, end)])
     targets = torch.tensor([token for i in indices for token in requests[i].continuation])
     at, targets = at.to(logits.device), targets.to(logits.device)
-    terms = (logits[at, targets] - normaliser[at]).double().cpu().numpy()
+    terms = (logits[at, targets] - normaliser[at]).cpu().double().numpy()
     return sum(map(len, batch)), indices, np.split(terms, np.cumsum(sizes[:-1]))
 
 

@@ -129,7 +129,7 @@ def _term_values(network: Any, hidden: Any, row_of_term: np.ndarray, targets: np
         row = torch.from_numpy(row_of_term[at] - first).to(logits.device)
         picked = logits[row, torch.from_numpy(targets[at]).to(logits.device)]
         terms = picked - torch.logsumexp(logits, dim=-1)[row]
-        values[at] = terms.double().cpu().numpy()
+        values[at] = terms.cpu().double().numpy()
     return values
 
 

@@ -136,7 +136,7 @@ def _attribution(
     return Attribution(
         question_id=question.id,
         tokens=tuple(model.tokenizer.decode([i]) for i in preferred.context),
-        scores=gradients.sum(-1)[0].double().cpu().numpy(),
+        scores=gradients.sum(-1)[0].cpu().double().numpy(),
         preference=at_prompt,
         baseline=at_start,
         ids=preferred.context,
@@ -244,7 +244,7 @@ def _steering_hook(vector: Any, alpha: float) -> Any:
 
     def hook(module: Any, given: Any, out: Any) -> Any:
         states = out[0] if isinstance(out, tuple) else out
-        moved = apply_steering(states, vector.to(states.device, states.dtype), alpha)
+        moved = apply_steering(states, vector.to(states.dtype).to(states.device), alpha)
         return (moved, *out[1:]) if isinstance(out, tuple) else moved
 
     return hook
@@ -314,7 +314,7 @@ def _last_states(model: Model, rows: list[list[int]], layers: Sequence[int]) -> 
 
     with layer_hooks(model.network, {layer: record(layer) for layer in layers}), torch.inference_mode():
         model.network.base_model(input_ids=torch.tensor(rows, device=device), use_cache=False)
-    stacked: Floats = torch.stack([outputs[layer] for layer in layers], dim=1).double().cpu().numpy()
+    stacked: Floats = torch.stack([outputs[layer] for layer in layers], dim=1).cpu().double().numpy()
     return stacked
 
 

@@ -17,7 +17,7 @@ from workbench.errors import InputError
 from workbench.models import proof, state, tokenizers
 from workbench.models.adapters import with_adapter, with_tokenizer
 from workbench.models.fetched import first_sentence
-from workbench.models.model import Model
+from workbench.models.model import Model, context_length_of, positions_before
 from workbench.models.weights import headers, read_json, weight_files
 
 
@@ -59,9 +59,13 @@ def read_network(model: Model) -> Any:
     notes.append(proof.check_settings(network, written, model.name))
     network.workbench_note = "; ".join(filter(None, notes))
     if model.device != "auto":
+        if model.device == "mps" and not model.adapter:
+            size, length = network.config.get_text_config().vocab_size, context_length_of(network.config, model.name)
+            probes = proof.probes(size, length - positions_before(network))
+            proof.cpu_sums[network] = proof.plain(network, probes)
         try:
             network = network.to(model.device)
-        except (RuntimeError, AssertionError) as error:
+        except (RuntimeError, AssertionError, TypeError) as error:  # the last for a dtype that the device lacks
             raise InputError(
                 f"Device {model.device!r} cannot be used here ({first_sentence(error)[:-1]}); use device='cpu'."
             ) from error

@@ -45,6 +45,8 @@ EXTRA_BLOCK = re.compile(r"(.*\.layers\.(\d+)\.)eh_proj\.weight")
 """Marks a block behind the last layer that predicts the token after next."""
 exact_sums: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
 """Log-probabilities of the probes in float32 by base plus adapter, for networks with a merged adapter."""
+cpu_sums: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
+"""Log-probabilities of the probes on the CPU, for networks that were moved to another device to be compared."""
 ROPE = {"rope_theta": "rope_theta", "rotary_emb_base": "rope_theta"}
 ROPE |= {"partial_rotary_factor": "partial_rotary_factor", "rotary_pct": "partial_rotary_factor"}
 """Settings of rotary positions that older files keep outside `rope_parameters`, and their names inside it."""
@@ -138,6 +140,7 @@ def check_wrapped(network: Any, name: str) -> None:
                     f"The weight {key} of {name!r} is on the meta device and has no values; load it first."
                 )
     exact_sums.pop(network, None)
+    cpu_sums.pop(network, None)
 
 
 @contextmanager
@@ -167,7 +170,10 @@ def probes(vocabulary: int, context_length: int) -> list[Probe]:
 
 
 def plain(network: Any, pairs: Sequence[Probe]) -> np.ndarray:
-    """Return the log-probabilities (nats) of probes, each alone through the network, log-softmax in float64."""
+    """Return the log-probabilities (nats) of probes, each alone through the network, log-softmax in float64.
+
+    The log-softmax is computed on the CPU, since Apple's GPUs have no float64.
+    """
     import torch
 
     device = network.get_input_embeddings().weight.device
@@ -176,7 +182,7 @@ def plain(network: Any, pairs: Sequence[Probe]) -> np.ndarray:
         for context, continuation in pairs:
             ids = torch.tensor([context + continuation], device=device)
             try:
-                logp = network(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+                logp = network(input_ids=ids, use_cache=False).logits[0].cpu().double().log_softmax(-1)
             except torch.OutOfMemoryError:
                 raise
             except FAILURES as error:
@@ -185,8 +191,8 @@ def plain(network: Any, pairs: Sequence[Probe]) -> np.ndarray:
                     f"A {type(network).__name__} cannot be read: on token ids alone it fails ({reason}); give a "
                     "causal language model."
                 ) from error
-            at = torch.arange(len(context) - 1, ids.shape[1] - 1, device=logp.device)
-            values.append(float(logp[at, ids[0, at + 1].to(logp.device)].sum()))
+            at = torch.arange(len(context) - 1, ids.shape[1] - 1)
+            values.append(float(logp[at, ids[0].cpu()[at + 1]].sum()))
     return np.array(values)
 
 

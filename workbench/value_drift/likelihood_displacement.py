@@ -120,7 +120,7 @@ def draw_toy(path: Floats) -> Figure:
 
 def one_token(model: Model, n: int | None) -> pd.DataFrame:
     """Return the mean parts of `unembedding_terms` for No preferred over Never, after the first n statements."""
-    unembedding = model.network.get_output_embeddings().weight.detach().double().cpu().numpy()
+    unembedding = model.network.get_output_embeddings().weight.detach().cpu().double().numpy()
     pairs = [row | {"chosen": "No", "rejected": "Never"} for row in displacement_pairs("similar", n)]
     terms = [
         unembedding_terms(unembedding, pair["chosen"][0], pair["chosen_ids"][0], pair["rejected_ids"][0])

@@ -163,7 +163,7 @@ def next_token(model: Model, prompt: str) -> Floats:
     context = Encoder(model.tokenizer, model.context_length).context(as_prompt(model, prompt))
     with torch.inference_mode():
         logits = model.network(input_ids=torch.tensor([context], device=model.network.device)).logits[0, -1]
-    return np.asarray(torch.log_softmax(logits.double(), -1).cpu().numpy(), np.float64)
+    return np.asarray(torch.log_softmax(logits.cpu().double(), -1).numpy(), np.float64)
 
 
 def gradients(model: Model, rows: Sequence[Row]) -> Floats:
@@ -187,7 +187,7 @@ def gradients(model: Model, rows: Sequence[Row]) -> Floats:
         by_weight = torch.autograd.grad(network(input_ids=ids, labels=labels).loss, weights)
         flat = sum(_projection(gradient, i) for i, gradient in enumerate(by_weight))
         projected[pair_id] = projected.get(pair_id, 0) + (-flat if side == "rejected" else flat)
-    return _directions(torch.stack(list(projected.values())).double().cpu().numpy(), list(projected))
+    return _directions(torch.stack(list(projected.values())).cpu().double().numpy(), list(projected))
 
 
 def _projection(gradient: Any, index: int) -> Any:
