@@ -160,7 +160,7 @@ def load_model(
     folder, revision, note = _folder_of(base, allow_pickle)
     weights = weight_files(folder, name, allow_pickle)
     files = weights + fingerprints.settings_files(folder)
-    if not trust_remote_code and _KERNEL.search((folder / "config.json").read_text(errors="replace")):
+    if not trust_remote_code and _KERNEL.search((folder / "config.json").read_text("utf-8", "replace")):
         raise InputError(
             f"The config.json of {name!r} names attention code from the hub; remove that entry, or pass "
             "trust_remote_code=True if you trust it."

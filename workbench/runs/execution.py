@@ -344,7 +344,7 @@ def exit_reason(status: Status, stats: KernelStats) -> str:
 
 def failure_in(staging: Path, name: str, message: str) -> Failure:
     """Return the failure with its cell and the end of the traceback, or of the kernel's output if there is none."""
-    number, traceback = None, (staging / LOG).read_text(errors="replace") if (staging / LOG).exists() else ""
+    number, traceback = None, (staging / LOG).read_text("utf-8", "replace") if (staging / LOG).exists() else ""
     for count, cell in enumerate(_code_cells(staging), start=1):
         if cell.metadata.get("papermill", {}).get("status") in ("failed", "running"):
             number = count

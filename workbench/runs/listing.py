@@ -15,7 +15,6 @@ from typing import Literal
 
 from workbench import progress
 from workbench.errors import InputError
-from workbench.files import moved
 from workbench.runs.record import Run, load_run
 from workbench.runs.staging import BALLAST, STAGING, holder, read_progress, sweep
 from workbench.runs.studies import PlannedRun
@@ -185,7 +184,7 @@ def remove(removals: list[Removal]) -> None:
     for removal in removals:
         hidden = removal.path.with_name(f".removed-{removal.path.name}")
         try:
-            moved(removal.path, hidden)
+            os.rename(removal.path, hidden)
             shutil.rmtree(hidden)
         except FileNotFoundError:
             continue

@@ -229,7 +229,7 @@ def _train(
                 gc.unfreeze()
             history = trainer.state.log_history
         else:  # killed between its last checkpoint and the record
-            history = json.loads((folders.checkpoint_folder(place, done) / "trainer_state.json").read_text())[
+            history = json.loads((folders.checkpoint_folder(place, done) / "trainer_state.json").read_text("utf-8"))[
                 "log_history"
             ]
     log = [{k: v for k, v in row.items() if isinstance(v, (int, float))} for row in history]
