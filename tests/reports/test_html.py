@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from records import a_run
@@ -44,7 +45,9 @@ class Page(HTMLParser):
 
 
 def shown(*outputs: nbformat.NotebookNode, **changes: Any) -> str:
-    return render(a_run(**changes), new_notebook(cells=[new_code_cell("1 < 2", outputs=list(outputs))]))
+    notebook = new_notebook(cells=[new_code_cell("1 < 2")])
+    notebook.cells[0].outputs = list(outputs)  # as a kernel sent them, not validated
+    return render(a_run(**changes), notebook)
 
 
 def display(**data: str) -> nbformat.NotebookNode:
@@ -232,3 +235,71 @@ def test_it_is_written_beside_the_record(tmp_path: Path) -> None:
 )
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_a_styled_table_keeps_its_look_and_its_styles_stay_in_their_cell() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": ["<x>", "y"]})
+    styled = frame.style.set_table_styles([{"selector": "th.col_heading", "props": "color: navy; position: fixed"}])
+    pages = [shown(display(text__html=styled.bar(subset=["a"]).highlight_max(color="gold").to_html()))] * 2
+    parsed = Page(pages[0])
+    rules = parsed.styles[-1]
+    assert "color: navy" in rules and "background-color: gold" in rules and "linear-gradient(90deg" in rules
+    assert "fixed" not in rules and all(line.startswith("#d1- ") for line in rules.splitlines())
+    named = {found[1] for found in re.finditer(r"#(d1-T_\w+row\w+)", rules)}
+    assert named and named == {cell["id"] for cell in parsed.named("td") if "id" in cell}
+    assert {cell["class"] for cell in parsed.named("th") if "class" in cell} == {"d1-col_heading"}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ([new_output("stream", name="stdout", text="START" + "x" * 5_000_000 + "END")], ["START", "END</pre>"]),
+        ([new_output("stream", name="stdout", text=f"line {i}\n" * 3_000) for i in range(40)], ["line 0"]),
+        ([display(text__plain=f"output {i}") for i in range(500)], ["output 0", "output 499"]),
+        ([display(text__html="<p>START</p>" * 200_000, text__plain="as text")], ["as text"]),
+        ([display(image__png="AAAA" * 13_000_000, text__plain="as text")], ["as text"]),
+        ([display(text__markdown="*a* " * 100_000, text__plain="as text")], ["as text"]),
+        (
+            [
+                new_output("stream", name="stderr", text="x" * 200_000),
+                new_output("error", ename="E", evalue="why", traceback=["T" * 200_000, "E: why"]),
+            ],
+            ["TTT", "E: why"],
+        ),
+    ],
+)  # fmt: skip
+def test_much_output_is_cut_with_a_link_to_all_of_it(outputs: list[nbformat.NotebookNode], said: list[str]) -> None:
+    page = shown(*outputs)
+    assert len(page) < 300_000 and all(text in page for text in said)
+    assert page.count('<a href="notebook.ipynb">notebook.ipynb</a> has all of it.') == 1
+    assert "has all of it" not in shown(new_output("stream", name="stdout", text="x" * 90_000))
+
+
+@pytest.mark.parametrize("value", [5, None, [], ["a", 1], {"a": 1}, True, "\ud800", "\x00", [["<b>"]]])
+def test_an_output_of_any_type_is_no_obstacle(value: Any) -> None:
+    kinds = ["text/html", "image/svg+xml", "image/png", "text/markdown", "text/latex", "text/plain"]
+    outputs = [
+        {"output_type": "display_data", "data": {kind: value}, "metadata": metadata}
+        for kind in kinds
+        for metadata in ({}, {kind: value}, {kind: {"alt": value}})
+    ]
+    outputs += [{"output_type": kind} for kind in ("display_data", "stream", "error", "x")]
+    outputs += [{"output_type": "stream", "name": value, "text": value}, {"output_type": "display_data", "data": value}]
+    page = shown(*map(nbformat.from_dict, outputs), display(text__plain="the next"))
+    assert_harmless(page)
+    assert "the next" in page and page.encode()
+
+
+def test_control_characters_can_be_seen_wherever_they_stand() -> None:
+    hidden = "a\x00\x08\x1b[31m\x7f\x9b\u202e\u2066\ud800\u2029b"
+    run = a_run(facts={hidden: hidden}, headline=Headline(text=hidden, value=None), parameters_given={"x": hidden})
+    cells = [new_markdown_cell(f"# {hidden}\n\n{hidden} `{hidden}`")]
+    cells += [
+        new_code_cell(f"'{hidden}'", outputs=[display(**{kind: hidden}) for kind in ("text__html", "text__plain")])
+    ]
+    page = render(run, new_notebook(cells=cells))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)
+    assert page.count(r"\u202e\u2066\ud800") >= 8
+    assert "\U0001f469\u200d\U0001f52c \u200f\u05d0" in shown(
+        display(text__plain="\U0001f469\u200d\U0001f52c \u200f\u05d0")
+    )

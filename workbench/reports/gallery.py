@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.files import written_whole
-from workbench.reports.html import HERE, policy, script, template
+from workbench.reports.html import HERE, filled, policy, script
 from workbench.runs.listing import run_folders
 from workbench.runs.record import SCHEMA_VERSION, intact
 
@@ -35,7 +35,9 @@ def write_gallery(outputs: Path) -> Path:
 
 def _render(cards: list[dict[str, Any]]) -> str:
     source = script("gallery")
-    return template("gallery").render(
+    return filled(
+        "gallery",
+        {},
         cards=cards,
         studies=sorted({card["study"] for card in cards}),
         models=sorted({card["model"] for card in cards if card["model"]}),

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,24 @@ from workbench.runs.parameters import open_notebook
 from workbench.runs.record import EXPLAINED, Run, load_run
 
 if TYPE_CHECKING:
-    from jinja2 import Template
     from nbformat import NotebookNode
 
     from workbench.reports.markup import Markdown
 
 HERE = Path(__file__).parent
+MOST_OUTPUTS = 50
+"""Outputs of one cell in the report: the first half and the last."""
+LONGEST_TEXT, LONGEST_ERROR = 100_000, 20_000
+"""Characters of text of one cell in the report, and of an error even if the text before it took them all."""
+FORMATS = {
+    "image/svg+xml": "figure",
+    "image/png": "figure",
+    "image/jpeg": "figure",
+    "text/html": "html",
+    "text/markdown": "html",
+    "text/latex": "html",
+}
+"""Formats that a report shows, the first that an output has, and the class of the element around it."""
 
 
 def write_report(folder: Path) -> Path:
@@ -47,7 +60,9 @@ def render(run: Run, notebook: NotebookNode) -> str:
     blocks = _blocks(notebook, markdown)
     source = script("report")
     title = markdown.title or html.escape(run.notebook.replace("_", " "))
-    return template("run", duration=duration, short=short, size=size).render(
+    return filled(
+        "run",
+        {"duration": duration, "short": short, "size": size},
         run=run,
         explained=EXPLAINED[run.status],
         title=title,
@@ -60,15 +75,17 @@ def render(run: Run, notebook: NotebookNode) -> str:
     )
 
 
-def template(name: str, **filters: Any) -> Template:
-    """Return the template of a page, `run` or `gallery`, with these filters."""
+def filled(name: str, filters: dict[str, Any], **values: Any) -> str:
+    """Return the page of a template, `run` or `gallery`; control characters are shown, whatever text had them."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from workbench.reports.markup import visible
 
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(filters)
-    return environment.get_template(f"{name}.html.j2")
+    return visible(environment.get_template(f"{name}.html.j2").render(values))
 
 
 def duration(seconds: float) -> str:
@@ -103,53 +120,108 @@ def _style() -> str:
     )
 
 
+@dataclass(slots=True)
+class _Room:
+    """What the page still has room for."""
+
+    markup: int = 10_000_000
+    """Characters of drawings and HTML, of all cells."""
+    pictures: int = 50_000_000
+    """Characters of pictures, of all cells."""
+    outputs: int = 0
+    """Outputs that it has so far."""
+    text: int = LONGEST_TEXT
+    """Characters of text, of this cell."""
+    cut: bool = False
+    """Whether something of this cell is left out."""
+
+    def take(self, text: str) -> str:
+        """Return a text, the middle left out if there is no room for it."""
+        half = self.text // 2
+        if len(text) > self.text:
+            self.cut = True
+            left_out = f"\n… {len(text) - 2 * half:,} characters …\n"
+            text = text[:half] + left_out + text[len(text) - half :]
+        self.text = max(0, self.text - len(text))
+        return text
+
+
 def _blocks(notebook: NotebookNode, markdown: Markdown) -> list[dict[str, Any]]:
     """The cells in order: rendered text, or code with its outputs."""
     from workbench.reports import markup
 
     blocks: list[dict[str, Any]] = []
-    number = drawings = 0
-    for cell in notebook.cells:
+    number, room = 0, _Room()
+    for at, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
-            blocks.append({"kind": "text", "html": markdown.render(cell.source, cell.get("attachments"))})
+            try:
+                text = markdown.render(cell.source, f"t{at}-", cell.get("attachments"))
+            except Exception:  # whatever a cell holds, the report is written
+                text = f"<pre>{markup.plain(cell.source)}</pre>"
+            blocks.append({"kind": "text", "html": text})
         elif cell.cell_type == "code" and cell.source.strip():
             number += 1
+            room.text, room.cut = LONGEST_TEXT, len(cell.outputs) > MOST_OUTPUTS
+            half = MOST_OUTPUTS // 2
+            kept = [*cell.outputs[:half], *cell.outputs[-half:]] if room.cut else cell.outputs
+            outputs = [_output(output, markdown, room) for output in kept]
             state = cell.metadata.get("papermill", {}).get("status", "completed")
-            outputs = []
-            for output in cell.outputs:
-                drawings += 1
-                outputs.append(_output(output, markdown, f"d{drawings}-"))
-            source = markup.code(cell.source)
-            blocks.append({"kind": "code", "number": number, "state": state, "source": source, "outputs": outputs})
+            block = {"kind": "code", "number": number, "state": state, "source": markup.code(cell.source)}
+            blocks.append(block | {"outputs": outputs, "cut": room.cut})
     return blocks
 
 
-def _output(output: NotebookNode, markdown: Markdown, prefix: str) -> dict[str, str]:
-    """Kind and safe HTML of one output, in the richest format the page can show."""
+def _output(output: NotebookNode, markdown: Markdown, room: _Room) -> dict[str, str]:
+    """Kind, id and safe HTML of one output, in the richest format that the page can show and has room for."""
     from workbench.reports import markup
 
-    if output.output_type == "stream":
-        return {"kind": f"text {output.name}", "html": f"<pre>{markup.plain(output.text)}</pre>"}
-    if output.output_type == "error":
-        traceback = markup.plain("\n".join(output.traceback) or f"{output.ename}: {output.evalue}")
-        return {"kind": "text error", "html": f"<pre>{traceback}</pre>"}
-    data = output.data
-    if "image/svg+xml" in data:
+    room.outputs += 1
+    prefix = f"d{room.outputs}-"
+    data = output.get("data") if isinstance(output.get("data"), dict) else {}
+    for kind in filter(data.__contains__, FORMATS):
         try:
-            return {"kind": "figure", "html": markup.clean_xml(data["image/svg+xml"], markup.SVG, prefix)}
-        except SyntaxError:  # not well formed
-            return {"kind": "text", "html": f"<pre>{markup.plain(data.get('text/plain', 'figure'))}</pre>"}
-    for kind in ("image/png", "image/jpeg"):
-        if kind in data:
-            alt = html.escape(output.metadata.get(kind, {}).get("alt", "figure"))
-            source = html.escape("".join(data[kind].split()))
-            return {"kind": "figure", "html": f'<img src="data:{kind};base64,{source}" alt="{alt}">'}
-    if "text/html" in data:
-        return {"kind": "html", "html": markup.clean_html(data["text/html"])}
-    for kind in ("text/markdown", "text/latex"):
-        if kind in data:
-            return {"kind": "html", "html": markdown.render(data[kind])}
-    return {"kind": "text", "html": f"<pre>{markup.plain(data.get('text/plain', ''))}</pre>"}
+            written = _written(kind, _joined(data[kind]), output.get("metadata"), markdown, prefix, room)
+            return {"kind": FORMATS[kind], "id": prefix, "html": written}
+        except Exception:  # whatever a cell displays, the report is written: the next format, at last plain text
+            room.cut = True
+    if output.get("output_type") == "error":
+        room.text = max(room.text, LONGEST_ERROR)
+        traceback = (
+            "\n".join(map(str, output.get("traceback") or [])) or f"{output.get('ename')}: {output.get('evalue')}"
+        )
+        kind, text = "text error", traceback
+    elif output.get("output_type") == "stream":
+        kind, text = f"text {output.get('name')}", _joined(output.get("text", ""))
+    else:
+        kind, text = "text", _joined(data.get("text/plain", ""))
+    return {"kind": kind, "id": prefix, "html": f"<pre>{markup.plain(room.take(text))}</pre>"}
+
+
+def _written(kind: str, content: str, about: Any, markdown: Markdown, prefix: str, room: _Room) -> str:
+    """One format of an output as HTML.
+
+    Raises:
+        ValueError: If it is no picture, or there is no room for it.
+    """
+    from workbench.reports import markup
+
+    if kind.startswith("image/") and kind != "image/svg+xml":
+        source = f"data:{kind};base64,{''.join(content.split())}"
+        if len(source) > room.pictures or not markup.PICTURE.fullmatch(source):
+            raise ValueError
+        room.pictures -= len(source)
+        alt = about[kind].get("alt", "figure") if about and kind in about else "figure"
+        return f'<img src="{source}" alt="{html.escape(str(alt))}">'
+    written = kind in ("text/markdown", "text/latex")
+    if len(content) > (LONGEST_TEXT if written else room.markup):
+        raise ValueError
+    room.markup -= len(content)
+    return markdown.render(content, prefix) if written else markup.clean(content, prefix)
+
+
+def _joined(content: object) -> str:
+    """Text of a notebook, which may be a list of lines."""
+    return "".join(map(str, content)) if isinstance(content, list) else str(content)
 
 
 def script(name: str) -> str:
