@@ -146,11 +146,30 @@ def test_an_incomplete_folder_is_named(folder, damage):
         wb.load_model(folder)
 
 
-def test_attention_code_named_in_a_configuration_is_refused(folder):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"_attn_implementation": "someone/kernel"}))
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '"_attn_implementation": "someone/kernel"',
+        '"attn_implementation" : "someone\\/kernel"',
+        '"_attn_implementati\\u006fn_internal": "someone\\u002fkernel"',
+        '"_ATTN_Implementation": "someone/kernel@main:f"',
+        '"text_config": {"attn_implementation": "paged|someone/kernel"}',
+        '"attn_implementation": {"": "sdpa", "text_config": "someone/kernel"}',
+        '"layers": [[{"_experts_implementation": ["someone/kernel"]}]]',
+        '"attn_implementation": "someone/kernel", "attn_implementation": "someone/kernel"',
+    ],
+)
+def test_attention_code_named_in_a_configuration_is_refused(folder, entry):
+    config = (folder / "config.json").read_text().strip()
+    (folder / "config.json").write_text(config[:-1] + f", {entry}}}")
     with pytest.raises(InputError, match="attention code from the hub"):
         wb.load_model(folder)
+
+
+def test_an_implementation_that_is_no_address_is_read(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"_attn_implementation": "sdpa", "_name_or_path": "a/b"}))
+    assert wb.load_model(folder, device="cpu").fingerprint
 
 
 def test_a_folder_beside_the_tokenizer_files_does_no_harm(folder):

@@ -19,12 +19,12 @@ from workbench.models import fingerprint as fingerprints
 from workbench.models.loading import StoredModel
 from workbench.models.model import Model
 from workbench.models.weights import ADAPTER, unread, weight_files
+from workbench.reading import read_json
 
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
 TRAINED_FROM = "finished"
 """File in a checkpoint trained here with the fingerprint of the model it was trained from."""
 DEVICE = re.compile(r"cpu|mps|auto|cuda(:\d+)?")
-_KERNEL = re.compile(r'"_?attn_implementation[^"]*"\s*:\s*"[^"]*/')
 
 
 def names() -> list[str]:
@@ -160,7 +160,7 @@ def load_model(
     folder, revision, note = _folder_of(base, allow_pickle)
     weights = weight_files(folder, name, allow_pickle)
     files = weights + fingerprints.settings_files(folder)
-    if not trust_remote_code and _KERNEL.search((folder / "config.json").read_text("utf-8", "replace")):
+    if not trust_remote_code and _names_code(read_json(folder / "config.json", strict=False)):
         raise InputError(
             f"The config.json of {name!r} names attention code from the hub; remove that entry, or pass "
             "trust_remote_code=True if you trust it."
@@ -205,6 +205,15 @@ def wrap_model(network: Any, tokenizer: Any, name: str = "in memory") -> Model:
     )
     model.check_evaluating()
     return model
+
+
+def _names_code(value: Any, implementation: bool = False) -> bool:
+    """Whether a configuration names an implementation, of attention or another part, by its address on the hub."""
+    if isinstance(value, dict):
+        return any(_names_code(v, implementation or "implementation" in k.casefold()) for k, v in value.items())
+    if isinstance(value, list):
+        return any(_names_code(item, implementation) for item in value)
+    return implementation and isinstance(value, str) and "/" in value
 
 
 def _folder_of(base: str, allow_pickle: bool) -> tuple[Path, str, str]:
