@@ -14,7 +14,15 @@ from matplotlib import pyplot
 from workbench.errors import InputError
 from workbench.figures import described
 from workbench.questions import Option, Origin, Question, Questions
-from workbench.runs.folder import RUN_FOLDER, CurrentRun, ShownFigure, ShownTable, current_run, read_notes
+from workbench.runs.folder import (
+    RUN_FOLDER,
+    CurrentRun,
+    ShownFigure,
+    ShownTable,
+    _for_spreadsheets,
+    current_run,
+    read_notes,
+)
 from workbench.statistics import finding
 
 FRAME = pd.DataFrame({"id": ["<b>", "y"], "n": [1, 1200], "x": [-0.5, float("nan")]})
@@ -63,6 +71,46 @@ def test_an_index_with_a_name_or_words_is_kept_a_row_number_is_not(run: CurrentR
     run.table("words", FRAME.describe())
     heads = {n: (tmp_path / f"tables/{n}.csv").read_text().splitlines()[0] for n in ("named", "sorted", "words")}
     assert heads == {"named": "id,n,x", "sorted": "id,n,x", "words": ",n,x"}
+
+
+FORMULAS = [
+    "=1+1",
+    "+SUM(A1)",
+    "-2+3",
+    "@x",
+    "\t=1",
+    "\r=1",
+    "=",
+    "＝1+1",
+    "-1e",
+    "+",
+    "-x",
+    "=HYPERLINK('a')",
+    "-1\n=2",
+]
+NO_FORMULAS = ["-1", "+0.5", "-.5e-3", "'=1", " =1", "a=1", "", "−1", "1-1", '"=1"']
+
+
+def test_texts_that_a_spreadsheet_would_run_are_guarded_in_csv_and_exact_in_parquet(
+    run: CurrentRun, shown: list[Any], tmp_path: Path
+) -> None:
+    texts = [*FORMULAS, *NO_FORMULAS]
+    frame = pd.DataFrame({"=name": texts, "n": -1.5, "mixed": [-1, None, True] + ["-a"] * (len(texts) - 3)})
+    frame = frame.assign(kind=frame["=name"].astype("category"), index=-2, both=0).astype({"mixed": "string"})
+    run.table("texts", frame.set_index(pd.Index(texts, name="@key")), "texts")
+    kept = pd.read_csv(tmp_path / "tables/texts.csv", keep_default_na=False, dtype={"'=name": str}, lineterminator="\n")
+    wanted = [f"'{text}" for text in FORMULAS] + NO_FORMULAS
+    assert (
+        [text.replace("\r\n", "\n") for text in kept["'=name"]] == wanted == list(kept["'@key"]) == list(kept["kind"])
+    )
+    assert list(kept["n"]) == [-1.5] * len(texts) and list(kept["mixed"][:4]) == ["-1", "", "True", "'-a"]
+    exact = pd.read_parquet(tmp_path / "tables/texts.parquet")
+    assert list(exact["=name"]) == texts == list(exact.index)
+    unchanged = pd.DataFrame(
+        {"a": ["x", None], "b": [1, None], "c": pd.to_datetime(["2026-01-01", None]), "d": [[1], {}]}
+    )
+    unchanged.columns = pd.MultiIndex.from_tuples([("a", "b"), ("a", "c"), ("b", "d"), ("b", "d")])
+    assert _for_spreadsheets(unchanged).to_csv() == unchanged.to_csv()
 
 
 def test_a_figure_is_kept_as_the_same_svg_every_time_and_closed(

@@ -37,7 +37,9 @@ LARGEST_SVG = 700_000
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d")
 """Names that Windows reserves for devices, with any ending."""
 LEFT = "<style>table.words :is(td, th):not(.num) { text-align: left }</style>"
-"""JupyterLab aligns every cell to the right; reports have their own style and drop this one."""
+"""JupyterLab aligns every cell to the right; reports do not."""
+FORMULA = re.compile(r"(?![+-](\d+\.?\d*|\.\d+)(e[+-]?\d+)?\Z)[=+@\t\r＝＋－＠-]", re.IGNORECASE)
+"""Text that a spreadsheet runs as a formula; a number with its sign is none."""
 
 
 def current_run() -> CurrentRun:
@@ -134,9 +136,23 @@ def keep_table(folder: Path | None, name: str, frame: pd.DataFrame, caption: str
         with written_whole(parquet) as path:
             frame.to_parquet(path)
         with written_whole(parquet.with_suffix(".csv")) as path:
-            with_index(frame).to_csv(path, index=False)
+            _for_spreadsheets(with_index(frame)).to_csv(path, index=False)
         note_down(parquet.parents[1], "table", {"name": name, "caption": caption, "rows": len(frame)})
     return ShownTable(frame, caption, f"tables/{name}.csv" if parquet else "")
+
+
+def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before every text, names of columns included, that a spreadsheet would run."""
+    import pandas as pd
+
+    def guarded(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
+
+    columns = {
+        at: column if column.dtype.kind in "biufcmM" else pd.Series(list(map(guarded, column)), column.index, object)
+        for at, (_, column) in enumerate(frame.items())
+    }
+    return pd.DataFrame(columns, frame.index).set_axis(frame.columns.map(guarded), axis=1)
 
 
 def keep_figure(folder: Path | None, name: str, figure: Any, alt: str) -> ShownFigure:
