@@ -70,7 +70,7 @@ def description(device: str) -> str:
         import torch
 
         return str(torch.cuda.get_device_name())
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
@@ -88,7 +88,7 @@ def _ticks() -> tuple[float, float]:
     """CPU seconds since the machine started that were used, and that were stolen."""
     if not Path("/proc/stat").exists():
         return nan, nan
-    user, nice, system, _, _, irq, soft, stolen = map(int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9])
+    user, nice, system, _, _, irq, soft, stolen = map(int, Path("/proc/stat").read_text("utf-8").split(maxsplit=9)[1:9])
     return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK"), stolen / os.sysconf("SC_CLK_TCK")
 
 

@@ -196,7 +196,7 @@ def _timed(work: Callable[[], object]) -> str:
 
 def _peak(pid: int) -> int:
     """Most bytes a process held."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 

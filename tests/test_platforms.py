@@ -366,6 +366,20 @@ def test_jupyterlab_is_started_as_the_system_does_it(
     assert ("workbench lab --allow-root" in capsys.readouterr().err) == advised
 
 
+def test_the_lines_of_the_set_up_are_those_of_make(call: Callable[..., int]) -> None:
+    make = (CHECKOUT / "Makefile").read_text("utf-8")
+    for page in ("README.md", "docs/platforms.md"):
+        lines = (CHECKOUT / page).read_text("utf-8").replace(".venv\\Scripts\\", ".venv/bin/").splitlines()
+        unix = lines.index("    python3 -m venv .venv")
+        assert lines[unix + 1 : unix + 4] == lines[unix + 6 : unix + 9] or page.startswith("docs")
+        assert [lines.count(line) for line in lines[unix + 1 : unix + 4]] == [2, 2, 2]
+        assert lines[unix + 1] == "    .venv/bin/python -m pip install -c constraints.txt -e ."
+        for line in lines[unix + 2 : unix + 4]:
+            command = line.split()[1:]
+            assert f"$(BIN)/workbench {' '.join(command)}" in make.replace("$(PROFILE)", "quick")
+            assert call(*command, "--help") == 0
+
+
 @pytest.fixture
 def apple() -> Any:
     """A network whose tensors, and all that is computed from them, refuse float64 and numpy until `.cpu()`."""
