@@ -150,6 +150,27 @@ def test_a_reading_without_mass_is_nan_and_so_is_its_average():
     assert averaged(result, ["order"], "mass")["p"].tolist() == pytest.approx([0.75, 0.25])
 
 
+def test_averages_keep_the_order_of_questions_and_tags_that_are_missing():
+    readings = [{"A": (0, 0.6), "B": (1, 0.2)}] * 4
+    tags = {"order": [0, 1, 0, 1], "item": ["z", "z", "a", "a"], "topic": [None, None, "t", "t"]}
+    result = averaged(levels(table(readings, **tags)).assign(unseen=range(8)), ["order"])
+    assert result["item"].tolist() == ["z", "z", "a", "a"] and result["question_id"].tolist() == [
+        "q0",
+        "q0",
+        "q2",
+        "q2",
+    ]
+    assert result["topic"].isna().tolist() == [True, True, False, False]
+    assert result["unseen"].tolist() == [2, 4, 10, 12] and result["value"].tolist() == [0, 1, 0, 1]
+
+
+def test_an_average_by_mass_without_mass_is_nan():
+    nothing = {"A": (0, 0.0), "B": (1, 0.0)}
+    tags = {"order": [0, 1, 0, 1], "item": ["a", "a", "b", "b"]}
+    result = averaged(levels(table([nothing, nothing, PLAIN, PLAIN], **tags)), ["order"], "mass")
+    assert result["p"].tolist() == pytest.approx([np.nan, np.nan, 5 / 7, 2 / 7], nan_ok=True)
+
+
 def test_what_a_distribution_says():
     result = expected(levels(table([{"A": (1, 0.2), "B": (2, 0.1), "C": (5, 0.2)}], item=["i"]))).iloc[0]
     assert result["mean"] == pytest.approx(2.8) and result["tie"] and result["mode"] == 0 and result["n_levels"] == 3
@@ -159,9 +180,13 @@ def test_what_a_distribution_says():
 def test_readings_become_a_matrix():
     readings = [{"A": (1, 0.3), "B": (0, 0.1)}, {"B": (0, 0.2), "A": (1, 0.2)}]
     keys, values, p = wide(levels(table(readings, case=["c", "d"])))
-    assert list(keys.columns) == ["question_id", "case"] and values.tolist() == [0, 1]
+    assert (
+        list(keys.columns) == ["question_id", "case"]
+        and keys["case"].tolist() == ["c", "d"]
+        and values.tolist() == [0, 1]
+    )
     assert p.tolist() == [pytest.approx([0.25, 0.75]), pytest.approx([0.5, 0.5])]
-    with pytest.raises(InputError, match="different labels"):
+    with pytest.raises(InputError, match=r"^The questions have different labels; pass one scale at a time\."):
         wide(levels(table([*readings, {"A": (1, 0.3), "B": (2, 0.1)}])))
 
 
@@ -186,8 +211,9 @@ PLAIN = {"A": (0, 0.5), "B": (1, 0.2)}
         (lambda: averaged(levels(table([PLAIN])), ["order"]), "Unknown tag 'order'"),
         (
             lambda: averaged(levels(table([PLAIN, {**PLAIN, "C": (2, 0.1)}], order=[0, 1])), ["order"]),
-            "scales of different size",
+            "Question 'q1' was read on scales of different size",
         ),
+        (lambda: averaged(levels(table([PLAIN], case=["c"])), ["order"]), r"Known: question_id, case\."),
         (lambda: added(table([PLAIN]), text="x"), "has a column 'text' already"),
     ],
 )
