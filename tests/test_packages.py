@@ -1,9 +1,14 @@
+import contextlib
 import errno
 import hashlib
 import io
 import json
+import random
 import tarfile
 import threading
+import time
+import tracemalloc
+import warnings
 import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,6 +67,10 @@ def index(cache, monkeypatch):
                 self.send_error(404)
                 return
             kind, body = state.pages[self.path]
+            if callable(body):
+                with contextlib.suppress(OSError):
+                    body(self)
+                return
             cut = state.truncate if self.path.startswith("/files/") else 0
             if cut:
                 state.truncate -= 1
@@ -278,7 +287,7 @@ def test_a_disk_that_fills_up_leaves_nothing(cache, index, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(packages, "_written", full)
+    monkeypatch.setattr(packages, "_unpacked", full)
     with pytest.raises(InputError, match="does not fit on the disk"):
         fetch(package)
     assert leftovers(cache) == []
@@ -306,3 +315,257 @@ def test_pip_default_index_is_read_from_pip_and_a_config_file_is_honoured(cache,
     config.write_text("[global]\nindex-url = file:///a\ntimeout = 3\n[download]\nindex-url = file:///b\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     assert pip_settings()["index-url"] == "file:///b" and pip_settings()["timeout"] == "3"
+
+
+def answer(handler, code=200, **headers):
+    handler.send_response(code)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+
+
+def endless(handler):
+    answer(handler)
+    while True:
+        handler.wfile.write(bytes(1 << 16))
+
+
+def endless_redirect(handler):
+    answer(handler, 302, Location=handler.path)
+    while True:
+        handler.wfile.write(bytes(1 << 16))
+
+
+def slow_body(handler):
+    answer(handler)
+    while True:
+        handler.wfile.write(b"x")
+        time.sleep(0.05)
+
+
+def slow_headers(handler):
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-")
+    while True:
+        handler.wfile.write(b"x")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("where", ["/simple/pa-ck/", "/files/pack-1.0.tar.gz"])
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (endless, "more than|longer than"),
+        (endless_redirect, "302 Found, a redirect"),
+        (slow_body, "not complete in time; WORKBENCH_FETCH_SECONDS, now 1"),
+        (slow_headers, "not complete in time; WORKBENCH_FETCH_SECONDS, now 1"),
+    ],
+)
+def test_an_endless_or_slow_answer_ends_in_a_sentence(cache, index, monkeypatch, where, body, message):
+    monkeypatch.setenv(packages.SECONDS_VARIABLE, "1")
+    monkeypatch.setattr(packages, "PAGE_SECONDS", 0.5)
+    monkeypatch.setattr(packages, "PAGE_LIMIT", 1 << 20)
+    package = publish(index, "sdist")
+    index.pages[where] = ("text/html", body)
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=message):
+        fetch(package)
+    assert time.monotonic() - begun < 20 and leftovers(cache) == []
+
+
+@pytest.mark.parametrize("given", ["x", "-1", "nan", "0"])
+def test_the_time_of_a_transfer_has_to_be_a_number(cache, published, monkeypatch, given):
+    monkeypatch.setenv(packages.SECONDS_VARIABLE, given)
+    with pytest.raises(InputError, match="is not a number of seconds above 0"):
+        fetch(published)
+
+
+HREFS = [
+    None,
+    5,
+    [],
+    {},
+    "http://[",
+    "http://h:99999/{}",
+    "x:{}",
+    "javascript:{}",
+    "file:///etc/{}",
+    "//x\0/{}",
+    "data:,{}",
+]
+HREFS += [
+    "\x1b]0;x\7/{}",
+    "..%2f{}",
+    "ftp://x/{}",
+    "http://\u212a\u2100/{}",
+    "http://a@b@c:x/{}",
+    "http:///{}",
+    "/ü/{}",
+]
+HREFS += ["http://127.0.0.1:70000/{}", "/a b/{}", "/{}#sha256=\x1b[31m", "http://127.0.0.1:9/{}#sha256=", "/files/{}"]
+
+
+def odd_page(draw, filename):
+    """A page of an index that is wrong in one or several ways."""
+    links = [href.format(filename) if isinstance(href, str) else href for href in draw.choices(HREFS, k=3)]
+    if draw.random() < 0.5:
+        hashes = [None, 5, [], {"sha256": 5}, {"sha256": "\x1b[31m" * 99}, {"sha256": None}, {}]
+        files = [draw.choice([None, 5, {"url": link}, {"url": link, "hashes": draw.choice(hashes)}]) for link in links]
+        content = draw.choice([{"files": files}] * 4 + [files, {"files": draw.choice([None, {}])}, None, "x"])
+        kind, text = "application/vnd.pypi.simple.v1+json", json.dumps(content)
+        text = draw.choice([text] * 5 + ["[" * 10_000])
+    else:
+        forms = [
+            '<a href="{}">',
+            "<A\nHREF='{}'>",
+            "<a href={}",
+            "<![x{}",
+            "<!--{}",
+            "<a x='>' href=\"{}\"",
+            "</a{}&#x{}",
+        ]
+        kind, text = (
+            draw.choice(["text/html; charset=no", "\x7f"]),
+            "".join(draw.choice(forms).format(x, x) for x in links),
+        )
+    body = bytearray(text.encode())
+    if draw.random() < 0.5:
+        body[draw.randrange(len(body))] = draw.randrange(256)
+    return kind, bytes(body)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_odd_page_of_an_index_is_passed_over_or_ends_in_a_sentence(cache, index, monkeypatch, seed):
+    monkeypatch.setattr(packages, "pip_settings", lambda: {"index-url": index.url.replace("//", "//me:s3cr3t@")})
+    package, draw = publish(index), random.Random(seed)
+    for _ in range(50):
+        index.pages["/simple/pa-ck/"] = odd_page(draw, package.filename)
+        try:
+            url = packages._find_archive(
+                "Pa_ck", package.filename, package.sha256, packages.pip_settings(), time.monotonic() + 9
+            )
+            assert url.startswith("http") and ("s3cr3t" not in url or f"@{index.url[7:]}".partition("/")[0] in url)
+        except InputError as error:
+            assert str(error).isprintable() and "s3cr3t" not in str(error)
+
+
+def test_a_login_is_not_sent_to_another_server_nor_printed(cache, index, monkeypatch):
+    login = index.url.replace("//", "//me:s3/cr3t@") + "?token=s3cr3t"
+    monkeypatch.setattr(packages, "pip_settings", lambda: {"index-url": login})
+    with pytest.raises(InputError, match="no answer from") as caught:
+        fetch(publish(index))
+    assert "cr3t" not in str(caught.value)
+    login = index.url.replace("//", "//me:s3cr3t@")
+    monkeypatch.setattr(packages, "pip_settings", lambda: {"index-url": login})
+    package = publish(index)
+
+    def elsewhere(handler):
+        answer(handler, 302, Location=f"http://localhost:{handler.server.server_port}/there")
+
+    index.pages[f"/files/{package.filename}"] = ("", elsewhere)
+    index.pages["/there"] = (
+        "",
+        lambda handler: handler.send_error(403, f"\x1b[31m {handler.headers['Authorization']}"),
+    )
+    with pytest.raises(InputError, match="403 Forbidden"):
+        fetch(package)
+    sent = {path: headers.get("Authorization") for path, headers in index.seen}
+    assert sent["/there"] is None and sent["/simple/pa-ck/"] is not None
+
+
+def tar_of(*members, pax=None):
+    """A tar.gz of (name, content or size, type) members."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", pax_headers=pax) as archive:
+        for name, content, kind in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "../../x"
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def zip_of(*members, method=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+REG, BIG = tarfile.REGTYPE, bytes(24 << 20)
+HOSTILE = {
+    "bomb.gz": ("sdist", tar_of(("p/data/a.json", BIG, REG))),
+    "unwanted bomb.gz": ("sdist", tar_of(("p/a", BIG, REG), ("p/data/a.json", b"[]", REG))),
+    "header.gz": ("sdist", tar_of(("p/data/a.json", b"[]", REG), pax={"comment": "x" * (9 << 20)})),
+    "bomb.zip": ("wheel", zip_of(("p/data/a.json", BIG))),
+    "lzma.zip": ("wheel", zip_of(("p/data/a.json", BIG), method=zipfile.ZIP_LZMA)),
+    "twice.gz": ("sdist", tar_of(("p/data/a.json", b"1", REG), ("p/data/a.json", b"2", REG))),
+    "twice.zip": ("wheel", zip_of(("p/data/a.json", b"1"), ("p/data/a.json", b"2"))),
+    "case.zip": ("wheel", zip_of(("p/data/a.json", b"1"), ("p/DATA/a.json", b"2"), ("p/data/A.json", b"2"))),
+    "folder and file": ("wheel", zip_of(("p/data/a.json", b"1"), ("p/data/a.json/data/b.json", b"2"))),
+    "long": ("wheel", zip_of((f"p/data/{'a' * 300}.json", b"1"))),
+    "link": ("sdist", tar_of(("p/data/a.json", b"", tarfile.SYMTYPE), ("p/data/b.json", b"", tarfile.LNKTYPE))),
+    "device": ("sdist", tar_of(("p/data/a.json", b"", tarfile.CHRTYPE), ("p/data/b.json", b"", tarfile.FIFOTYPE))),
+    "outside": ("wheel", zip_of(("/p/data/a.json", b"1"), ("../p/data/a.json", b"1"), ("c:\\p/data/a.json", b"1"))),
+    "many": ("wheel", zip_of(*((f"p/{n}", b"") for n in range(300)))),
+    "no tar": ("sdist", b"\x1f\x8b" + bytes(400)),
+    "no zip": ("wheel", b"PK\3\4" + bytes(400)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_archive_with_the_pinned_hash_ends_in_a_sentence(cache, tmp_path, monkeypatch, name):
+    for limit, value in {"KEPT_LIMIT": 8 << 20, "UNPACKED_LIMIT": 16 << 20, "MEMBERS_LIMIT": 200}.items():
+        monkeypatch.setattr(packages, limit, value)
+    kind, content = HOSTILE[name]
+    package = make_package(kind, content, members=("*data/*.json",))
+    (tmp_path / package.filename).write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(InputError) as caught:
+        fetch(package, from_folder=tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(caught.value).isprintable() and leftovers(cache) == [] and peak < 24 << 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", package.filename]
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_a_damaged_archive_with_the_pinned_hash_is_kept_whole_or_ends_in_a_sentence(cache, tmp_path, kind):
+    draw, names = random.Random(0), [f"p/data/{n}.json" for n in range(3)]
+    whole = archive_bytes(kind, {name: f"[{name!r}]".encode() for name in names})
+    for _ in range(60):
+        content = bytearray(whole)
+        for _ in range(draw.randint(1, 4)):
+            content[draw.randrange(len(content))] = draw.choice([0, 1, 0x7F, 0xFF, draw.randrange(256)])
+        package = make_package(
+            kind, bytes(content[: draw.choice([len(content)] * 2 + [draw.randrange(1, len(content))])])
+        )
+        (tmp_path / package.filename).write_bytes(content[: package.size])
+        try:
+            assert fetch(package, from_folder=tmp_path) == located(package)
+        except InputError as error:
+            assert str(error).isprintable()
+        assert not list(cache.glob("*.part")) and not list(cache.glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "5",
+        "[" * 9999,
+        '{"files": []}',
+        '{"files": {"../x": {}}}',
+        '{"files": {"a": 5}}',
+        '{"files": {"/etc/passwd": {}}}',
+    ],
+)
+def test_a_damaged_record_counts_as_not_fetched(cache, published, text):
+    source = fetch(published) / packages.SOURCE
+    damaged = {"": lambda _: ""}.get(text, lambda old: json.dumps(old | json.loads(text)) if text[:1] == "{" else text)
+    source.write_text(damaged(json.loads(source.read_text())))
+    assert located(published) is None
+    with pytest.raises(InputError, match=r"SOURCE\.json was changed: delete"):
+        require(published, "A test")
+    assert fetch(published) == located(published)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
 from workbench.errors import InputError
-from workbench.files import cache_folder, digests, full_disk, full_disk_named, moved, sha256_of
+from workbench.files import CACHE_VARIABLE, cache_folder, digests, full_disk, full_disk_named, moved, sha256_of
 from workbench.models import fingerprint as fingerprints
 from workbench.models.gguf import FAMILIES, check_all_read, configuration, parts_of, read, weights
 from workbench.models.gguf_tokenizer import tokenizer_of
 from workbench.packages import Package, require
+from workbench.reading import printable
 
 RULES = 2
 """Version of the conversion; copies of other versions are not used. Increase it with every change to the output."""
@@ -78,8 +79,7 @@ def _converted_once(target: Path, parts: list[Path], expected: list[str]) -> Pat
 
     `expected` are the SHA-256 of the parts, checked after they were read.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with full_disk_named(target.parent), FileLock(target.with_name(f".{target.name}.lock")):
+    with _writing(target.parent), FileLock(target.with_name(f".{target.name}.lock")):
         if fingerprints.sealed(target):
             return target
         partial = target.with_name(target.name + ".part")
@@ -101,12 +101,27 @@ def _converted_once(target: Path, parts: list[Path], expected: list[str]) -> Pat
     return target
 
 
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Create a folder, and raise an `InputError` for every error of writing to it."""
+    try:
+        with full_disk_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"Cannot write a converted model to {folder} ({printable(error)}); check that disk, or set "
+            f"{CACHE_VARIABLE} to another folder."
+        ) from error
+
+
 def _convert(parts: list[Path], target: Path) -> None:
     """Dequantise a GGUF file into a folder of float32 safetensors, configuration and tokenizer.
 
     Only the GGUF file is read; transformers is given no folder.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from safetensors.torch import save_file
 
     try:
@@ -123,11 +138,8 @@ def _convert(parts: list[Path], target: Path) -> None:
         check_all_read(file)
     except InputError:
         raise
-    except (
-        OSError, ValueError, KeyError, IndexError, TypeError, OverflowError, RuntimeError, MemoryError, ImportError,
-        struct.error, StrictDataclassError,
-    ) as error:  # fmt: skip
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    except Exception as error:
+        reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
         raise InputError(
             f"Cannot read the GGUF file {parts[0]}: {reason}; if it is damaged, copy or convert it again."
         ) from error
@@ -147,7 +159,7 @@ def hub_snapshot(
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     patterns = [*fingerprints.SETTINGS, *["*.safetensors"] * weights, *["*.bin"] * (weights and allow_pickle)]
     other = ["consolidated*"]  # the same weights under names that transformers does not read
@@ -158,7 +170,7 @@ def hub_snapshot(
             f"Cannot reach the hub for {repository!r} and no copy is in its cache; go online, "
             "or give the path of a local folder."
         ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:
         if full := full_disk(error, Path(HF_HUB_CACHE), instead="set HF_HOME to a folder on another disk"):
             raise full from error
         raise InputError(f"Cannot fetch {repository!r} from the hub: {first_sentence(error)}") from error
