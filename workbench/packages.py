@@ -453,7 +453,7 @@ class _Timed(HTTPSHandler, HTTPHandler):
             made.response_class = partial(_Response, self._until)  # type: ignore[assignment]
             return made
 
-        return super().do_open(connection, req, **arguments)  # type: ignore[arg-type]
+        return super().do_open(connection, req, **arguments)
 
 
 class _Redirects(HTTPRedirectHandler):
@@ -490,7 +490,7 @@ class _UntilTime(io.RawIOBase):
         if left > 0:
             self._sock.settimeout(min(left, self._silence or left))
             try:
-                return self._raw.readinto(block)  # type: ignore[no-any-return,attr-defined]
+                return self._raw.readinto(block)
             except TimeoutError:
                 if time.monotonic() < self._until:
                     raise
