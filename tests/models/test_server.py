@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
-import httpx
 import pytest
 import tiny
 from fake_server import FakeServer
 
 import workbench as wb
 from workbench.errors import InputError
+from workbench.models import connection
 from workbench.models import server as serving
 from workbench.models.server import parse, paths_in
 
@@ -186,7 +186,7 @@ def test_the_weights_of_a_tokenizers_repository_are_not_fetched(fake, tokenizer,
 
 def test_retry_after_is_read_as_seconds_or_as_a_date():
     def pause(text: str) -> float | None:
-        return serving._retry_after(httpx.Response(429, headers={"Retry-After": text}))
+        return connection._seconds(text)
 
     assert pause("2.5") == 2.5
     assert 50 < pause(format_datetime(datetime.now(UTC) + timedelta(seconds=60))) <= 60

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from workbench.extraction.tokens import Request
 from workbench.models.server import Address
+from workbench.reading import printable
 
 Floats = NDArray[np.float64]
 LABELS_AT_ONCE = 20
@@ -107,10 +108,10 @@ class TokenNames:
             return
         self.compared += 1
         if _inked(text) not in names:
-            here = self.tokenizer.decode(list(ids))
+            here, numbers = _quoted(self.tokenizer.decode(list(ids))), ", ".join(map(str, ids[:9]))
             raise InvalidReply(
-                f"calls token {', '.join(map(str, ids))} {text!r}, which is {here!r} in the local tokenizer; name the "
-                "model's own with ?tokenizer= in the address"
+                f"calls token {numbers} {_quoted(text)}, which is {here} in the local tokenizer; name the model's own "
+                "with ?tokenizer= in the address"
             )
 
     def _names(self, ids: tuple[int, ...]) -> frozenset[str]:
@@ -124,6 +125,10 @@ class TokenNames:
 def _inked(text: str) -> str:
     """A text without white space, in any tokenizer's spelling."""
     return "".join(text.replace("Ġ", " ").replace("▁", " ").replace("Ċ", " ").split())
+
+
+def _quoted(text: str) -> str:
+    return printable(repr(text), 80)
 
 
 def choice_of(reply: dict[str, Any]) -> dict[str, Any]:
@@ -200,9 +205,9 @@ def _check_sampled(choice: dict[str, Any]) -> None:
             continue
         other, text = shown_in(choice).get(name), str(choice.get("text") or "")
         if other is not None and value is not None and abs(plausible(value) - plausible(other)) > 1e-3:
-            raise InvalidReply(f"gives token {name!r} two log-probabilities, {value:g} and {other:g}")
+            raise InvalidReply(f"gives token {_quoted(name)} two log-probabilities, {value:g} and {other:g}")
         if _inked(text) not in ("", _inked(name)) and not name.startswith("token_id:"):
-            raise InvalidReply(f"writes {text!r} and calls it the token {name!r}")
+            raise InvalidReply(f"writes {_quoted(text)} and calls it the token {_quoted(name)}")
 
 
 def _prompt_values(read: Read, choice: dict[str, Any], names: TokenNames) -> Floats:

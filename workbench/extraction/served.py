@@ -29,6 +29,7 @@ from workbench.extraction.tokens import Batch, Encoder, Request
 from workbench.models import Model, load_model
 from workbench.models.server import Server
 from workbench.questions import Option, Question
+from workbench.reading import printable
 
 VERSION = "server 1"
 """Part of every key of the answer store, in place of the engine's version."""
@@ -162,7 +163,7 @@ class Completions(TokenReader):
     def _replies(self, requests: Sequence[Request], names: Sequence[str], reads: Sequence[Read]) -> Iterator[Reply]:
         text_of = None if self.exact else replies.texts_of(self.model.tokenizer)
         sums = _Sums(requests)
-        for read, reply in self._received(reads):
+        for read, reply in self._received(reads, names):
             with self.naming(names[read.first]):
                 values, highest = replies.values_of(read, reply, self.exact, text_of, self.names)
             terms, high = sums.filled(read, values, highest)
@@ -176,8 +177,9 @@ class Completions(TokenReader):
             text: The prompt as text, sent instead of its ids.
         """
         body = replies.body_of(read, self.server.address)
-        reply = self.server.complete(body | {"prompt": text} if text else body)
-        with self.naming(f"of {len(read.prompt)} tokens"):
+        question = f"of {len(read.prompt)} tokens"
+        reply = self.server.complete(body | {"prompt": text} if text else body, _about(question))
+        with self.naming(question):
             if self.exact:
                 return {"": float(replies.values_of(read, reply, True, None, self.names)[0].sum())}
             replies.check_lengths(read, reply)
@@ -186,16 +188,18 @@ class Completions(TokenReader):
 
     @contextmanager
     def naming(self, question: str) -> Iterator[None]:
-        """Turn an invalid reply into an InputError that names the server and the question."""
+        """Turn whatever is wrong with a reply into an InputError that names the server and the question."""
         try:
             yield
-        except (InvalidReply, AttributeError, KeyError, TypeError, ValueError) as error:
+        except InputError:
+            raise
+        except Exception as error:
             problem = str(error) if isinstance(error, InvalidReply) else "answers in an unknown format"
             raise InputError(
-                f"The server at {self.server.address.base} {problem} (question {question!r}); this number is not used."
+                f"The server at {self.server.address.base} {problem}{_about(question)}; this number is not used."
             ) from None
 
-    def _received(self, reads: Sequence[Read]) -> Iterator[tuple[Read, dict[str, Any]]]:
+    def _received(self, reads: Sequence[Read], names: Sequence[str]) -> Iterator[tuple[Read, dict[str, Any]]]:
         """Replies as they arrive, returned once the server has confirmed that its model is unchanged.
 
         Confirmation takes at most a fifth of the time; replies wait for the next one.
@@ -211,7 +215,8 @@ class Completions(TokenReader):
                 while failure is None and len(in_flight) < at_once:
                     if (read := next(waiting, None)) is None:
                         break
-                    in_flight[pool.submit(self.server.complete, replies.body_of(read, self.server.address))] = read
+                    body = replies.body_of(read, self.server.address)
+                    in_flight[pool.submit(self.server.complete, body, _about(names[read.first]))] = read
                 if not in_flight and not ready:
                     break
                 pause = max(0.0, next_check - time.monotonic()) if ready else None
@@ -229,6 +234,11 @@ class Completions(TokenReader):
                 raise failure
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _about(question: str) -> str:
+    """The end of an error that names a question."""
+    return f" (question {printable(question)!r})"
 
 
 class ExactCompletions(Completions):
@@ -249,15 +259,17 @@ class ExactCompletions(Completions):
 
         def one(n: int) -> tuple[list[int], bool]:
             body = replies.PLAIN_VLLM | sampling | {"prompt": list(contexts[n]), "seed": seed + n}
-            choice: dict[str, Any] = (self.server.complete(body).get("choices") or [{}])[0]
-            ids = choice.get("token_ids")
-            if choice.get("prompt_token_ids") != list(contexts[n]) or not ids:
-                raise InputError(
-                    f"The server at {self.server.address.base} does not return the token ids of what it wrote."
-                )
+            reply = self.server.complete(body, _about(f"prompt {n}"))
             with self.naming(f"prompt {n}"):
-                self.names.check([int(token) for token in ids], choice.get("text"))
-            return [int(token) for token in ids], choice.get("finish_reason") == "stop"
+                choice = replies.choice_of(reply)
+                ids: list[int] = choice.get("token_ids") or []
+                if choice.get("prompt_token_ids") != list(contexts[n]) or not ids:
+                    raise InvalidReply("does not return the token ids of what it wrote")
+                if len(ids) > settings["max_new_tokens"]:
+                    raise InvalidReply(f"writes {len(ids)} tokens where {body['max_tokens']} were wanted")
+                self.names.check(ids, choice.get("text"))
+                self.server.refuse_key(str(self.model.tokenizer.decode(ids)), _about(f"prompt {n}"))
+            return ids, choice.get("finish_reason") == "stop"
 
         with ThreadPoolExecutor(self.server.address.concurrency) as pool:
             samples = list(pool.map(one, range(len(contexts))))

@@ -1,4 +1,8 @@
-"""Models behind a server: addresses, the HTTP connection, and the server's statement of what it serves."""
+"""Models behind a server: addresses, what a server states of its model, and its answers.
+
+What enters is parsed, reduced to the fields that the workbench reads (`COMPLETION`, `STATED`, the message of an error),
+and freed of the key; nothing behind this module needs to know the key.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,21 @@ import random
 import re
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from email.utils import parsedate_to_datetime
+from os.path import isdir
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from workbench.errors import InputError, unknown
 from workbench.models import fetched
 from workbench.models import fingerprint as fingerprints
+from workbench.models.connection import Answer, Connection
 from workbench.models.fetched import HUB_ID
-
-if TYPE_CHECKING:
-    import httpx
+from workbench.models.secrets import RUN_OF_TOKENS, SHORTEST, Secret
+from workbench.reading import printable
 
 FORMS = "vllm://host:port/NAME or openai+https://host/v1/NAME"
 SCHEMES = {"vllm": "http", "vllm+https": "https", "openai+http": "http", "openai+https": "https"}
@@ -42,9 +45,32 @@ BACKOFF = 0.5
 """Seconds before the first retry; doubled with each further one."""
 LONGEST_WAIT = 300.0
 """Seconds; a request is not retried if the server demands a longer pause."""
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LARGEST, LARGEST_PER_TOKEN = 1 << 22, 2048
+"""Bytes of a model list or an answer, and those more for each token that the request sends or wants."""
+HIGHEST = 2**31 - 1
+"""Largest count or token id."""
+HALVES = re.compile("[\ud800-\udfff]")
 COUNTS = ("calls", "retries", "prompt_tokens", "completion_tokens", "unmetered_calls")
 """Answered requests, requests sent again, tokens by the server's `usage`, and answers without `usage`."""
+
+
+COMPLETION: dict[str, Any] = {
+    "model": str,
+    "system_fingerprint": str,
+    "usage": {"prompt_tokens": int, "completion_tokens": int},
+    "choices": [
+        {
+            "text": str,
+            "finish_reason": str,
+            "token_ids": [int],
+            "prompt_token_ids": [int],
+            "logprobs": {"tokens": [str], "token_logprobs": [float], "top_logprobs": [(float,)]},
+            "prompt_logprobs": [({"logprob": float, "decoded_token": str},)],
+        }
+    ],
+}
+"""The fields of a completion that enter, with their types, each of which may be null; a tuple is an object with any
+names, all of whose values have one type."""
 
 
 @dataclass(frozen=True)
@@ -91,28 +117,19 @@ class Server:
             InputError: If the key in the environment has characters that no key can have, the server is unreachable, or
                 it does not serve the model.
         """
-        import httpx
-
         self.address = address
         self.contract: Any = None
         """Result of the contract test; None before the first question."""
         self.witness: Callable[[], None] | None = None
         """Repeats one item of the contract test and raises if its number has changed; set by that test."""
-        self._key = _key_for(address.base)
+        self._secret = Secret(_key_for(address.base))
+        self._connection = Connection(address.base, self._secret, address.timeout)
         self._lock, self._counts = threading.Lock(), dict.fromkeys(COUNTS, 0)
         self._first: dict[str, Any] = {}
         self._semaphore = threading.Semaphore(address.concurrency)
-        most = address.concurrency + 1
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=httpx.Timeout(address.timeout, connect=min(10.0, address.timeout)),
-            limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
-            trust_env=not address.base.partition("://")[2].startswith(LOOPBACK),
-        )
-        weakref.finalize(self, self._client.close)
         self.stated = self._card()
         longest = address.context or self.stated.get("max_model_len")
-        if not isinstance(longest, int) or longest < 8:
+        if not isinstance(longest, int) or not 8 <= longest <= HIGHEST:
             raise InputError(
                 f"The server at {address.base} does not state the context length of {address.name!r}; add "
                 "?context=NUMBER to the address."
@@ -121,21 +138,40 @@ class Server:
         self.context_length = longest - 2
         self.tokenizer, self.folder = _tokenizer(address, str(self.stated.get("root", "")))
 
-    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer to a completion request, and count its tokens.
+    def complete(self, body: dict[str, Any], question: str = "") -> dict[str, Any]:
+        """Return the answer to a completion request, with the fields of `COMPLETION`, and count its tokens.
+
+        Args:
+            body: The request.
+            question: What it is for, in errors.
 
         Raises:
-            InputError: If the request fails, or another model answers than before.
+            InputError: The request fails, the answer has fields of other types or repeats the key, or another model
+                answers than before.
         """
+        length = len(body.get("prompt", "")) + body.get("max_tokens", 0) + (body.get("logprobs") or 0)
+        most = LARGEST + LARGEST_PER_TOKEN * length
         with self._semaphore:
-            answer = self._request("POST", "completions", {"model": self.address.name, **body}, self.address.retries)
-        usage = answer.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
+            content = {"model": self.address.name, **body}
+            found = self._request("POST", "completions", content, self.address.retries, most, question)
+        texts: list[str] = []
+        try:
+            answer = _reduced(found, COMPLETION, "", texts)
+        except _WrongType as wrong:
+            place = str(wrong)
+            raise InputError(
+                f"The server at {self.address.base} answers in an unknown format ({place} has another type){question}; "
+                "this answer is not used."
+            ) from None
+        self.refuse_key("".join(texts), question)
+        names = ("model", "system_fingerprint")
+        now = self._shown({name: answer.get(name) for name in names})
+        answer |= now
+        usage = answer.get("usage") or {}
         read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        now = {name: answer.get(name) for name in ("model", "system_fingerprint")}
         with self._lock:
             self._counts["calls"] += 1
-            if isinstance(read, int) and isinstance(written, int):
+            if read is not None and written is not None:
                 self._counts["prompt_tokens"] += read
                 self._counts["completion_tokens"] += written
             else:
@@ -143,6 +179,23 @@ class Server:
             self._first = self._first or now
         _check_same(self._first, now, self.address)
         return answer
+
+    def refuse_key(self, text: str, question: str = "") -> None:
+        """Refuse texts of tokens that spell the key.
+
+        Raises:
+            InputError: They do.
+        """
+        if self._secret.within(text, RUN_OF_TOKENS):
+            raise InputError(
+                f"The server at {self.address.base} repeats {RUN_OF_TOKENS} characters of the API key as the text "
+                f"of tokens{question}; this answer is not used (if the prompt has the same words, use another key)."
+            )
+
+    def _shown(self, texts: dict[str, Any]) -> dict[str, Any]:
+        """Return texts of the server without the key, on one line each; numbers and the model's own name stay."""
+        words = {n: printable(text) for n, text in texts.items() if isinstance(text, str) and text != self.address.name}
+        return texts | dict(zip(words, self._secret.removed(*words.values())))
 
     def confirm(self) -> None:
         """Read the model's card and one number of the contract test again, and refuse changes."""
@@ -183,40 +236,34 @@ class Server:
 
     def _card(self) -> dict[str, Any]:
         """Return the identifying fields of the model's card at `/v1/models`."""
-        listed = self._request("GET", "models", None, min(2, self.address.retries)).get("data")
+        base, name = self.address.base, self.address.name
+        listed = self._request("GET", "models", None, min(2, self.address.retries), LARGEST).get("data")
         cards = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
         for card in cards:
-            if card.get("id") == self.address.name:
-                return {name: card[name] for name in STATED if card.get(name) is not None}
-        raise InputError(
-            f"The server at {self.address.base} does not serve {self.address.name!r}; it serves "
-            f"{', '.join(str(card.get('id')) for card in cards[:10]) or 'nothing'}."
-        )
+            if card.get("id") == name:
+                stated = {field: card[field] for field in STATED if card.get(field) is not None}
+                for field, value in stated.items():
+                    if type(value) is not (int if field == "max_model_len" else str):
+                        raise InputError(f"The server at {base} states the {field} of {name!r} in an unknown format.")
+                return self._shown(stated)
+        others = [card["id"] for card in cards if isinstance(card.get("id"), str)][:10]
+        served = self._shown(dict(zip(map(str, range(10)), others))).values()
+        raise InputError(f"The server at {base} does not serve {name!r}; it serves {', '.join(served) or 'nothing'}.")
 
-    def _request(self, method: str, path: str, body: dict[str, Any] | None, retries: int) -> dict[str, Any]:
+    def _request(
+        self, method: str, path: str, body: dict[str, Any] | None, retries: int, largest: int, question: str = ""
+    ) -> dict[str, Any]:
         """Send a request, retry transient failures, and return the JSON object of the answer."""
-        import httpx
-
-        base, problem = self.address.base, ""
+        base = self.address.base
         for attempt in range(retries + 1):
             pause = BACKOFF * 2**attempt * (0.5 + random.random())
-            try:
-                response = self._client.request(method, f"{base}/{path}", json=body)
-            except httpx.TransportError as error:
-                problem = f"does not answer ({type(error).__name__})"
-            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-                raise InputError(
-                    f"Cannot send a request to the server at {base} ({type(error).__name__}); check the address."
-                ) from error
-            else:
-                status, text = response.status_code, response.text
-                text = text.replace(self._key, "[key]") if self._key else text
-                if status < 300:
-                    return _object(text, base)
-                problem = f"answers {status} ({_message(text)})"
-                if status not in (408, 429) and status < 500:
-                    raise InputError(f"The server at {base} {problem}{_advice(status)}.")
-                pause = _retry_after(response) or pause
+            answer = self._connection.request(method, path, body, largest)
+            problem = answer.problem or self._problem(answer)
+            if not problem:
+                return self._object(answer.content, question)
+            if answer.lasting or (answer.status and answer.status not in (408, 429) and answer.status < 500):
+                raise InputError(f"The server at {base} {problem}{question}.")
+            pause = answer.pause or pause
             if attempt == retries or pause > LONGEST_WAIT:
                 break
             with self._lock:
@@ -226,6 +273,40 @@ class Server:
             f"The server at {base} {problem}, tried {attempt + 1} times; finished answers are stored, so run "
             "again when it is back."
         )
+
+    def _problem(self, answer: Answer) -> str:
+        """Return the status of an answer and what the server says of it; "" if it is a success."""
+        if answer.status < 300:
+            return ""
+        if answer.status < 400:
+            (place,) = self._secret.removed(printable(answer.location) or "no place")
+            return f"redirects to {place} ({answer.status}), which is not followed; write that address if it is right"
+        (message,) = self._secret.removed(_message(answer.content))
+        return f"answers {answer.status} ({message}){_advice(answer.status)}"
+
+    def _object(self, content: bytes, question: str) -> dict[str, Any]:
+        """Return the JSON object in an answer; repeated names are refused, since either value may be the right one."""
+        repeated: list[str] = []
+
+        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            if len(merged := dict(pairs)) < len(pairs):
+                repeated.append(next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i])))
+            return merged
+
+        try:
+            answer = json.loads(content.decode("utf-8-sig"), object_pairs_hook=unique)
+        except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deeply
+            answer = None
+        if not isinstance(answer, dict):
+            raise InputError(
+                f"The server at {self.address.base} does not answer in JSON{question}; check the address and the port."
+            )
+        if repeated:
+            (name,) = self._secret.removed(printable(f"{repeated[0]!r}", 100))
+            raise InputError(
+                f"The server at {self.address.base} gives {name} twice in one answer; the answer is not used."
+            )
+        return answer
 
 
 def is_address(source: str) -> bool:
@@ -317,7 +398,7 @@ def _tokenizer(address: Address, root: str) -> tuple[str, Path]:
         if source == fetched.EMBEDDED and source in (address.tokenizer, address.name):
             return source, fetched.located()
         folder = Path(source).expanduser() if chosen else Path(source)
-        if folder.is_dir() and (chosen or folder.is_absolute()):
+        if isdir(folder) and (chosen or folder.is_absolute()):
             return source, folder
         name, _, revision = source.partition("@")
         if HUB_ID.fullmatch(name):
@@ -339,51 +420,56 @@ def _key_for(base: str) -> str:
     key = os.environ.get(name, "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise InputError(f"The key in {name} has characters that no key can have; set it again.")
+    if 0 < len(key) < SHORTEST:
+        raise InputError(
+            f"The key in {name} has {len(key)} characters, too few to recognise it in what a server says; give the "
+            f"server a key of at least {SHORTEST}, or unset the variable if the server needs none."
+        )
     return key
 
 
-def _object(text: str, base: str) -> dict[str, Any]:
-    """Return the JSON object in a text; duplicate names are refused, since either value may be the right one."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(merged := dict(pairs)) < len(pairs):
-            twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
-            raise InputError(f"The server at {base} gives {twice!r} twice in one answer; the answer is not used.")
-        return merged
-
-    try:
-        answer = json.loads(text, object_pairs_hook=unique)
-    except InputError:
-        raise
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise InputError(f"The server at {base} does not answer in JSON; check the address and the port.")
-    return answer
+class _WrongType(Exception):
+    """A field of an answer has another type; the message is its place."""
 
 
-def _message(text: str) -> str:
+def _reduced(value: Any, kind: Any, place: str, texts: list[str]) -> Any:
+    """Return a value of an answer with the fields of `kind` alone (see `COMPLETION`), and add its texts to `texts`.
+
+    Raises:
+        _WrongType: A value has another type, is a whole number that no count can be, or contains half a character.
+    """
+    if value is None and place:
+        return None
+    if isinstance(kind, list) and isinstance(value, list):
+        return [_reduced(each, kind[0], place, texts) for each in value]
+    if isinstance(kind, dict) and isinstance(value, dict):
+        return {n: _reduced(value[n], kind[n], f"{place}.{n}".lstrip("."), texts) for n in kind if n in value}
+    if isinstance(kind, tuple) and isinstance(value, dict):
+        return {_reduced(n, str, place, texts): _reduced(v, kind[0], place, texts) for n, v in value.items()}
+    if kind is str and isinstance(value, str) and not HALVES.search(value):
+        texts.append(value)
+        return value
+    if kind is int and type(value) is int and 0 <= value <= HIGHEST:
+        return value
+    if kind is float and (type(value) is float or (type(value) is int and abs(value) <= HIGHEST)):
+        return value
+    raise _WrongType(place)
+
+
+def _message(content: bytes) -> str:
     """Return the error message in a server's answer, on one short line."""
-    message: Any = text
-    with suppress(ValueError):
-        message = json.loads(text)
+    message: Any = content.decode("utf-8", "replace")
+    with suppress(ValueError, RecursionError):
+        message = json.loads(message)
     for name in ("error", "message", "detail"):
         message = message.get(name, message) if isinstance(message, dict) else message
-    lines = str(message).strip().splitlines() or ["no reason given"]
-    return lines[0][:200].rstrip(". ")
+    first = message[0] if isinstance(message, list) and message else message
+    message = first.get("msg") if isinstance(first, dict) else first
+    lines = message.strip().splitlines() if isinstance(message, str) else []
+    return printable(lines[0] if lines else "", 200).rstrip(". ") or "no reason given"
 
 
 def _advice(status: int) -> str:
     if status in (401, 403):
         return f"; put the server's key into the environment variable {KEY_VARIABLE}"
     return "; check the address" if status in (301, 302, 307, 308, 404, 405) else ""
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return the pause that `Retry-After` demands as seconds or as a date, in seconds; None without a valid one."""
-    text = response.headers.get("retry-after", "")
-    with suppress(ValueError):
-        return max(0.0, float(text))
-    with suppress(TypeError, ValueError):
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    return None
