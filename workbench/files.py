@@ -18,7 +18,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from workbench.errors import DiskFull, InputError
-from workbench.reading import read_json
+from workbench.reading import opened_file, read_json
 
 CACHE_VARIABLE = "WORKBENCH_CACHE"
 RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
@@ -37,6 +37,8 @@ FULL_TEXT = re.compile(
 PROBE = 65_536
 SETTLED = 2.0
 """Seconds after which a file's times distinguish a later write from this one."""
+LARGEST = 10**12
+"""Bytes of a file that is hashed."""
 
 
 def cache_folder() -> Path:
@@ -249,8 +251,12 @@ def opened(place: str) -> tuple[Any, str]:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a regular file, in hexadecimal.
+
+    Raises:
+        InputError: If it is a folder, pipe or device, or cannot be read.
+    """
+    with opened_file(path, LARGEST) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -264,11 +270,15 @@ def digests(paths: Iterable[Path]) -> dict[Path, str]:
 
     A file written in the last seconds is always read, since a second write within a tick of the clock leaves its times
     unchanged.
+
+    Raises:
+        InputError: If one is not a regular file, or cannot be read.
     """
     cache = cache_folder() / "digests.json"
     known, hashes, added = _read_digests(cache), {}, False
     for path in sorted(set(paths)):
-        state = path.stat()
+        with opened_file(path) as file:
+            state = os.fstat(file.fileno())
         key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"
         hashes[path] = known.get(key) or sha256_of(path)
         if key not in known and time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:

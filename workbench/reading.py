@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 
 import yaml
 
-from workbench.errors import InputError
+from workbench.errors import InputError, one_line
 
 T = TypeVar("T")
 LARGEST = 1 << 28
@@ -46,12 +46,6 @@ KINDS: dict[Any, str] = {
     bool: "true or false",
 }
 """Type -> its name in JSON, for errors."""
-ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
-)
-"""Escape sequences of terminals: colours, cursor, titles, links."""
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
-"""Control characters, marks of text direction, and halves of characters."""
 
 
 def printable(text: object, longest: int = 300) -> str:
@@ -59,8 +53,7 @@ def printable(text: object, longest: int = 300) -> str:
 
     Escape sequences are removed; other control characters and line ends become spaces.
     """
-    shown = " ".join(UNPRINTABLE.sub(" ", ESCAPES.sub("", str(text)[: 20 * longest])).split())
-    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+    return one_line(" ".join(one_line(text, 20 * longest).split()), longest)
 
 
 @contextmanager
@@ -287,13 +280,14 @@ def read_yaml(path: Path, typed: bool = False) -> Any:
     return parse_yaml(read_text(path, LARGEST_YAML), printable(path.name), typed)
 
 
-def parse_yaml(text: str, where: str, typed: bool = False) -> Any:
+def parse_yaml(text: str, where: str, typed: bool = False, texts: bool = False) -> Any:
     """Return the value of a YAML text.
 
     Args:
         text: The text.
         where: Name of the file or place, for errors.
         typed: Whether yes, no, dates and so on have YAML's types; otherwise only null and decimal numbers have one.
+        texts: Whether every value stays text.
 
     Raises:
         InputError: The text is not YAML, a key occurs twice or is no plain value, or it is too long, too deeply nested,
@@ -302,7 +296,7 @@ def parse_yaml(text: str, where: str, typed: bool = False) -> Any:
     if len(text) > LARGEST_YAML:
         raise InputError(f"{where} has more than the {LARGEST_YAML:,} characters that are read as YAML; shorten it.")
     try:
-        loader = (yaml.SafeLoader if typed else _Plain)(text)
+        loader = (yaml.BaseLoader if texts else yaml.SafeLoader if typed else _Plain)(text)
         node = loader.get_single_node()
         _check_node(node, where)
         return None if node is None else loader.construct_document(node)
@@ -311,7 +305,9 @@ def parse_yaml(text: str, where: str, typed: bool = False) -> Any:
     except RecursionError:
         raise _too_deep(where) from None
     except Exception as error:  # tags such as !!int and !!timestamp raise whatever their conversion raises
-        raise InputError(f"{where} is not well-formed YAML: {printable(error)}") from None
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
+        at = f"{where}, line {mark.line + 1}," if mark else where
+        raise InputError(f"{at} is not well-formed YAML ({printable(problem)}); correct it there.") from None
 
 
 def _check_node(root: yaml.Node | None, where: str) -> None:

@@ -80,5 +80,5 @@ def test_numbers_and_truth_are_told_apart_in_exclude() -> None:
 
 def test_a_study_that_is_not_text_is_one_sentence(study: Path) -> None:
     study.write_bytes(b"\xff\xfe\x00bad")
-    with pytest.raises(InputError, match="is not YAML"):
+    with pytest.raises(InputError, match="is UTF-16 text; save it as UTF-8"):
         load_study("toy")

@@ -96,7 +96,7 @@ def test_every_violation_of_every_notebook_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("notebooks: [first\nprofiles: {}\n", r"toy.yaml, line 2, is not YAML"),
+        ("notebooks: [first\nprofiles: {}\n", r"toy.yaml, line 2, is not well-formed YAML"),
         ("", "must be a mapping of 'notebooks' and 'profiles'"),
         ("notebooks: [first]\nprofiles: {}\nmatrices: {}\n", "and of nothing else"),
         ("notebooks: first\nprofiles: {}\n", "needs 'notebooks'"),

@@ -13,7 +13,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InputError, unknown
+from workbench.errors import InputError, one_line, shown, unknown
 from workbench.files import digests as digests_of
 from workbench.runs.parameters import Parameter
 
@@ -28,10 +28,21 @@ def _all_files(path: Path) -> list[Path]:
     """A file itself, or all files below a folder."""
     if not path.is_dir():
         return [path]
-    walked = os.walk(path, followlinks=True)  # links are read through
-    files = list(islice((Path(folder, name) for folder, _, names in walked for name in names), MOST_FILES + 1))
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"The folder {error.filename} cannot be read ({error.strerror}); change its permissions.")
+
+    def walked() -> Iterator[Path]:
+        for folder, folders, names in os.walk(path, onerror=refuse, followlinks=True):  # links are read through
+            above = [each for each in Path(folder).parents if each.is_relative_to(path)]
+            if os.path.islink(folder) and any(os.path.samefile(folder, each) for each in above):  # a loop
+                folders.clear()
+                continue
+            yield from (Path(folder, name) for name in names)
+
+    files = list(islice(walked(), MOST_FILES + 1))
     if len(files) > MOST_FILES:
-        raise InputError(f"The folder {path} holds more than {MOST_FILES} files; name the folder of what is read.")
+        raise InputError(f"The folder {path} contains more than {MOST_FILES:,} files; name the folder of what is read.")
     return files
 
 
@@ -134,11 +145,14 @@ def check_inputs(parameters: list[Parameter], values: Mapping[str, Any], folder:
             reader.check(text, folder)
             for path in reader.parts(text, folder)[1::2]:
                 if not path or not _at(folder, path).exists():
-                    wrong.append(f"There is no file {path!r}, which parameter {name!r} names; check the path.")
+                    wrong.append(f"There is no file {shown(path)}, which parameter {name!r} names; check the path.")
         except InputError as error:
             wrong.append(str(error))
         except (OSError, ValueError, RuntimeError) as error:
-            wrong.append(f"Parameter {name!r} names {text!r}, which cannot be looked up ({error}).")
+            reason = getattr(error, "strerror", None) or error
+            wrong.append(
+                f"Parameter {name!r} names {shown(text)}, which is no path ({one_line(reason, 100)}); check it."
+            )
     for name, value in values.items() if wrong else ():
         pairs = pairwise(value) if isinstance(value, list) else ()
         wholes = [mark.join(pair) for pair in pairs for mark in (", ", ",") if all(isinstance(x, str) for x in pair)]
@@ -177,14 +191,10 @@ def digests(parameters: list[Parameter], values: Mapping[str, Any], folder: Path
     for name, reader, text in _texts(parameters, values):
         for path in reader.parts(text, folder)[1::2] if reader else []:
             for file in reader.files(_at(folder, path)) if reader else []:
-                if not file.is_file():
-                    raise InputError(f"{file}, which parameter {name!r} names, is not a regular file; name one.")
                 try:
                     (digest,) = digests_of([file]).values()
-                except OSError as error:
-                    raise InputError(
-                        f"{file}, which parameter {name!r} names, cannot be read ({error.strerror}); check the file."
-                    ) from None
+                except InputError as error:
+                    raise InputError(f"Parameter {name!r}: {error}") from None
                 hashes[(file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()] = digest
     return hashes
 

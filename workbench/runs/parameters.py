@@ -5,24 +5,29 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import tokenize
 import types
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from workbench import kinds
-from workbench.errors import InputError, unknown
+from workbench.errors import InputError, one_line, shown, unknown
 from workbench.files import root
+from workbench.reading import parse_json, parse_yaml, read_text
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 SIMPLE: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str} | dict.fromkeys(kinds.NAMES, str)
+LONGEST_CELL = 100_000
+"""Characters of a parameters cell."""
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -53,25 +58,33 @@ def read_parameters(notebook: Path) -> list[Parameter]:
         InputError: If the file is not a Python notebook, has not exactly one cell tagged `parameters`, or this cell
             contains anything but annotated assignments of literals.
     """
-    opened = open_notebook(notebook)
+    opened, where = open_notebook(notebook), f"The parameters cell of {notebook}"
     kernel = opened.metadata.get("kernelspec", {})
     language = kernel.get("language") or opened.metadata.get("language_info", {}).get("name") or "python"
     if language.lower() != "python":  # a Python kernel of any name is run by this interpreter
         raise InputError(
-            f"{notebook} is for the kernel {kernel.get('name')!r}, which runs {language}; only Python can be run."
+            f"{notebook} is for the kernel {shown(kernel.get('name'))}, which runs {language}; only Python can be run."
         )
     cells = [c for c in opened.cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise InputError(f"{notebook} has {len(cells) or 'no'} cells tagged 'parameters'; tag exactly one.")
     source = cells[0].source
+    if len(source) > LONGEST_CELL:
+        raise InputError(f"{where} has more than {LONGEST_CELL:,} characters; leave only the parameters in it.")
     try:
         tree, comments = ast.parse(source), _comments(source)
-    except (SyntaxError, tokenize.TokenError) as error:
-        raise InputError(f"The parameters cell of {notebook} is not Python: {error}.") from error
-    declared = [node for node in tree.body if not isinstance(node, (ast.Import, ast.ImportFrom))]
-    parameters = [_parameter(node, comments, f"The parameters cell of {notebook}") for node in declared]
+        declared = [node for node in tree.body if not isinstance(node, (ast.Import, ast.ImportFrom))]
+        parameters = [_parameter(node, comments, where) for node in declared]
+    except InputError:
+        raise
+    except (SyntaxError, tokenize.TokenError, ValueError) as error:
+        raise InputError(f"{where} is not Python: {error}.") from error
+    except (RecursionError, MemoryError):  # what Python's parser raises for deeply nested expressions
+        raise InputError(
+            f"{where} contains an expression that is nested too deeply; write it as one literal."
+        ) from None
     if twice := [name for name, n in Counter(p.name for p in parameters).items() if n > 1]:
-        raise InputError(f"The parameters cell of {notebook} declares {', '.join(twice)} twice; keep one.")
+        raise InputError(f"{where} declares {', '.join(twice)} twice; keep one.")
     return parameters
 
 
@@ -83,13 +96,20 @@ def open_notebook(path: Path) -> NotebookNode:
     """
     import nbformat
 
+    if not os.path.exists(path):
+        raise InputError(f"There is no notebook {path}; check the name.")
+    text = read_text(path)
+    parse_json(text, str(path), strict=False)
+    invalid: dict[str, Any] = {}
     try:
-        return nbformat.read(path, as_version=4)
-    except FileNotFoundError:
-        raise InputError(f"There is no notebook {path}.") from None
+        opened = nbformat.reads(text, as_version=4, capture_validation_error=invalid)
+        if invalid:
+            nbformat.validate(opened, relax_add_props=True)
+        return opened
     except Exception as error:  # nbformat's errors have no common base
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} is not a readable Jupyter notebook: {reason[:200]}") from error
+        raise InputError(
+            f"{path} is not a Jupyter notebook ({one_line(error, 200)}); open it in JupyterLab and save it again."
+        ) from None
 
 
 def check(parameters: list[Parameter], values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -115,17 +135,27 @@ def check(parameters: list[Parameter], values: Mapping[str, Any], where: str) ->
             kind = type_of(declared[name].annotation)
             checked[name] = _strict(kind, _read(kind, value) if isinstance(value, str) else value)
         except ValueError:
-            wrong.append(f"Parameter {name!r} must be {declared[name].annotation}, not {value!r}")
+            wrong.append(f"Parameter {name!r} must be {declared[name].annotation}, not {shown(value)}")
     if wrong:
         raise InputError(f"In {where}: " + "; ".join(wrong) + ".")
     return checked
 
 
 def _strict(kind: Any, value: Any) -> Any:
-    """`value`, if it is of this type; only an int is converted, to a float."""
+    """`value`, if it is of this type and can be written as JSON; only an int is converted, to a float."""
+    checked = _adapter(kind).validate_python(value)
+    try:
+        json.dumps(checked, ensure_ascii=False).encode()  # halves of characters, and thousands of digits
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return checked
+
+
+@cache
+def _adapter(kind: Any) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
-    return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+    return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 def _read(kind: Any, text: str | list[Any]) -> Any:
@@ -151,14 +181,9 @@ def _read(kind: Any, text: str | list[Any]) -> Any:
 
 def _items(text: str) -> list[Any]:
     """The items of a list written as `[a, b]`, possibly nested, or `a, b`; each stays text."""
-    import yaml
-
     if not text.strip().startswith("["):
         return [item.strip() for item in text.split(",")] if text.strip() else []
-    try:
-        items = yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError:
-        items = None
+    items = parse_yaml(text, "the list", texts=True)
     if not isinstance(items, list):
         raise ValueError(f"{text!r} is not a list")
     return items
@@ -207,7 +232,9 @@ def _resolve(node: ast.expr) -> Any:
             return list[_resolve(item)]  # type: ignore[misc]
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
             values = ast.literal_eval(choices)
-            return Literal[values if isinstance(values, tuple) else (values,)]
+            values = values if isinstance(values, tuple) else (values,)
+            if values and all(isinstance(value, str | int | None) for value in values):
+                return Literal[values]
     known = f"bool, int, float, str, None, list[...], Literal[...], {', '.join(kinds.NAMES)} and their unions"
     raise TypeError(f"is none of {known}")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +15,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import InputError, unknown
+from workbench.errors import InputError, shown, unknown
 from workbench.files import root, sha256_of_text
+from workbench.reading import read_yaml
 from workbench.runs import inputs
 from workbench.runs.parameters import Parameter, check, open_notebook, read_parameters
 
@@ -24,6 +27,12 @@ SLICES = ("cultural_alignment", "hallucination", "judges", "value_drift")
 """Subpackages that each belong to one study."""
 NOT_COMPUTING = ("runs", "reports", "cli", "progress")
 """Modules that show results and do not change them."""
+MOST_CELLS = 5_000
+"""Most cells of a matrix, unless the study file sets `most_cells`."""
+NOTEBOOK = re.compile(r"(?:[^\W_][\w. -]{0,99}/)?[^\W_][\w. -]{0,99}")
+"""Name of a notebook, with or without its study."""
+DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+"""Names that are no files on Windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,8 @@ class Matrix:
     """Additional cells."""
     exclude: tuple[dict[str, Any], ...] = ()
     """Partial cells; every cell that agrees with one of them is left out."""
+    most: int = MOST_CELLS
+    """Most cells it may have."""
 
     @property
     def names(self) -> list[str]:
@@ -103,21 +114,32 @@ class Matrix:
         return list(dict.fromkeys(name for part in parts for name in part))
 
     def cells(self, fixed: set[str]) -> list[dict[str, Any]]:
-        """Return its cells, those of one model together, without the parameters in `fixed`, which the user set."""
+        """Return its cells, those of one model together, without the parameters in `fixed`, which the user set.
 
-        def comparable(cell: dict[str, Any]) -> set[tuple[str, str]]:
-            return {(name, repr(value)) for name, value in cell.items()}  # 0 is not False
+        Raises:
+            InputError: If there are more than `most`, counted before they are made.
+        """
 
+        def comparable(cell: dict[str, Any]) -> frozenset[tuple[str, str]]:
+            return frozenset((name, repr(value)) for name, value in cell.items())  # 0 is not False
+
+        if (count := math.prod(map(len, self.axes.values())) + len(self.include)) > self.most:
+            raise InputError(
+                f"The matrix has {shown(count)} cells, more than {self.most:,}; take values out of "
+                f"{', '.join(self.axes)}, or write most_cells: {shown(count)} into the study file to run all of them."
+            )
         names = sorted(self.axes, key=lambda name: name != "model")
-        full = [dict(zip(names, values)) for values in product(*(self.axes[name] for name in names))]
-        excluded = [comparable(part) for part in self.exclude]
-        cells = [cell for cell in full if not any(part <= comparable(cell) for part in excluded)]
-        distinct: list[dict[str, Any]] = []
-        for cell in [*(cells if self.axes or not self.include else []), *self.include]:
-            free = {name: value for name, value in cell.items() if name not in fixed}
-            if free not in distinct:
-                distinct.append(free)
-        return distinct
+        full = (dict(zip(names, values)) for values in product(*(self.axes[name] for name in names)))
+        excluded = {comparable(part) for part in self.exclude}
+        shapes = {frozenset(part) for part in self.exclude}
+
+        def kept(cell: dict[str, Any]) -> bool:
+            parts = ({name: cell[name] for name in shape} for shape in shapes if shape <= cell.keys())
+            return excluded.isdisjoint(map(comparable, parts))
+
+        cells = [cell for cell in full if kept(cell)] if self.axes or not self.include else []
+        free = [{name: value for name, value in cell.items() if name not in fixed} for cell in [*cells, *self.include]]
+        return list({comparable(cell): cell for cell in free}.values())
 
 
 def study_names() -> list[str]:
@@ -139,46 +161,36 @@ def load_study(name: str) -> Study:
     profiles = {str(profile): dict(values or {}) for profile, values in content["profiles"].items()}
     gpus = content.get("gpus", 0)
     needs = gpus if isinstance(gpus, dict) else dict.fromkeys(notebooks, gpus)
-    if set(needs) - set(notebooks) or not all(type(n) in (int, float) and n >= 0 for n in needs.values()):
+    if set(needs) - set(notebooks) or not all(type(n) in (int, float) and 0 <= n < 1e9 for n in needs.values()):
         raise InputError(f"{path}: 'gpus' must be a number, or a mapping of notebooks to numbers.")
+    most = content.get("most_cells", MOST_CELLS)
+    if type(most) is not int or most < 1:
+        raise InputError(f"{path}: 'most_cells' must be a whole number above 0, not {shown(most)}.")
     files = {n: root() / "notebooks" / (f"{n}.ipynb" if "/" in n else f"{path.stem}/{n}.ipynb") for n in notebooks}
-    shared = read_matrix(content.get("matrix", {}), path)
+    shared = read_matrix(content.get("matrix", {}), path, most)
     own = {profile: values.pop("matrix", None) for profile, values in profiles.items()}
-    matrices = {profile: read_matrix(m, path) if m is not None else shared for profile, m in own.items()}
+    matrices = {profile: read_matrix(m, path, most) if m is not None else shared for profile, m in own.items()}
     return Study(path.stem, files, profiles, matrices, needs)
-
-
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file.
-
-    Raises:
-        InputError: If it cannot be read, or is not YAML.
-    """
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where, problem = (f", line {mark.line + 1},", getattr(error, "problem", "")) if mark else ("", str(error))
-        raise InputError(f"{path}{where} is not YAML: {' '.join(problem.split())}.") from error
 
 
 def _study_file(path: Path) -> dict[str, Any]:
     """The content of a study file, its shape checked."""
-    if not path.is_file():
+    if not os.path.exists(path):
         raise InputError(f"There is no study file {path}; check the path, or name one of {', '.join(study_names())}.")
-    content = read_yaml(path)
-    if not isinstance(content, dict) or set(content) - {"matrix", "gpus"} != {"notebooks", "profiles"}:
+    content = read_yaml(path, typed=True)
+    if not isinstance(content, dict) or set(content) - {"matrix", "gpus", "most_cells"} != {"notebooks", "profiles"}:
         raise InputError(
-            f"{path} must be a mapping of 'notebooks' and 'profiles', optionally 'matrix' and 'gpus', and of nothing "
-            "else."
+            f"{path} must be a mapping of 'notebooks' and 'profiles', optionally 'matrix', 'gpus' and 'most_cells', "
+            "and of nothing else."
         )
     notebooks, profiles = content["notebooks"], content["profiles"]
     if not isinstance(notebooks, list) or not notebooks or not all(isinstance(n, str) for n in notebooks):
         raise InputError(f"{path} needs 'notebooks', a list of notebook names.")
+    if odd := [n for n in notebooks if not NOTEBOOK.fullmatch(n) or any(map(DEVICES.match, n.split("/")))]:
+        raise InputError(
+            f"{path}: {shown(odd[0])} cannot name a notebook; write NAME or STUDY/NAME, each of at most 100 letters, "
+            "digits, spaces, '_', '-' and '.'."
+        )
     if not isinstance(profiles, dict) or not all(isinstance(p, dict | None) for p in profiles.values()):
         raise InputError(f"{path} needs 'profiles', each a mapping of parameters to values.")
     if wrong := [n for n in notebooks for p in profiles.values() if not isinstance((p or {}).get(n, {}), dict)]:
@@ -186,7 +198,7 @@ def _study_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_matrix(content: Any, path: Path) -> Matrix:
+def read_matrix(content: Any, path: Path, most: int = MOST_CELLS) -> Matrix:
     """Return a matrix from the content of a study file.
 
     Raises:
@@ -202,7 +214,7 @@ def read_matrix(content: Any, path: Path) -> Matrix:
         if name in RESERVED and not all(isinstance(cell, dict) and cell for cell in values):
             raise InputError(f"{path}: {name!r} of the matrix must be a list of mappings of parameters to values.")
     axes = {str(name): values for name, values in content.items() if name not in RESERVED}
-    return Matrix(axes, tuple(content.get("include", ())), tuple(content.get("exclude", ())))
+    return Matrix(axes, tuple(content.get("include", ())), tuple(content.get("exclude", ())), most)
 
 
 def plan(

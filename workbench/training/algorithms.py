@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +10,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from workbench.errors import InputError, unknown
+from workbench.errors import InputError, shown, unknown
+from workbench.reading import parse_json
 
 PROMPT, ANSWER, PAIR = ("prompt",), ("prompt", "completion"), ("prompt", "chosen", "rejected")
 Row = Mapping[str, Any]
@@ -107,17 +107,17 @@ def _setting(part: str, stem: str) -> tuple[str, Any]:
     """Parse NAME=VALUE from an algorithm's name."""
     key, equals, text = part.partition("=")
     if not (key and equals and text):
-        raise InputError(f"{part!r} is not a setting of {stem!r}; write {stem}:NAME=VALUE.")
+        raise InputError(f"{shown(part)} is not a setting of {stem!r}; write {stem}:NAME=VALUE.")
     if key not in (valid := valid_parameters(stem)):
         raise unknown("parameter", key, valid, f" of {stem!r}")
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = parse_json(text, "the value", strict=False)
+    except InputError:
         value = text
     default = {each.name: each.default for each in fields(trl_classes(ALGORITHMS[stem])[1])}.get(key, 1.0)
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if isinstance(default, (int, float)) and not isinstance(default, bool) and not number:
-        raise InputError(f"{key!r} of {stem!r} must be a number, not {text!r}.")
+        raise InputError(f"{key!r} of {stem!r} must be a number, not {shown(text)}.")
     return key, value
 
 
