@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from toys import write_study
 
-from workbench import packages
-from workbench.cli import exit_code
+from workbench import cli, packages
+from workbench.cli import FAULT, TRACEBACK_VARIABLE, exit_code
 from workbench.errors import InputError
 
 Call = Callable[..., int]
@@ -69,6 +69,8 @@ def test_a_phrase_divided_at_its_comma_is_shown_as_it_is_read(
         (("plan", "toi"), "workbench: Unknown study 'toi'. Did you mean 'toy'?"),
         (("run", "toy", "-p", "nn=3"), "workbench: Unknown parameter 'nn'. Did you mean 'n'?"),
         (("run", "toy", "-p", "n=x"), "Parameter 'n' must be int, not 'x'"),
+        (("run", "toy", "-p", "name=\udcff"), "is not UTF-8; set the terminal to UTF-8, or rename the file"),
+        (("plan", "toy\x1b[2J"), r"workbench: Unknown study 'toy\x1b[2J'"),
         (("run", "toy", "-p", "n"), "-p 'n' sets no parameter; write it as -p name=value"),
         (("run", "toy", "--profile", "quick"), "Unknown profile"),
         (("run", "toy", "--outputs", "taken"), "name another folder with --outputs"),
@@ -158,3 +160,44 @@ def test_exit_codes(ends: list[tuple[str, str]], code: int) -> None:
 
     runs = [Fake(status=status, failure=Fake(name=name) if name else None) for status, name in ends]
     assert exit_code(runs) == code  # type: ignore[arg-type]
+
+
+def test_an_error_that_is_no_users_is_named_a_fault_of_workbench(
+    call: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> list[str]:
+        raise KeyError("a\x1b[31m\nb")
+
+    monkeypatch.setattr("workbench.models.names", broken)
+    assert call("models") == FAULT
+    said = capsys.readouterr().err
+    assert "This is a fault of workbench, not of your input: KeyError at cli.py:" in said
+    assert said.count("\n") == 1 and "\x1b" not in said
+    monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
+    with pytest.raises(KeyError):
+        cli.main()
+
+
+def test_a_reader_that_has_gone_stops_nothing(tmp_path: Path) -> None:
+    program = f"{sys.executable} -c 'from workbench.cli import main; main()' datasets"
+    done = subprocess.run(
+        ["bash", "-c", f"{program} | head -1; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "0" and not done.stderr
+
+
+def test_text_from_records_cannot_control_the_terminal(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("first\x1b[31m", "second\x1b]0;title\x07"):
+        folder = tmp_path / "outputs" / "toy" / name / "20200101T000000.000Z-aaaa"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text('{"headline": "\x1b[2J", "status": "ok"}')
+    for words in (("status",), ("clean",), ("gallery", "--outputs", "odd\x1b[2J"), ("plan", "\x1b[2J.yaml")):
+        call(*words, *(("--outputs", "outputs") if len(words) == 1 else ()))
+    said = "".join(capsys.readouterr())
+    assert "unreadable" in said and "\x1b" not in said and "\x07" not in said
+
+
+def test_every_line_goes_through_the_function_that_cleans_it() -> None:
+    assert Path(cli.__file__).read_text().count("print(") == 1

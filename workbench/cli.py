@@ -151,9 +151,7 @@ def _plan(
         if not equals or not name.strip():
             raise InputError(f"-p {shown(item)} sets no parameter; write it as -p name=value.")
         if re.search("[\ud800-\udfff]", item):
-            raise InputError(
-                f"-p {shown(item)} is not UTF-8; set the terminal's language to UTF-8, or rename the file."
-            )
+            raise InputError(f"-p {shown(item)} is not UTF-8; set the terminal to UTF-8, or rename the file.")
         given[name.strip()] = value
     planned = plan_runs(study, profile, given, notebook, Path.cwd())
     for name, value in given.items():
@@ -443,7 +441,7 @@ def lab(
     settings += ["--ContentsManager.pre_save_hook=workbench.runs.kernel.before_saving"]
     command = [sys.executable, "-m", "jupyterlab", *settings, *(arguments or [])]
     if hasattr(os, "geteuid") and os.geteuid() == 0 and not re.search("allow.root", " ".join(command)):
-        print("JupyterLab refuses to run as root: use another user, or `workbench lab --allow-root`.", file=sys.stderr)
+        say("JupyterLab refuses to run as root: use another user, or `workbench lab --allow-root`.", sys.stderr)
     os.chdir(root())
     if sys.platform == "win32":  # where exec returns to the prompt while the new process runs
         sys.exit(subprocess.call(command))

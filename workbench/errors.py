@@ -7,8 +7,6 @@ MANY = 40
 """Largest number of known names that are listed beside a suggestion."""
 LONGEST_NAME = 200
 """Characters of an unknown name that are compared with known ones."""
-
-
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])")
 """Escape sequences of terminals: colours, cursor, titles, links."""
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")

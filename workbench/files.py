@@ -18,7 +18,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from workbench.errors import DiskFull, InputError
-from workbench.reading import opened_file, read_json
+from workbench.reading import opened_file, read_bytes, read_json
 
 CACHE_VARIABLE = "WORKBENCH_CACHE"
 RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
@@ -262,7 +262,7 @@ def sha256_of(path: Path) -> str:
 
 def sha256_of_text(path: Path) -> str:
     """Return the SHA-256 of a text file whose lines end in line feeds, so that it is the same on every system."""
-    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+    return hashlib.sha256(read_bytes(path).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def digests(paths: Iterable[Path]) -> dict[Path, str]:

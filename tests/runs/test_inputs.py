@@ -277,16 +277,28 @@ def test_what_is_no_regular_file_is_one_sentence(toy: Path, monkeypatch: pytest.
         key(data="pipe")
     (toy / "odd").mkdir()
     (toy / "odd/gone").symlink_to("nowhere")
-    with pytest.raises(InputError, match=r"odd/gone, which parameter 'data' names, is not a regular file"):
+    with pytest.raises(InputError, match=r"Parameter 'data': .*odd/gone does not exist"):
         key(data="odd")
     (toy / "file").touch()
+    opened = os.open
 
-    def refused(_: Any) -> Any:
-        raise PermissionError(13, "Permission denied")
+    def refused(path: Any, *more: Any) -> int:
+        if str(path).endswith("file"):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *more)
 
-    monkeypatch.setattr(inputs, "digests_of", refused)
-    with pytest.raises(InputError, match=r"file, which parameter 'data' names, cannot be read \(Permission denied\)"):
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(InputError, match=r"Parameter 'data': .*file cannot be read: this user has no permission"):
         key(data="file")
+
+
+def test_a_link_to_a_folder_around_it_is_not_followed(toy: Path) -> None:
+    (toy / "d").mkdir()
+    (toy / "d/x").touch()
+    (toy / "d/own").symlink_to(".", target_is_directory=True)
+    (toy / "d/e").mkdir()
+    (toy / "d/e/up").symlink_to("..", target_is_directory=True)
+    assert inputs._all_files(toy / "d") == [toy / "d/x"]
 
 
 def test_a_folder_too_large_to_look_at_is_refused(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,32 @@ def test_a_study_that_is_not_text_is_one_sentence(study: Path) -> None:
     study.write_bytes(b"\xff\xfe\x00bad")
     with pytest.raises(InputError, match="is UTF-16 text; save it as UTF-8"):
         load_study("toy")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            "matrix: {n: [%s], name: [%s]}",
+            "has 9000000 cells, more than 5,000; take values out of n, name, or write mo",
+        ),
+        ("matrix: {n: [%s], name: [x]}\nmost_cells: 2", "has 3000 cells, more than 2"),
+        ("most_cells: x", "'most_cells' must be a whole number above 0"),
+        ("matrix: {n: &a [1, 2], name: *b}", "line 3, is not well-formed YAML"),
+    ],
+)
+def test_cells_are_counted_before_they_are_made(study: Path, more: str, said: str) -> None:
+    values = ",".join(map(str, range(3000)))
+    lines = "notebooks: [first]\nprofiles: {default: {}}\n" + more.replace("%s", values)
+    study.write_text(lines)
+    with pytest.raises(InputError, match=re.escape(said)):
+        plan("toy")
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "../x", "/etc/x", "a/b/c", "con", "toy/NUL.x", "", "a\\x00b", "\\x1b[2J", "x" * 101]
+)
+def test_a_notebook_is_named_by_a_plain_name(study: Path, name: str) -> None:
+    study.write_text(f'notebooks: ["{name}"]\nprofiles: {{default: {{}}}}')
+    with pytest.raises(InputError, match="cannot name a notebook; write NAME or STUDY/NAME"):
+        plan("toy")

@@ -193,3 +193,24 @@ def test_it_shows_as_widgets_in_lab_and_as_text_in_a_terminal(tmp_path: Path, mo
     assert repr(form).splitlines()[:2] == ["Parameters of first", "  n: int = 3"]
     form.fields["n"].value = 9
     assert plan("toy", given=form.values)[0].parameters_given == {"n": 9}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "n: int = " + "(" * 500 + "1" + ")" * 500,
+        "n: str = " + "'a' + " * 2000 + "'b'",
+        "n: " + "int | " * 800 + "int = 1",
+        "n: Literal[()] = 1",
+        "n: Literal[1.5] = 1.5",
+        "n: int = 0x" + "f" * 5000,
+        "n: str = '\\ud800'",
+        "n: int = {[]: 1}",
+        "n: int = 1\x00",
+        "n: int = 1" + " " * 200_000,
+    ],
+    ids=lambda line: line[:20],
+)
+def test_odd_python_in_the_parameters_is_one_sentence(tmp_path: Path, line: str) -> None:
+    with pytest.raises(InputError, match=r"The parameters cell of .*n\.ipynb"):
+        read_parameters(write_notebook(tmp_path / "n.ipynb", parameters=line))

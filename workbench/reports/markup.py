@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from workbench.reading import ESCAPES
+from workbench.errors import ESCAPES
 from workbench.reports import styles
 from workbench.reports.styles import words
 
