@@ -289,9 +289,7 @@ def _run_here(
     from workbench.runs.staging import STAGING
 
     def wait_for(name: str) -> Callable[[Holder], None]:
-        return lambda holder: say(
-            f"{name}: process {holder.pid} on {holder.host} is running it; waiting for that.", flush=True
-        )
+        return lambda holder: say(f"{name}: process {holder.pid} on {holder.host} is running it; waiting for that.")
 
     where = outputs_of(outputs)
     with Kernel(stays=not fresh) as kernel:

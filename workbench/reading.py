@@ -13,8 +13,9 @@ import re
 import stat
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -57,7 +58,7 @@ def printable(text: object, longest: int = 300) -> str:
 
 
 @contextmanager
-def opened_file(path: Path, largest: int | None = None) -> Iterator[IO[bytes]]:
+def opened_file(path: Path, largest: int | None = None) -> Iterator[BufferedReader]:
     """Open a regular file for reading in binary.
 
     Args:
