@@ -2,15 +2,17 @@
 PYTHON ?= python3
 PROFILE ?= quick
 WORKERS ?= 2
+MUTANTS ?= workbench.statistics* workbench.answers*
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help studies test benchmark lab setup fetch browser clean
+.PHONY: help studies test benchmark mutation lab setup fetch browser clean
 
 help:
 	@echo "make studies   set up, fetch the embedded model and data, run the studies (PROFILE=quick|default|paper)"
 	@echo "make test      set up and run all tests and checks (WORKERS=2 processes of one thread each)"
 	@echo "make benchmark measure the engine beside lm-evaluation-harness, half an hour on a quiet machine"
+	@echo "make mutation  change the formulas one at a time and list the changes that no test notices (MUTANTS='workbench.statistics*')"
 	@echo "make lab       open JupyterLab on the notebooks"
 	@echo "make clean     remove the environment (outputs and the cache stay)"
 
@@ -26,6 +28,11 @@ test: .venv/tests.stamp fetch browser
 
 benchmark: .venv/tests.stamp fetch
 	$(BIN)/python -m benchmarks
+
+mutation: .venv/tests.stamp fetch
+	@$(PIP) --editable '.[mutation]'
+	$(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/mutmut results
 
 lab: fetch
 	$(BIN)/workbench lab
