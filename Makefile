@@ -2,15 +2,18 @@
 PYTHON ?= python3
 PROFILE ?= quick
 WORKERS ?= 2
+EXAMPLES ?= 10000
+READERS ?= sentence
 MUTANTS ?= workbench.statistics* workbench.answers*
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help studies test benchmark mutation lab setup fetch browser clean
+.PHONY: help studies test fuzz benchmark mutation lab setup fetch browser clean
 
 help:
 	@echo "make studies   set up, fetch the embedded model and data, run the studies (PROFILE=quick|default|paper)"
 	@echo "make test      set up and run all tests and checks (WORKERS=2 processes of one thread each)"
+	@echo "make fuzz      attack every reader of files (EXAMPLES=10000 each, READERS=csv or part of another name)"
 	@echo "make benchmark measure the engine beside lm-evaluation-harness, half an hour on a quiet machine"
 	@echo "make mutation  change the formulas one at a time and list the changes that no test notices (MUTANTS='workbench.statistics*')"
 	@echo "make lab       open JupyterLab on the notebooks"
@@ -25,6 +28,9 @@ test: .venv/tests.stamp fetch browser
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
+
+fuzz: .venv/tests.stamp fetch
+	HYPOTHESIS_PROFILE=fuzz EXAMPLES=$(EXAMPLES) $(BIN)/pytest --timeout 0 -k "whatever and ($(READERS))" tests/datasets/test_mutated_files.py
 
 benchmark: .venv/tests.stamp fetch
 	$(BIN)/python -m benchmarks

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 sys.path.insert(0, str(Path(__file__).parent))
 import leftovers
 
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.register_profile("search")
+KEPT = DirectoryBasedExampleDatabase(Path(__file__).parents[1] / ".hypothesis" / "kept")
+MANY = int(os.environ.get("EXAMPLES", "10000"))
+settings.register_profile("fuzz", max_examples=MANY, database=KEPT, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

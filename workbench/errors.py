@@ -2,6 +2,7 @@
 
 import errno
 import re
+import sys
 
 MANY = 40
 """Largest number of known names that are listed beside a suggestion."""
@@ -12,7 +13,7 @@ ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 """Control characters, marks of text direction, and halves of characters."""
 LONGEST = 4000
-"""Characters of an error's message."""
+"""Characters of an error's message; of a longer one the middle is left out."""
 
 
 def one_line(text: object, longest: int = LONGEST) -> str:
@@ -40,7 +41,8 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(one_line(message))
+        text = one_line(message, sys.maxsize)
+        super().__init__(text if len(text) <= LONGEST else f"{text[: LONGEST - 300]} … {text[-290:]}")  # the way out
 
     def _render_traceback_(self) -> list[str]:
         return [f"{type(self).__name__}: {self}"]
@@ -61,7 +63,9 @@ def unknown(kind: str, name: object, known: list[str], where: str = "") -> Input
     """Return the error for an unknown name, with the nearest known one; `where` continues it, as in " of x.csv"."""
     from difflib import get_close_matches
 
-    near = get_close_matches(str(name)[:LONGEST_NAME], known, n=1, cutoff=0.5)
+    known = list(map(str, known))
+    short = [each for each in known[:10_000] if len(each) <= LONGEST_NAME]  # the time is the square of the length
+    near = get_close_matches(str(name)[:LONGEST_NAME], short, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     listed = "" if near and len(known) > MANY else f" Known: {', '.join(known)}."
     return InputError(f"Unknown {kind} {shown(name)}{where}.{hint}{listed}")

@@ -7,6 +7,7 @@ feed, a carriage return or both, as in an editor, and at no other character.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
@@ -28,6 +29,10 @@ LARGEST_YAML = 1 << 22
 """Bytes of a YAML file, of which a second reads about a million."""
 DEEPEST = 100
 """Levels of nesting in JSON and YAML."""
+BLOCK = 1 << 20
+"""Bytes that are searched at once."""
+LONGEST_LINE = 1 << 24
+"""Characters of a line."""
 MOST_NODES = 1_000_000
 """Values of a YAML file after its aliases are expanded."""
 SIGNATURES = {
@@ -55,6 +60,14 @@ def printable(text: object, longest: int = 300) -> str:
     Escape sequences are removed; other control characters and line ends become spaces.
     """
     return one_line(" ".join(one_line(text, 20 * longest).split()), longest)
+
+
+def user_path(source: str | os.PathLike[str]) -> Path:
+    """Return a path in which ~ is the user's home folder; unchanged where there is no such home."""
+    try:
+        return Path(source).expanduser()
+    except (RuntimeError, ValueError):
+        return Path(source)
 
 
 @contextmanager
@@ -138,12 +151,12 @@ def text_lines(path: Path) -> Iterator[str]:
     """
     try:
         with opened_file(path) as raw, open(raw.fileno(), encoding="utf-8-sig", newline="", closefd=False) as file:
-            while line := file.readline(LARGEST):
+            while line := file.readline(LONGEST_LINE):
                 if "\0" in line:
                     raise not_utf8(path)
-                if len(line) == LARGEST:
+                if len(line) == LONGEST_LINE:
                     raise InputError(
-                        f"{printable(path)} has a line of more than {LARGEST:,} characters; check the path."
+                        f"{printable(path)} has a line of more than {LONGEST_LINE:,} characters; check the path."
                     )
                 yield line
     except UnicodeDecodeError:
@@ -159,19 +172,14 @@ def not_utf8(path: Path) -> InputError:
         for signature, format in SIGNATURES.items():
             if start.startswith(signature):
                 return InputError(f"{name} is {format}.")
-        count = 0
-        for line in file:
-            try:
-                bad = line.index(b"\0") if b"\0" in line else -1
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                bad = error.start if bad < 0 else min(bad, error.start)
-            count += len(re.findall(rb"\r(?!\n)", line[: bad if bad >= 0 else None])) + 1
-            if bad >= 0:
+        text, count = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape"), 1
+        while part := text.readline(BLOCK):
+            if bad := re.search("[\0\udc80-\udcff]", part):
                 return InputError(
-                    f"{name}, line {count}, contains the byte 0x{line[bad]:02X}, which is not UTF-8; save the file as "
-                    "UTF-8 (in a spreadsheet: CSV UTF-8)."
+                    f"{name}, line {count}, contains the byte 0x{ord(bad[0]) & 0xFF:02X}, which is not UTF-8; save the "
+                    "file as UTF-8 (in a spreadsheet: CSV UTF-8)."
                 )
+            count += part.endswith("\n")
     return InputError(f"{name} is not UTF-8 text; save it as UTF-8.")
 
 
@@ -190,14 +198,15 @@ def parse_json(text: str, where: str, strict: bool = True) -> Any:
     Args:
         text: The text.
         where: Name of the file or place, for errors.
-        strict: Whether to refuse NaN and infinities, names that occur twice in one object, and halves of characters.
+        strict: Whether to refuse NaN and infinities, names that occur twice in one object, control characters, and
+            halves of characters.
 
     Raises:
         InputError: The text is not JSON, or is nested more than `DEEPEST` levels deep.
     """
     pairs, constant = (_pairs, _constant) if strict else (None, None)
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+        value = json.loads(text, strict=strict, object_pairs_hook=pairs, parse_constant=constant)
         if strict and "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -205,15 +214,24 @@ def parse_json(text: str, where: str, strict: bool = True) -> Any:
     except UnicodeEncodeError:
         raise InputError(f"{where} contains half a character (a lone surrogate); write the character itself.") from None
     except RecursionError:
-        raise _too_deep(where) from None
+        raise too_deep(where) from None
     except ValueError as error:
         raise InputError(f"{where} is not JSON ({printable(error)}).") from None
+    check_depth(value, where)
+    return value
+
+
+def check_depth(value: Any, where: str) -> None:
+    """Refuse a JSON value that is nested more than `DEEPEST` levels deep.
+
+    Raises:
+        InputError: The value is nested too deeply.
+    """
     level, depth = [value], 0
     while level := [v for v in level if isinstance(v, dict | list)]:
         if (depth := depth + 1) > DEEPEST:
-            raise _too_deep(where)
+            raise too_deep(where)
         level = [child for v in level for child in (v.values() if isinstance(v, dict) else v)]
-    return value
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -229,7 +247,8 @@ def _constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON; write null where there is no number")
 
 
-def _too_deep(where: str) -> InputError:
+def too_deep(where: str) -> InputError:
+    """Return the error for JSON or YAML that is nested too deeply."""
     return InputError(f"{where} is nested more than {DEEPEST} levels deep; check that it is the right file.")
 
 
@@ -247,17 +266,18 @@ def field(content: Any, name: str, kind: type[T] | tuple[type[T], ...], where: s
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(content, dict):
-        raise InputError(f"{where} is {_kind(content)}, not an object {{...}} with the field {name!r}.")
+        raise InputError(f"{where} is {kind_of(content)}, not an object {{...}} with the field {name!r}.")
     if name not in content:
         raise InputError(f"{where} has no field {name!r}.")
     value = content[name]
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join(KINDS.get(each, each.__name__) for each in kinds)
-        raise InputError(f"{where}: the field {name!r} is {_kind(value)}, and must be {wanted}.")
+        raise InputError(f"{where}: the field {name!r} is {kind_of(value)}, and must be {wanted}.")
     return value
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """Return the name of a value's type in JSON, for errors."""
     return "null" if value is None else KINDS.get(type(value), type(value).__name__)
 
 
@@ -304,7 +324,7 @@ def parse_yaml(text: str, where: str, typed: bool = False, texts: bool = False) 
     except InputError:
         raise
     except RecursionError:
-        raise _too_deep(where) from None
+        raise too_deep(where) from None
     except Exception as error:  # tags such as !!int and !!timestamp raise whatever their conversion raises
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
         at = f"{where}, line {mark.line + 1}," if mark else where
@@ -317,7 +337,7 @@ def _check_node(root: yaml.Node | None, where: str) -> None:
 
     def size(node: yaml.Node, depth: int) -> int:
         if depth > DEEPEST or sizes.get(id(node)) == 0:  # 0: its content is being counted, so it contains itself
-            raise _too_deep(where)
+            raise too_deep(where)
         if id(node) not in sizes:
             sizes[id(node)] = 0
             mapping = isinstance(node, yaml.MappingNode)

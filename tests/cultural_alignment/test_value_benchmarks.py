@@ -332,7 +332,10 @@ def test_a_column_missing_from_a_users_file_is_named(tmp_path):
     ("change", "says"),
     [
         ({"info": [("SAFE_W43", "How?", "['a', 'b'", "[1, 2]")]}, r"W43: info.csv, line 2: references is not a list"),
-        ({"info": [("SAFE_W43", "How?", "['a', 'b']", "['x', 'y']")]}, r"W43: info.csv, line 2: SAFE_W43 cannot"),
+        (
+            {"info": [("SAFE_W43", "How?", "['a', 'b']", "['x', 'y']")]},
+            r"W43: info.csv, line 2: option_ordinal of 'SAFE_W43' is not a list of numbers",
+        ),
         ({"header": "SAFE_W43,IMP_W43,POLPARTY,WEIGHT_W42,W"}, r"W43: responses.csv lacks the column 'WEIGHT_W43'"),
         ({"answers": "Very safe,Good,1,3,1\n"}, r"W43: No value of 'POLPARTY' in responses.csv \('1'\) is listed"),
     ],

@@ -130,7 +130,7 @@ def test_files_that_cannot_be_read(write, tmp_path):
             "question is .* not a text",
         ),
         ('{"question": "\\ud800", "correct": "c", "wrong": "d"}\n', "a.jsonl", "lone surrogate"),
-        ("[" * 100_000, "a.jsonl", "not JSON"),
+        ("[" * 100_000, "a.jsonl", "more than 100 levels deep"),
         ("question,correct,wrong,cluster\nQ,a,b,1\n", "a.csv", "column name 'cluster'"),
     ],
 )

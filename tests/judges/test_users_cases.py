@@ -103,13 +103,15 @@ def test_a_row_longer_than_the_header_does_not_shift_the_answer(tmp_path):
 
 def test_a_record_of_another_format_is_named(tmp_path):
     path = lines(tmp_path, {"input": "i", "output_1": "x", "output_2": "y", "label": 2}, {"input": "i", "label": 1})
-    with pytest.raises(InputError, match=r"a.jsonl, line 2: the field 'output_1' of the format 'llmbar' is missing"):
+    with pytest.raises(
+        InputError, match=r"a.jsonl, line 2: there is no column 'output_1', which the format 'llmbar' needs"
+    ):
         load_cases(path, format="llmbar")
     path = lines(tmp_path, {"input": "i", "output_1": "x", "output_2": "y", "label": 2}, {"input": "i", "label": None})
     assert load_cases(path, format="llmbar").dropped == {"no label": 1}
-    with pytest.raises(InputError, match=r"line 1: the record does not match the format 'trustjudge'"):
+    with pytest.raises(InputError, match=r"line 1 has another shape than the format 'trustjudge' needs"):
         load_cases(lines(tmp_path, {"question": "q", "answers": ["x"]}), format="trustjudge")
-    with pytest.raises(InputError, match=r"line 1: the record does not .*answers of the case 'q' must be strings"):
+    with pytest.raises(InputError, match=r"line 1: The question and the answers of the case 'q' must be strings"):
         load_cases(lines(tmp_path, {"question": "q", "answers": [{"score": 1, "text": [1, "x"]}]}), format="trustjudge")
 
 

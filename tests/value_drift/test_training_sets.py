@@ -84,7 +84,7 @@ def test_every_set_is_pinned_to_a_commit():
 
 def test_a_record_of_another_shape_names_its_field(monkeypatch):
     monkeypatch.setattr(Source, "read", lambda self, **_: ([{"question": "Q"}], "tatsu-lab/alpaca@0123"))
-    with pytest.raises(InputError, match=r"alpaca@0123 has another shape than expected .'instruction'"):
+    with pytest.raises(InputError, match=r"alpaca@0123\) has no field 'instruction'"):
         texts.training_rows("alpaca")
 
 

@@ -18,6 +18,7 @@ from workbench.cultural_alignment.surveys import OWN, SCALES, Instrument, Person
 from workbench.datasets.rows import Row, bare, check_names, columns_of, read_rows
 from workbench.errors import InputError, unknown
 from workbench.questions import Option, Origin, Question, Questions, Tag
+from workbench.reading import user_path
 
 WRITTEN = Path(__file__).parent / "written"
 COLUMNS = ("id", "item", "dimension", "label", "key", "opposite", "scale", "positions", "ordinal")
@@ -86,7 +87,7 @@ def load_instrument(source: str | Path = WBC24, licence: str = "the user's own")
     """
     if str(source) == WBC24:
         return Instrument(WBC24, _written_items(), "Apache-2.0", WBC24_NOTE)
-    path = Path(source).expanduser()
+    path = user_path(source)
     items = [_item(row, number) for number, row in enumerate(_item_rows(path), start=1)]
     with error_prefix(path.name):
         return Instrument(path.stem, items, licence)
@@ -173,7 +174,7 @@ def load_ipip(path: str | Path, points: int = 6) -> Instrument:
     """
     if points not in ACCURACY:
         raise unknown("number of points", points, [str(known) for known in ACCURACY])
-    file = Path(path).expanduser()
+    file = user_path(path)
     rows = list(enumerate(_item_rows(file), start=1))
     scored = [_item(row, number) for number, row in rows if row.number("key") != 0]
     items = [replace(item, text=ACCURATE.format(_sentence(item.text)), scale=ACCURACY[points]) for item in scored]
@@ -211,7 +212,7 @@ def country_scores(path: str | Path | None = None) -> pd.DataFrame:
         table = pd.DataFrame([dict(row) for row in read_rows(WRITTEN / "countries.csv")]).set_index("country")
         return table.astype(dict.fromkeys(DIMENSIONS, int))
     scores: dict[str, list[float | None]] = {}
-    for row in read_rows(Path(path).expanduser(), what="country scores", separator=";"):
+    for row in read_rows(user_path(path), what="country scores", separator=";"):
         cells = {name.upper(): "" if cell == "#NULL!" else cell for name, cell in row.items()}
         cells["LTO"] = cells.get("LTOWVS", cells.get("LTO"))
         if missing := [name for name in ("COUNTRY", *DIMENSIONS) if cells.get(name) is None]:
@@ -293,7 +294,7 @@ def personas(countries: Sequence[str] = DEFAULT_PERSONAS, wording: str = "native
 def load_personas(path: str | Path) -> list[Persona]:
     """Return a user's personas from a CSV with the columns `name` (the group in the shares) and `text`."""
     personas: dict[str, Persona] = {}
-    for row in read_rows(Path(path).expanduser(), ["name", "text"], (), what="personas"):
+    for row in read_rows(user_path(path), ["name", "text"], (), what="personas"):
         if (name := row.needed("name")) in personas:
             raise row.wrong(f"the persona {name!r} occurs twice; keep one of its rows.")
         personas[name] = Persona(name, row.needed("text"), "own")

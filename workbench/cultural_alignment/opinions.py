@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import ast
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from workbench.cultural_alignment.instruments import error_prefix
 from workbench.cultural_alignment.populations import check_shares, country_name, load_microdata
 from workbench.cultural_alignment.surveys import Instrument, SurveyItem
+from workbench.datasets.formats import number, python_value
 from workbench.datasets.items import Record
 from workbench.datasets.rows import Row, check_names, columns_of, read_rows
-from workbench.datasets.sources import find, parse
+from workbench.datasets.sources import find, fitting, parse
 from workbench.errors import InputError, unknown
+from workbench.reading import user_path
 
 WEST = (
     *("U.S.A.", "Canada", "Great Britain", "Germany", "France", "Netherlands", "Belgium"),
@@ -33,7 +37,7 @@ NO_OPINION = re.compile(
     re.IGNORECASE,
 )
 """Options that are not opinions: not known, no answer, not applicable, volunteered, or a code of missing."""
-OTHER_SAMPLE = re.compile(r"\((?:old|non)[^)]*sample\)", re.IGNORECASE)
+OTHER_SAMPLE = re.compile(r"\((?:old|non)[^()]*sample\)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +87,16 @@ def load_global_opinions(
     dropped: Counter[str] = Counter()
     items: list[SurveyItem] = []
     rows: list[dict[str, object]] = []
-    for number, record in enumerate(records):
-        options, answers = _parsed(record)
+    for place, record in enumerate(records):
+        with fitting(record, "'global_opinions'"):
+            options, answers = _parsed(record)
+            text = (record.get("question") or "").strip()
         keep = [i for i, text in enumerate(options) if not NO_OPINION.search(text)]
-        if len(keep) < 2 or len(set(options)) < len(options) or not record.get("question"):
+        if len(keep) < 2 or len(set(options)) < len(options) or not text:
             dropped["fewer than two opinions, or one twice"] += 1
             continue
         scale = tuple(options[i] for i in keep)
-        items.append(SurveyItem(f"q{number}", record["question"].strip(), scale=scale, ordinal=False))
+        items.append(SurveyItem(f"q{place}", text, scale=scale, ordinal=False))
         rows += _country_rows(items[-1].id, options, keep, answers, groups, dropped)
     return _drawn("global_opinions", "CC-BY-NC-SA-4.0", items, rows, n, seed, dropped)
 
@@ -98,14 +104,12 @@ def load_global_opinions(
 def _parsed(record: Record) -> tuple[list[str], dict[str, list[float]]]:
     """Return options and shares by country, which the data set writes as Python texts."""
     options, selections = record["options"], record["selections"]
-    try:
-        if isinstance(options, str):
-            options = ast.literal_eval(options)
-        if isinstance(selections, str):
-            selections = ast.literal_eval(selections[selections.index("{") : selections.rindex("}") + 1])
-    except (ValueError, SyntaxError) as error:
-        raise InputError(f"Options or selections of {record.get('question')!r} cannot be read ({error}).") from None
-    return [str(option).strip() for option in options], dict(selections)
+    if isinstance(options, str):
+        options = python_value(options)
+    if isinstance(selections, str):
+        selections = python_value(selections[selections.index("{") : selections.rindex("}") + 1])
+    shares = {str(country): list(map(float, values)) for country, values in selections.items()}
+    return [str(option).strip() for option in options], shares
 
 
 def _country_rows(
@@ -121,7 +125,7 @@ def _country_rows(
     seen = set()
     wanted = None if groups is None else set(map(country_name, groups))
     for name, values in sorted(answers.items(), key=lambda each: bool(OTHER_SAMPLE.search(each[0]))):
-        group = country_name(re.sub(r"\s*\([^)]*sample\)\s*$", "", name, flags=re.IGNORECASE))
+        group = country_name(re.sub(r"(?<!\s)\s*\([^()]*sample\)\s*$", "", name, flags=re.IGNORECASE))
         if wanted is not None and group not in wanted:
             continue
         if len(values) != len(options) or sum(values[i] for i in keep) <= 0:
@@ -142,21 +146,28 @@ def load_subpop(
     CC BY-NC-SA 4.0 and gated: accept its terms on the hub first. Refusals are left out of the shares. Attributes that
     divide people: POLPARTY, POLIDEOLOGY, RACE, RELIG, AGE, SEX, EDUCATION, INCOME, CREGION ...
     """
-    records = list(records if records is not None else find("subpop", "opinions").read()[0])
-    if attribute not in (known := {str(record["attribute"]) for record in records}):
-        raise unknown("attribute", attribute, sorted(known), " of subpop")
+    records = records if records is not None else find("subpop", "opinions").read()[0]
     dropped: Counter[str] = Counter()
     items: dict[str, SurveyItem] = {}
     rows: list[dict[str, object]] = []
-    for record in (each for each in records if each["attribute"] == attribute):
-        options, shares = record["options"][: len(record["responses"])], record["responses"]
-        item = items.get(record["qkey"]) or _panel_item(record["qkey"], record["question"], options, record["ordinal"])
+    known = set()
+    for record in records:
+        with fitting(record, "'subpop'"):
+            known.add(str(record["attribute"]))
+            if record["attribute"] != attribute:
+                continue
+            shares, key = list(map(float, record["responses"])), str(record["qkey"])
+            options = list(map(str, record["options"]))[: len(shares)]
+            item = items.get(key) or _panel_item(key, record["question"], options, list(map(float, record["ordinal"])))
+            tags = {"group": str(record["group"])}
         if item is None or sorted(item.scale) != sorted(options):
             dropped["options differ, or fewer than two"] += 1
             continue
         items[item.id] = item
-        share, tags = dict(zip(options, shares)), {"item": item.id, "group": str(record["group"])}
+        share, tags = dict(zip(options, shares)), {"item": item.id, **tags}
         rows += [{**tags, "level": k, "share": share[text]} for k, text in enumerate(item.scale)]
+    if attribute not in known:
+        raise unknown("attribute", attribute, sorted(known), " of subpop")
     return _drawn("subpop", "CC-BY-NC-SA-4.0", items.values(), rows, n, seed, dropped)
 
 
@@ -193,7 +204,7 @@ def files_of(folder: Path) -> list[Path]:
 
 def _waves(folder: str | Path) -> list[Path]:
     """Return the folders of the waves below a folder."""
-    waves = sorted(Path(folder).expanduser().glob("**/American_Trends_Panel_W*"))
+    waves = sorted(user_path(folder).glob("**/American_Trends_Panel_W*"))
     if not waves:
         raise InputError(f"{folder} has no folder American_Trends_Panel_W*; give the folder human_resp of OpinionQA.")
     return waves
@@ -202,17 +213,18 @@ def _waves(folder: str | Path) -> list[Path]:
 def _wave_items(wave: Path, seen: Collection[str], dropped: Counter[str]) -> dict[str, SurveyItem]:
     """Return the items of a wave that have answers, by key."""
     path = wave / "responses.csv"
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError("responses.csv does not exist; fetch the wave's answers from OpinionQA's CodaLab folder.")
-    columns = columns_of(path)
+    columns = set(columns_of(path))
     items: dict[str, SurveyItem] = {}
     for row in read_rows(wave / "info.csv", ["key", "question", "references", "option_ordinal"], ()):
         key = row.needed("key")
         options, places = (_python_list(row, name) for name in ("references", "option_ordinal"))
-        try:
-            item = _panel_item(key, row.needed("question"), options[: len(places)], places)
-        except (InputError, TypeError, ValueError) as error:
-            raise row.wrong(f"{key} cannot be read ({error}).") from None
+        positions = [place for place in map(number, places) if place is not None]
+        if len(positions) < len(places):
+            raise row.wrong(f"option_ordinal of {key!r} is not a list of numbers: {row.text('option_ordinal')[:60]!r}.")
+        with error_prefix(row.where):
+            item = _panel_item(key, row.needed("question"), list(map(str, options))[: len(places)], positions)
         if item is None or key not in columns:
             dropped["no answers, or fewer than two options"] += 1
         elif key in items or key in seen:
@@ -225,15 +237,16 @@ def _wave_items(wave: Path, seen: Collection[str], dropped: Counter[str]) -> dic
 def _listed_groups(shares: pd.DataFrame, wave: Path, attribute: str, dropped: Counter[str]) -> pd.DataFrame:
     """Return the shares of the groups listed in the wave's metadata.csv; without it, of all but refusals."""
     path = wave / "metadata.csv"
-    rows = {row.text("key"): row for row in read_rows(path, ["key", "options"], ())} if path.is_file() else {}
+    rows = {row.text("key"): row for row in read_rows(path, ["key", "options"], ())} if os.path.lexists(path) else {}
     if shares.empty:
         return shares
     if rows and attribute not in rows:
         raise unknown("attribute", attribute, list(rows), " of metadata.csv")
     listed = list(map(str, _python_list(rows[attribute], "options"))) if rows else None
     check_names(dict.fromkeys([*(listed or ()), *shares["group"]]), f"A group in {attribute!r}")
+    answered = set(shares["group"])
     for name in listed or ():
-        dropped[f"waves without an answer of the listed group {name!r}"] += name not in set(shares["group"])
+        dropped[f"waves without an answer of the listed group {name!r}"] += name not in answered
     chosen = shares["group"].isin(listed) if listed else ~shares["group"].str.contains(NO_OPINION)
     others = shares[~chosen].drop_duplicates("group")
     dropped["respondents of groups that are not listed"] += int(others[["n_used", "n_dropped"]].to_numpy().sum())
@@ -245,18 +258,15 @@ def _listed_groups(shares: pd.DataFrame, wave: Path, attribute: str, dropped: Co
 
 def _python_list(row: Row, column: str) -> list[Any]:
     """Return a list that is written in Python in a cell."""
-    try:
-        value = ast.literal_eval(row.text(column))
-    except (ValueError, SyntaxError):
-        value = None
-    if not isinstance(value, list):
-        raise row.wrong(f"{column} is not a list: {row.text(column)[:60]!r}.")
-    return value
+    with suppress(ValueError):
+        if isinstance(value := python_value(row.text(column)), list):
+            return value
+    raise row.wrong(f"{column} is not a list: {row.text(column)[:60]!r}.")
 
 
 def _panel_item(key: str, text: str, options: Sequence[str], places: Sequence[float]) -> SurveyItem | None:
     """Return an item with its options in the order of the survey's ordinals; unordered if two have one place."""
-    ranked = sorted(zip(map(float, places), options))
+    ranked = sorted(zip(places, options))
     if len(ranked) < 2 or len(set(options)) < len(options):
         return None
     positions, scale = zip(*ranked)
@@ -272,8 +282,8 @@ def load_emotions(n: int | None = None, seed: int = 0) -> Opinions:
     dropped: Counter[str] = Counter()
     items: list[SurveyItem] = []
     rows: list[dict[str, object]] = []
-    for number, record in enumerate(find("emotions", "opinions").read()[0]):
-        scores, name = record["target_scores"], f"emoji{number}"
+    for place, record in enumerate(find("emotions", "opinions").read()[0]):
+        scores, name = record["target_scores"], f"emoji{place}"
         if sum(scores.values()) <= 0:
             dropped["no emotion named"] += 1
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from workbench.cultural_alignment.surveys import SCALES, Instrument
 from workbench.datasets.formats import number
 from workbench.datasets.rows import Row, as_text, check_names, folded, numbers, read_columns, read_rows
 from workbench.errors import InputError, unknown
+from workbench.reading import user_path
 from workbench.statistics.distances import SLACK
 
 SPREAD, NOISE = 0.25, 0.05
@@ -71,28 +72,29 @@ def load_shares(
     Raises:
         InputError: An item or option is unknown, an option is missing or listed twice, or shares do not add up to 1.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if scale not in SCALES:
         raise unknown("scale", scale, list(SCALES))
     options = {item.id: item.scale or SCALES[scale] for item in instrument}
+    places = {name: {text: i for i, text in enumerate(texts)} for name, texts in options.items()}
     rows = []
     for row in read_rows(path, ["item", "group", "option", "share"], (), what="shares"):
         if (name := row.needed("item")) not in options:
             raise unknown("item", name, list(options), f" in {row.where}")
         if (share := row.number("share")) is None or share < 0:
             raise row.wrong("the share is negative or missing; leave out a group without answers.")
-        level = _level(name, options[name], row)
+        level = _level(name, places[name], row)
         rows.append({"item": name, "group": row.needed("group"), "level": level, "share": share})
     with error_prefix(path.name):
         return check_shares(pd.DataFrame(rows), renormalise, options)
 
 
-def _level(item: str, options: Sequence[str], row: Row) -> int:
+def _level(item: str, options: Mapping[str, int], row: Row) -> int:
     text = row.needed("option")
     if text in options:
-        return options.index(text)
-    if text.isascii() and text.isdecimal() and 1 <= int(text) <= len(options):
-        return int(text) - 1
+        return options[text]
+    if text.isascii() and text.isdecimal() and 1 <= (place := float(text)) <= len(options):
+        return int(place) - 1
     raise row.wrong(
         f"{text!r} is not an option of item {item!r}; give its text, or its number from 1 ({' | '.join(options)}), or "
         "write people's options in the item's `scale`."
@@ -107,8 +109,8 @@ def check_shares(
     `options` are those of each item; without them its highest level is the last.
     """
     keys = ["item", "group"]
-    if not (shares["share"] >= 0).all():
-        raise InputError("A share is negative or missing; leave out a group without answers.")
+    if not shares["share"].between(0, np.inf, inclusive="left").all():
+        raise InputError("A share is negative, infinite or missing; leave out a group without answers.")
     if (twice := shares.duplicated([*keys, "level"])).any():
         row = shares[twice].iloc[0]
         raise InputError(f"Item {row['item']!r} has option {row['level'] + 1} twice for group {row['group']!r}.")
@@ -126,7 +128,7 @@ def check_shares(
             "not chosen, or people's options in the item's `scale`."
         )
     total = shares.groupby(keys)["share"].transform("sum")
-    if (total == 0).any() or (not renormalise and ((total - 1).abs() > SLACK).any()):
+    if (total == 0).any() or np.isinf(total).any() or (not renormalise and ((total - 1).abs() > SLACK).any()):
         worst = int((total - 1).abs().to_numpy().argmax())
         row = shares.iloc[worst]
         raise InputError(
@@ -156,11 +158,11 @@ def load_microdata(
         Columns item, group, level, share, `n_used` and `n_dropped` (respondents of the group without a valid code or
         without a weight); `attrs["dropped"]` counts respondents without a group, and groups without an answer.
     """
-    data, w = _microdata(Path(path).expanduser(), [*items, group], weight)
+    data, w = _microdata(user_path(path), [*items, group], weight)
     data, w = data[there := data[group].str.strip().ne("")], w[there]
     left_out = Counter({"respondents without a group": int((~there).sum())})
     check_names(data[group].str.strip().unique(), f"{Path(path).name}: a group in {group!r}")
-    names, groups = np.unique(data[group].str.strip().to_numpy(str), return_inverse=True)
+    groups, names = pd.factorize(data[group].str.strip(), sort=True)
     rows: list[dict[str, Any]] = []
     for item, codes in items.items():
         levels = data[item].map(_places(data[item].unique(), codes)).to_numpy(float)
@@ -193,12 +195,12 @@ def _places(texts: Iterable[str], codes: Sequence[float] | Sequence[str]) -> dic
 
     A text that differs from exactly one code in case or spaces alone is that code.
     """
-    places = {}
+    places, known = {}, defaultdict[object, list[int]](list)
+    for i, code in enumerate(codes):
+        known[folded(code) if isinstance(code, str) else code].append(i)
     for text in texts:
-        value, plain = number(text), folded(text)
-        alike = [
-            i for i, code in enumerate(codes) if (folded(code) == plain if isinstance(code, str) else value == code)
-        ]
+        value = number(text)
+        alike = sorted(known.get(folded(text), []) + ([] if value is None else known.get(value, [])))
         exact = [i for i in alike if not isinstance(code := codes[i], str) or code.strip() == text.strip()]
         if exact or len(alike) == 1:
             places[text] = (exact or alike)[0]
@@ -220,7 +222,7 @@ def load_values_survey(
     Raises:
         InputError: The file, a column or a cell cannot be read, or no row or no valid code of an item is left.
     """
-    data, w = _microdata(Path(path).expanduser(), [*items, country], weight)
+    data, w = _microdata(user_path(path), [*items, country], weight)
     nowhere = data[country].str.strip().eq("")
     unweighted = w.isna() & ~nowhere
     data, w = data[~nowhere & ~unweighted], w[~nowhere & ~unweighted]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -66,7 +67,7 @@ class SurveyItem:
             raise InputError(f"Item {self.id!r} has one option only; a scale needs two.")
         if len(set(self.scale)) < len(self.scale):
             raise InputError(f"Item {self.id!r} lists an option twice; keep one of them.")
-        rising = all(a < b for a, b in zip(self.positions, self.positions[1:]))
+        rising = all(-math.inf < a < b < math.inf for a, b in zip(self.positions, self.positions[1:]))
         if self.positions and (len(self.positions) != len(self.scale) or not rising):
             raise InputError(f"Item {self.id!r} needs one position per option, rising from the lowest to the highest.")
 

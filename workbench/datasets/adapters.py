@@ -137,7 +137,7 @@ def _distinct(texts: Iterable[str]) -> dict[str, str]:
     """Return key without case and punctuation -> first text; literal Unicode escapes become characters."""
     distinct: dict[str, str] = {}
     for raw in texts:
-        text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), raw)
+        text = re.sub(r"(?<!\\)\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), raw)
         distinct.setdefault(re.sub(r"[\W_]+", "", text.casefold()) or text, text)
     return distinct
 

@@ -5,22 +5,35 @@ A line ends at a line feed, a carriage return or both, as in an editor, and at n
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import math
 import re
+import sys
+import warnings
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from workbench.errors import InputError
-from workbench.reading import text_lines
+from workbench.reading import LARGEST, check_depth, opened_file, printable, read_text, text_lines, too_deep
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+MOST_CELLS = 50_000_000
+"""Cells of a Parquet file or a sheet that are read."""
+MOST_LINES = 1 << 20
+"""Lines of a sheet."""
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 BLANK = re.compile(r"[ \t\r\n]*")
-SPACED_QUOTE = re.compile(r'(^|[,;\t])[ \t]+"(?![",;\t\r\n]|$)')
+SPACED_QUOTE = {
+    mark: re.compile(rf'(?:^|{re.escape(mark)})[ {"" if mark == chr(9) else chr(9)}]+"(?![",;\t\r\n]|$)')
+    for mark in SEPARATORS
+}
+"""Separator -> a blank before the opening quote of a cell."""
 
 
 class Written(float):
@@ -42,15 +55,24 @@ class Written(float):
 
 def number(value: object) -> float | None:
     """Return a finite number, parsed from text if need be; None for anything else ("nan", "1_0", True)."""
-    if isinstance(value, bool):
-        return None
     if isinstance(value, str):
-        parsed = float(value) if NUMBER.fullmatch(value := value.strip()) else math.nan
-    elif isinstance(value, int | float):
-        parsed = float(value)
-    else:
+        value = float(value) if NUMBER.fullmatch(value := value.strip()) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return parsed if math.isfinite(parsed) else None
+    return float(value) if abs(value) <= sys.float_info.max else None
+
+
+def python_value(text: str) -> Any:
+    """Return the value of a Python literal, as data sets write lists.
+
+    Raises:
+        ValueError: The text is not a literal.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return ast.literal_eval(text)
+    except Exception:  # MemoryError and RecursionError among them
+        raise ValueError(f"{text[:60]!r} is not a Python literal") from None
 
 
 def csv_cells(path: Path, separator: str, comments: bool) -> Iterator[tuple[int, list[str]]]:
@@ -66,7 +88,7 @@ def csv_cells(path: Path, separator: str, comments: bool) -> Iterator[tuple[int,
             first, raw = first or count, raw + line if first else line
             yield line
 
-    table = csv.reader(feed(), strict=True, delimiter=separator)
+    table, spaced_quote = csv.reader(feed(), strict=True, delimiter=separator), SPACED_QUOTE[separator]
     while True:
         first = 0
         try:
@@ -75,7 +97,7 @@ def csv_cells(path: Path, separator: str, comments: bool) -> Iterator[tuple[int,
             return
         except csv.Error as error:
             raise InputError(_ill_formed(path.name, first, count, str(error))) from None
-        spaced = '"' in raw and SPACED_QUOTE.search(raw)
+        spaced = '"' in raw and spaced_quote.search(raw)
         if spaced and any(cell[:1].isspace() and cell.lstrip()[:1] == '"' for cell in cells):
             raise InputError(
                 f"{path.name}, line {first} has a space before the opening double quote of a cell, which makes the "
@@ -113,7 +135,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 def json_array(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield (line, element) of a JSON array."""
-    text = "".join(text_lines(path))
+    text = read_text(path)
     ends = [match.end() for match in re.finditer(r"\r\n?|\n", text)]
 
     def where(at: int) -> str:
@@ -138,35 +160,126 @@ def json_array(path: Path) -> Iterator[tuple[int, Any]]:
         raise _no_json(where(at), f"{rest[:20]!r} after its end")
 
 
-def parquet_values(file: str, name: str, column: Any) -> list[Any]:
-    """Return the values of a Parquet column; float16 and float32 as their shortest decimal.
+def parquet_columns(path: Path, choose: Callable[[list[str]], list[str]]) -> dict[str, list[Any]]:
+    """Return columns of a Parquet file: name -> values, float16 and float32 as their shortest decimal.
+
+    Args:
+        path: The file.
+        choose: Function from the names of its columns to those that are read.
 
     Raises:
-        InputError: The cells are lists, structs or bytes.
+        InputError: The file cannot be read, has too many rows, or the cells of a column are lists, structs or bytes.
     """
+    from pyarrow import parquet, types
+
+    with opened_file(path) as raw:
+        with _damaged(path, "write the Parquet file again"):
+            file = parquet.ParquetFile(raw)
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+        chosen = choose(schema.names)
+        for name in chosen:
+            kind = schema.field(name).type
+            kind = kind.value_type if types.is_dictionary(kind) else kind
+            if types.is_nested(kind) or "binary" in str(kind):
+                what = f"{path.name}: column {name!r} has type {kind}"
+                raise InputError(f"{what}; save the column as text or numbers, or remove it.")
+        _check_size(path, rows * len(chosen))
+        with _damaged(path, "write the Parquet file again"):
+            table = file.read(chosen)
+    return {name: _parquet_values(path.name, name, table[name]) for name in chosen}
+
+
+def _parquet_values(file: str, name: str, column: Any) -> list[Any]:
     import numpy as np
     from pyarrow import types
 
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
-    if types.is_nested(kind) or "binary" in str(kind):
-        raise InputError(f"{file}: column {name!r} has type {kind}; save the column as text or numbers, or remove it.")
-    if types.is_float16(kind) or types.is_float32(kind):
-        exact = np.float16 if types.is_float16(kind) else np.float32
-        return [None if value is None else float(str(exact(value))) for value in column.to_pylist()]
-    return list(column.to_pylist())
+    try:
+        values = list(column.to_pylist())
+    except Exception:  # dates outside Python's range, bytes that are not UTF-8
+        raise InputError(
+            f"{file}: column {name!r} of type {kind} has a value that cannot be written as text; save the column as "
+            "text or numbers."
+        ) from None
+    if not (types.is_float16(kind) or types.is_float32(kind)):
+        return values
+    exact = np.float16 if types.is_float16(kind) else np.float32
+    return [None if value is None else float(str(exact(value))) for value in values]
+
+
+def sheet_cells(path: Path) -> Iterator[tuple[int, list[Any]]]:
+    """Yield (line, values) for each row of the first sheet of a workbook that has a cell that is not blank.
+
+    Rows are as wide as the first one, or wider.
+
+    Raises:
+        InputError: The workbook cannot be read, or is too large.
+    """
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        raise InputError(
+            f"Reading {path.name} needs the package openpyxl; install it, or save the sheet as CSV."
+        ) from None
+    way_out, width, count = "save the sheet as CSV", 0, 0
+    with opened_file(path, LARGEST) as raw:
+        with _damaged(path, way_out), ZipFile(raw) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+        if size > LARGEST:
+            what = f"{path.name} unpacks to {size:,} bytes, more than the {LARGEST:,} that are read"
+            raise InputError(f"{what}; {way_out}.")
+        with _damaged(path, way_out):
+            sheet = load_workbook(raw, read_only=True, data_only=True, keep_links=False).worksheets[0]
+            sheet.reset_dimensions()  # which the file states itself
+            rows = sheet.iter_rows(values_only=True)
+        for line in range(1, MOST_LINES + 2):
+            with _damaged(path, way_out):
+                row = next(rows, None)
+            if row is None:
+                return
+            count += len(row)
+            _check_size(path, count if line <= MOST_LINES else MOST_CELLS + 1)
+            values = list(row)
+            while values and (values[-1] is None or not str(values[-1]).strip()):
+                values.pop()
+            if values:
+                width = width or len(values)
+                yield line, values + [None] * (width - len(values))
+
+
+def _check_size(path: Path, cells: int) -> None:
+    if cells > MOST_CELLS:
+        raise InputError(f"{path.name} has more than the {MOST_CELLS:,} cells that are read; leave out rows.")
+
+
+@contextmanager
+def _damaged(path: Path, way_out: str) -> Iterator[None]:
+    """Turn whatever a library raises for the content of a file into an `InputError`; for calls of the library only."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        why = printable(error, 120) or type(error).__name__
+        raise InputError(f"{path.name} is damaged, or not a {path.suffix} file ({why}); {way_out}.") from None
 
 
 def _parsed(where: str, text: str, at: int) -> tuple[Any, int]:
     """Return the JSON value at a position of a text, and the position after it."""
     try:
         value, end = DECODER.raw_decode(text, at)
+        check_depth(value, where)
         if "\\u" in text[at:end]:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise InputError(f"{where} contains half a character (a lone surrogate); write the character itself.") from None
     except json.JSONDecodeError as error:
         raise _no_json(where, f"{error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise too_deep(where) from None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
         raise _no_json(where, str(error)) from None
     return value, end
 

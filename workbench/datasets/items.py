@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from workbench.datasets.rows import Row, check_names, read_rows, seen
+from workbench.errors import InputError
 from workbench.questions import Named, Option, Tag, content_id
 
 Record = Mapping[str, Any]
@@ -45,6 +46,10 @@ class Item:
     """Suffix of the id, for items with the same normalised content (see `set_apart`)."""
     ordered: bool = True
     """Whether the source lists the options in one order; False if it gives correct and wrong ones separately."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.stem, str) or not isinstance(self.context, str):
+            raise InputError(f"The question {self.stem!r:.60} and its context must be texts.")
 
     @property
     def id(self) -> str:

@@ -102,7 +102,7 @@ def _named(text: str, n: int) -> set[int]:
     large = [mark for mark in marks if mark.isupper()]
     marks = large if len(large) > 1 else marks
     letters = {ascii_uppercase.index(mark.upper()) for mark in marks}
-    numbers = {int(word) - 1 for word in words if word.isdecimal()} if NOUNS & set(words) else set()
+    numbers = {int(word) - 1 for word in words if word.isdecimal() and len(word) < 9} if NOUNS & set(words) else set()
     places = letters if len(letters) > 1 else numbers
     rest = [word for word in words if word.upper() not in marks and word not in marks and not word.isdecimal()]
     if len(letters) == 1 and LIMITS & set(rest) and (marks[0].isupper() or f"({marks[0]})" in text):

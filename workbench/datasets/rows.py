@@ -7,14 +7,14 @@ cells are all empty are skipped.
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 from workbench.datasets.formats import (
     SEPARATORS,
@@ -22,11 +22,11 @@ from workbench.datasets.formats import (
     json_array,
     json_lines,
     number,
-    parquet_values,
+    parquet_columns,
+    sheet_cells,
 )
 from workbench.errors import InputError, unknown
 from workbench.questions import Tag
-from workbench.reading import not_utf8
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,7 +173,7 @@ def as_text(value: object) -> str:
 def divided(cell: str) -> list[str]:
     r"""Split a cell at bars: `a|b` is two texts, `a\|b` one, `a\\|b` is `a\` and `b`."""
     parts = [""]
-    for piece in re.split(r"(\\*\|)", cell):
+    for piece in re.split(r"((?<!\\)\\*\|)", cell):
         if not piece.endswith("|"):
             parts[-1] += piece
             continue
@@ -272,15 +272,17 @@ def iterate(
     kind = path.suffix.lower()
     wanted = None if optional is None else {*needed, *optional}
     meant = {*needed, *(optional or ()), *known}
-    with _readable(path, what):
-        if kind == ".parquet":
-            yield from _parquet(path, needed, wanted, meant)
-        elif kind == ".xlsx":
-            yield from _sheet(path, needed, meant)
-        elif kind in (".jsonl", ".json"):
-            yield from _objects(path, needed, meant, kind == ".json")
-        else:
-            yield from _csv(path, needed, wanted, meant, separator, comments, header)
+    if what and not os.path.lexists(path):
+        raise InputError(f"{path} does not exist; give the path of a file of {what}.")
+    if kind == ".parquet":
+        yield from _parquet(path, needed, wanted, meant)
+    elif kind in (".jsonl", ".json"):
+        yield from _objects(path, needed, meant, kind == ".json")
+    elif kind == ".xlsx":
+        texts = ((line, list(map(as_text, cells))) for line, cells in sheet_cells(path))
+        yield from _cells(path, texts, needed, wanted, meant, ",", None)
+    else:
+        yield from _cells(path, csv_cells(path, separator, comments), needed, wanted, meant, separator, header)
 
 
 def columns_of(path: Path) -> list[str]:
@@ -291,34 +293,20 @@ def columns_of(path: Path) -> list[str]:
     """
     if path.suffix.lower() in TYPED:
         return list(next(iterate(path), {}))
-    with _readable(path):
-        _, cells = next(csv_cells(path, ",", False), (0, []))
+    _, cells = next(csv_cells(path, ",", False), (0, []))
     return [name.strip() for name in cells]
 
 
-@contextmanager
-def _readable(path: Path, what: str = "") -> Iterator[None]:
-    """Turn errors of opening and decoding into an `InputError`."""
-    if what and not path.exists():
-        raise InputError(f"{path} does not exist; give the path of a file of {what}.")
-    try:
-        yield
-    except UnicodeDecodeError:
-        raise not_utf8(path) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); check the path.") from None
-
-
-def _csv(
+def _cells(
     path: Path,
+    rows: Iterator[tuple[int, list[str]]],
     needed: Sequence[str],
     wanted: Collection[str] | None,
     meant: Collection[str],
     separator: str,
-    comments: bool,
     header: Sequence[str] | None,
 ) -> Iterator[Row]:
-    rows = csv_cells(path, separator, comments)
+    """Yield the rows of a CSV or a sheet from (line, cells)."""
     if named := header is None:
         _, cells = next(rows, (0, []))
         header = [name.strip() for name in cells]
@@ -361,7 +349,12 @@ def _check_header(
     for i, column in enumerate(header):
         if not column and (wanted is None or i == len(header) - 1):
             raise InputError(f"{name} has no name for column {i + 1}; name it in the header, or delete it in all rows.")
-        if header.count(column) > 1 and (wanted is None or column in wanted):
+    _check_unique(name, header, wanted)
+
+
+def _check_unique(name: str, header: Sequence[str], wanted: Collection[str] | None) -> None:
+    for column, count in Counter(header).items():
+        if count > 1 and (wanted is None or column in wanted):
             raise InputError(f"{name} has the column {column!r} twice; rename one.")
 
 
@@ -392,34 +385,12 @@ def _parquet(
     path: Path, needed: Sequence[str], wanted: Collection[str] | None, meant: Collection[str]
 ) -> Iterator[Row]:
     """Yield the rows of a Parquet file as texts, numbered from 1."""
-    from pyarrow import ArrowException, parquet
 
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            _check_needed(path.name, names, needed, meant)
-            taken = [name for name in names if wanted is None or name in wanted]
-            read = file.read(taken)
-            table = {name: parquet_values(path.name, name, read[name]) for name in taken}
-    except ArrowException as error:
-        raise InputError(f"{path.name} cannot be read ({str(error).splitlines()[0][:120]}).") from None
+    def chosen(names: list[str]) -> list[str]:
+        _check_needed(path.name, names, needed, meant)
+        _check_unique(path.name, names, wanted)
+        return [name for name in names if wanted is None or name in wanted]
+
+    table = parquet_columns(path, chosen)
     for count, cells in enumerate(zip(*table.values()), start=1):
         yield Row(dict(zip(table, map(as_text, cells))), f"{path.name}, row {count}", bars=True)
-
-
-def _sheet(path: Path, needed: Sequence[str], meant: Collection[str]) -> Iterator[Row]:
-    """Yield the rows of the first sheet of a workbook as texts."""
-    import pandas as pd
-
-    try:
-        table = pd.read_excel(path, dtype=str, keep_default_na=False, na_filter=False)
-    except ImportError:
-        raise InputError(
-            f"Reading {path.name} needs the package openpyxl; install it, or save the sheet as CSV."
-        ) from None
-    except (ValueError, KeyError, BadZipFile) as error:
-        raise InputError(f"{path.name} cannot be read ({error}); save the sheet as CSV.") from None
-    table.columns = table.columns.map(str).str.strip()
-    _check_needed(path.name, list(table.columns), needed, meant)
-    for line, cells in enumerate(table.itertuples(index=False), start=2):
-        yield Row(dict(zip(table.columns, cells)), f"{path.name}, line {line}", bars=True)

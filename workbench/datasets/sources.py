@@ -7,9 +7,9 @@ adapter from one record to one item. The grammar is the same everywhere: `[hub:]
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import import_module
@@ -22,7 +22,7 @@ from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.packages import SOURCE, Package, require
 from workbench.reading import field as field_of
-from workbench.reading import parse_json, printable, read_text, read_yaml
+from workbench.reading import kind_of, parse_json, printable, read_json, read_text, read_yaml, user_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +133,9 @@ class Source:
         package = packages()[self.package]
         folder = require(package, f"The source {self.name!r}")
         name = package.root + self.file.format(part=part)
-        digest = json.loads((folder / SOURCE).read_text("utf-8"))["files"][name]["sha256"]
+        where = str(folder / SOURCE)
+        files = field_of(read_json(folder / SOURCE), "files", dict, where)
+        digest = field_of(field_of(files, name, dict, where), "sha256", str, where)
         read = _function(self.reader) if self.reader else read_records
         return read(folder / name), f"{package}, sha256:{digest}"
 
@@ -185,9 +187,9 @@ def parse(text: str, kind: Kind) -> Reference:
     """
     name, equals, path = text.partition("=")
     if equals and (source := _named(name, kind)):
-        return Reference(source, Path(path).expanduser())
+        return Reference(source, user_path(path))
     if Path(text).suffix.lower() in SUFFIXES[kind]:
-        return Reference(None, Path(text).expanduser())
+        return Reference(None, user_path(text))
     bare = text.removeprefix("hub:")
     base, _, commit = bare.partition("@")
     name, _, part = base.partition(":")
@@ -195,7 +197,7 @@ def parse(text: str, kind: Kind) -> Reference:
         return Reference(source, None, part, commit)
     place, colon, part = text.rpartition(":")
     if kind in FOLDERS and colon and place and part and text[: len(place) + 1] != Path(text).drive:
-        return Reference(None, Path(place).expanduser(), part)
+        return Reference(None, user_path(place), part)
     paths = f"the path of a file ({', '.join(SUFFIXES[kind])})" if SUFFIXES[kind] else ""
     forms = [paths or ("FOLDER:PART" if kind in FOLDERS else "NAME=PATH")]
     raise unknown(f"source of {kind}", text.partition("=")[0], [*names_of(kind), *forms])
@@ -236,23 +238,44 @@ def adapted(
     records, digest = given
     seen = {} if seen is None else seen
     for record in records:
-        where = getattr(record, "where", f"A record of {source.name!r} ({digest})")
         try:
-            made = make(record)
-            item = set_apart(made, seen, by=next((tag for tag in by if made.tags.get(tag)), ""))
+            with fitting(record, f"{source.name!r}", digest):
+                made = make(record)
+                if not all(isinstance(value, str | int | float | None) for value in made.tags.values()):
+                    raise TypeError
+                item = set_apart(made, seen, by=next((tag for tag in by if made.tags.get(tag)), ""))
         except Unusable as reason:
             dropped[str(reason)] += 1
             continue
-        except KeyError as name:
-            if isinstance(record, Row):
-                raise record.wrong(f"there is no column {name}, which {source.name!r} needs; add the column.") from None
-            raise InputError(f"{where} has no field {name}; use the pinned commit.") from None
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise InputError(f"{where} has an unexpected shape ({error}); use the pinned commit.") from None
         if item is None:
             dropped["the same again"] += 1
         else:
             yield item, record
+
+
+@contextmanager
+def fitting(record: Any, what: str, digest: str = "") -> Iterator[None]:
+    """Turn what an adapter raises for a record of another shape into an `InputError` that lists the record's fields.
+
+    Args:
+        record: The record, a `Row` with its line if it is a user's.
+        what: Name of what the adapter belongs to.
+        digest: Revision of the records.
+    """
+    where = getattr(record, "where", f"A record of {what}{f' ({digest})' if digest else ''}")
+    way_out = "correct it, or leave it out" if isinstance(record, Row) else "use the pinned commit"
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        named = isinstance(record, Mapping)
+        if named and isinstance(error, KeyError) and error.args[0] not in record:
+            if isinstance(record, Row):
+                raise record.wrong(f"there is no column {error}, which {what} needs; add the column.") from None
+            raise InputError(f"{where} has no field {error}, which {what} needs; {way_out}.") from None
+        fields = ", ".join(f"{k}: {kind_of(v)}" for k, v in record.items()) if named else kind_of(record)
+        raise InputError(f"{where} has another shape than {what} needs ({fields}); {way_out}.") from None
 
 
 def names(kind: Kind | None = None) -> pd.DataFrame:
@@ -321,9 +344,14 @@ def read_records(path: Path) -> list[Record]:
     """Return the records of a task file (`examples`) or of JSON lines with `#` comments."""
     text, name = read_text(path), printable(path.name)
     if path.suffix == ".json" and not text.startswith("#"):
-        return field_of(parse_json(text, name), "examples", list, name)
-    lines = enumerate(text.split("\n"), start=1)
-    return [parse_json(line, f"{name}, line {i}") for i, line in lines if line.strip() and not line.startswith("#")]
+        records = [(name, each) for each in field_of(parse_json(text, name), "examples", list, name)]
+    else:
+        lines = [(f"{name}, line {i}", line) for i, line in enumerate(text.split("\n"), start=1)]
+        records = [(at, parse_json(line, at)) for at, line in lines if line.strip() and not line.startswith("#")]
+    for at, record in records:
+        if not isinstance(record, dict):
+            raise InputError(f"{at}: a record is {kind_of(record)}, not an object {{...}}.")
+    return [record for _, record in records]
 
 
 def _named(name: str, kind: Kind) -> Source | None:

@@ -20,7 +20,7 @@ from workbench.datasets.sources import find, names_of
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag, sample
-from workbench.reading import read_yaml
+from workbench.reading import read_yaml, user_path
 
 WRITTEN = Path(__file__).parent / "written"
 DICTIONARIES = ("anes96", "fair", "acs")
@@ -46,6 +46,11 @@ class Column:
     """Code -> text of each category; empty for numbers and free text."""
     missing: str = ""
     """Text for an empty cell; empty if a value is required."""
+    known: Mapping[tuple[str, str], str] = field(init=False, repr=False, compare=False)
+    """The codes, see `by_code`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "known", by_code(self.values))
 
     def text(self, value: str, where: str = "") -> str:
         """Return the text of a cell: that of its code, else the cell as in the file ("02138", "15000000000").
@@ -60,7 +65,7 @@ class Column:
                 return self.missing
             raise InputError(f"Column {self.name!r} has no value{where}; fill it in, or set `missing`.")
         if self.values:
-            if (key := find_code(cell, self.values)) is None:
+            if (key := find_code(cell, self.known)) is None:
                 raise InputError(
                     f"Column {self.name!r} contains {cell!r}{where}, which its dictionary does not explain; add it to "
                     f"`values` (known: {', '.join(self.values)})."
@@ -97,7 +102,7 @@ def read_task(source: str | os.PathLike[str], dictionary: str | os.PathLike[str]
     """Return the task of a dictionary by name, or its only task."""
     given = str(dictionary if dictionary is not None else source)
     if Path(given).suffix.lower() in (".yaml", ".yml"):
-        content, where = _read(Path(given).expanduser()), Path(given).name
+        content, where = _read(user_path(given)), Path(given).name
     elif dictionary is None and Path(given).suffix:
         raise InputError(f"{Path(given).name} needs a column dictionary; give dictionary='columns.yaml' or a task.")
     else:
@@ -116,7 +121,7 @@ def read_task(source: str | os.PathLike[str], dictionary: str | os.PathLike[str]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"There is no column dictionary {path}; give the path of a .yaml file.")
     content = read_yaml(path)
     if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("columns", "tasks")):
@@ -192,13 +197,18 @@ def _column(name: str, columns: Mapping[str, Any], where: str) -> Column:
     return Column(name, str(settings.get("says", name)), unit, values, missing)
 
 
-def find_code(cell: str, codes: Iterable[str]) -> str | None:
+def by_code(codes: Iterable[str]) -> dict[tuple[str, str], str]:
+    """Return codes by their text, and those whose value no other code has by their value."""
+    values: dict[str, set[str]] = {}
+    for each in codes:
+        values.setdefault(code(each), set()).add(each)
+    exact = {("text", each): each for same in values.values() for each in same}
+    return exact | {("value", value): next(iter(same)) for value, same in values.items() if len(same) == 1}
+
+
+def find_code(cell: str, known: Mapping[tuple[str, str], str]) -> str | None:
     """Return the code equal to a cell as text, else the only code of the same value (1, 01, 1.0; true, TRUE)."""
-    known = list(codes)
-    if cell in known:
-        return cell
-    same = [each for each in known if code(each) == code(cell)]
-    return same[0] if len(same) == 1 else None
+    return known.get(("text", cell)) or known.get(("value", code(cell)))
 
 
 def code(value: object) -> str:
@@ -302,7 +312,7 @@ def _rows(source: str | os.PathLike[str], task: Task) -> tuple[pd.DataFrame, Ori
         rows = getattr(packages, packaged).load_pandas().data[task.needed]
         rows = rows.map(as_text).rename_axis("row")
         return rows, Origin(packaged, f"statsmodels {statsmodels.__version__}", find(packaged, "tables").licence)
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.suffix.lower() not in (".csv", *TYPED):
         raise InputError(f"Task {task.name!r} needs rows; give the path of a .csv file as source, not {str(source)!r}.")
     rows = read_columns(path, task.needed, f"rows for the task {task.name!r}")
@@ -338,8 +348,9 @@ def _labels(values: pd.Series, target: Mapping[str, Any]) -> np.ndarray:
         labels[~empty] = _numbers(cells, "to be `above`") > float(target["above"])
         return labels
     codes = {key: outcome_codes(target, key) for key in ("positive", "negative")}
+    by_outcome = map(by_code, codes.values())
     positive, negative = (
-        {cell for cell in cells.unique() if find_code(cell, known) is not None} for known in codes.values()
+        {cell for cell in cells.unique() if find_code(cell, known) is not None} for known in by_outcome
     )
     wanted = ", ".join(codes["positive"])
     folded = {seen(each).casefold() for each in (*codes["positive"], *codes["negative"], *positive, *negative)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -44,6 +45,8 @@ class Case:
         object.__setattr__(self, "scores", tuple(self.scores) or means or (float("nan"),) * len(self.answers))
         if not all(isinstance(text, str) for text in (self.question, *self.answers)):
             raise InputError(f"The question and the answers of the case {self.question!r:.60} must be strings.")
+        if any(map(math.isinf, self.scores)):
+            raise InputError(f"The case {self.question[:40]!r} has an infinite score; write a number.")
         if not self.question.strip() or not self.answers:
             raise InputError(f"The case {self.question[:40]!r} needs a question and at least one answer.")
         if len(self.scores) != len(self.answers) or len(self.ratings) not in (0, len(self.answers)):

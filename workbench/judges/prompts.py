@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
+from string import whitespace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from workbench.datasets.formats import number
@@ -15,7 +17,7 @@ from workbench.datasets.sources import names_of
 from workbench.errors import InputError, unknown
 from workbench.judges.cases import Case
 from workbench.questions import Message, Option, Question, Tag
-from workbench.reading import parse_yaml, read_text
+from workbench.reading import parse_yaml, read_text, user_path
 
 if TYPE_CHECKING:
     from workbench.models import Model
@@ -24,6 +26,8 @@ Kind = Literal["pointwise", "pairwise", "checklist"]
 WRITTEN = Path(__file__).parent / "written"
 PLACEHOLDERS = ("question", "answer", "answer_a", "answer_b", "reference", "rubric", "item", "low", "high")
 SETTINGS = ("kind", "scale", "labels")
+BRACES = "{}" + whitespace
+MOST_LABELS = 1000
 NEEDED: dict[Kind, tuple[str, ...]] = {
     "pointwise": ("answer",),
     "pairwise": ("answer_a", "answer_b"),
@@ -83,8 +87,8 @@ def load_template(source: str | Path, scale: tuple[int, int] | None = None, **la
     Raises:
         InputError: An unknown template, or an invalid part, placeholder or label.
     """
-    path = WRITTEN / f"{source}.txt" if str(source) in names_of("templates") else Path(source).expanduser()
-    if not path.is_file():
+    path = WRITTEN / f"{source}.txt" if str(source) in names_of("templates") else user_path(source)
+    if not os.path.lexists(path):
         raise unknown("judge template", str(source), [*names_of("templates"), "or the path of a file"])
     parts = re.split(r"^---\s*$\n?", read_text(path), flags=re.MULTILINE)
     settings = parse_yaml(parts[0], path.name) if len(parts) == 3 else None
@@ -103,7 +107,8 @@ def load_template(source: str | Path, scale: tuple[int, int] | None = None, **la
     if scale:
         if len(scale) != 2 or not all(isinstance(end, int) for end in scale) or scale[0] >= scale[1]:
             raise InputError(f"A scale is two whole numbers, the lower first, not {list(scale)}.")
-        values: dict[str, float | None] = {str(level): float(level) for level in range(scale[0], scale[1] + 1)}
+        levels = range(scale[0], min(scale[1], scale[0] + MOST_LABELS) + 1)
+        values: dict[str, float | None] = {str(level): float(level) for level in levels}
     else:
         named = labels or settings.get("labels")
         values = {str(k): number(v) for k, v in (named.items() if isinstance(named, Mapping) else ())}
@@ -122,18 +127,32 @@ def _forms(label: str) -> list[str]:
     return [space + word for word in words for space in (" ", "")]
 
 
+def _words(text: str) -> Iterable[tuple[str, str, str]]:
+    """Return the words of a text, each with what is between it and its neighbours."""
+    parts = re.split(r"(\w+)", text)
+    return zip(parts[::2], parts[1::2], parts[2::2])
+
+
 def _check(template: Template) -> None:
     """Refuse missing or unknown placeholders, and ambiguous labels."""
     at, used = f"template {template.name!r}", re.findall(r"\{(\w+)\}", template.prompt)
+    if len(template.labels) > MOST_LABELS:
+        raise InputError(f"The {at} has {len(template.labels):,} labels, more than {MOST_LABELS:,}; use fewer.")
     unfilled = {name for names in NEEDED.values() for name in names} - set(NEEDED[template.kind])
     unfilled |= set() if template.scale else {"low", "high"}
-    for mark, name in re.findall(r"(\{[{\s]*(\w+)[\s}]*\})", template.prompt):
-        if name in PLACEHOLDERS and mark != f"{{{name}}}":
+    for before, name, after in _words(template.prompt):
+        left, right = before[len(before.rstrip(BRACES)) :], after[: len(after) - len(after.lstrip(BRACES))]
+        if name not in (*PLACEHOLDERS, *unfilled) or "{" not in left or "}" not in right:
+            continue
+        mark = left[left.index("{") :] + name + right[: right.rindex("}") + 1]
+        if mark != f"{{{name}}}":
             raise InputError(f"{mark!r} in {at} must be {{{name}}}, in single braces without spaces.")
         if name in unfilled:
             why = "has no scale" if name in ("low", "high") else f"is {template.kind}"
             raise InputError(f"{{{name}}} has no value in {at}, which {why}; remove it.")
-    if filled := [name for name in re.findall(r"\{\W*(\w+)\W*\}", template.prefix) if name in PLACEHOLDERS]:
+    if filled := [
+        n for left, n, right in _words(template.prefix) if n in PLACEHOLDERS and "{" in left and "}" in right
+    ]:
         raise InputError(f"{{{filled[0]}}} is in the prefix of the reply of {at}; move it to the prompt.")
     for name in used:
         if name not in PLACEHOLDERS:

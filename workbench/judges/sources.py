@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -19,12 +18,13 @@ from workbench.datasets.benchmarks import labels
 from workbench.datasets.formats import number
 from workbench.datasets.items import Record, Unusable, counted, set_apart
 from workbench.datasets.rows import Row, columns_of, divided, read_rows
-from workbench.datasets.sources import Source, adapted, parse
+from workbench.datasets.sources import Source, adapted, fitting, parse
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.judges.adapters import llmbar, trustjudge
 from workbench.judges.cases import Case, Cases
 from workbench.questions import Origin
+from workbench.reading import parse_json, user_path
 
 COLUMNS = ("question", "answer", "score", "answer_a", "answer_b", "preferred", "reference", "rubric", "checklist")
 PREFERRED = {"a": (1.0, 0.0), "b": (0.0, 1.0), "tie": (1.0, 1.0), "": (math.nan, math.nan)}
@@ -170,13 +170,10 @@ def _with_ids(cases: Sequence[tuple[Row, Case]], dropped: Counter[str] | None = 
 
 def _published(row: Row, format: str, dropped: Counter[str]) -> Case | None:
     try:
-        return PUBLISHED[format](row)
+        with fitting(row, f"the format {format!r}"):
+            return PUBLISHED[format](row)
     except Unusable as reason:
         dropped[str(reason)] += 1
-    except KeyError as field:
-        raise row.wrong(f"the field {field} of the format {format!r} is missing.") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise row.wrong(f"the record does not match the format {format!r} ({error}).") from None
     return None
 
 
@@ -193,15 +190,16 @@ def _pair(row: Row) -> Case:
 def _group(rows: Sequence[Row], scale: Scale) -> Case:
     """Return the case of several rows, which must have the same question and different answers."""
     answers = tuple(_answer(row, "answer") for row in rows)
-    for i, row in enumerate(rows):
+    first: dict[str, Row] = {}
+    for answer, row in zip(answers, rows):
         if _question(row) != _question(rows[0]):
             raise row.wrong(
                 f"case {row.text('case').strip() or row.needed('question')!r} has another question than "
                 f"{_line(rows[0].where)}; write the same question, letter by letter, in every row of a case."
             )
-        if (first := answers.index(answers[i])) < i:
+        if first.setdefault(answer, row) is not row:
             raise row.wrong(
-                f"the same question and answer as in {_line(rows[first].where)}; delete one, and write the marks of "
+                f"the same question and answer as in {_line(first[answer].where)}; delete one, and write the marks of "
                 "several raters in one row."
             )
     return Case(_question(rows[0]), answers, ratings=tuple(_marks(row, scale) for row in rows), **_extras(rows))
@@ -289,8 +287,8 @@ def load_ratings(
         InputError: A file that cannot be read or lacks these columns.
     """
     lowest = 0 if zeros else 1
-    given, human = _ratings(Path(judge).expanduser(), "judge", lowest), people or judge
-    table = _ratings(Path(human).expanduser(), "human", lowest).join(given, how="outer").sort_index()
+    given, human = _ratings(user_path(judge), "judge", lowest), people or judge
+    table = _ratings(user_path(human), "human", lowest).join(given, how="outer").sort_index()
     return table.rename_axis(["conversation", "source", "attribute"]).reset_index()
 
 
@@ -313,8 +311,8 @@ def _ratings(path: Path, rater: str, lowest: int) -> pd.DataFrame:
 def _parsed(cell: str, lowest: int) -> dict[str, float]:
     """Return the seven ratings of a cell, with or without a Markdown code fence; NaN where there is no valid rating."""
     try:
-        content = json.loads(re.sub(r"^```(json)?|```$", "", cell.strip()), strict=False)
-    except (ValueError, RecursionError):
+        content = parse_json(re.sub(r"^```(json)?|```$", "", cell.strip()), "", strict=False)
+    except InputError:
         content = None
     values = {name: number(content.get(name)) if isinstance(content, dict) else None for name in ATTRIBUTES}
     return {k: math.nan if x is None or not (x == lowest or 1 <= x <= 5) else x for k, x in values.items()}

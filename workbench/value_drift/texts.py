@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -14,10 +16,11 @@ from workbench.datasets.items import Unusable
 from workbench.datasets.rendering import HUMAN, PLAIN, turns
 from workbench.datasets.rows import Row as FileRow
 from workbench.datasets.rows import check_names, read_rows
-from workbench.datasets.sources import Source, parse
+from workbench.datasets.sources import Source, fitting, parse
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
+from workbench.reading import user_path
 
 Stance = Literal["support", "neutral", "oppose"]
 STANCES: tuple[Stance, ...] = get_args(Stance)
@@ -92,16 +95,18 @@ def value_prompts(
         per_topic: Number of prompts of each topic, the first ones; None for all.
         topics: Topics to return; None for all.
     """
-    rows = _written("topics.csv") if source == "written" else _prompt_rows(Path(source).expanduser())
+    rows = _written("topics.csv") if source == "written" else _prompt_rows(user_path(source))
     prompts = [ValuePrompt(**row) for row in rows]
     known = list(dict.fromkeys(prompt.topic for prompt in prompts))
     check_names(known, "A topic")
     for name in topics or []:
         if name not in known:
             raise unknown("topic", name, known)
-    picked = [p for topic in topics or known for p in [each for each in prompts if each.topic == topic][:per_topic]]
-    ids = [prompt.id for prompt in picked]
-    if duplicates := [name for name in ids if ids.count(name) > 1]:
+    by_topic: dict[str, list[ValuePrompt]] = {topic: [] for topic in known}
+    for prompt in prompts:
+        by_topic[prompt.topic].append(prompt)
+    picked = [prompt for topic in topics or known for prompt in by_topic[topic][:per_topic]]
+    if duplicates := [name for name, count in Counter(prompt.id for prompt in picked).items() if count > 1]:
         raise InputError(f"{Path(source).name} has a duplicate id {duplicates[0]!r}; give every prompt its own id.")
     if not picked:
         raise InputError(f"{Path(source).name} gives no prompt with per_topic={per_topic}; raise it.")
@@ -178,7 +183,7 @@ def safety_sentences(n: int | None = None, skip: int = 0) -> list[Row]:
 
 def labelled_sentences(path: str | Path) -> list[Row]:
     """Return the sentences of a CSV with the columns `text`, `label` (safe or unsafe) and, optionally, `group`."""
-    rows = read_rows(Path(path).expanduser(), ("text", "label"), ("group",), what="labelled sentences")
+    rows = read_rows(user_path(path), ("text", "label"), ("group",), what="labelled sentences")
     for row in rows:
         if row.needed("label") not in ("safe", "unsafe"):
             raise row.wrong(f"the label is {row.text('label')!r}; write safe or unsafe.")
@@ -308,14 +313,12 @@ def _hub_rows(source: Source, commit: str) -> Iterator[Row]:
     records, place = source.read(commit=commit)
     for record in records:
         try:
-            row = source.adapter(record)
+            with fitting(record, f"{source.name!r}", place):
+                row = source.adapter(record)
+                full = all(map(_has_text, row.values()))
         except Unusable:
             continue
-        except (KeyError, IndexError, TypeError) as error:
-            raise InputError(
-                f"A record of {place} has another shape than expected ({error}); use the pinned commit."
-            ) from error
-        if all(map(_has_text, row.values())):
+        if full:
             yield row
 
 
@@ -325,7 +328,7 @@ def _has_text(value: str | list[dict[str, str]]) -> bool:
 
 
 def _existing(source: str) -> Path:
-    if not Path(source).is_file():
+    if not os.path.lexists(source):
         raise InputError(f"There is no file {source!r} to train on; give a JSON lines file.")
     return Path(source)
 
