@@ -29,7 +29,7 @@ from workbench.errors import InputError
 from workbench.files import CHECKOUT, RUN_FOLDER, moved, sha256_of_text, titles, written_whole
 from workbench.runs import execute, kernel, plan, studies
 from workbench.runs import inputs as inputs_module
-from workbench.runs.execution import exit_reason
+from workbench.runs.execution import ending
 from workbench.runs.folder import current_run
 from workbench.runs.kernel import KernelStats
 from workbench.runs.listing import find_run
@@ -171,8 +171,8 @@ def test_sockets_are_made_only_where_there_are_some(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("number", [1, 9, 15, 33, 35, 63, 65])
 def test_every_signal_can_end_a_kernel(number: int) -> None:
     """Some numbers have no name here, and others none elsewhere."""
-    assert exit_reason("died", KernelStats(exit_code=-number)).count("It was ended by") == 1
-    assert "3221225477" in exit_reason("died", KernelStats(exit_code=0xC0000005))
+    assert ending(KernelStats(exit_code=-number)).count("It was ended by") == 1
+    assert "3221225477" in ending(KernelStats(exit_code=0xC0000005))
 
 
 NOT_NAMES = ["con", "aux", "nul", "prn", "com1", "lpt9", "A", "a.", "a ", "a:b", "a/b", "..", "", "a" * 101, "é"]

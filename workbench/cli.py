@@ -24,6 +24,7 @@ from workbench.errors import InputError, one_line, shown
 if TYPE_CHECKING:
     from workbench.runs import PlannedRun, Run
     from workbench.runs.cluster import CellResult
+    from workbench.runs.record import Failure
     from workbench.runs.staging import Holder
 
 app = typer.Typer(
@@ -47,6 +48,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # a stream that a test or a program put there
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C does, unless nohup has it ignored
+        if (number := getattr(signal, name, None)) and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         app()
     except InputError as error:
@@ -79,8 +83,9 @@ def say(line: object, file: TextIO | None = None) -> None:
     file = file or sys.stdout
     try:
         print(one_line(line, LONGEST_LINE), file=file, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+    except OSError:  # a pipe or, after a hangup, a terminal
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 @app.callback(invoke_without_command=True)
@@ -218,24 +223,29 @@ def run(
         raise InputError("--gpus applies to clusters only; name the scheduler with --on, or leave --gpus out.")
     if fresh and on:
         raise InputError("--fresh changes nothing with --on, where every cell has its own process; leave it out.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seconds = timeout * 60 if timeout else None
     home, remote = home_of(outputs), isinstance(outputs_of(outputs), str)
     options = (every, outputs, seconds, again)
     ended = _run_on(on, *options, gpus) if on else _run_here(*options, fresh)
     on_store_only = on is not None and remote
     runs: list[Run | CellResult] = []
-    for planned, done in ended if on_store_only else _with_gallery(ended, home):
-        runs.append(done)
-        say(_result_line(planned, done))
+    stopped = False
+    try:
+        for planned, done in ended if on_store_only else _with_gallery(ended, home):
+            runs.append(done)
+            say(_result_line(planned, done))
+    except KeyboardInterrupt:
+        stopped = True
     say("")
     say("Reports:")
     for done in runs:
-        where = f"{done.folder}/report.html" if done.folder else f"{done.name} could not be recorded"
+        where = f"{done.folder}/report.html" if done.folder else f"{done.name} is not recorded"
+        if done.folder and not on_store_only and not Path(where).is_file():
+            where = f"{done.folder} has no report yet; `workbench report {done.folder}` writes one"
         say(f"  {done.status:<9}  {where}")
     if not on_store_only:
         say(f"Gallery:     {home}/index.html")
-    raise typer.Exit(exit_code(runs))
+    raise typer.Exit(EXIT_CODES["cancelled"] if stopped else exit_code(runs))
 
 
 @app.command()
@@ -281,26 +291,40 @@ def clean(
 
 def _run_here(
     every: Planned, outputs: str | None, seconds: float | None, again: bool, fresh: bool
-) -> Iterator[tuple[PlannedRun, Run]]:
+) -> Iterator[tuple[PlannedRun, Run | CellResult]]:
     """Run cells one after the other on this machine, until one is stopped by hand."""
     from workbench import progress
     from workbench.runs import execute
+    from workbench.runs.cluster import outcome
     from workbench.runs.kernel import Kernel
     from workbench.runs.staging import STAGING
 
     def wait_for(name: str) -> Callable[[Holder], None]:
         return lambda holder: say(f"{name}: process {holder.pid} on {holder.host} is running it; waiting for that.")
 
-    where = outputs_of(outputs)
+    where, home = outputs_of(outputs), home_of(outputs)
     with Kernel(stays=not fresh) as kernel:
         for planned in every:
-            staging = home_of(outputs) / planned.name / f"{STAGING}{planned.run_id}"
-            with progress.cells(planned.name, staging) as on_cell:
-                gallery = isinstance(where, str)
-                done = execute(
-                    planned, where, seconds, on_cell, again, wait_for(planned.name), kernel=kernel, gallery=gallery
-                )
+            staging, stopped = home / planned.name / f"{STAGING}{planned.run_id}", False
+            done: Run | CellResult
+            try:
+                with progress.cells(planned.name, staging) as on_cell:
+                    done = execute(
+                        planned,
+                        where,
+                        seconds,
+                        on_cell,
+                        again,
+                        wait_for(planned.name),
+                        kernel=kernel,
+                        gallery=isinstance(where, str),
+                    )
+            except (Exception, KeyboardInterrupt) as error:  # before there was a run to record, or after
+                stopped = isinstance(error, KeyboardInterrupt)
+                done = outcome(planned, home, error)
             yield planned, done
+            if stopped:
+                raise KeyboardInterrupt
             if done.status == "cancelled":
                 break
 
@@ -353,7 +377,7 @@ def exit_code(runs: Sequence[Run | CellResult]) -> int:
 def _result_line(planned: PlannedRun, done: Run | CellResult) -> str:
     """How one cell ended."""
     cell = f" [{', '.join(f'{name}={value}' for name, value in planned.cell.items())}]" if planned.cell else ""
-    failure = f" – {done.failure.name}: {done.failure.message}" if done.failure else ""
+    failure = f" – {_failure(done.failure)}" if done.failure else ""
     status = done.status.replace("_", " ")
     if done.reused:
         return f"{done.name}{cell}: {status} already in {done.run_id}; --again runs it anew{failure}"
@@ -365,8 +389,12 @@ def _status_line(name: str, done: Run | InputError) -> str:
     if isinstance(done, InputError):
         return f"unreadable  {name}: {done}"
     headline = f"  {done.headline}" if done.headline else ""
-    failure = f"  {done.failure.name}: {done.failure.message}" if done.failure else ""
+    failure = f"  {_failure(done.failure)}" if done.failure else ""
     return f"{done.status.replace('_', ' '):<10}  {name}  {done.seconds:.0f} s{headline}{failure}"
+
+
+def _failure(failure: Failure) -> str:
+    return f"{failure.name}: {failure.message}"
 
 
 RunName = Annotated[

@@ -6,12 +6,14 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ NOTES = ".notes.jsonl"
 """File of that folder with a line for each entry of the run's record."""
 INSIDE_CELL = ".inside-cell"
 """File of that folder with the progress of the present cell."""
+LARGEST_NOTE = 10_000_000
 CHECKOUT = Path(__file__).resolve().parents[1]
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 FULL_TEXT = re.compile(
@@ -178,6 +181,56 @@ def _other_place(folder: Path) -> str:
     return "set TMPDIR to a folder on another disk" if folder.is_relative_to(temporary) else ""
 
 
+def owned(prefix: str) -> str:
+    """Return a prefix for the name of a temporary file, by which `sweep_remains` recognises its process."""
+    return f"{prefix}@{_place()}-{os.getpid()}-"
+
+
+@cache
+def _place() -> str:
+    """Return a digest of where process ids have a meaning: the machine, or the container."""
+    name = platform.node()
+    with suppress(OSError):
+        name += os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def sweep_remains(folder: Path) -> list[Path]:
+    """Remove the temporary files and folders in a folder whose process was killed, and return them.
+
+    Those of other machines stay. Where the system cannot say whether a process runs, all stay.
+    """
+    removed = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            owner = re.search(rf"@{_place()}-(\d+)-", entry.name)
+            if owner and not _runs(int(owner[1])):
+                removed.append(Path(entry.path))
+                remove_tree(removed[-1])
+    return removed
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # where signal 0 is none
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, link or folder as far as the system allows."""
+    with suppress(OSError, RecursionError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path that is renamed to `path` at the end; an error leaves nothing.
@@ -187,7 +240,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     with full_disk_named(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{path.name[:40]}."  # the whole of a long name would leave no room for the rest
+        prefix = owned(f".{path.name[:40]}.")  # the whole of a long name would leave no room for the rest
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".part")
         os.close(handle)
     partial = Path(name)
@@ -221,9 +274,14 @@ def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) 
     """Append a line to a run's notes in one system call, so that a crash leaves no partial line.
 
     Raises:
+        InputError: If the line is too large for a record.
         DiskFull: If the disk has no room for the whole line, which then is removed again.
     """
     line = (json.dumps({"kind": kind, "content": content, **more}) + "\n").encode()
+    if len(line) > LARGEST_NOTE:
+        raise InputError(
+            f"Cannot keep {kind} of {len(line):,} bytes in a run's record, which takes {LARGEST_NOTE:,}; use a table."
+        )
     as_bytes = getattr(os, "O_BINARY", 0)  # Windows would change line ends
     with full_disk_named(folder):
         notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | as_bytes, 0o644)

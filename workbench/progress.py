@@ -13,7 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from workbench.errors import InputError
 from workbench.files import INSIDE_CELL, RUN_FOLDER, written_whole
+from workbench.reading import printable, read_text
 
 QUIET_VARIABLE = "WORKBENCH_QUIET"
 INTERVAL = 1.0
@@ -94,8 +96,8 @@ def downloads() -> Iterator[Callable[[str, int, int], None]]:
 def inside(folder: Path) -> str:
     """Return the progress within the current cell of the run in this folder; "" if there is none."""
     try:
-        return (folder / INSIDE_CELL).read_text(encoding="utf-8")
-    except OSError:
+        return printable(read_text(folder / INSIDE_CELL, largest=10_000))
+    except InputError:
         return ""
 
 

@@ -34,13 +34,13 @@ def test_only_what_a_newer_run_replaces_goes(quick: Execute) -> None:
 
 def test_the_good_run_stays_when_a_later_one_fails(quick: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
     good = quick()
-    monkeypatch.setattr(execution_module, "_attempt", lambda *_: ("failed", None))
+    monkeypatch.setattr(execution_module, "_execute", lambda attempt, *_: attempt.end("failed", "E", "e"))
     first_failure = quick(again=True)
     assert removed_names() == {first_failure.run_id} and good.run_id not in removed_names()
 
 
 def test_the_newest_failure_stays_where_nothing_went_well(quick: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution_module, "_attempt", lambda *_: ("failed", None))
+    monkeypatch.setattr(execution_module, "_execute", lambda attempt, *_: attempt.end("failed", "E", "e"))
     first, _ = quick(), quick()
     assert removed_names() == {first.run_id}
 

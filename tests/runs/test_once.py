@@ -47,7 +47,7 @@ def test_other_parameters_another_notebook_and_a_failed_run_are_run(
     assert not quick({"n": 4}).reused
     write_notebook(toy_folder / "notebooks/toy/fine.ipynb", "# Another title")
     assert not quick().reused
-    monkeypatch.setattr(execution_module, "_attempt", lambda *_: ("died", None))
+    monkeypatch.setattr(execution_module, "_execute", lambda attempt, *_: attempt.end("died", "E", "e"))
     failed = quick({"n": 9})
     assert (failed.status, quick({"n": 9}).reused) == ("died", False)
     assert load_run(first.folder).status == "ok"  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ def test_latest_is_the_good_run_that_ended_last(quick: Execute, monkeypatch: pyt
     planned = plan("toy")[0]
     quick(again=True)
     last = execute(planned, again=True)  # planned first, run last
-    monkeypatch.setattr(execution_module, "_attempt", lambda *_: ("failed", None))
+    monkeypatch.setattr(execution_module, "_execute", lambda attempt, *_: attempt.end("failed", "E", "e"))
     quick(again=True)
     assert os.readlink("outputs/toy/fine/latest") == last.run_id
 

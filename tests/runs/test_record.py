@@ -28,7 +28,7 @@ from workbench.runs.record import (
 def run(tmp_path: Path) -> Run:
     failure = Failure(cell=3, name="ValueError", message="<b> is not bold")
     run = a_run(status="failed", failure=failure, tables=[Table(name="scores", rows=1)])
-    (tmp_path / "run.json").write_text(run.model_dump_json())
+    (tmp_path / "run.json").write_text(run.sealed())
     return run
 
 

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from workbench.errors import InputError
 from workbench.files import written_whole
 from workbench.reports.html import HERE, filled, policy, script
 from workbench.runs.listing import run_folders
-from workbench.runs.record import SCHEMA_VERSION, intact
+from workbench.runs.record import Headline, Run, load_run
 
 
 def write_gallery(outputs: Path) -> Path:
@@ -49,7 +50,7 @@ def _render(cards: list[dict[str, Any]]) -> str:
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    """What the gallery shows of a run; fields are not validated, so that thousands take seconds."""
+    """What the gallery shows of a run, or why its record cannot be read."""
     path = f"{folder.parent.parent.name}/{folder.parent.name}/{folder.name}"
     card: dict[str, Any] = {
         "study": folder.parent.parent.name,
@@ -66,45 +67,39 @@ def _card(folder: Path) -> dict[str, Any]:
         "problem": "",
     }
     try:
-        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if content["schema_version"] > SCHEMA_VERSION:
-            return card | {"problem": "A newer workbench wrote this run; update this one."}
-        if not intact(content):
-            return card | {"problem": "Its run.json was edited after the run."}
-        return card | _content(content, path)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        return card | {"problem": f"Its run.json cannot be read ({type(error).__name__})."}
+        return card | _content(load_run(folder), path)
+    except InputError as error:
+        return card | {"problem": str(error).replace(str(folder), path)}
 
 
-def _content(content: dict[str, Any], path: str) -> dict[str, Any]:
-    failure, figures = content["failure"], content["figures"]
-    values = content["parameters_default"] | content["parameters_given"]
-    noted = content.get("facts", {}).get("model")
-    model = noted.get("model") if isinstance(noted, dict) else noted or values.get("model")
-    cell = f"Cell {failure['cell']}: " if failure and failure["cell"] else ""
+def _content(run: Run, path: str) -> dict[str, Any]:
+    noted = run.facts.get("model")
+    model = noted.get("model") if isinstance(noted, dict) else noted or run.values.get("model")
+    cell = f"Cell {run.failure.cell}: " if run.failure and run.failure.cell else ""
+    figure = run.figures[0] if run.figures else None
     return {
-        "study": content["study"],
-        "notebook": content["notebook"],
-        "status": content["status"],
-        "same": json.dumps([path.rpartition("/")[0], values], sort_keys=True),
-        "date": content["started"][:16].replace("T", " "),
+        "study": run.study,
+        "notebook": run.notebook,
+        "status": run.status,
+        "same": json.dumps([path.rpartition("/")[0], run.values], sort_keys=True),
+        "date": f"{run.started:%Y-%m-%d %H:%M}",
         "model": str(model or ""),
-        "headline": _headline(content["headline"]),
-        "figure": {"path": f"{path}/figures/{figures[0]['name']}.svg", "alt": figures[0]["alt"]} if figures else None,
-        "parameters": ", ".join(f"{k}={_short(v)}" for k, v in content["parameters_given"].items() if k != "model"),
-        "problem": f"{cell}{failure['name']}: {failure['message']}"[:300] if failure else "",
+        "headline": _headline(run.headline),
+        "figure": {"path": f"{path}/figures/{figure.name}.svg", "alt": figure.alt} if figure else None,
+        "parameters": ", ".join(f"{k}={_short(v)}" for k, v in run.parameters_given.items() if k != "model"),
+        "problem": f"{cell}{run.failure.name}: {run.failure.message}"[:300] if run.failure else "",
     }
 
 
-def _headline(headline: dict[str, Any] | None) -> dict[str, str] | None:
+def _headline(headline: Headline | None) -> dict[str, str] | None:
     """The main number and its interval as text."""
     if headline is None:
         return None
-    low, high, value = headline["low"], headline["high"], headline["value"]
+    low, high, value = headline.low, headline.high, headline.value
     interval = f"[{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
-    n = f", n = {headline['n']}" if headline["n"] is not None else ""
+    n = f", n = {headline.n}" if headline.n is not None else ""
     shown = "undefined" if value is None else f"{value:.3f}"
-    return {"value": shown.replace("-", "−"), "interval": interval.replace("-", "−"), "text": headline["text"] + n}
+    return {"value": shown.replace("-", "−"), "interval": interval.replace("-", "−"), "text": headline.text + n}
 
 
 def _short(value: Any) -> str:

@@ -25,10 +25,11 @@ from typing import Any
 
 from workbench.errors import InputError
 from workbench.files import digests, root, sha256_of_text, written_whole
+from workbench.reading import printable
 from workbench.runs import remote
 from workbench.runs.execution import execute, publish, record
 from workbench.runs.listing import finished
-from workbench.runs.record import Failure, Run, Status, source_of
+from workbench.runs.record import Failure, Run, Status, load_run, source_of
 from workbench.runs.staging import NOTEBOOK, leased, make_staging, notebook_folder, writing
 from workbench.runs.studies import PlannedRun, code_digest, run_id_of
 
@@ -141,6 +142,16 @@ def _not_recorded(planned: PlannedRun, status: Status, failure: Failure, unsuita
     return CellResult(planned.name, status, "", "", platform.node(), 0.0, failure=failure, unsuitable=unsuitable)
 
 
+def outcome(planned: PlannedRun, home: Path, error: BaseException) -> Run | CellResult:
+    """Return what became of a cell whose execution here ended with an error: its run, if it was recorded before."""
+    with suppress(InputError):
+        return load_run(home / planned.name / planned.run_id)
+    stopped = isinstance(error, KeyboardInterrupt)
+    message = "Stopped by hand before its notebook was started" if stopped else printable(error, 1000)
+    failure = Failure(name=type(error).__name__, message=message)
+    return _not_recorded(planned, "cancelled" if stopped else "failed", failure)
+
+
 def _local(task: Task, machine: str) -> PlannedRun:
     """The planned run with this machine's copy of the notebook.
 
@@ -208,7 +219,7 @@ def record_failure(planned: PlannedRun, outputs: str, failure: Failure, again: b
                 done = publish(record(now, status, failure, started, source, exit_reason=reason), staging)
         if url:
             remote.push(done, home, outputs, gallery=False)
-    except (InputError, OSError):
+    except Exception:  # whatever a disk or a store does, the client goes on
         return _not_recorded(planned, status, failure)
     return _result(done, outputs)
 

@@ -6,17 +6,21 @@ The functions are in the order in which `execute` calls them.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
+import stat
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from asyncio import CancelledError
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import format_exc
 from typing import TYPE_CHECKING, Any
 
+from workbench import __version__
 from workbench.errors import InputError
 from workbench.files import (
     INSIDE_CELL,
@@ -29,14 +33,16 @@ from workbench.files import (
     full_disk,
     moved,
     no_room,
+    owned,
+    remove_tree,
     says_full,
     sha256_of,
     written_whole,
 )
+from workbench.reading import printable, read_bytes
 from workbench.runs import remote
 from workbench.runs.folder import read_notes
 from workbench.runs.listing import finished, newest
-from workbench.runs.parameters import open_notebook
 from workbench.runs.record import (
     EXPLAINED,
     Cell,
@@ -58,17 +64,22 @@ from workbench.runs.staging import (
     OTHER_OUTPUTS,
     PATCH,
     PROGRESS,
+    RECORD,
+    REPORT,
+    STAGING,
     Lease,
     OnCell,
     OnWait,
+    Stops,
     leased,
     make_staging,
     notebook_folder,
+    stops_deferred,
     sweep,
     write_progress,
     writing,
 )
-from workbench.runs.studies import PlannedRun
+from workbench.runs.studies import PlannedRun, run_id_of
 
 if TYPE_CHECKING:
     from workbench.runs.kernel import Kernel, KernelStats
@@ -76,7 +87,11 @@ if TYPE_CHECKING:
 ANSWERS_KEPT = "computed answers are kept"
 TRACEBACK_LINES = 50
 TRACEBACK_CHARACTERS = 20_000
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+LONGEST_LINE = 2_000
+LARGEST_LOG = 1 << 26
+DEEPEST_FOLDER = 50
+OUTSIDE = "The run failed outside the code of its cells; the cells after that did not run."
+AFTERWARDS = "Every cell completed, but the run does not count, for the reason given."
 COUNTED = {"computed": "requests_computed", "cached": "requests_stored", "tokens": "tokens_computed"}
 
 
@@ -117,14 +132,14 @@ def execute(
     begun = datetime.now(UTC)
     run = None
     while run is None:  # repeated only after the lease was lost to another machine
-        with leased(folder, planned.key, on_wait) as lease:
+        with writing(outputs), leased(folder, planned.key, on_wait) as lease:
             sweep(folder, own=planned.key)
             if lease.waited or not again:
                 run = _existing_run(planned, folder, outputs, begun if lease.waited else None)
             if run is None:
-                run = _run_under(lease, planned, make_staging(folder, planned.run_id), timeout, on_cell, kernel)
+                run = _run_under(lease, planned, folder, timeout, on_cell, kernel)
     if gallery:
-        with suppress(OSError):  # `workbench gallery` writes it later
+        with suppress(Exception):  # `workbench gallery` writes it later, or says why not
             write_gallery(home)
     if remote.is_url(outputs):
         remote.push(run, home, str(outputs), gallery)
@@ -141,84 +156,140 @@ def _existing_run(planned: PlannedRun, folder: Path, outputs: Path | str, waited
     return run.model_copy(update={"reused": True}) if run else None
 
 
+@dataclass(slots=True)
+class _Attempt:
+    """One execution of a notebook."""
+
+    planned: PlannedRun
+    """The notebook and its parameters."""
+    staging: Path
+    """The folder it writes to."""
+    stats: KernelStats
+    """Measurements of its process, and the executed notebook."""
+    started: datetime
+    """Start (UTC)."""
+    source: Source
+    """Versions of notebook and code."""
+    patch: str = ""
+    """Difference between the checkout and its commit."""
+    status: Status = "ok"
+    """How it ended."""
+    failure: Failure | None = None
+    """Why it ended early."""
+    reason: str = EXPLAINED["ok"]
+    """How it ended, as a sentence."""
+
+    def end(self, status: Status, name: str, message: str, reason: str = "", traceback: str = "") -> None:
+        """State how it ended early."""
+        self.status, self.reason = status, reason or EXPLAINED[status]
+        self.failure = failure_in(self.stats.notebook, self.staging / LOG, name, message, traceback)
+
+
 def _run_under(
-    lease: Lease, planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, kernel: Kernel | None
+    lease: Lease, planned: PlannedRun, folder: Path, timeout: float | None, on_cell: OnCell, kernel: Kernel | None
 ) -> Run | None:
     """Execute and publish; None, with nothing published, if another machine took the lease meanwhile."""
-    try:
-        run = _run(planned, staging, timeout, on_cell, kernel)
-        if lease.valid:
-            return publish(run, staging)
-    except (OSError, InputError):  # the lease's new holder has removed the staging folder
-        if lease.valid:
-            raise
-    shutil.rmtree(staging, ignore_errors=True)
-    warnings.warn(
-        f"{planned.name}: this machine or its disk stalled until its lease expired, and another process took over; "
-        "this attempt is discarded and the other process's result is used.",
-        stacklevel=3,
-    )
-    return None
-
-
-def _run(planned: PlannedRun, staging: Path, timeout: float | None, on_cell: OnCell, kernel: Kernel | None) -> Run:
-    """Execute the notebook in the staging folder, and return its record."""
     from workbench.runs.kernel import KernelStats
+
+    with stops_deferred() as stops:
+        staging, source = make_staging(folder, planned.run_id), Source(notebook_sha256="", workbench=__version__)
+        attempt = _Attempt(planned, staging, KernelStats(), datetime.now(UTC), source)
+        _execute(attempt, timeout, on_cell, kernel, stops)
+        other = None if lease.valid else newest(folder, planned.key)
+        if lease.taken or (other and other.finished > attempt.started):
+            remove_tree(staging)
+            warnings.warn(
+                f"{planned.name}: this machine or its disk stalled until its lease expired, and another process took "
+                "over; this attempt is discarded and the other process's result is used.",
+                stacklevel=3,
+            )
+            return None
+        if attempt.status == "ok" and not lease.valid:
+            message = f"Its lease {lease.path} was removed, so another process may have worked on it at the same time."
+            attempt.end("failed", "InputError", f"{message} Run it again, and leave that file alone.", AFTERWARDS)
+        return _publish(attempt, stops)
+
+
+def _execute(attempt: _Attempt, timeout: float | None, on_cell: OnCell, kernel: Kernel | None, stops: Stops) -> None:
+    """Execute the notebook, whatever comes of it."""
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    planned, staging, stats = attempt.planned, attempt.staging, attempt.stats
 
     def report(done: int, total: int) -> None:
         with suppress(OSError):
             write_progress(staging, done, total)
         on_cell(done, total)
 
-    started, stats = datetime.now(UTC), KernelStats()
-    source, patch = source_of(planned.path), changes_of(planned.path.parent)
-    with writing(staging):
-        shutil.copyfile(planned.path, staging / NOTEBOOK)  # until the engine saves it for the first time
-    status, failure = _attempt(lambda: _papermill(planned, staging, timeout, report, stats, kernel), staging, timeout)
-    if status == "ok" and (file := _changed_file(planned)):
-        message = f"{file} changed after the run was planned, so results may be of either version; run it again."
-        status, failure = "failed", failure_in(staging, "InputError", message)
-    notes = read_notes(staging)
-    with suppress(OSError):  # on a full disk the record matters more
-        if patch:
-            (staging / PATCH).write_text(patch, encoding="utf-8")
-    return record(
-        planned,
-        status,
-        failure,
-        started,
-        source,
-        exit_reason=exit_reason(status, stats),
-        kernel=kernel_version(stats.runs),
-        seeds=seeds_in(planned.values | notes["facts"]),
-        counts=counts_in(notes["facts"]),
-        cells=cells_in(staging),
-        peak_memory=stats.peak_memory,
-        **notes,
-    )
-
-
-def _attempt(
-    execute_notebook: Callable[[], None], staging: Path, timeout: float | None
-) -> tuple[Status, Failure | None]:
-    """Return how the execution ended, and why if it ended early."""
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError
-
     try:
-        execute_notebook()
+        with stops.allowed():
+            attempt.source, attempt.patch = source_of(planned.path), changes_of(planned.path.parent)
+            with writing(staging):
+                shutil.copyfile(planned.path, staging / NOTEBOOK)  # until the engine saves it for the first time
+            _papermill(planned, staging, timeout, report, stats, kernel)
+            if file := _changed_file(planned):
+                message = (
+                    f"{file} changed after the run was planned, so results may be of either version; run it again."
+                )
+                attempt.end("failed", "InputError", message, AFTERWARDS)
     except CellExecutionError as error:
-        return "failed", failure_in(staging, error.ename, named_if_full(error.ename, error.evalue, staging))
+        attempt.end("failed", error.ename, named_if_full(error.ename, error.evalue, staging))
     except CellTimeoutError:
-        return "timed_out", failure_in(staging, "TimeoutError", f"The notebook took longer than its {timeout:.0f} s.")
+        attempt.end("timed_out", "TimeoutError", f"The notebook took longer than its {timeout:.0f} s.")
     except KeyboardInterrupt:
-        return "cancelled", failure_in(staging, "KeyboardInterrupt", "Stopped by hand.")
+        attempt.end("cancelled", "KeyboardInterrupt", "Stopped by hand.")
+    except DeadKernelError as error:
+        attempt.end("died", "DeadKernelError", f"{error}.{ending(stats)}", EXPLAINED["died"] + ending(stats))
     except OSError as error:
         full = full_disk(error.__cause__ or error, staging.parent, ANSWERS_KEPT, instead=OTHER_OUTPUTS)
-        message = str(full or f"Cannot save the notebook: {error.strerror}.")
-        return "failed", failure_in(staging, type(error).__name__, message)
-    except RuntimeError as error:  # nbclient's DeadKernelError, and its errors when a kernel does not start
-        return "died", failure_in(staging, type(error).__name__, f"{error}: killed, out of memory, or it crashed.")
-    return "ok", None
+        where = f" ({error.filename})" if error.filename else ""
+        message = str(full or f"{error.strerror or error}{where}.")
+        attempt.end("failed", type(error).__name__, message, OUTSIDE, "" if full else format_exc())
+    except InputError as error:
+        attempt.end("failed", "InputError", str(error), OUTSIDE)
+    except (Exception, CancelledError) as error:  # of papermill, nbclient or zmq
+        attempt.end("failed", type(error).__name__, str(error), OUTSIDE, format_exc())
+
+
+def _publish(attempt: _Attempt, stops: Stops) -> Run:
+    """Publish what came of it; where the whole record cannot be built, with the parts of it that can."""
+    planned, stats, staging = attempt.planned, attempt.stats, attempt.staging
+    notes = read_notes(staging, planned.run_id)
+    damage, kept = notes.pop("damage"), notes.pop("files")
+    if damage and attempt.status == "ok":
+        message = f"The record of what the notebook kept is damaged ({damage}), and may lack some of it"
+        attempt.end("failed", "InputError", f"{message}; its cells must leave their folder alone.", AFTERWARDS)
+    if attempt.patch:
+        with suppress(OSError):  # on a full disk the record matters more
+            (staging / PATCH).write_text(attempt.patch, encoding="utf-8", errors="surrogateescape")
+    try:
+        run = record(
+            planned,
+            attempt.status,
+            attempt.failure,
+            attempt.started,
+            attempt.source,
+            exit_reason=attempt.reason,
+            kernel=kernel_version(stats.runs),
+            seeds=seeds_in(planned.values | notes["facts"]),
+            counts=counts_in(notes["facts"]),
+            cells=cells_in(stats.notebook),
+            peak_memory=stats.peak_memory,
+            **notes,
+        )
+        run.sealed()
+    except Exception as error:  # whatever it is
+        if attempt.failure is None:
+            message = f"Its record cannot be built in full: {printable(error)}"
+            attempt.end("failed", type(error).__name__, message, AFTERWARDS, format_exc())
+        planned = replace(
+            planned,
+            parameters_given={name: printable(value) for name, value in planned.parameters_given.items()},
+            parameters_default={name: printable(value) for name, value in planned.parameters_default.items()},
+        )
+        source = Source(notebook_sha256=attempt.source.notebook_sha256, workbench=__version__)
+        run = record(planned, attempt.status, attempt.failure, attempt.started, source, exit_reason=attempt.reason)
+    return publish(run, staging, stats.notebook, kept, stops)
 
 
 def _papermill(
@@ -291,35 +362,72 @@ def record(
     )
 
 
-def publish(run: Run, staging: Path) -> Run:
+def publish(
+    run: Run, staging: Path, notebook: Any = None, kept: Mapping[str, str] | None = None, stops: Stops | None = None
+) -> Run:
     """Write record and report, rename the staging folder to the run's own name, and point `latest` at a success.
+
+    Args:
+        run: The record.
+        staging: The folder; where it cannot be written, the run is published as failed from another one.
+        notebook: The executed notebook, written if the folder has lost it.
+        kept: SHA-256 of the files it must have, by their path in it; otherwise the run is failed.
+        stops: Signals to which only the making of the report gives way.
 
     Raises:
         InputError: If the disk has no room even for the record.
     """
-    from workbench.reports.html import write_report
+    try:
+        return _published(run, staging, notebook, kept or {}, stops)
+    except OSError as first:
+        run = _failed(run, f"Its folder {staging} cannot be written ({first.strerror or first}).")
+        fresh = staging.with_name(f"{STAGING}{run_id_of(run.key)}")
+        try:
+            fresh.mkdir()
+            return _published(run, fresh, notebook, {}, stops)
+        except OSError as error:
+            remove_tree(fresh)
+            if full := full_disk(error.__cause__ or error, staging.parent, ANSWERS_KEPT, instead=OTHER_OUTPUTS):
+                raise full from error
+            raise InputError(
+                f"Cannot record {run.name} in {staging}: {error.strerror or error}; run it again, {ANSWERS_KEPT}."
+            ) from error
 
-    folder = staging.with_name(run.run_id)
-    for temporary in (NOTES, LOG, PROGRESS, INSIDE_CELL, BALLAST):
-        (staging / temporary).unlink(missing_ok=True)
-    files = sorted(path for path in staging.rglob("*") if path.is_file())
-    run = run.model_copy(update={"files": {p.relative_to(staging).as_posix(): sha256_of(p) for p in files}})
+
+def _published(run: Run, staging: Path, notebook: Any, kept: Mapping[str, str], stops: Stops | None) -> Run:
+    """Publish a staging folder, whatever a notebook has made of it."""
+    from workbench.reports.html import write_report
+    from workbench.runs.kernel import save_notebook
+
+    if staging.is_symlink() or not staging.is_dir():
+        remove_tree(staging)
+        staging.mkdir(parents=True)
+    staging.chmod(staging.stat().st_mode | stat.S_IRWXU)
+    for name in (NOTES, LOG, PROGRESS, INSIDE_CELL, BALLAST, RECORD, REPORT):
+        remove_tree(staging / name)
+    if notebook is not None and not _is_file(staging / NOTEBOOK):
+        save_notebook(notebook, staging / NOTEBOOK)
+    files = files_in(staging)
+    if lost := sorted(name for name in kept if files.get(name) != kept[name]):
+        run = _failed(run, f"Files that the notebook kept were removed or changed afterwards: {', '.join(lost[:9])}.")
+    run_id = staging.name.removeprefix(STAGING)
+    while os.path.lexists(folder := staging.with_name(run_id)):
+        run_id = run_id_of(run.key)
+    run = run.model_copy(update={"files": files, "run_id": run_id})
+    _write_record(run, staging)
     try:
-        with written_whole(staging / "run.json") as path:
-            path.write_text(run.sealed(), encoding="utf-8")
-    except OSError as error:
-        if full := full_disk(error.__cause__ or error, staging.parent, ANSWERS_KEPT, instead=OTHER_OUTPUTS):
-            raise full from error
-        raise InputError(
-            f"Cannot record {run.name} in {staging}: {error.strerror}; run it again, computed answers are kept."
-        ) from error
-    try:
-        with suppress(OSError):  # a full disk; `workbench report` writes it later
+        with stops.allowed(earlier=False) if stops else nullcontext():
             write_report(staging)
-    finally:  # a report can be written again, a run cannot
-        moved(staging, folder)
+    except (Exception, KeyboardInterrupt) as error:  # a report can be written again, a run cannot
+        if stops and isinstance(error, KeyboardInterrupt):
+            stops.postpone()
+        why = f"It has no report yet ({printable(error) or type(error).__name__}); `workbench report` writes one."
+        run = run.model_copy(update={"exit_reason": f"{run.exit_reason} {why}"})
+        with suppress(OSError):
+            _write_record(run, staging)
+    moved(staging, folder)
     if run.status == "ok":
-        pointer, latest = folder.with_name(f".latest-{folder.name}"), folder.with_name("latest")
+        pointer, latest = folder.with_name(f"{owned('.latest-')}{folder.name}"), folder.with_name("latest")
         try:
             pointer.symlink_to(folder.name)
             os.replace(pointer, latest)
@@ -330,29 +438,77 @@ def publish(run: Run, staging: Path) -> Run:
     return run.model_copy(update={"folder": folder})
 
 
-def exit_reason(status: Status, stats: KernelStats) -> str:
-    """Return how a run ended as a sentence, with the signal or exit code of a kernel that died."""
-    if status != "died" or stats.exit_code is None:
-        return EXPLAINED[status]
+def _write_record(run: Run, staging: Path) -> None:
+    with written_whole(staging / RECORD) as path:
+        path.write_text(run.sealed(), encoding="utf-8")
+
+
+def _failed(run: Run, message: str) -> Run:
+    """The record of a run that does not count though its cells completed; another failure stays."""
+    if run.status != "ok":
+        return run
+    failure = Failure(name="InputError", message=printable(message, LONGEST_LINE))
+    return run.model_copy(update={"status": "failed", "failure": failure, "exit_reason": AFTERWARDS})
+
+
+def _is_file(path: Path) -> bool:
+    """Whether this is a regular file, and no link."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the regular files in a folder by their path; links, pipes and sockets are left out."""
+    files = {}
+    for place, folders, names in os.walk(folder):
+        inside = os.path.relpath(place, folder)
+        if inside.count(os.sep) > DEEPEST_FOLDER:
+            folders.clear()
+        for name in names:
+            with suppress(OSError):
+                if _is_file(path := Path(place, name)):
+                    files[printable(path.relative_to(folder).as_posix(), 5000)] = sha256_of(path)
+    return dict(sorted(files.items()))
+
+
+def ending(stats: KernelStats) -> str:
+    """Return the signal or the exit code with which a kernel ended, as a sentence; "" if it is not known."""
+    if stats.exit_code is None:
+        return ""
     if stats.exit_code >= 0:
-        return f"{EXPLAINED[status]} Its exit code was {stats.exit_code}."
+        return f" Its exit code was {stats.exit_code}."
     number = -stats.exit_code
     name = next((each.name for each in signal.Signals if each == number), f"signal {number}")
     hint = ", which a system that runs out of memory sends" if name == "SIGKILL" else ""
-    return f"{EXPLAINED[status]} It was ended by {name}{hint}."
+    return f" It was ended by {name}{hint}."
 
 
-def failure_in(staging: Path, name: str, message: str) -> Failure:
-    """Return the failure with its cell and the end of the traceback, or of the kernel's output if there is none."""
-    number, traceback = None, (staging / LOG).read_text("utf-8", "replace") if (staging / LOG).exists() else ""
-    for count, cell in enumerate(_code_cells(staging), start=1):
+def failure_in(notebook: Any, log: Path, name: str, message: str, traceback: str = "") -> Failure:
+    """Return the failure with its cell and the end of the traceback, or of the kernel's output if there is none.
+
+    Args:
+        notebook: The executed notebook, if it got so far.
+        log: File with the output of the kernel's process.
+        name: Name of the exception.
+        message: Its message.
+        traceback: Its traceback, if no cell has one.
+    """
+    number, said = None, ""
+    with suppress(InputError):
+        said = read_bytes(log, largest=LARGEST_LOG).decode(errors="replace") if log.exists() else ""
+    said += traceback
+    for count, cell in enumerate(_code_cells(notebook), start=1):
         if cell.metadata.get("papermill", {}).get("status") in ("failed", "running"):
             number = count
             errors = [output for output in cell.outputs if output.output_type == "error"]
             printed = [output.text for output in cell.outputs if output.output_type == "stream"]
-            traceback = "\n".join(errors[-1].traceback) if errors else "".join(printed) + traceback
-    tail = ANSI.sub("", traceback[-TRACEBACK_CHARACTERS:]).splitlines()[-TRACEBACK_LINES:]
-    return Failure(cell=number, name=name, message=" ".join(message.split()), traceback="\n".join(tail))
+            said = "\n".join(errors[-1].traceback) if errors else "".join(printed) + said
+    tail = [printable(line, LONGEST_LINE) for line in said[-TRACEBACK_CHARACTERS:].splitlines()[-TRACEBACK_LINES:]]
+    return Failure(
+        cell=number, name=printable(name), message=printable(message, LONGEST_LINE), traceback="\n".join(tail)
+    )
 
 
 def named_if_full(name: str, message: str, staging: Path) -> str:
@@ -369,10 +525,10 @@ def named_if_full(name: str, message: str, staging: Path) -> str:
     return f"{sentences} The error was {name}: {message}" if says_full(message) else f"{message} {sentences}"
 
 
-def cells_in(staging: Path) -> list[Cell]:
+def cells_in(notebook: Any) -> list[Cell]:
     """Return the code cells of the executed notebook with their states and times."""
     cells = []
-    for number, cell in enumerate(_code_cells(staging), start=1):
+    for number, cell in enumerate(_code_cells(notebook), start=1):
         marks = cell.metadata.get("papermill", {})
         state = marks.get("status", "pending")
         cells.append(
@@ -381,9 +537,8 @@ def cells_in(staging: Path) -> list[Cell]:
     return cells
 
 
-def _code_cells(staging: Path) -> list[Any]:
-    path = staging / NOTEBOOK
-    cells = open_notebook(path).cells if path.exists() else []
+def _code_cells(notebook: Any) -> list[Any]:
+    cells = notebook.cells if notebook is not None else []
     return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
 
 

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
 
 from workbench.errors import InputError, unknown
-from workbench.files import NOTES, RUN_FOLDER, note_down, written_whole
+from workbench.files import NOTES, RUN_FOLDER, note_down, sha256_of, written_whole
+from workbench.reading import field, parse_json, printable, read_bytes
+from workbench.runs.record import FILE_NAME, Figure, Headline, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from workbench.runs.record import Headline
     from workbench.statistics.findings import Finding
 
     Row = Mapping[str, Any] | pd.Series[Any]
 
+Part = TypeVar("Part", Table, Figure, Headline)
 ITEMS = "items"
 """Table of one row per question, with which runs of a notebook are compared."""
 NO_ITEMS = "no_items"
@@ -36,6 +40,10 @@ OPEN_ROWS = 15
 LARGEST_SVG = 700_000
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d")
 """Names that Windows reserves for devices, with any ending."""
+DEEPEST = 50
+"""Most levels of nesting of a fact."""
+LARGEST_BITS = 4096
+"""Most bits of an integer among the facts."""
 LEFT = "<style>table.words :is(td, th):not(.num) { text-align: left }</style>"
 """JupyterLab aligns every cell to the right; reports do not."""
 FORMULA = re.compile(r"(?![+-](\d+\.?\d*|\.\d+)(e[+-]?\d+)?\Z)[=+@\t\r＝＋－＠-]", re.IGNORECASE)
@@ -132,13 +140,15 @@ class CurrentRun:
 
 def keep_table(folder: Path | None, name: str, frame: pd.DataFrame, caption: str) -> ShownTable:
     """Write a table to the run's folder, if there is one, and return it as it is shown."""
-    if parquet := _file(folder, "tables", name, ".parquet"):
-        with written_whole(parquet) as path:
-            frame.to_parquet(path)
-        with written_whole(parquet.with_suffix(".csv")) as path:
-            _for_spreadsheets(with_index(frame)).to_csv(path, index=False)
-        note_down(parquet.parents[1], "table", {"name": name, "caption": caption, "rows": len(frame)})
-    return ShownTable(frame, caption, f"tables/{name}.csv" if parquet else "")
+    parquet = _file(folder, "tables", name, ".parquet")
+    table = _checked(Table, f"table {name!r}", name=name, caption=caption, rows=len(frame))
+    if parquet:
+        writers: dict[str, Callable[[Path], object]] = {
+            ".parquet": lambda path: frame.to_parquet(path),
+            ".csv": lambda path: _for_spreadsheets(with_index(frame)).to_csv(path, index=False),
+        }
+        _keep(parquet, table, writers)
+    return ShownTable(frame, table.caption, f"tables/{name}.csv" if parquet else "")
 
 
 def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
@@ -159,29 +169,55 @@ def keep_figure(folder: Path | None, name: str, figure: Any, alt: str) -> ShownF
     """Write a figure to the run's folder, if there is one, close it, and return it as it is shown."""
     from matplotlib import pyplot
 
-    if not alt.strip():
-        raise InputError(f"Figure {name!r} has no alt text; describe in one sentence what it shows.")
     file = _file(folder, "figures", name, ".svg")
+    kept = _checked(Figure, f"figure {name!r}", name=name, alt=alt)
+    if not kept.alt.strip():
+        raise InputError(f"Figure {name!r} has no alt text; describe in one sentence what it shows.")
     shown = draw(figure, alt)
     pyplot.close(figure)
     if file:
-        with written_whole(file) as path:
-            path.write_text(shown.svg, encoding="utf-8")
-        with written_whole(file.with_suffix(".png")) as path:
-            path.write_bytes(shown.png)
-        note_down(file.parents[1], "figure", {"name": name, "alt": alt})
+        writers = {
+            ".svg": lambda path: path.write_text(shown.svg, encoding="utf-8"),
+            ".png": lambda path: path.write_bytes(shown.png),
+        }
+        _keep(file, kept, writers)
     return shown
 
 
 def keep_headline(folder: Path | None, text: str, row: Row, n: str = "n") -> Headline:
     """Note the main number in the run's folder, if there is one, and return it as it is shown."""
-    from workbench.runs.record import Headline
-
     numbers = {"value": row["mean"], "low": row.get("low"), "high": row.get("high"), "n": row.get(n)}
-    values = _plain({"text": text} | numbers, "headline")
+    headline = _checked(Headline, "headline", text=text, **numbers)
     if folder is not None:
-        note_down(folder, "headline", values)
-    return Headline(**values)
+        note_down(folder, "headline", headline.model_dump())
+    return headline
+
+
+def _checked(part: type[Part], what: str, **content: Any) -> Part:
+    """Return a part of the record, checked in the cell that states it."""
+    try:
+        return part.model_validate(_plain(content, what))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, value = ".".join(map(str, first["loc"])), printable(repr(first["input"]), 80)
+        raise InputError(f"Cannot keep the {what}: {name} is {value} ({first['msg'].lower()}).") from None
+
+
+def _keep(file: Path, part: Table | Figure, writers: Mapping[str, Callable[[Path], object]]) -> None:
+    """Write the files of a table or figure, all or none, and note them with their SHA-256."""
+    kind, files = type(part).__name__.lower(), {}
+    with ExitStack() as stack:
+        partial = {ending: stack.enter_context(written_whole(file.with_suffix(ending))) for ending in writers}
+        for ending, write in writers.items():
+            try:
+                write(partial[ending])
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:  # pandas and pyarrow raise errors of many kinds
+                reason = printable(str(error) or type(error).__name__)
+                raise InputError(f"Cannot keep {kind} {file.stem!r} as {ending[1:]}: {reason}.") from error
+            files[f"{file.parent.name}/{file.stem}{ending}"] = sha256_of(partial[ending])
+    note_down(file.parents[1], kind, part.model_dump() | {"files": files})
 
 
 def _show(shown: Any) -> None:
@@ -192,7 +228,7 @@ def _show(shown: Any) -> None:
 
 def _file(folder: Path | None, kind: str, name: str, ending: str) -> Path | None:
     """The file to write, or None outside a run."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{,99}", name) or RESERVED.fullmatch(name):
+    if not re.fullmatch(FILE_NAME, name) or RESERVED.fullmatch(name):
         raise InputError(
             f"{name[:120]!r} cannot name a file in {kind} on every system; use at most 100 lower-case letters, digits, "
             "'_' and '-', and no name that Windows reserves."
@@ -225,23 +261,44 @@ def item_table(frame: pd.DataFrame, metrics: list[str] | None, name: str | Seque
     return rows.groupby([*keys, "question_id"], sort=False).agg(how).reset_index()
 
 
-def read_notes(folder: Path) -> dict[str, Any]:
-    """Return what a notebook kept: `facts` with the counts of all calls of `ask`, `gpu`, `tables` and so on."""
+def read_notes(folder: Path, run_id: str = "") -> dict[str, Any]:
+    """Return what a notebook kept: `facts` with the counts of all calls of `ask`, `gpu`, `tables` and so on.
+
+    `files` has the SHA-256 of each kept file by its path in the folder, and `damage` states what is wrong with the
+    notes: lines that cannot be read are left out, and the first one must name the run `run_id`.
+    """
     counts: dict[str, Any] = {}
-    notes: dict[str, Any] = {"facts": {}, "gpu": None, "tables": [], "figures": [], "headline": None}
-    path = folder / NOTES
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        entry = json.loads(line)
-        match entry["kind"]:
-            case "facts":
-                notes["facts"] |= entry["content"]
-                notes["gpu"] = entry["gpu"] or notes["gpu"]
-            case "ask":
-                counts = _added(counts, entry["content"])
-            case "headline":
-                notes["headline"] = entry["content"]
-            case kind:
-                notes[f"{kind}s"].append(entry["content"])
+    notes: dict[str, Any] = {"facts": {}, "gpu": None, "tables": [], "figures": [], "headline": None, "files": {}}
+    begun, damage = "", list[str]()
+    try:
+        lines = read_bytes(folder / NOTES).splitlines() if run_id or (folder / NOTES).exists() else []
+    except InputError as error:
+        lines, damage = [], [printable(str(error).replace(f"{folder}/", "")).rstrip(".")]
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = parse_json(line.decode(), NOTES)
+            content = field(entry, "content", dict, NOTES)
+            match field(entry, "kind", str, NOTES):
+                case "begun":
+                    begun = begun or field(content, "run_id", str, NOTES)
+                case "facts":
+                    notes["facts"] |= content
+                    notes["gpu"] = field(entry, "gpu", (str, type(None)), NOTES) or notes["gpu"]
+                case "ask":
+                    counts = _added(counts, content)
+                case "headline":
+                    notes["headline"] = Headline.model_validate(content).model_dump()
+                case "table" | "figure" as kind:
+                    part: Table | Figure = (Table if kind == "table" else Figure).model_validate(content)
+                    notes["files"] |= field(content, "files", dict, NOTES)
+                    notes[f"{kind}s"].append(part.model_dump())
+                case kind:
+                    raise InputError(f"an unknown kind {kind!r}")
+        except Exception as error:  # whatever a damaged line raises
+            damage.append(f"line {number}: {printable(error)}")
+    if run_id and begun != run_id and not damage:
+        damage.append(f"{NOTES} does not begin with this run: it was removed or replaced, or its folder was")
+    notes["damage"] = f"{damage[0]}{f' ({len(damage)} such lines)' if len(damage) > 1 else ''}" if damage else ""
     notes["facts"] |= _plain(counts, "ask")
     return notes
 
@@ -252,28 +309,56 @@ def _added(before: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:
     return before | {name: value + before.get(name, 0) if name in adds else value for name, value in call.items()}
 
 
-def _plain(value: Any, name: str) -> Any:
-    """The value in JSON's types; numbers that are not finite become None."""
-    if value is None or isinstance(value, (bool, int, str)):
+def _plain(value: Any, name: str, depth: int = 0) -> Any:
+    """The value in JSON's types; numbers that are not finite become None.
+
+    Raises:
+        InputError: If a record could not contain it.
+    """
+    if depth > DEEPEST:
+        raise InputError(f"Cannot keep {name}: it contains itself, or is nested more than {DEEPEST} levels deep.")
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        if value.bit_length() > LARGEST_BITS:
+            raise InputError(f"Cannot keep {name}: an integer of {value.bit_length()} bits; keep it as text.")
+        return int(value)
+    if isinstance(value, str):
+        return _plain_text(value, name)
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, f"{name}: {key}") for key, item in value.items()}
+        kept: dict[str, Any] = {}
+        for key, item in value.items():
+            if (text := _plain_text(str(key), name)) in kept:
+                raise InputError(f"Cannot keep {name}: two of its keys are {text!r} as text; rename one.")
+            kept[text] = _plain(item, f"{name}: {text}" if depth < 5 else name, depth + 1)
+        return kept
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item, name) for item in value]
+        return [_plain(item, name, depth + 1) for item in value]
     if callable(facts := getattr(value, "facts", None)):
-        return _plain(facts(), name)
+        return _plain(facts(), name, depth + 1)
     if hasattr(value, "origin") and hasattr(value, "dropped"):
         noted = {"noted": value.noted} if getattr(value, "noted", None) else {}
-        return _plain({**asdict(value.origin), "n": len(value), "dropped": value.dropped} | noted, name)
+        return _plain({**asdict(value.origin), "n": len(value), "dropped": value.dropped} | noted, name, depth + 1)
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value), name)
+        return _plain({each.name: getattr(value, each.name) for each in fields(value)}, name, depth + 1)
     if hasattr(value, "tolist"):
-        return _plain(value.tolist(), name)
+        return _plain(value.tolist(), name, depth + 1)
     if isinstance(value, Path):
-        return str(value)
+        return _plain_text(str(value), name)
     raise InputError(f"Cannot keep {name}: a {type(value).__name__}; use numbers, text, lists or mappings.")
+
+
+def _plain_text(text: str, name: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"Cannot keep {name}: character {error.start} of its text is half a character (a lone surrogate); decode "
+            "bytes with errors='replace'."
+        ) from None
+    return str(text)
 
 
 def _gpu() -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 import sys
 import tempfile
@@ -24,12 +25,16 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
+from nbclient.client import CellExecutionComplete
 from nbclient.exceptions import DeadKernelError
 from nbclient.util import run_sync
+from nbformat.v4 import new_output
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 
-from workbench.files import cache_folder, root, written_whole
-from workbench.runs.staging import BALLAST, OnCell
+from workbench.errors import InputError
+from workbench.files import cache_folder, owned, remove_tree, root, written_whole
+from workbench.reading import printable
+from workbench.runs.staging import BALLAST, SCRATCH, OnCell, stops_deferred, sweep_scratch
 
 SECONDS_TO_RESET = 60.0
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -54,20 +59,28 @@ class _CellStates(NotebookExecutionManager):  # type: ignore[misc]  # papermill 
         for cell in self.nb.cells:
             if cell.metadata.papermill.status == "running":  # stopped in between
                 cell.metadata.papermill.status = "failed"
-        tidy(self.nb)
-        (Path(self.output_path).parent / BALLAST).unlink(missing_ok=True)
+        with suppress(Exception):  # paths of this machine stay in what is odd
+            tidy(self.nb)
+        remove_tree(Path(self.output_path).parent / BALLAST)
         try:
             self.save()
         except OSError:  # a full disk that has no room for the old and the new file together
-            Path(self.output_path).unlink(missing_ok=True)
+            remove_tree(Path(self.output_path))
             self.save()
 
     def save(self, **_: Any) -> None:
         """Save the whole notebook or nothing: on a full disk the last saved state stays."""
-        import nbformat
+        save_notebook(self.nb, Path(self.output_path))
 
-        with written_whole(Path(self.output_path)) as path:
-            nbformat.write(self.nb, path)
+
+def save_notebook(nb: Any, place: Path) -> None:
+    """Write a notebook, also where a cell has put a folder in its place."""
+    import nbformat
+
+    if place.is_dir() and not place.is_symlink():
+        remove_tree(place)
+    with written_whole(place) as path:
+        nbformat.write(nb, path)
 
 
 class WorkbenchEngine(Engine):  # type: ignore[misc]
@@ -94,6 +107,7 @@ class WorkbenchEngine(Engine):  # type: ignore[misc]
         """
         states = _CellStates(nb, output_path=str(save_to), progress_bar=False)
         states.input_path = input_path
+        stats.notebook = nb
         states.notebook_start()
         cells = [(i, c) for i, c in enumerate(nb.cells) if c.cell_type == "code" and c.source.strip()]
         try:
@@ -105,6 +119,11 @@ class WorkbenchEngine(Engine):  # type: ignore[misc]
                     on_cell(done, len(cells))
                     _run_cell(client, states, index, cell)
                     stats.update(client.km)
+                    if client.quit or stats.exit_code is not None:
+                        cell.metadata.papermill.status = "failed"
+                        if client.quit:
+                            raise InputError("The cell ended its kernel with quit() or exit(); remove that call.")
+                        raise DeadKernelError("Kernel died")
                 on_cell(len(cells), len(cells))
         finally:
             states.notebook_complete()
@@ -132,6 +151,36 @@ def _ignore_dead_kernel(loop: AbstractEventLoop, context: dict[str, Any]) -> Non
     """Log no error about the kernel of a cell that was stopped by hand."""
     if not isinstance(context.get("exception"), DeadKernelError):
         loop.default_exception_handler(context)
+
+
+class _Client(NotebookClient):  # type: ignore[misc]  # nbclient is untyped
+    """A client that goes on after an output it cannot read, and notices a cell that ends its kernel."""
+
+    quit = False
+
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+        """Put an output into its cell, or a sentence in its place."""
+        try:
+            return super().process_message(msg, cell, cell_index)
+        except CellExecutionComplete:
+            raise
+        except Exception as error:  # nbformat's, or of a message without the usual fields
+            reason = printable(str(error).split("\n\n")[0])
+            text = f"An output is left out, because no notebook can contain it: {reason}\n"
+            cell.outputs.append(new_output("stream", name="stderr", text=text))
+            return None
+
+    async def async_execute_cell(self, *arguments: Any, **more: Any) -> Any:
+        """Execute a cell."""
+
+        def look(execute_reply: Any, **_: Any) -> None:
+            payload = execute_reply["content"].get("payload") or []
+            self.quit = self.quit or any(each.get("source") == "ask_exit" for each in payload)
+
+        self.on_cell_executed = look
+        return await super().async_execute_cell(*arguments, **more)
+
+    execute_cell = run_sync(async_execute_cell)
 
 
 class _ThisInterpreter(KernelSpecManager):
@@ -179,7 +228,7 @@ class Kernel:
         self.end()
 
     @contextmanager
-    def client(self, nb: Any, setup: Setup, stats: KernelStats) -> Iterator[NotebookClient]:
+    def client(self, nb: Any, setup: Setup, stats: KernelStats) -> Iterator[_Client]:
         """Yield a client for one notebook; the process ends with the block unless the kernel stays."""
         client, success = None, False
         try:
@@ -201,15 +250,20 @@ class Kernel:
         manager, self._manager, self._model = self._manager, None, ""
         if manager is None:
             return
-        try:
-            if run_sync(manager.is_alive)():
-                run_sync(manager.shutdown_kernel)()
-        finally:
-            run_sync(manager.cleanup_resources)()
+        process = getattr(manager.provisioner, "process", None)
+        with stops_deferred():
+            with suppress(Exception):  # whatever state a notebook left it in
+                if run_sync(manager.is_alive)():
+                    run_sync(manager.shutdown_kernel)()
+            with suppress(Exception):
+                run_sync(manager.cleanup_resources)()
+            if process is not None and hasattr(os, "killpg"):
+                with suppress(OSError):  # what the notebook has started goes with it
+                    os.killpg(process.pid, signal.SIGKILL)
             assert self._scratch is not None
             self._scratch.cleanup()
 
-    def _reused(self, nb: Any, setup: Setup, stats: KernelStats) -> NotebookClient | None:
+    def _reused(self, nb: Any, setup: Setup, stats: KernelStats) -> _Client | None:
         """A client of the running process, reset for this notebook; None if there is none that fits."""
         if self._manager is None:
             return None
@@ -224,9 +278,14 @@ class Kernel:
         self.end()
         return None
 
-    def _started(self, nb: Any, setup: Setup) -> NotebookClient:
-        """A client of a new process."""
-        self._scratch = tempfile.TemporaryDirectory(prefix="workbench-", ignore_cleanup_errors=True)
+    def _started(self, nb: Any, setup: Setup) -> _Client:
+        """A client of a new process.
+
+        Raises:
+            DeadKernelError: If the process does not start, or ends at once.
+        """
+        sweep_scratch()
+        self._scratch = tempfile.TemporaryDirectory(prefix=owned(SCRATCH), ignore_cleanup_errors=True)
         scratch = self._scratch.name
         self._manager = AsyncKernelManager(
             kernel_name="python3",
@@ -243,23 +302,28 @@ class Kernel:
             "JUPYTER_RUNTIME_DIR": f"{scratch}/runtime",
             "MPLCONFIGDIR": str(cache_folder() / "matplotlib"),
         }
-        with (Path(scratch) / "log").open("wb") as log:
-            run_sync(self._manager.start_kernel)(
-                extra_arguments=["--HistoryManager.hist_file=:memory:"],
-                cwd=str(setup.folder),
-                env={**os.environ, **isolated, **setup.environment},
-                stdout=log,
-                stderr=log,
-            )
-        client = self._client(nb)
+        try:
+            with (Path(scratch) / "log").open("wb") as log:
+                run_sync(self._manager.start_kernel)(
+                    extra_arguments=["--HistoryManager.hist_file=:memory:"],
+                    cwd=str(setup.folder),
+                    env={**os.environ, **isolated, **setup.environment},
+                    stdout=log,
+                    stderr=log,
+                )
+            client = self._client(nb)
+        except Exception as error:  # of the system, of zmq, or of nbclient
+            said = (Path(scratch) / "log").read_text(errors="replace").split("\n") if os.path.exists(scratch) else []
+            reason = next(filter(None, map(printable, reversed(said))), printable(error))
+            raise DeadKernelError(f"The kernel did not start: {reason}") from error
         if self.stays and setup.model:
             with suppress(RuntimeError, TimeoutError):  # then it serves this notebook alone
                 self._reset(client, setup)
                 self._model = setup.model
         return client
 
-    def _client(self, nb: Any) -> NotebookClient:
-        client = NotebookClient(nb, km=self._manager, log=QUIET, iopub_timeout=60)
+    def _client(self, nb: Any) -> _Client:
+        client = _Client(nb, km=self._manager, log=QUIET, iopub_timeout=60)
         client.start_new_kernel_client()
         return client
 
@@ -312,6 +376,8 @@ class KernelStats:
     """Peak main memory in bytes, where the system reports it."""
     exit_code: int | None = None
     """Exit code, if the process ended by itself; negative for a signal."""
+    notebook: Any = None
+    """The notebook with its outputs and the states of its cells."""
     runs: int = 1
     """Number of notebooks it has run, this one included."""
     peak_known: bool = True

@@ -15,8 +15,9 @@ from typing import Literal
 
 from workbench import progress
 from workbench.errors import InputError
+from workbench.reading import field, printable, read_json
 from workbench.runs.record import Run, load_run
-from workbench.runs.staging import BALLAST, STAGING, holder, read_progress, sweep
+from workbench.runs.staging import BALLAST, REMOVED, STAGING, holder, read_progress, sweep
 from workbench.runs.studies import PlannedRun
 
 COMPARISONS = "comparisons"
@@ -132,10 +133,10 @@ def running(folders: Sequence[Path]) -> Iterator[Running]:
         who = f"process {process.pid} on {process.host}" if process else ""
         if process and process.silent:
             who += f", which has shown no sign of life for {process.silence:.0f} s"
-        name = f"{staging.parent.parent.name}/{staging.parent.name}/{run_id}"
+        name = printable(f"{staging.parent.parent.name}/{staging.parent.name}/{run_id}")
         with suppress(FileNotFoundError):
             begun = (staging / BALLAST if (staging / BALLAST).exists() else staging).stat().st_mtime
-            yield Running(name, done, total, time.time() - begun, who, progress.inside(staging))
+            yield Running(name, done, total, time.time() - begun, printable(who), progress.inside(staging))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,21 +183,22 @@ def remove(removals: list[Removal]) -> None:
         InputError: If one cannot be removed.
     """
     for removal in removals:
-        hidden = removal.path.with_name(f".removed-{removal.path.name}")
+        hidden = removal.path.with_name(f"{REMOVED}{removal.path.name}")
         try:
             os.rename(removal.path, hidden)
             shutil.rmtree(hidden)
         except FileNotFoundError:
             continue
-        except OSError as error:
-            raise InputError(f"Cannot remove {removal.path}: {error.strerror}.") from error
+        except (OSError, RecursionError) as error:
+            raise InputError(f"Cannot remove {removal.path}: {printable(error)}.") from error
 
 
 def _references(folder: Path) -> set[str]:
     """The runs a record refers to, also where the rest of the record is damaged."""
     try:
-        return set(json.loads((folder / "run.json").read_text(encoding="utf-8")).get("refers_to", []))
-    except (OSError, ValueError, AttributeError, TypeError):
+        names = field(read_json(folder / "run.json", strict=False), "refers_to", list, "the record")
+        return {name for name in names if isinstance(name, str)}
+    except InputError:
         return set()
 
 

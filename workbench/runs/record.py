@@ -19,12 +19,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench import DISTRIBUTION, __version__
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
+from workbench.reading import parse_json, printable, read_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
 LARGEST_PATCH = 2_000_000
+FILE_NAME = "^[a-z0-9][a-z0-9_-]{0,99}$"
+"""Pattern of the names of kept tables and figures."""
 Status = Literal["ok", "failed", "died", "timed_out", "cancelled"]
 EXPLAINED: dict[Status, str] = {
     "ok": "Every cell completed.",
@@ -55,7 +58,7 @@ class Failure(_Part):
 class Table(_Part):
     """A kept table, `tables/<name>.parquet` and `.csv`."""
 
-    name: str
+    name: str = Field(pattern=FILE_NAME)
     """File name without its ending."""
     caption: str = ""
     """Its caption."""
@@ -66,7 +69,7 @@ class Table(_Part):
 class Figure(_Part):
     """A kept figure, `figures/<name>.svg` and `.png`."""
 
-    name: str
+    name: str = Field(pattern=FILE_NAME)
     """File name without its ending."""
     alt: str
     """Alternative text."""
@@ -241,7 +244,10 @@ class Run(_Part):
         expected = self.files.get(f"tables/{name}.parquet")
         if not file.exists() or (expected and sha256_of(file) != expected):
             raise InputError(f"{file} is not what the run wrote: changed or removed since; run it again.")
-        return pd.read_parquet(file)
+        try:
+            return pd.read_parquet(file)
+        except Exception as error:  # pyarrow's errors have no common base
+            raise InputError(f"{file} cannot be read: {printable(error)}; run it again.") from error
 
     def sealed(self) -> str:
         """Return the text of `run.json`: the record with its digest, by which later edits are detected."""
@@ -270,10 +276,9 @@ def load_run(path: str | Path) -> Run:
         InputError: If there is no record, it is damaged or was edited, or a newer workbench wrote it.
     """
     folder = Path(path).parent if Path(path).name == "run.json" else Path(path)
-    try:
-        content = (folder / "run.json").read_bytes()
-    except OSError:
-        raise InputError(f"{folder} is not the folder of a run: it has no run.json.") from None
+    if not os.path.lexists(folder / "run.json"):
+        raise InputError(f"{printable(folder)} is not the folder of a run: it has no run.json.")
+    content = read_bytes(folder / "run.json")
     return read_run(content, str(folder)).model_copy(update={"folder": folder.resolve()})
 
 
@@ -283,34 +288,29 @@ def read_run(content: bytes, folder: str) -> Run:
     Raises:
         InputError: If it is damaged or was edited, or a newer workbench wrote it.
     """
+    name = f"{printable(folder)}/run.json"
     try:
-        text = content.decode("utf-8")
-        version = _Version.model_validate_json(text).schema_version
-        if version > SCHEMA_VERSION:
-            raise InputError(
-                f"{folder}/run.json has layout {version}, and this workbench reads up to {SCHEMA_VERSION}; update it."
-            )
-        run = Run.model_validate_json(text)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{folder}/run.json is damaged: {error}.") from error
+        record = parse_json(content.decode("utf-8"), "the record")
+        version = record.get("schema_version") if isinstance(record, dict) else None
+        if not isinstance(version, int) or version <= SCHEMA_VERSION:
+            run = Run.model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{folder}/run.json is damaged: {where}: {first['msg']}.") from error
-    if not intact(json.loads(text)):
-        raise InputError(f"{folder}/run.json was edited after the run; restore it, or run the notebook again.")
+        where = printable(".".join(map(str, first["loc"])), 80) or "the file"
+        raise InputError(f"{name} is damaged: {where}: {printable(first['msg'])}.") from None
+    except ValueError as error:  # InputError and UnicodeDecodeError among them
+        raise InputError(f"{name} is damaged: {printable(error)}") from None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(f"{name} has layout {version}, and this workbench reads up to {SCHEMA_VERSION}; update it.")
+    if not intact(record):
+        raise InputError(f"{name} was edited after the run; restore it, or run the notebook again.")
     return run
 
 
-class _Version(BaseModel):
-    schema_version: int
-
-
 def intact(content: dict[str, Any]) -> bool:
-    """Whether a record's content matches its digest; True if it has none."""
+    """Whether a record's content matches its digest."""
     rest = dict(content)
-    digest = rest.pop("digest", None)
-    return digest is None or digest == digest_of(rest)
+    return rest.pop("digest", None) == digest_of(rest)
 
 
 def digest_of(content: dict[str, Any]) -> str:
@@ -335,8 +335,11 @@ def source_of(notebook: Path) -> Source:
 
 
 def changes_of(folder: Path) -> str:
-    """Return the difference between a checkout and its commit as a patch; "" if there is none."""
-    patch = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
+    """Return the difference between a checkout and its commit as a patch; "" if there is none.
+
+    Bytes that are not UTF-8 are kept as surrogates (`errors="surrogateescape"`).
+    """
+    patch = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff", errors="surrogateescape") or ""
     return f"{patch[:LARGEST_PATCH]}\n" if patch else ""
 
 
@@ -382,10 +385,10 @@ def _driver() -> str | None:
     return version[1] if version else None
 
 
-def _git(folder: Path, *command: str) -> str | None:
-    """The output of git; None without git, checkout or commit."""
+def _git(folder: Path, *command: str, errors: str = "backslashreplace") -> str | None:
+    """The output of git; None without git, checkout or commit. `errors` says how bytes that are not UTF-8 are read."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.decode("utf-8", "backslashreplace").strip()
+    return done.stdout.decode("utf-8", errors).strip()

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
+import signal
+import stat
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from filelock import SoftFileLease, Timeout
+from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from workbench.errors import InputError
-from workbench.files import full_disk, written_whole
+from workbench.files import full_disk, note_down, owned, remove_tree, sweep_remains, written_whole
+from workbench.reading import field, read_json
 
 LEASE_SECONDS = 60.0
 """Seconds without a heartbeat after which a lease expires; the same on every machine."""
 POLL = 0.25
+LARGEST_LEASE = 10_000
 LEASE = ".lease-"
 STAGING = ".staging-"
+REMOVED = ".removed-"
 NOTEBOOK = "notebook.ipynb"
+RECORD = "run.json"
+REPORT = "report.html"
 PATCH = "changes.patch"
 LOG = ".kernel.log"
 PROGRESS = ".progress.json"
+SCRATCH = "workbench-"
+"""Start of the names of folders for temporary files, in the system's folder for them."""
+STOPS = [each for name in ("SIGINT", "SIGTERM", "SIGHUP") if (each := getattr(signal, name, None))]
 BALLAST = ".ballast"
 """File that reserves disk space for the record of a run that fills the disk."""
 BALLAST_BYTES = 2_000_000
@@ -69,10 +81,24 @@ class Lease:
     @property
     def valid(self) -> bool:
         """Whether this process still has it; another one takes it if this machine or its disk stalls for too long."""
+        return self._token in (self.token, None)
+
+    @property
+    def taken(self) -> bool:
+        """Whether another process has it."""
+        return self._token not in (self.token, "", None)
+
+    @property
+    def _token(self) -> str | None:
+        """The token in the file; "" if it has none or is gone, None while the disk is away, which proves nothing."""
         try:
-            return self.token in self.path.read_text(encoding="utf-8")
-        except OSError as error:  # a disk that is away for a while proves nothing
-            return not isinstance(error, FileNotFoundError)
+            if not stat.S_ISREG(os.lstat(self.path).st_mode):
+                return ""
+            with self.path.open("rb") as file:
+                found = re.search(rb"^token=(\w+)$", file.read(LARGEST_LEASE), re.MULTILINE)
+        except OSError as error:
+            return "" if isinstance(error, FileNotFoundError) else None
+        return found[1].decode() if found else ""
 
 
 @contextmanager
@@ -88,6 +114,7 @@ def leased(folder: Path, key: str, on_wait: OnWait = lambda holder: None) -> Ite
         on_wait: Called once with the holder that is waited for.
     """
     lease, waited = _lease(folder, key), False
+    _clear(folder / f"{LEASE}{key}")
     while not _taken(lease, LEASE_SECONDS if waited else 2 * POLL):  # the first look lasts longer than `holder` takes
         if not waited and (other := _holder(lease)):
             on_wait(other)
@@ -96,6 +123,14 @@ def leased(folder: Path, key: str, on_wait: OnWait = lambda holder: None) -> Ite
         yield Lease(folder / f"{LEASE}{key}", str(lease.token), waited)
     finally:
         lease.release()
+        _clear(folder / f"{LEASE}{key}")
+
+
+def _clear(lease: Path) -> None:
+    """Remove what is in the place of a lease and is no file, and would be waited for without end."""
+    with suppress(OSError):
+        if not stat.S_ISREG(os.lstat(lease).st_mode):
+            remove_tree(lease)
 
 
 def holder(folder: Path, key: str) -> Holder | None:
@@ -105,7 +140,7 @@ def holder(folder: Path, key: str) -> Holder | None:
 
 
 def sweep(folder: Path, own: str = "", remove: bool = True, patient: bool = False) -> list[Path]:
-    """Remove leases and staging folders of processes that have ended.
+    """Remove leases, staging folders and temporary files of processes that have ended.
 
     Args:
         folder: The folder of a notebook's runs.
@@ -116,9 +151,15 @@ def sweep(folder: Path, own: str = "", remove: bool = True, patient: bool = Fals
     Returns:
         The abandoned staging folders.
     """
+    if remove:
+        for place in (folder, *folder.parents[:2]):
+            sweep_remains(place)
     with os.scandir(folder) as entries:  # only the hidden ones: thousands of runs can lie there
-        hidden = sorted(entry.name for entry in entries if entry.name.startswith((LEASE, STAGING)))
-    leases = {key: _lease(folder, key) for name in hidden if (key := _key(name)) != own}
+        hidden = sorted(entry.name for entry in entries if entry.name.startswith((LEASE, STAGING, REMOVED)))
+    _remove([folder / name for name in hidden if name.startswith(REMOVED)] if remove else [])
+    leases = {
+        key: _lease(folder, key) for name in hidden if (key := _key(name)) != own and not name.startswith(REMOVED)
+    }
     staging: defaultdict[str, list[Path]] = defaultdict(list)
     for name in hidden:
         if name.startswith(STAGING):
@@ -148,7 +189,7 @@ def _key(name: str) -> str:
 def _taken(lease: SoftFileLease, seconds: float) -> bool:
     """Take a lease if it is free or becomes free within this time."""
     empty = _empty(lease)
-    with suppress(Timeout):
+    with suppress(Timeout, LeaseSettingsMismatch):
         lease.acquire(timeout=seconds, poll_interval=min(POLL, LEASE_SECONDS / 8))
         return True
     if empty and seconds >= LEASE_SECONDS and empty == _empty(lease):  # its process died before it wrote the file
@@ -172,13 +213,13 @@ def _freed(lease: SoftFileLease, abandoned: list[Path] | None = None) -> bool:
         with lease.acquire(timeout=0):
             _remove(abandoned or [])
             return True
-    except (Timeout, OSError):
+    except (Timeout, OSError, LeaseSettingsMismatch):
         return False
 
 
 def _remove(folders: list[Path]) -> None:
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def _holder(lease: SoftFileLease) -> Holder | None:
@@ -209,7 +250,7 @@ def notebook_folder(outputs: Path, study: str, notebook: str) -> Path:
     folder = outputs.resolve() / study / notebook
     with writing(outputs):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-", buffering=0) as probe:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=owned(".probe-"), buffering=0) as probe:
             probe.write(bytes(4096))  # a full disk still takes an empty file, but no lease
     return folder
 
@@ -219,7 +260,12 @@ def make_staging(folder: Path, run_id: str) -> Path:
     staging = folder / f"{STAGING}{run_id}"
     with writing(folder):
         staging.mkdir()
-        (staging / BALLAST).write_bytes(bytes(BALLAST_BYTES))
+        try:
+            note_down(staging, "begun", {"run_id": run_id})  # by which the folder is known again
+            (staging / BALLAST).write_bytes(bytes(BALLAST_BYTES))
+        except BaseException:
+            remove_tree(staging)
+            raise
     return staging
 
 
@@ -232,7 +278,68 @@ def write_progress(staging: Path, done: int, total: int) -> None:
 def read_progress(staging: Path) -> tuple[int, int]:
     """Return the number of finished code cells and their total; zeros if none was written."""
     try:
-        content = json.loads((staging / PROGRESS).read_text(encoding="utf-8"))
-        return content["done"], content["total"]
-    except (OSError, ValueError, KeyError):
+        content = read_json(staging / PROGRESS, largest=LARGEST_LEASE)
+        return field(content, "done", int, "progress"), field(content, "total", int, "progress")
+    except InputError:
         return 0, 0
+
+
+class Stops:
+    """Signals that stop a run, deferred but for one of them in each block `allowed`."""
+
+    def __init__(self) -> None:
+        self.open = self.raised = False
+        self.came: list[int] = []
+        self.handlers: dict[int, Any] = {}
+
+    def __call__(self, number: int, frame: Any) -> None:
+        """Handle a signal."""
+        if self.open:
+            self.open, self.raised = False, True  # what follows is kept, however often a user presses Ctrl-C
+            self.handlers[number](number, frame)
+            self.open, self.raised = True, False
+        else:
+            self.came.append(number)
+
+    @contextmanager
+    def allowed(self, earlier: bool = True) -> Iterator[None]:
+        """Let the first signal of this block, or of the time before if `earlier`, raise KeyboardInterrupt."""
+        self.open = True
+        try:
+            if self.came and earlier:
+                self(self.came.pop(), None)
+            yield
+        finally:
+            self.open = False
+
+    def postpone(self) -> None:
+        """Raise the KeyboardInterrupt that was just caught again at the end."""
+        self.raised = False
+        self.came.append(signal.SIGINT)
+
+
+@contextmanager
+def stops_deferred() -> Iterator[Stops]:
+    """Defer SIGINT, SIGTERM and SIGHUP to the end of the block, where this process handles them in Python."""
+    stops = Stops()
+    if threading.current_thread() is threading.main_thread():  # which alone handles signals
+        stops.handlers = {each: handler for each in STOPS if callable(handler := signal.getsignal(each))}
+    for number in stops.handlers:
+        signal.signal(number, stops)
+    try:
+        yield stops
+    finally:
+        for number, handler in stops.handlers.items():
+            signal.signal(number, handler)
+        if stops.came and not stops.raised:
+            stops.handlers[stops.came[0]](stops.came[0], None)
+
+
+def sweep_scratch() -> None:
+    """Remove the temporary folders of killed processes, and end the kernels that have outlived them."""
+    removed = [str(path) for path in sweep_remains(Path(tempfile.gettempdir()))]
+    for process in Path("/proc").glob("[0-9]*") if removed else ():
+        with suppress(OSError, ValueError):
+            command = (process / "cmdline").read_text(errors="replace")
+            if "ipykernel" in command and any(f"{path}/kernel.json" in command for path in removed):
+                os.kill(int(process.name), signal.SIGKILL)
