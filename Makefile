@@ -8,12 +8,13 @@ MUTANTS ?= workbench.statistics* workbench.answers*
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help studies test fuzz benchmark mutation lab setup fetch browser clean
+.PHONY: help studies test fuzz stress benchmark mutation lab setup fetch browser clean
 
 help:
 	@echo "make studies   set up, fetch the embedded model and data, run the studies (PROFILE=quick|default|paper)"
 	@echo "make test      set up and run all tests and checks (WORKERS=2 processes of one thread each)"
 	@echo "make fuzz      attack every reader of files (EXAMPLES=10000 each, READERS=csv or part of another name)"
+	@echo "make stress    fail each call of the disk in turn, and kill at each: the long tests of runs, store and fetch"
 	@echo "make benchmark measure the engine beside lm-evaluation-harness, half an hour on a quiet machine"
 	@echo "make mutation  change the formulas one at a time and list the changes that no test notices (MUTANTS='workbench.statistics*')"
 	@echo "make lab       open JupyterLab on the notebooks"
@@ -31,6 +32,10 @@ test: .venv/tests.stamp fetch browser
 
 fuzz: .venv/tests.stamp fetch
 	HYPOTHESIS_PROFILE=fuzz EXAMPLES=$(EXAMPLES) $(BIN)/pytest --timeout 0 -k "whatever and ($(READERS))" tests/datasets/test_mutated_files.py
+
+stress: .venv/tests.stamp fetch
+	$(BIN)/pytest -m slow --numprocesses $(WORKERS) --dist worksteal tests/test_disk_faults.py tests/test_packages.py \
+		tests/runs tests/extraction/test_store.py
 
 benchmark: .venv/tests.stamp fetch
 	$(BIN)/python -m benchmarks

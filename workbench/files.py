@@ -235,11 +235,14 @@ def remove_tree(path: Path) -> None:
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path that is renamed to `path` at the end; an error leaves nothing.
 
+    What killed processes left in the folder is removed.
+
     Raises:
         DiskFull: The disk is full, whatever error the block raises for it.
     """
     with full_disk_named(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_remains(path.parent)
         prefix = owned(f".{path.name[:40]}.")  # the whole of a long name would leave no room for the rest
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".part")
         os.close(handle)
@@ -252,7 +255,8 @@ def written_whole(path: Path) -> Iterator[Path]:
             partial.chmod(0o666 & ~mask)
             moved(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before it matters more
+            partial.unlink(missing_ok=True)
 
 
 def moved(source: Path, target: Path) -> None:

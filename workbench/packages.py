@@ -124,17 +124,22 @@ def fetch(package: Package, from_folder: Path | None = None, progress: Progress 
         InputError: The archive is not available, differs from the pinned one, or does not fit on the disk.
     """
     target = package.folder
-    if located(package):
+    if located(package) and not _leftovers(target):
         return target
     way_out = f"copy it to {from_folder} again" if from_folder else f"try again, or {BRING_IT}"
     with _as_input_errors(package, f"{package} could not be fetched into {cache_folder()}", way_out):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / f".{target.name}.lock"):
-            for leftover in target.parent.glob(f".{target.name}.*.part"):
+            for leftover in _leftovers(target):
                 shutil.rmtree(leftover, ignore_errors=True)
             if not located(package):  # another process may have fetched it while this one waited
                 _fetch(package, from_folder, progress)
     return target
+
+
+def _leftovers(target: Path) -> list[Path]:
+    """Return the temporary folders of fetches that were killed, or of one that works now."""
+    return [*target.parent.glob(f".{target.name}.*.part")]
 
 
 def located(package: Package) -> Path | None:
