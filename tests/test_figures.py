@@ -1,3 +1,5 @@
+from xml.etree import ElementTree
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -9,6 +11,7 @@ import pytest
 
 from workbench import figures
 from workbench.errors import InputError
+from workbench.runs.folder import draw
 from workbench.statistics.calibration import calibration_report, risk_coverage
 
 RNG = np.random.default_rng(0)
@@ -151,3 +154,14 @@ def test_reliability_shows_the_bins():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", [r"$\foo$", "$5 or $6", "a\x00\x1b[31mb", "<script>]]>-->", "\u202e$", "&lt;&x;"])
+def test_any_name_can_be_drawn_as_it_is(name):
+    rows = ROWS.assign(benchmark=name)
+    figure = figures.intervals(rows, "benchmark", by="normalisation", baseline=0.1, baseline_name=name, title=name)
+    assert figure.axes[0].get_title("left") == name and not figure.axes[0].title.get_parse_math()
+    drawing = draw(figure, name).svg
+    root = ElementTree.fromstring(drawing)
+    assert root.get("aria-label") == name.replace("\x00", "\ufffd").replace("\x1b", "\ufffd")
+    assert not [e for e in root.iter() if "script" in str(e.tag)]

@@ -48,6 +48,7 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a `$` in the name of a model or in a text is a dollar
 }
 
 

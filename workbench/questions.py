@@ -99,7 +99,7 @@ class Question:
     def _repr_html_(self) -> str:
         left = "<td style='text-align: left'>"
         rows = "".join(
-            f"<tr><td>{i}</td>{left}<code>{html.escape(o.text)}</code></td><td>{o.role}</td></tr>"
+            f"<tr><td>{i}</td>{left}<code>{html.escape(o.text)}</code></td><td>{html.escape(str(o.role))}</td></tr>"
             for i, o in enumerate(self.options)
         )
         return (

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from records import write_runs
 
 from workbench.reports import write_gallery
 from workbench.reports.html import policy, script
+from workbench.runs.record import digest_of
 
 
 def test_failures_stand_first_then_the_newest_with_interval_figure_and_text_escaped(tmp_path: Path) -> None:
@@ -61,6 +65,26 @@ def test_folders_that_cannot_be_read_are_listed_with_the_reason(tmp_path: Path) 
     assert page.count('data-status="unreadable"') == 3 and page.count('data-status="ok"') == 1
     for said in ("run.json is damaged: ", "this workbench reads up to 1; update it", "edited after the run"):
         assert said in page
+
+
+ODD: list[Any] = [None, 5, float("nan"), True, "<script>", "\u202e\ud800", [], {}, [[1]], {"a": 1}]
+ODD += [[{"name": "../../x", "alt": "a"}], {"text": 1, "value": "x", "n": {}}, {"model": {"model": []}}]
+
+
+def test_fields_of_another_type_take_no_other_run_out_of_the_gallery(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path, 60, figures=False)
+    for number, run in enumerate(runs[1:]):
+        file = tmp_path / run.study / run.notebook / run.run_id / "run.json"
+        content = json.loads(file.read_text())
+        draw = random.Random(number)
+        content |= {name: draw.choice(ODD) for name in draw.sample(sorted(content), 1 + number % 3)}
+        content.pop("digest")
+        with suppress(ValueError):  # a digest covers text that UTF-8 has
+            content["digest"] = digest_of(content)
+        file.write_text(json.dumps(content))
+    page = write_gallery(tmp_path).read_text(encoding="utf-8")
+    assert page.count("<article") == 60 and page.count("<script>") == 1 and "../" not in page
+    assert page.count('data-status="unreadable"') == len(re.findall(r'<p class="problem">[^<]*\S+/\S+/\S+ ', page)) > 20
 
 
 def test_no_runs_is_a_page_too(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_light_and_dark_and_print_are_styled() -> None:
 
 
 def test_it_is_written_beside_the_record(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text(a_run().model_dump_json())
+    (tmp_path / "run.json").write_text(a_run().sealed(), encoding="utf-8")
     with pytest.raises(InputError, match="There is no notebook"):
         write_report(tmp_path)
     nbformat.write(new_notebook(cells=[new_markdown_cell("# Ü")]), tmp_path / "notebook.ipynb")

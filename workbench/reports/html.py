@@ -211,12 +211,12 @@ def _written(kind: str, content: str, about: Any, markdown: Markdown, prefix: st
             raise ValueError
         room.pictures -= len(source)
         alt = about[kind].get("alt", "figure") if about and kind in about else "figure"
-        return f'<img src="{source}" alt="{html.escape(str(alt))}">'
+        return markup.clean(f'<img src="{source}" alt="{html.escape(str(alt))}">', prefix, budget=markdown.budget)
     written = kind in ("text/markdown", "text/latex")
     if len(content) > (LONGEST_TEXT if written else room.markup):
         raise ValueError
     room.markup -= len(content)
-    return markdown.render(content, prefix) if written else markup.clean(content, prefix)
+    return markdown.render(content, prefix) if written else markup.clean(content, prefix, budget=markdown.budget)
 
 
 def _joined(content: object) -> str:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import html
 import re
+import warnings
+from base64 import b64decode
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -74,6 +77,8 @@ VOID = words("area base br col embed frame hr img input link meta param source t
 REPEATED = words("dd dt li p td th tr")
 """Elements that end where the next of their name begins."""
 TEXT_ONLY = words("title desc mi mn mo ms mtext")
+LONGEST_VALUE = 2_000
+"""Characters of a parameter or fact; `run.json` has it whole."""
 DEEPEST = 100
 MOST_ELEMENTS = 50_000
 """Elements of one output, every use of a symbol or pattern counted."""
@@ -84,8 +89,11 @@ TOKEN = re.compile(
     re.DOTALL,
 )
 ATTRIBUTE = re.compile(r"([^\s/>=]++)(?:\s*+=\s*+(?:\"([^\"]*+)\"?|'([^']*+)'?|([^\s>]*+)))?+")
+PIXELS, CHARACTERS = 2_000, 20
+"""Pixels of a picture, and characters of text, that count as an element."""
 PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
-LINK = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x1f]+|#[\w.:-]+|(?![^/?#]*:|[/\\])[^\s\x00-\x1f\\#]+", re.IGNORECASE)
+LINK = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x1f]+|#[\w.:-]+|[\w.][\w./%~-]*(?:#[\w.-]+)?", re.IGNORECASE)
+"""Addresses of links: of the web, of mail, of this page, and of files beside it."""
 OWN_ANCHOR = re.compile(r"#(section|cell)-\d+")
 MEASURE = re.compile(r"[-+\w\s.,%()]*")
 SHORT = re.compile(r"(?!.*-\s*([2-9]|\d\d))(?!.*\d{3})[-\w\s.%]{0,30}")
@@ -104,6 +112,14 @@ class TooLarge(ValueError):
     """An output of more elements than a page can show."""
 
 
+@dataclass(slots=True)
+class Budget:
+    """What a page can still show."""
+
+    elements: int = 4 * MOST_ELEMENTS
+    """Elements of all outputs."""
+
+
 class Markdown(IPythonRenderer):  # type: ignore[misc]  # nbconvert is untyped
     """Renders the markdown cells of one notebook, and collects its title and headings."""
 
@@ -112,13 +128,14 @@ class Markdown(IPythonRenderer):  # type: ignore[misc]  # nbconvert is untyped
         super().__init__(escape=True)
         self.title = ""
         self.headings: list[tuple[int, str, str]] = []
+        self.budget = Budget()
 
     def render(self, text: str, prefix: str, attachments: Any = None) -> str:
         """Return one cell as HTML; the notebook's first top-level heading becomes `title` and is left out."""
         self.attachments = attachments if isinstance(attachments, dict) else {}
         known = len(self.headings)
         content = MarkdownWithMath(self).render(text)
-        return clean(content, prefix, frozenset(anchor for _, anchor, _ in self.headings[known:]))
+        return clean(content, prefix, frozenset(anchor for _, anchor, _ in self.headings[known:]), self.budget)
 
     def heading(self, text: str, level: int, **attrs: Any) -> str:
         """Return a heading with an anchor."""
@@ -187,6 +204,8 @@ class _Cleaner:
     anchors: frozenset[str] = frozenset()
     """Ids that stay as they are."""
     root: Element = field(default_factory=lambda: Element("div"))
+    most: int = MOST_ELEMENTS
+    """Elements that there is room for."""
     sheets: list[str] = field(default_factory=list)
     opened: list[_Open] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
@@ -206,10 +225,21 @@ class _Cleaner:
                 position = self.close(name, position) if token["end"] else self.open(name, token, position)
         self.write(html.unescape(text[position:]))
 
+    def spend(self, elements: int) -> None:
+        """Count elements.
+
+        Raises:
+            TooLarge: If there is no room for them.
+        """
+        self.count += elements
+        if self.count > self.most:
+            raise TooLarge
+
     def write(self, text: str) -> None:
         """Add text to the open element."""
         top = self.opened[-1]
         if text and top.inside != "gone":
+            self.spend(len(text) // CHARACTERS)
             if len(top.element):
                 top.element[-1].tail = (top.element[-1].tail or "") + text
             else:
@@ -224,9 +254,7 @@ class _Cleaner:
 
     def open(self, name: str, token: re.Match[str], position: int) -> int:
         """Begin an element, and return the position where the text goes on."""
-        self.count += 1
-        if self.count > MOST_ELEMENTS:
-            raise TooLarge
+        self.spend(1)
         if name in REPEATED and self.opened[-1].name == name:
             self.opened.pop()
         top = self.opened[-1]
@@ -286,7 +314,10 @@ class _Cleaner:
             case "aria-label" | "title" | "alt":
                 return value
             case "src" | "href" if name in ("img", "image"):
-                return value if PICTURE.fullmatch(value) else ""
+                if not PICTURE.fullmatch(value):
+                    return ""
+                self.spend(_pixels(value) // PIXELS)
+                return value
             case "href" if name == "a":
                 local = value.startswith("#") and not OWN_ANCHOR.fullmatch(value)
                 return (f"#{self.prefix}{value[1:]}" if local else value) if LINK.fullmatch(value) else ""
@@ -318,25 +349,32 @@ class _Cleaner:
         return f"<style>{sheet}</style>{text}" if sheet else text
 
 
-def clean(text: str, prefix: str, anchors: frozenset[str] = frozenset()) -> str:
+def clean(text: str, prefix: str, anchors: frozenset[str] = frozenset(), budget: Budget | None = None) -> str:
     """Return HTML or a drawing with allowed elements, attributes and styles only.
 
     Args:
         text: Any text.
         prefix: Prefix of its ids and classes, different for each output; styles hold within the element of this id.
         anchors: Ids that keep their names.
+        budget: What its page can still show, from which it is taken.
 
     Raises:
-        TooLarge: If it would have more than `MOST_ELEMENTS` elements.
+        TooLarge: If it would have more than `MOST_ELEMENTS` elements, or than the page has room for.
     """
-    cleaner = _Cleaner(prefix, anchors)
+    budget = budget or Budget()
+    cleaner = _Cleaner(prefix, anchors, most=min(MOST_ELEMENTS, budget.elements))
     cleaner.read(text)
-    _weigh(cleaner.root)
+    cleaner.spend(_weight(cleaner.root, cleaner.most))
+    budget.elements -= cleaner.count
     return cleaner.finish()
 
 
-def _weigh(root: Element) -> None:
-    """Refuse drawings that name each other in a circle, or grow beyond the limit when their symbols are drawn."""
+def _weight(root: Element, most: int) -> int:
+    """Number of elements when every symbol and pattern is drawn where it is used.
+
+    Raises:
+        TooLarge: If symbols name each other in a circle, or there are more than `most`.
+    """
     named = {element.get("id"): element for element in root.iter() if element.get("id")}
     known: dict[Element, int] = {}
 
@@ -349,11 +387,26 @@ def _weigh(root: Element) -> None:
                 if name in named and element.tag != "a":
                     total += weight(named[name], depth + 1)
             known[element] = total
-            if total > MOST_ELEMENTS:
+            if total > most:
                 raise TooLarge
         return known[element]
 
-    weight(root, 0)
+    return weight(root, 0)
+
+
+def _pixels(picture: str) -> int:
+    """Number of pixels of a picture, as its first bytes state it; 0 if it is none."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            width, height = Image.open(BytesIO(b64decode(picture.partition(",")[2]))).size
+        return width * height
+    except Image.DecompressionBombError:
+        raise TooLarge from None
+    except Exception:  # the decoders raise many kinds of errors
+        return 0
 
 
 def _mark(cell: Element) -> None:
@@ -382,10 +435,12 @@ def plain(text: str) -> str:
 
 
 def short(value: object) -> str:
-    """Return a value as text, floats to six digits and long digests shortened."""
+    """Return a value as text, floats to six digits, long digests and very long texts shortened."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b", r"\1…", str(value))
+    text = str(value)
+    text = text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b", r"\1…", text)
 
 
 def code(source: str) -> str:

@@ -46,6 +46,8 @@ LARGEST_BITS = 4096
 """Most bits of an integer among the facts."""
 LEFT = "<style>table.words :is(td, th):not(.num) { text-align: left }</style>"
 """JupyterLab aligns every cell to the right; reports do not."""
+NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that no XML file can have, and the name of a model can."""
 FORMULA = re.compile(r"(?![+-](\d+\.?\d*|\.\d+)(e[+-]?\d+)?\Z)[=+@\t\r＝＋－＠-]", re.IGNORECASE)
 """Text that a spreadsheet runs as a formula; a number with its sign is none."""
 
@@ -469,4 +471,5 @@ def draw(figure: Any, alt: str) -> ShownFigure:
     figure.savefig(pixels, format="png", bbox_inches="tight", dpi=160, metadata={"Software": None})
     svg = vector.getvalue()
     opening = f'<svg role="img" aria-label="{html.escape(alt)}" '
-    return ShownFigure(svg[svg.index("<svg") :].replace("<svg ", opening, 1), pixels.getvalue(), alt)
+    svg = NO_XML.sub("\ufffd", svg[svg.index("<svg") :].replace("<svg ", opening, 1))
+    return ShownFigure(svg, pixels.getvalue(), alt)
