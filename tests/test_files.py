@@ -125,7 +125,7 @@ def test_an_error_without_a_reason_is_a_full_disk_if_there_is_no_room(tmp_path, 
         full_disk(error, tmp_path / "a/b", "nothing is lost", needed=7_500_000)
     )
     assert str(full_disk(error, cache_folder() / "models")).endswith(
-        "or set WORKBENCH_CACHE to a folder on another disk, and run again."
+        "to another disk and set WORKBENCH_CACHE to the copy, and run again."
     )
 
 

@@ -58,6 +58,13 @@ def main() -> None:
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
+        from workbench.files import cache_folder, says_full
+
+        if says_full(error):
+            places = f"the folder of the outputs, the cache ({cache_folder()}) or the temporary folder"
+            _fail(
+                f"No space left on a disk ({one_line(error, 200)}): free some in {places}, and run again.", USER_ERROR
+            )
         if isinstance(error, OSError) and error.filename is not None:
             _fail(f"{error.filename} cannot be used: {error.strerror}; check the path and its permissions.", USER_ERROR)
         _fail(f"{_fault(error)}; run the command again with {TRACEBACK_VARIABLE}=1 and report what it prints.", FAULT)
@@ -515,7 +522,9 @@ def datasets() -> None:
         say(f"{row.name:<{width}}  {row.kind:<9}  {row.source:<8}  {row.title}")
 
 
-store = typer.Typer(help="Copy answers from one machine to another.", no_args_is_help=True)
+store = typer.Typer(
+    help="Check and salvage stored answers, and copy them from one machine to another.", no_args_is_help=True
+)
 app.add_typer(store, name="store")
 
 
@@ -540,3 +549,28 @@ def export(
 
     for place in export_stores(to):
         say(place)
+
+
+@store.command()
+def check(
+    store: Annotated[
+        str | None, typer.Argument(help="A store's file, or its name in the cache folder; by default all of them.")
+    ] = None,
+) -> None:
+    """Count the answers of each store and look for damage; exits with code 1 if there is some."""
+    from workbench.extraction.salvage import check as check_stores
+
+    checked = check_stores(store)
+    for line in [str(each) for each in checked] or ["There are no answers in the cache folder."]:
+        say(line)
+    raise typer.Exit(not all(each.sound for each in checked))
+
+
+@store.command()
+def salvage(
+    store: Annotated[str, typer.Argument(help="A store's file, or its name in the cache folder.")],
+) -> None:
+    """Copy every readable answer of a damaged store to a new one, and keep the damaged file under another name."""
+    from workbench.extraction.salvage import salvage as salvage_store
+
+    say(salvage_store(store))

@@ -109,6 +109,11 @@ def full_disk(
     """
     if isinstance(error, InputError) or not (says_full(error) or no_room(folder)):
         return error if isinstance(error, DiskFull) else None
+    return no_space(folder, kept, needed, instead)
+
+
+def no_space(folder: Path, kept: str = "", needed: int = 0, instead: str = "") -> DiskFull:
+    """Return the error for a full disk; arguments as of `full_disk`."""
     if (run := os.environ.get(RUN_FOLDER)) and folder.is_relative_to(run):
         folder = Path(run).parent  # the run's own folder is not there afterwards
     need = f", {needed / 1e6:,.1f} MB needed" if needed else ""
@@ -131,7 +136,7 @@ def full_disk_named(folder: Path, kept: str = "", needed: int = 0) -> Iterator[N
 
 
 def no_room(folder: Path, size: int = PROBE) -> bool:
-    """Whether a disk or quota has no room for this many more bytes, found by writing them."""
+    """Whether a disk or quota has no room for this many more bytes, tested by writing them."""
     try:
         with tempfile.TemporaryFile(dir=_existing(folder), buffering=0) as file:
             for start in range(0, size, PROBE):
@@ -177,8 +182,8 @@ def _other_place(folder: Path) -> str:
     if run and folder.is_relative_to(Path(run).parent):
         return "name another folder with --outputs"
     if folder.is_relative_to(cache_folder()):
-        return f"set {CACHE_VARIABLE} to a folder on another disk"
-    return "set TMPDIR to a folder on another disk" if folder.is_relative_to(temporary) else ""
+        return f"copy {cache_folder()} to another disk and set {CACHE_VARIABLE} to the copy"
+    return "set TMPDIR to a folder on another disk" if folder == Path(temporary) else ""
 
 
 def owned(prefix: str) -> str:
@@ -287,7 +292,7 @@ def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) 
             f"Cannot keep {kind} of {len(line):,} bytes in a run's record, which takes {LARGEST_NOTE:,}; use a table."
         )
     as_bytes = getattr(os, "O_BINARY", 0)  # Windows would change line ends
-    with full_disk_named(folder):
+    with full_disk_named(folder, needed=len(line)):
         notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | as_bytes, 0o644)
         try:
             if (written := os.write(notes, line)) < len(line):

@@ -57,6 +57,14 @@ def test_a_second_call_computes_nothing(model, monkeypatch):
     assert [t.attrs["requests_stored"] for t in (first, second)] == [0, 18]
 
 
+def test_answers_that_a_store_cannot_keep_are_used_and_counted(model, tmp_path):
+    with wb.AnswerStore(tmp_path / "s.sqlite") as store:
+        store._database.execute("PRAGMA query_only=1")
+        with pytest.warns(UserWarning, match="new ones are computed and not kept") as told:
+            attrs = wb.ask(model, questions(), store=store).attrs
+        assert len(told) == 1 and attrs["requests_not_kept"] == attrs["requests_computed"] == 18
+
+
 def test_a_call_answered_before_needs_neither_torch_nor_tokenizer(tmp_path, cache):
     tiny.network().save_pretrained(tmp_path / "m")
     tiny.byte_tokenizer().save_pretrained(tmp_path / "m")

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import InputError
+from workbench.extraction.rows import checksums
 from workbench.extraction.store import (
     AnswerStore,
     Reading,
-    checksums,
     export_stores,
     merge,
     merge_stores,
@@ -61,7 +61,7 @@ def test_a_page_that_is_damaged_is_named(tmp_path):
     data = bytearray(path.read_bytes())
     data[8192:-4096] = os.urandom(len(data) - 12288)
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"s\.sqlite cannot be"):
+    with pytest.raises(InputError, match=r"s\.sqlite is damaged .*salvage"):
         AnswerStore(path).get([f"{i:020d}".encode() for i in range(5000)])
 
 
@@ -171,7 +171,7 @@ def test_survives_a_kill_with_whole_batches(tmp_path):
 
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "s.sqlite").write_bytes(b"no database" * 100)
-    with pytest.raises(InputError, match=r"s\.sqlite cannot be used"):
+    with pytest.raises(InputError, match=r"s\.sqlite is damaged"):
         AnswerStore(tmp_path / "s.sqlite")
 
 
@@ -258,7 +258,10 @@ def test_answers_travel_by_a_folder_or_a_url(
 def test_what_is_no_store_is_named_and_nothing_is_merged(tmp_path: Path, cache: Path) -> None:
     here = kept(tmp_path / "here.sqlite", {KEYS[0]: -1.0})
     (tmp_path / "bad.sqlite").write_bytes(b"no database" * 100)
-    with pytest.raises(InputError, match=r"Cannot merge .*bad\.sqlite into .*nothing of it was merged"):
+    with pytest.raises(
+        InputError,
+        match=r"Cannot merge .*bad\.sqlite into .*: The answer store .*bad\.sqlite is damaged",
+    ):
         merge(tmp_path / "bad.sqlite", here)
     with pytest.raises(InputError, match=r"There is no answer store .*none\.sqlite"):
         merge(tmp_path / "none.sqlite", here)

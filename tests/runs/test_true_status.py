@@ -208,3 +208,20 @@ def test_a_full_disk_is_one_sentence_before_a_kernel_starts(toy: Path, monkeypat
         InputError, match=r"No space left for files in .* or name another folder with --outputs, and run"
     ):
         run_one("exits", outputs=toy / "full")
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_an_error_in_a_cell_names_the_folder_without_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: bool
+) -> None:
+    message = "[Errno 28] No space left on device" if says else "unexpected pos 576 vs 534"
+    name = execution_module.named_if_full
+    told = name("OSError", message, tmp_path / "staging")
+    assert told.startswith("No space was left for a file of this cell (") if says else told == message
+    monkeypatch.setattr(execution_module, "no_room", lambda place, size: place == tmp_path)
+    assert re.search(
+        rf"No space left for files in {tmp_path} \([\d.,]+ MB free on the disk\): computed answers are kept; free some "
+        r"there, or name another folder with --outputs, and run again\.",
+        named := name("RuntimeError", message, tmp_path / "staging"),
+    )
+    assert message in named and name("InputError", "x", tmp_path / "staging") == "x"

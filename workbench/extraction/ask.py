@@ -57,11 +57,11 @@ def ask(
         tokenised separately), `truncated`, `duplicate` (same tokens as an earlier option) and `prefix` (another option
         begins with this one, so its probability contains the other's). If a server shows its most probable tokens
         only, an option it does not show has `logprob` NaN, is flagged `bounded`, and lies between `logprob_low` and
-        `logprob_high`. `attrs` has counts of this call: `requests_computed`, `requests_stored`, `tokens_computed` and
-        the number of options with each flag (`prefix_options` ...); the scoring method (`engine_step`,
-        `engine_gap_nats`, `engine_passed_over`, in half precision `engine_half_precision_gap_nats`, on an Apple GPU
-        `engine_device_gap_nats`); and for a server `engine_contract`, `server_calls`, `server_prompt_tokens`,
-        `server_cost` ...
+        `logprob_high`. `attrs` has counts of this call: `requests_computed`, `requests_stored`, `tokens_computed`,
+        `requests_not_kept` if the store can only be read, and the number of options with each flag (`prefix_options`
+        ...); the scoring method (`engine_step`, `engine_gap_nats`, `engine_passed_over`, in half precision
+        `engine_half_precision_gap_nats`, on an Apple GPU `engine_device_gap_nats`); and for a server
+        `engine_contract`, `server_calls`, `server_prompt_tokens`, `server_cost` ...
 
     Raises:
         InputError: There are no questions, ids repeat, a prompt is too long, an option has no tokens, the network
@@ -75,7 +75,7 @@ def ask(
     if unconditional is not None:
         scored += [replace(question, prompt=unconditional) for question in questions]
     given = store if isinstance(store, AnswerStore) else None
-    with store_of(model.fingerprint) if store is True else nullcontext(given) as opened:
+    with store_of(model.fingerprint, model.name) if store is True else nullcontext(given) as opened:
         session = _Session(model, opened, truncate, show_progress)
         try:
             readings = session.read(scored)
@@ -211,7 +211,8 @@ class _Session:
         if self.store is not None and numbers:
             self.backend.check_unchanged()
             exact = {key: each.logprob for key, each in numbers.items() if not np.isnan(each.logprob)}
-            self.store.put(exact | {bound_key(k): each.high for k, each in numbers.items() if k not in exact})
+            if not self.store.put(exact | {bound_key(k): each.high for k, each in numbers.items() if k not in exact}):
+                self.counts["requests_not_kept"] = int(self.counts.get("requests_not_kept", 0)) + len(numbers)
 
 
 def _bounds(logprob: pd.Series, high: Sequence[float]) -> dict[str, np.ndarray]:

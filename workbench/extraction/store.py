@@ -13,34 +13,41 @@ exports copies of it, and merges those of other machines; equal keys are equal a
 from __future__ import annotations
 
 import hashlib
-import math
+import os
 import platform
+import shlex
 import sqlite3
-import struct
 import warnings
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from workbench.errors import InputError
+from workbench.errors import DiskFull, InputError
+from workbench.extraction.rows import TABLES, Scan, checksums, is_logprob, rows_in, undamaged
 from workbench.extraction.tokens import RULES, Request
-from workbench.files import cache_folder, opened
+from workbench.files import CACHE_VARIABLE, cache_folder, full_disk, no_room, opened, titles
 from workbench.questions import Question
 
-TABLES = {
-    "numbers": "key, logprob, checksum",
-    "texts": "text, key, n_tokens, merged, truncated, checksum",
-}
-"""Table -> its columns, the key first."""
-FORMS = {"numbers": struct.Struct("<20sd"), "texts": struct.Struct("<20s20sqqq")}
-"""Table -> layout of the bytes that are hashed for the checksum of a row."""
 FAULTS = (sqlite3.Error, MemoryError, UnicodeDecodeError)
 """Exceptions of sqlite3 for a file it cannot read or write; the last two come from damaged text and lengths."""
+DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, None}
+NOT_A_STORE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_SCHEMA}
+LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+NO_WRITING = {*READ_ONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+"""SQLite's codes for a file it cannot write; it may still be read."""
+LOCAL_CACHE = f"set {CACHE_VARIABLE} to a folder on a local disk"
 ENDING = ".sqlite"
+SCHEMA = 1
+"""Version of the tables, SQLite's `user_version`; 0 in files of before there were versions."""
+PATIENCE = 60.0
+"""Seconds for which another process may keep the file locked."""
+LONGEST_PATH, LONGEST_NAME = 500, 250
+"""Bytes of a path, of which SQLite opens none of more than 512, and of a name in it; the log's ending is included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,79 +90,193 @@ def text_keys(fingerprint: str, engine: str, truncate: str, question: Question) 
     return keys
 
 
-def checksums(table: str, rows: Sequence[tuple[Any, ...]]) -> list[int]:
-    """Return the checksum of each row of a table: 8 bytes of a keyed hash (SipHash) of its other columns.
+def fault_of(path: Path, error: BaseException) -> InputError:
+    """Return the error to raise for one of SQLite or the system: its cause, by its code, and the way out."""
+    code, salvage = code_of(error), f"workbench store salvage {shlex.quote(str(path))}"
+    if not isinstance(error, OSError) and code in DAMAGED:
+        return InputError(
+            f"The answer store {path} is damaged ({str(error) or type(error).__name__}): run `{salvage}`, which copies "
+            "every answer that can still be read to a new store and keeps the damaged file; if you delete the file "
+            "instead, all its answers are lost and computed again."
+        )
+    if code in LOCKED or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_LOCK:
+        return InputError(
+            f"The answer store {path} is locked ({error}): another process has been writing to it for {PATIENCE:.0f} "
+            "s, or its file system has no locks; wait for that process or end it, or, on a network file system, "
+            f"{LOCAL_CACHE}."
+        )
+    if code in NOT_A_STORE:
+        return InputError(
+            f"{path} is not an answer store but another database ({error}): move it elsewhere, or, if it was a store, "
+            f"run `{salvage}`."
+        )
+    if full := full_disk(error, path.parent, "its answers are kept"):
+        return full
+    if code == sqlite3.SQLITE_IOERR:
+        return InputError(
+            f"The disk or file system of the answer store {path} reports an error ({error}): check the disk; on a "
+            f"network file system, {LOCAL_CACHE}."
+        )
+    return InputError(
+        f"The answer store {path} cannot be written ({error}): make the file and its folder writable, or "
+        f"copy the cache folder and set {CACHE_VARIABLE} to the copy."
+    )
 
-    Raises:
-        struct.error: A value has the wrong type.
+
+def code_of(error: BaseException) -> int | None:
+    """Return SQLite's primary code of an error; None if it has none."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a path at which no file can be."""
+    length, longest = len(os.fsencode(path.absolute())), max(len(os.fsencode(part)) for part in path.parts)
+    if length > LONGEST_PATH or longest > LONGEST_NAME:
+        raise InputError(
+            f"The path of the answer store is too long ({length} bytes, at most {LONGEST_PATH}; a name in it "
+            f"{longest}, at most {LONGEST_NAME}): set {CACHE_VARIABLE} to a folder with a shorter path than "
+            f"{path.parent}."
+        )
+    place = next((place for place in (path, *path.absolute().parents) if os.path.lexists(place)), path)
+    if os.path.lexists(place) and not (place.is_file() if place == path else place.is_dir()):
+        what = "is a link to nothing" if not place.exists() else "is a folder" if place.is_dir() else "is not a folder"
+        what = "is not a regular file" if what == "is not a folder" and place == path else what
+        raise InputError(
+            f"The answer store {path} cannot be made, since {place} {what}; move that elsewhere, or set "
+            f"{CACHE_VARIABLE} to a folder you can write."
+        )
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open or create a store for writing."""
+    with _connected(path) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        if not database.execute("PRAGMA user_version").fetchone()[0]:
+            database.execute(f"PRAGMA user_version={SCHEMA}")
+        _create(database, "TABLE")
+        return database
+
+
+def opened_to_read(path: Path) -> sqlite3.Connection:
+    """Open a store without writing to it, also where SQLite can make no log and no locks beside it.
+
+    Answers in a write-ahead log are read as well.
     """
-    import numpy as np
-    import pandas as pd
+    log = path.with_name(f"{path.name}-wal")
+    unread = log.is_file() and log.stat().st_size > 0
+    try:  # closing a connection that may write removes the empty log it made, or writes a full one to the file
+        return _to_read(path, "mode=ro" if unread else "mode=rw")
+    except sqlite3.Error as error:
+        if code_of(error) not in NO_WRITING:
+            raise
+    if not unread:
+        return _to_read(path, "immutable=1")
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    _create(database, "TABLE")
+    for file in (path, log):
+        for table, rows in rows_in(file, Scan()):
+            database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks_of(table)})", rows)
+    return database
 
-    packed = np.empty(len(rows), object)
-    packed[:] = [FORMS[table].pack(*row) for row in rows]
-    hashes: list[int] = pd.util.hash_array(packed, categorize=False).view(np.int64).tolist()
-    return hashes
+
+def _to_read(path: Path, how: str) -> sqlite3.Connection:
+    with _connected(f"{path.absolute().as_uri()}?{how}") as database:
+        tables = {name.decode() for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        database.execute("PRAGMA temp_store=MEMORY")
+        _create(database, "TEMP TABLE", tables)
+        return database
 
 
-def undamaged(table: str, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return the rows that match their checksum (the last column) and whose number can be a log-likelihood."""
+@contextmanager
+def _connected(place: Path | str) -> Iterator[sqlite3.Connection]:
+    """Yield a connection, which an error closes; a database of a newer version is refused."""
+    database = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None, uri=isinstance(place, str))
+    database.text_factory = bytes  # a damaged row may have text that is not UTF-8
     try:
-        expected = checksums(table, [row[:-1] for row in rows])
-    except struct.error:
-        return [row for one in rows for row in (undamaged(table, [one]) if len(rows) > 1 else [])]
-    sound = [row for row, checksum in zip(rows, expected) if row[-1] == checksum]
-    return [row for row in sound if _is_logprob(row[1])] if table == "numbers" else sound
+        if (version := database.execute("PRAGMA user_version").fetchone()[0]) > SCHEMA:
+            raise InputError(
+                f"The answer store {place} was written by a newer version of the workbench (schema {version}, not "
+                f"{SCHEMA}): update this one, or set {CACHE_VARIABLE} to another folder."
+            )
+        yield database
+    except BaseException:
+        database.close()
+        raise
 
 
-def _is_logprob(value: Any) -> bool:
-    return isinstance(value, float) and -math.inf < value <= 0
+def _create(database: sqlite3.Connection, what: str, present: Collection[str] = ()) -> None:
+    """Create the tables that are not there."""
+    columns = {table: names.replace(",", " BLOB PRIMARY KEY,", 1) for table, names in TABLES.items()}
+    for table in columns.keys() - present:
+        names = columns[table].replace("logprob", "logprob REAL")
+        database.execute(f"CREATE {what} IF NOT EXISTS {table} ({names}) WITHOUT ROWID")
+    if "models" not in present:
+        database.execute(f"CREATE {what} IF NOT EXISTS models (name TEXT)")
+
+
+def marks_of(table: str) -> str:
+    """Return the placeholders for a row of a table."""
+    return ",".join("?" * len(TABLES[table].split(",")))
 
 
 class AnswerStore:
     """A SQLite file of log-likelihoods. Each `put` is one transaction; several processes may share the file."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file.
+    def __init__(self, path: Path, model: str = "") -> None:
+        """Open or create the file; one that cannot be written is opened for reading, with a warning.
+
+        Args:
+            path: The file.
+            model: Name of the model, kept for `workbench store check`.
 
         Raises:
             InputError: The file cannot be opened, or is not an answer store.
         """
-        self.path = path
+        self.path, self.model = path, model
+        self.writable = True
+        self.fault: InputError | None = None
         try:
+            _check_place(path)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._database.text_factory = bytes  # a damaged row may have text that is not UTF-8
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            for table, columns in TABLES.items():
-                key, _, others = columns.partition(", ")
-                others = others.replace("logprob", "logprob REAL")
-                self._database.execute(
-                    f"CREATE TABLE IF NOT EXISTS {table} ({key} BLOB PRIMARY KEY, {others}) WITHOUT ROWID"
-                )
+            self._database = _opened(path)
         except (*FAULTS, OSError) as error:
-            raise InputError(
-                f"The answer store {path} cannot be used ({error}); delete it, or move the cache."
-            ) from error
+            fault = fault_of(path, error)
+            if code_of(error) not in NO_WRITING or not path.is_file():
+                raise fault from error
+            try:
+                self._database = opened_to_read(path)
+            except FAULTS as other:
+                raise fault_of(path, other) from other
+            self._cannot_write(fault)
+
+    def _cannot_write(self, fault: InputError) -> None:
+        """Note that the file is only read from now on."""
+        self.writable, self.fault = False, fault
+        new = "new ones cannot be computed" if isinstance(fault, DiskFull) else "new ones are computed and not kept"
+        warnings.warn(f"{fault} Until then stored answers are used, and {new}.", stacklevel=4)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, float]:
         """Return the stored log-likelihoods of some keys; damaged rows are left out, with a warning."""
         return {key: logprob for key, logprob, _ in self._rows("numbers", keys)}
 
-    def put(self, values: Mapping[bytes, float]) -> None:
+    def put(self, values: Mapping[bytes, float]) -> bool:
         """Store log-likelihoods in one transaction.
 
+        Returns:
+            Whether they are kept; False, with a warning, if the file can only be read.
+
         Raises:
-            InputError: A value is not finite or above 0, or the file cannot be written.
+            InputError: A value is not finite or above 0, the disk is full, or the file is locked or damaged.
         """
         rows = [(key, float(value) + 0.0) for key, value in values.items()]  # SQLite does not keep the sign of -0.0
-        if wrong := [value for _, value in rows if not _is_logprob(value)]:
+        if wrong := [value for _, value in rows if not is_logprob(value)]:
             raise InputError(
                 f"{wrong[0]} is not a log-likelihood, so the answer store {self.path} refuses it; give a finite number "
                 "that is at most 0."
             )
-        self._write("numbers", rows)
+        return self.write("numbers", rows)
 
     def get_readings(self, keys: Sequence[bytes]) -> dict[bytes, Reading]:
         """Return the stored readings of some texts; damaged rows are left out, with a warning."""
@@ -170,7 +291,7 @@ class AnswerStore:
             (text, r.key, -1 if r.n_tokens is None else r.n_tokens, r.boundary_merged, r.truncated)
             for text, r in readings.items()
         ]
-        self._write("texts", rows)
+        self.write("texts", rows)
 
     def _rows(self, table: str, keys: Sequence[bytes]) -> list[tuple[Any, ...]]:
         """The undamaged rows of a table with these keys."""
@@ -182,9 +303,7 @@ class AnswerStore:
                 marks = ",".join("?" * len(part))
                 rows += self._database.execute(f"SELECT {TABLES[table]} FROM {table} WHERE {key} IN ({marks})", part)
         except FAULTS as error:
-            raise InputError(
-                f"The answer store {self.path} cannot be read ({error}); delete it and run again."
-            ) from error
+            raise fault_of(self.path, error) from error
         sound = undamaged(table, rows)
         if damaged := len(rows) - len(sound):
             warnings.warn(
@@ -194,21 +313,27 @@ class AnswerStore:
             )
         return sound
 
-    def _write(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def write(self, table: str, rows: Sequence[tuple[Any, ...]]) -> bool:
+        """Add rows without their checksums to a table; as `put`."""
         checked = [(*row, checksum) for row, checksum in zip(rows, checksums(table, rows))]
-        marks = ",".join("?" * len(TABLES[table].split(",")))
         try:
-            self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", checked)
-            self._database.execute("COMMIT")
+            if self.writable:
+                self._database.execute("BEGIN IMMEDIATE")
+                self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks_of(table)})", checked)
+                if self.model:
+                    query = "INSERT INTO models SELECT ?1 WHERE NOT EXISTS (SELECT * FROM models WHERE name = ?1)"
+                    self._database.execute(query, titles([self.model]))
+                self._database.execute("COMMIT")
         except FAULTS as error:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-            broken = type(error) is sqlite3.DatabaseError  # what SQLite raises for pages it cannot read
-            remedy = "delete it" if broken else "free some disk space (finished answers are kept)"
-            raise InputError(
-                f"The answer store {self.path} cannot be written ({error}); {remedy} and run again."
-            ) from error
+            fault = fault_of(self.path, error)
+            if code_of(error) not in READ_ONLY:
+                raise fault from error
+            self._cannot_write(fault)
+        if isinstance(self.fault, DiskFull):
+            raise self.fault
+        return self.writable
 
     def __len__(self) -> int:
         return int(self._database.execute("SELECT count(*) FROM numbers").fetchone()[0])
@@ -224,9 +349,19 @@ class AnswerStore:
         self.close()
 
 
-def store_of(fingerprint: str) -> AnswerStore:
+def stores_folder() -> Path:
+    """Return the folder of this machine's stores."""
+    return cache_folder() / "answers"
+
+
+def store_of(fingerprint: str, name: str = "") -> AnswerStore:
     """Return the store of one model in the cache folder."""
-    return AnswerStore(cache_folder() / "answers" / f"{fingerprint[:32]}{ENDING}")
+    return AnswerStore(stores_folder() / f"{fingerprint[:32]}{ENDING}", name)
+
+
+def stores() -> list[Path]:
+    """Return the files of this machine's stores."""
+    return sorted(stores_folder().glob(f"*{ENDING}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +406,7 @@ def merge_stores(source: str) -> Iterator[Merged]:
         raise InputError(f"There is no answer store in {source}; `workbench store export {source}` writes some there.")
     for name in names:
         with _local_copy(files, name) as path:
-            yield merge(path, cache_folder() / "answers" / path.name)
+            yield merge(path, stores_folder() / path.name)
 
 
 def merge(source: Path, target: Path) -> Merged:
@@ -286,41 +421,46 @@ def merge(source: Path, target: Path) -> Merged:
     """
     if not source.is_file():
         raise InputError(f"There is no answer store {source}.")
-    AnswerStore(target).close()
+    at = source
     try:
-        with closing(sqlite3.connect(target, timeout=60, isolation_level=None, uri=True)) as database:
-            database.text_factory = bytes  # a damaged row may have text that is not UTF-8
-            database.execute("ATTACH DATABASE ? AS other", (f"{source.resolve().as_uri()}?mode=ro",))
-            tables = {name.decode() for (name,) in database.execute("SELECT name FROM other.sqlite_master")}
-            if "answers" in tables and "numbers" not in tables:
+        with closing(opened_to_read(source)) as other:
+            tables = {name for (name,) in other.execute("SELECT name FROM main.sqlite_master")}
+            if b"answers" in tables and b"numbers" not in tables:
                 raise InputError(
                     f"The answer store {source} was written by an earlier version, whose rows have no checksum and "
                     "cannot be verified; compute its answers again."
                 )
+            rows = {
+                table: other.execute(f"SELECT {columns} FROM {table}").fetchall() for table, columns in TABLES.items()
+            }
+        at = target
+        with AnswerStore(target) as opened:
+            if opened.fault:
+                raise opened.fault
+            database = opened._database
             database.execute("BEGIN IMMEDIATE")
-            damaged = sum(_add_sound(database, table) for table in TABLES)
+            damaged = sum(_add_sound(database, table, rows[table]) for table in TABLES)
             query = "SELECT count(*), max(abs(a.logprob - b.logprob)) FROM sound_numbers b JOIN numbers a USING (key)"
             present, difference = database.execute(query).fetchone()
             insert = "INSERT OR IGNORE INTO main.{0} SELECT * FROM sound_{0}"
             new, _ = (database.execute(insert.format(table)).rowcount for table in TABLES)
             database.execute("COMMIT")
     except FAULTS as error:
-        raise InputError(f"Cannot merge {source} into {target}: {error}; nothing of it was merged.") from error
+        raise InputError(f"Cannot merge {source} into {target}: {fault_of(at, error)}") from error
     return Merged(target.name, new, present, difference or 0.0, damaged)
 
 
-def _add_sound(database: sqlite3.Connection, table: str) -> int:
-    """Copy the undamaged rows of `other` to a temporary table, and delete damaged rows of `main` that they replace.
+def _add_sound(database: sqlite3.Connection, table: str, rows: list[tuple[Any, ...]]) -> int:
+    """Copy the undamaged ones of these rows to a temporary table, and delete damaged rows that they replace.
 
     Returns:
-        The number of damaged rows in `other`.
+        The number of damaged rows.
     """
     columns = TABLES[table]
-    key, marks = columns.partition(",")[0], ",".join("?" * len(columns.split(",")))
+    key = columns.partition(",")[0]
     database.execute(f"CREATE TEMP TABLE sound_{table} AS SELECT {columns} FROM main.{table} LIMIT 0")
-    rows = database.execute(f"SELECT {columns} FROM other.{table}").fetchall()
     sound = undamaged(table, rows)
-    database.executemany(f"INSERT INTO sound_{table} VALUES ({marks})", sound)
+    database.executemany(f"INSERT INTO sound_{table} VALUES ({marks_of(table)})", sound)
     query = f"SELECT {columns} FROM main.{table} WHERE {key} IN (SELECT {key} FROM sound_{table})"
     shared = database.execute(query).fetchall()
     keys = {row[0] for row in undamaged(table, shared)}
@@ -340,16 +480,20 @@ def export_stores(target: str) -> list[str]:
     Raises:
         InputError: There are no stores, or they cannot be copied.
     """
-    stores = sorted((cache_folder() / "answers").glob(f"*{ENDING}"))
-    if not stores:
+    if not stores():
         raise InputError(f"There are no answers in {cache_folder()} yet.")
     files, top = opened(target)
     copied = []
-    for path in stores:
+    for path in stores():
         name = f"{top}/{platform.node()}/{path.name}"
-        with TemporaryDirectory() as folder, closing(sqlite3.connect(path, timeout=60)) as database:
+        with TemporaryDirectory() as folder:
             try:
-                database.execute("VACUUM INTO ?", (f"{folder}/copy",))
+                with closing(opened_to_read(path)) as database:
+                    database.execute("VACUUM main INTO ?", (f"{folder}/copy",))
+            except FAULTS as error:
+                full = no_room(Path(folder)) and full_disk("disk is full", Path(folder))
+                raise full or fault_of(path, error) from error
+            try:
                 files.makedirs(name.rpartition("/")[0], exist_ok=True)
                 files.put_file(f"{folder}/copy", f"{name}.part")
                 files.mv(f"{name}.part", name)

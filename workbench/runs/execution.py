@@ -33,6 +33,7 @@ from workbench.files import (
     full_disk,
     moved,
     no_room,
+    no_space,
     owned,
     remove_tree,
     says_full,
@@ -519,10 +520,13 @@ def named_if_full(name: str, message: str, staging: Path) -> str:
     places = {staging.parent: (OTHER_OUTPUTS, BALLAST_BYTES), cache_folder(): ("", 0), temporary: ("", 0)}
     full = [place for place, (_, released) in places.items() if no_room(place, PROBE + released)]
     if not full:
-        now = ", ".join(f"{place}: {free(place)}" for place in places)
-        return f"No space was left for a file of this cell ({message}); now {now}." if says_full(message) else message
-    sentences = " ".join(str(full_disk(message, place, ANSWERS_KEPT, instead=places[place][0])) for place in full)
-    return f"{sentences} The error was {name}: {message}" if says_full(message) else f"{message} {sentences}"
+        now = ", ".join(f"{place} ({free(place)})" for place in places)
+        told = f"No space was left for a file of this cell ({message}): free some on its disk and run again"
+        return f"{told}; {ANSWERS_KEPT}; now {now}." if says_full(message) else message
+    sentences = " ".join(str(no_space(place, ANSWERS_KEPT, instead=places[place][0])) for place in full)
+    return (
+        f"{sentences} The error was {name}: {message}" if says_full(message) else f"{message.rstrip('.')}. {sentences}"
+    )
 
 
 def cells_in(notebook: Any) -> list[Cell]:
