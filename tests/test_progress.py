@@ -119,5 +119,11 @@ def test_a_terminal_gets_a_bar_that_goes_away(
     with progress.bar(5, "reading") as advance:
         clock[0] += 2
         advance(2)
-    line = "reading 40 % (2 of 5 tokens), 3 s left"
-    assert capsys.readouterr().err == f"\r{line}\r{' ' * len(line)}\r"
+        clock[0] += 2
+        advance(3)
+    line, last = "reading 40 % (2 of 5 tokens), 3 s left", "reading 100 % (5 of 5 tokens), 0 s left"
+    assert capsys.readouterr().err == f"\r{line}\r{last}\r{' ' * len(last)}\r"
+    with progress._in_terminal() as write:
+        write("long")
+        write("ab")
+    assert capsys.readouterr().err == "\rlong\rab  \r  \r"
