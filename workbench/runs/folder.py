@@ -366,9 +366,9 @@ def _plain_text(text: str, name: str) -> str:
 def _gpu() -> str | None:
     """The accelerator's name, if this process has loaded torch and torch sees one."""
     torch = sys.modules.get("torch")
-    if torch is None or torch.backends.mps.is_available():
-        return torch and "Apple GPU"
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    if torch is not None and torch.backends.mps.is_available():
+        return "Apple GPU"
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
