@@ -298,7 +298,7 @@ def test_the_command_line_prints_what_a_code_page_lacks(
 def test_texts_that_are_not_utf8_lose_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = SimpleNamespace(stdout=b"-caf\xe9\x81\n+x\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    changes_of(tmp_path).encode()
+    assert changes_of(tmp_path).encode(errors="surrogateescape") == done.stdout
 
 
 def test_every_file_and_child_has_its_encoding_named() -> None:
