@@ -313,7 +313,7 @@ class Kernel:
                 )
             client = self._client(nb)
         except Exception as error:  # of the system, of zmq, or of nbclient
-            said = (Path(scratch) / "log").read_text(errors="replace").split("\n") if os.path.exists(scratch) else []
+            said = (Path(scratch) / "log").read_text("utf-8", "replace").split("\n") if os.path.exists(scratch) else []
             reason = next(filter(None, map(printable, reversed(said))), printable(error))
             raise DeadKernelError(f"The kernel did not start: {reason}") from error
         if self.stays and setup.model:

@@ -340,6 +340,6 @@ def sweep_scratch() -> None:
     removed = [str(path) for path in sweep_remains(Path(tempfile.gettempdir()))]
     for process in Path("/proc").glob("[0-9]*") if removed else ():
         with suppress(OSError, ValueError):
-            command = (process / "cmdline").read_text(errors="replace")
+            command = (process / "cmdline").read_text("utf-8", "replace")
             if "ipykernel" in command and any(f"{path}/kernel.json" in command for path in removed):
                 os.kill(int(process.name), signal.SIGKILL)
