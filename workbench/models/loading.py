@@ -61,8 +61,7 @@ def read_network(model: Model) -> Any:
     if model.device != "auto":
         if model.device == "mps" and not model.adapter:
             size, length = network.config.get_text_config().vocab_size, context_length_of(network.config, model.name)
-            probes = proof.probes(size, length - positions_before(network))
-            proof.cpu_sums[network] = proof.plain(network, probes)
+            proof.cpu_sums[network] = proof.plain(network, proof.probes(size, length - positions_before(network)))
         try:
             network = network.to(model.device)
         except (RuntimeError, AssertionError, TypeError) as error:  # the last for a dtype that the device lacks

@@ -434,8 +434,7 @@ def _published(run: Run, staging: Path, notebook: Any, kept: Mapping[str, str], 
             os.replace(pointer, latest)
         except OSError:  # a system without links; `find_run` then reads the records
             for link in (pointer, latest):
-                with suppress(OSError):
-                    link.unlink()
+                remove_tree(link)
     return run.model_copy(update={"folder": folder})
 
 
