@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import faults_of_disk as disk
+import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 from test_packages import FILES, archive_bytes, make_package
+from toys import write_study
 
 from workbench import packages
 from workbench.extraction import store
 from workbench.files import NOTES, digests, note_down, written_whole
 from workbench.models import fetched, fingerprint
+from workbench.runs import Run, execute, load_run, plan
+from workbench.runs import execution as execution_module
+from workbench.runs import folder as folder_module
 from workbench.training import folders
 
 EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 4])
@@ -232,3 +240,70 @@ def test_a_store_that_cannot_grow_keeps_its_answers(tmp_path: Path, action: Acti
         assert answers(tmp_path / "cache/answers/a.sqlite") in (OLD, OLD | NEW)
     assert True in ended
     assert answers(tmp_path / "cache/answers/a.sqlite") == OLD | NEW
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 24])
+def test_a_run_is_published_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int) -> None:
+    def notebook(planned, staging, *_):  # type: ignore[no-untyped-def]
+        shutil.copy(planned.path, staging / "notebook.ipynb")
+        run = folder_module.CurrentRun(staging)
+        folder_module.keep_table(staging, "t", pd.DataFrame({"a": [1.0, 2.0]}), "A table")
+        folder_module.keep_figure(staging, "f", plt.figure(), "A figure")
+        folder_module.keep_headline(staging, "A number", {"mean": 0.5, "n": 3})
+        run.note(seed=1)
+
+    def report(folder: Path) -> None:
+        with written_whole(folder / "report.html") as partial:
+            partial.write_text("report" * 1000)
+
+    source = execution_module.source_of(Path(__file__))
+    monkeypatch.setattr(execution_module, "source_of", lambda path: source)  # saves processes of git
+    monkeypatch.setattr(execution_module, "changes_of", lambda path: "")
+    monkeypatch.setattr(execution_module, "_papermill", notebook)
+    monkeypatch.setattr("workbench.reports.html.write_report", report)
+    monkeypatch.setattr(folder_module, "draw", lambda figure, alt: folder_module.ShownFigure("<svg/>", b"png", alt))
+    made = tmp_path / "made"
+    made.mkdir()
+    write_study(made, {"fine": ["# A title"]})
+
+    def started(folder: Path) -> None:
+        shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
+
+    def execute_one(folder: Path) -> None:
+        run = execute(plan("toy", given={"n": 4})[0])
+        assert run.status == "ok", f"recorded: {run.failure}"
+
+    monkeypatch.chdir(made)
+    assert execute(plan("toy")[0]).status == "ok"  # here, so that each process has all modules
+    whole = named(whole_of(started, execute_one, tmp_path / "whole"))
+    for folder, fault, outcome in disk.exhaust(started, execute_one, tmp_path, every):
+        assert outcome.sentence or "AssertionError: recorded: " in outcome.text, (fault, outcome)
+        assert outcome.text != "ok" or "report.html" in str([*folder.rglob("*")]) or "ENOSPC" in fault
+        runs = [load_run(path.parent) for path in folder.glob("outputs/toy/fine/2*/run.json")]
+        assert [run.status for run in runs].count("ok") in (1, 2), fault
+        for run in runs:
+            assert all(hashes(run.folder)[name] == digest for name, digest in run.files.items()), fault
+            assert run.status != "ok" or {"tables/t.parquet", "tables/t.csv", "figures/f.svg"} <= set(run.files), fault
+        again = disk.run(execute_one, folder)
+        assert again.text == "ok", (fault, again)
+        left = [path.name for path in folder.glob("outputs/toy/fine/.*")]
+        assert left == [], (fault, left)
+        succeeded = [run for run in runs_of(folder) if run.status == "ok"]
+        tables = {name: body for name, body in disk.content(succeeded[-1].folder).items() if name.startswith("tables")}
+        assert len(succeeded) == 2, fault
+        assert tables == {name: body for name, body in whole.items() if name.startswith("tables")}
+
+
+def runs_of(folder: Path) -> list[Run]:
+    return [load_run(path.parent) for path in sorted(folder.glob("outputs/toy/fine/2*/run.json"))]
+
+
+def hashes(folder: Path | None) -> dict[str, str]:
+    assert folder is not None
+    return {name: hashlib.sha256(body).hexdigest() for name, body in disk.content(folder).items()}
+
+
+def named(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of the newest run, by their names in its folder."""
+    newest = max(name.split("/")[3] for name in files if name.startswith("outputs/toy/fine/2"))
+    return {name.split(newest + "/")[1]: body for name, body in files.items() if f"/{newest}/" in name}
