@@ -25,6 +25,7 @@ from fake_server import FakeServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_secrets import SPELLINGS
+from toys import write_notebook
 
 import workbench as wb
 from workbench.errors import InputError
@@ -34,6 +35,8 @@ from workbench.extraction.tokens import Request
 from workbench.models import connection
 from workbench.models import server as serving
 from workbench.models.connection import Answer
+from workbench.models.secrets import RUN_OF_TOKENS, Secret
+from workbench.runs import execute, plan
 
 pytestmark = pytest.mark.model
 KEY = "sk-Ab9/xY=Q7zkk+L2_mm"
@@ -336,7 +339,12 @@ def test_no_spelling_of_the_key_leaves_a_server(folder, spelling):
                 said.append(ends(lambda: said.append(server.complete({"prompt": [1], "max_tokens": 1}))))
         Wire.answers = lambda path: Answer(200, json.dumps({"data": [{"id": shown}, {"id": f"x{shown}"}]}).encode())
         said += [ends(server.confirm), server.facts(), server.stated, server]
-    assert len(said) > 25 and shown not in str(said) and KEY not in str(said)
+    assert (
+        len(said) > 25
+        and re.search(r"'model': '[^,]*\[key\]'", str(said))
+        and shown not in str(said)
+        and KEY not in str(said)
+    )
 
 
 @pytest.mark.parametrize("key", ["a", "EMPTY", "1234567"])
@@ -344,3 +352,42 @@ def test_a_key_too_short_to_be_recognised_is_refused(monkeypatch, key):
     monkeypatch.setenv(serving.KEY_VARIABLE, key)
     said = ends(lambda: wb.load_model("vllm://127.0.0.1:9/tiny"))
     assert f"has {len(key)} characters" in said and "unset the variable if the server needs none" in said
+
+
+CELLS = [
+    "import logging, sys, traceback, workbench as wb\nlogging.basicConfig(level=10, stream=sys.stdout, force=True)",
+    "run = wb.current_run()\nsubject = wb.load_model(model)\nprint(subject.facts(), vars(subject.server))\nsubject",
+    "options = (wb.Option(' A'), wb.Option(' B'))\nanswers = wb.ask(subject, [wb.Question('Capital?', options)])",
+    "run.table('answers', answers)\nrun.note(**subject.facts(), seen=str(answers.attrs))\nprint(answers.attrs)",
+    "try:\n    subject.server.complete({'prompt': 'wrong', 'max_tokens': 1})\nexcept Exception as error:\n"
+    "    traceback.print_exc()\n    logging.exception('here')\n    run.note(error=str(error), all=repr(vars(error)))",
+    "subject.server.complete({'prompt': 'wrong', 'max_tokens': 1})",
+]
+
+
+@pytest.mark.notebook
+def test_a_run_writes_no_spelling_of_the_key(folder, tmp_path, cache, monkeypatch, capfd):
+    """Record, report, notebook, gallery, store and terminal of a run whose cells print and raise a server's words."""
+    parameters = 'from workbench import ModelName\nmodel: ModelName = ""\n'
+    write_notebook(tmp_path / "notebooks/toy/leaky.ipynb", *CELLS, parameters=parameters)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/toy.yaml").write_text('{"notebooks": ["leaky"], "profiles": {"default": {}}}')
+    monkeypatch.chdir(tmp_path)
+    said = [spelling(KEY) for spelling in SPELLINGS.values()]
+    with FakeServer(tiny.network(), tiny.byte_tokenizer()) as fake:
+        fake.card |= {"root": said[5], "parent": said[9], "revision": said[-9]}
+        fake.fingerprint, fake.failures = said[15], [(503, {"Retry-After": KEY, "X-Key": KEY})]
+        right = fake.answer
+        wrong = 400, {"error": {"message": " ".join(said[:4])}, "more": said}
+        fake.answer = lambda body: wrong if body["prompt"] == "wrong" else right(body)
+        (planned,) = plan("toy", given={"model": f"vllm://{fake.host}/tiny?tokenizer={folder}"})
+        run = execute(planned)
+    assert run.status == "failed" and "answers 400 ([key]" in run.failure.message, run.failure
+    assert "fingerprint" in run.facts["all"] or run.facts["error"] == run.failure.message
+    written = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    written["the terminal"] = "".join(capfd.readouterr()).encode()
+    assert {"run.json", "report.html", "notebook.ipynb", "index.html"} <= {name.rpartition("/")[2] for name in written}
+    for name, content in written.items():
+        text = content.decode("utf-8", "replace")
+        assert not [each for each in said if each in text], name
+        assert not text.count(KEY[:8]) and (len(text) > 5e5 or not Secret(KEY).within(text, RUN_OF_TOKENS)), name

@@ -433,7 +433,7 @@ class _WrongType(Exception):
 
 
 def _reduced(value: Any, kind: Any, place: str, texts: list[str]) -> Any:
-    """Return a value of an answer with the fields of `kind` alone (see `COMPLETION`), and add its texts to `texts`.
+    """Return a value of an answer with the fields of `kind` alone (see `COMPLETION`), and add the texts of its tokens to `texts`.
 
     Raises:
         _WrongType: A value has another type, is a whole number that no count can be, or contains half a character.
@@ -447,7 +447,8 @@ def _reduced(value: Any, kind: Any, place: str, texts: list[str]) -> Any:
     if isinstance(kind, tuple) and isinstance(value, dict):
         return {_reduced(n, str, place, texts): _reduced(v, kind[0], place, texts) for n, v in value.items()}
     if kind is str and isinstance(value, str) and not HALVES.search(value):
-        texts.append(value)
+        if place.startswith("choices"):
+            texts.append(value)
         return value
     if kind is int and type(value) is int and 0 <= value <= HIGHEST:
         return value
