@@ -85,7 +85,7 @@ def mutated(draw: st.DrawFn, valid: object) -> bytes:
         if change == 0:
             del place[last]
         elif change == 1 and isinstance(place, list):
-            place.insert(last, draw(st.sampled_from(ODD)))
+            place.insert(last, copy.deepcopy(draw(st.sampled_from(ODD))))
         elif change == 1:
             place[draw(st.sampled_from(NAMES))] = place.pop(last)
         elif change == 2:

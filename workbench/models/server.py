@@ -158,9 +158,8 @@ class Server:
         try:
             answer = _reduced(found, COMPLETION, "", texts)
         except _WrongType as wrong:
-            place = str(wrong)
             raise InputError(
-                f"The server at {self.address.base} answers in an unknown format ({place} has another type){question}; "
+                f"The server at {self.address.base} answers in an unknown format ({wrong} has another type){question}; "
                 "this answer is not used."
             ) from None
         self.refuse_key("".join(texts), question)
@@ -433,7 +432,7 @@ class _WrongType(Exception):
 
 
 def _reduced(value: Any, kind: Any, place: str, texts: list[str]) -> Any:
-    """Return a value of an answer with the fields of `kind` alone (see `COMPLETION`), and add the texts of its tokens to `texts`.
+    """Return a value of an answer with the fields of `kind` alone (see `COMPLETION`); `texts` gets those of tokens.
 
     Raises:
         _WrongType: A value has another type, is a whole number that no count can be, or contains half a character.
