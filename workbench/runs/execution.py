@@ -44,6 +44,7 @@ from workbench.reading import printable, read_bytes
 from workbench.runs import remote
 from workbench.runs.folder import read_notes
 from workbench.runs.listing import finished, newest
+from workbench.runs.parameters import open_notebook
 from workbench.runs.record import (
     EXPLAINED,
     Cell,
@@ -255,6 +256,10 @@ def _execute(attempt: _Attempt, timeout: float | None, on_cell: OnCell, kernel: 
 def _publish(attempt: _Attempt, stops: Stops) -> Run:
     """Publish what came of it; where the whole record cannot be built, with the parts of it that can."""
     planned, stats, staging = attempt.planned, attempt.stats, attempt.staging
+    notebook = stats.notebook
+    if notebook is None:  # it did not get so far
+        with suppress(InputError):
+            notebook = open_notebook(planned.path)
     notes = read_notes(staging, planned.run_id)
     damage, kept = notes.pop("damage"), notes.pop("files")
     if damage and attempt.status == "ok":
@@ -274,7 +279,7 @@ def _publish(attempt: _Attempt, stops: Stops) -> Run:
             kernel=kernel_version(stats.runs),
             seeds=seeds_in(planned.values | notes["facts"]),
             counts=counts_in(notes["facts"]),
-            cells=cells_in(stats.notebook),
+            cells=cells_in(notebook),
             peak_memory=stats.peak_memory,
             **notes,
         )
@@ -290,7 +295,7 @@ def _publish(attempt: _Attempt, stops: Stops) -> Run:
         )
         source = Source(notebook_sha256=attempt.source.notebook_sha256, workbench=__version__)
         run = record(planned, attempt.status, attempt.failure, attempt.started, source, exit_reason=attempt.reason)
-    return publish(run, staging, stats.notebook, kept, stops)
+    return publish(run, staging, notebook, kept, stops)
 
 
 def _papermill(

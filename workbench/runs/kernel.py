@@ -125,6 +125,8 @@ class WorkbenchEngine(Engine):  # type: ignore[misc]
                             raise InputError("The cell ended its kernel with quit() or exit(); remove that call.")
                         raise DeadKernelError("Kernel died")
                 on_cell(len(cells), len(cells))
+            if stats.exit_code is not None:  # after its last cell, as a thread can
+                raise DeadKernelError("Kernel died")
         finally:
             states.notebook_complete()
         return nb
