@@ -12,6 +12,7 @@ both to `attacks`:
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -149,7 +150,7 @@ def _changed(name, content, random):
     if not pieces:
         try:
             content = CHANGES.get(Path(name).suffix, _lines)(content, random)
-        except (pa.ArrowException, ValueError, OverflowError):  # what cannot be written as this format
+        except (pa.ArrowException, csv.Error, IndexError, ValueError, OverflowError):  # what this format cannot hold
             pieces = True
     return _pieces(content, random) if pieces or random.random() < 0.2 else content
 
@@ -227,19 +228,19 @@ def changed_tree(value, random):
     for _ in range(random.randint(1, 3)):
         places = _places(value)
         if not places or random.random() < 0.03:
-            value = random.choice(TREE)
+            value = copy.deepcopy(random.choice(TREE))
             continue
         inside, key = random.choice(places)
         how = random.randrange(8)
         if how < 4:
-            inside[key] = random.choice([*TREE, *TEXTS])
+            inside[key] = copy.deepcopy(random.choice([*TREE, *TEXTS]))
         elif how == 4:
             del inside[key]
         elif how == 5:
-            inside[key] = random.choice([[inside[key]], {"a": inside[key]}, str(inside[key]), [inside[key]] * 2])
+            inside[key] = random.choice([[inside[key]], {"a": inside[key]}, str(inside[key]), [inside[key], "x"]])
         elif how == 6:
             other, at = random.choice(places)
-            inside[key] = json.loads(json.dumps(other[at]))
+            inside[key] = copy.deepcopy(other[at])
         elif isinstance(inside, dict):
             inside[random.choice([key.upper(), key + " ", "", "\u202e", "9", "x" * 300])] = inside.pop(key)
     return value

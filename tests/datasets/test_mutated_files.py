@@ -7,7 +7,7 @@ import pytest
 from fuzzing import DICTIONARY, ITEM, READERS, as_bytes, attack, attacks, hostile_places, limit_memory, lines
 from hypothesis import HealthCheck, given, settings
 
-TOGETHER = {"info.csv", "responses.csv", "metadata.csv", "columns.yaml"}
+TOGETHER = {"info.csv", "responses.csv", "metadata.csv", "rows.csv", "columns.yaml"}
 """Files that are read with others beside them."""
 FUZZ = os.environ.get("HYPOTHESIS_PROFILE") == "fuzz"
 EXAMPLES = settings(settings() if FUZZ else settings(max_examples=200), suppress_health_check=list(HealthCheck))
@@ -52,6 +52,7 @@ LARGE = {
     "columns.yaml": DICTIONARY.replace("1: baker, 02: pilot", CODES).replace("[8, x]", str(list(range(5_000)))),
     "metadata.csv": f'key,options\nPOLPARTY,"{[str(k) for k in range(10_000)]}"\n',
     "template.txt": "kind: pointwise\nscale: [1, 1000000000]\n---\n" + "{ " * 50_000 + "answer}\n---\nI",
+    "questions.jsonl": lines({"question": "q", "correct": "A and " * MANY, "wrong": "a 1 " * MANY}),
     "trust.jsonl": lines({"question": "q", "answers": [{"score": 1, "text": [f"a{k}" for k in range(MANY)]}]}),
 }  # fmt: skip
 """Files with many rows, columns or options: name of a reader -> content."""

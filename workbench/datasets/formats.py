@@ -237,8 +237,10 @@ def sheet_cells(path: Path) -> Iterator[tuple[int, list[Any]]]:
                 row = next(rows, None)
             if row is None:
                 return
+            if line > MOST_LINES:
+                raise InputError(f"{path.name} has rows below line {MOST_LINES:,}, the last of a sheet; {way_out}.")
             count += len(row)
-            _check_size(path, count if line <= MOST_LINES else MOST_CELLS + 1)
+            _check_size(path, count)
             values = list(row)
             while values and (values[-1] is None or not str(values[-1]).strip()):
                 values.pop()

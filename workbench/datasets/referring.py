@@ -104,7 +104,8 @@ def _named(text: str, n: int) -> set[int]:
     letters = {ascii_uppercase.index(mark.upper()) for mark in marks}
     numbers = {int(word) - 1 for word in words if word.isdecimal() and len(word) < 9} if NOUNS & set(words) else set()
     places = letters if len(letters) > 1 else numbers
-    rest = [word for word in words if word.upper() not in marks and word not in marks and not word.isdecimal()]
+    named = set(marks)
+    rest = [word for word in words if not {word.upper(), word} & named and not word.isdecimal()]
     if len(letters) == 1 and LIMITS & set(rest) and (marks[0].isupper() or f"({marks[0]})" in text):
         places = letters
     elif len(places) < 2 or not (rest or "," in text):
