@@ -381,3 +381,14 @@ def test_a_merge_reads_a_store_on_a_read_only_disk_and_names_the_file_at_fault(
     target.write_bytes(os.urandom(9000))
     with pytest.raises(InputError, match=r"^The answer store .*t/s\.sqlite is damaged"):
         merge(source, target)
+
+
+def test_an_export_names_the_disk_of_its_temporary_copy(
+    small_disk: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache / "answers").mkdir(parents=True)
+    written(cache / "answers/s.sqlite", KEYS[:300])
+    fill(small_disk)
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    with pytest.raises(DiskFull, match=rf"No space left for files in {small_disk} .*0\.\d MB needed"):
+        store_module.export_stores(str(cache / "out"))

@@ -29,7 +29,7 @@ from typing import Any
 from workbench.errors import DiskFull, InputError
 from workbench.extraction.rows import TABLES, Scan, checksums, is_logprob, rows_in, undamaged
 from workbench.extraction.tokens import RULES, Request
-from workbench.files import CACHE_VARIABLE, cache_folder, full_disk, no_room, opened, titles
+from workbench.files import CACHE_VARIABLE, cache_folder, full_disk, no_space, opened, titles
 from workbench.questions import Question
 
 FAULTS = (sqlite3.Error, MemoryError, UnicodeDecodeError)
@@ -491,8 +491,9 @@ def export_stores(target: str) -> list[str]:
                 with closing(opened_to_read(path)) as database:
                     database.execute("VACUUM main INTO ?", (f"{folder}/copy",))
             except FAULTS as error:
-                full = no_room(Path(folder)) and full_disk("disk is full", Path(folder))
-                raise full or fault_of(path, error) from error
+                if code_of(error) == sqlite3.SQLITE_FULL:  # of the copy: the store is only read
+                    raise no_space(Path(folder).parent, needed=path.stat().st_size) from error
+                raise fault_of(path, error) from error
             try:
                 files.makedirs(name.rpartition("/")[0], exist_ok=True)
                 files.put_file(f"{folder}/copy", f"{name}.part")
