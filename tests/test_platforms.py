@@ -7,6 +7,7 @@ import builtins
 import errno
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -137,6 +138,23 @@ def test_a_link_that_cannot_be_replaced_does_not_stay_at_an_older_run(
         published(run)
         assert find_run("judges/bias", tmp_path).run_id == run.run_id
     assert sorted(path.name for path in (tmp_path / "judges/bias").iterdir()) == [first.run_id, second.run_id]
+
+
+def test_a_copy_of_a_run_in_place_of_the_link_is_neither_read_nor_removed(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As results have it that were copied from a system with links to one without."""
+    from workbench.runs.execution import publish
+
+    runs = [run for run in write_runs(tmp_path, 7) if run.notebook == "bias" and run.status == "ok"]
+    folder = tmp_path / "judges/bias"
+    shutil.copytree(folder / runs[0].run_id, folder / "latest")
+    assert find_run("judges/bias", tmp_path).run_id == runs[1].run_id
+    staging = folder / f".staging-{runs[1].run_id}"
+    (folder / runs[1].run_id).rename(staging)
+    nbformat.write(new_notebook(), staging / "notebook.ipynb")
+    publish(runs[1], staging)
+    assert (folder / "latest/run.json").is_file() and not list(folder.glob(".*"))
 
 
 @pytest.mark.parametrize(("refusals", "error"), [(0, None), (1, None), (5, None), (99, PermissionError)])

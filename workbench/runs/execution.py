@@ -438,7 +438,7 @@ def _published(run: Run, staging: Path, notebook: Any, kept: Mapping[str, str], 
             pointer.symlink_to(folder.name)
             os.replace(pointer, latest)
         except OSError:  # a system without links; `find_run` then reads the records
-            for link in (pointer, latest):
+            for link in filter(Path.is_symlink, (pointer, latest)):
                 remove_tree(link)
     return run.model_copy(update={"folder": folder})
 

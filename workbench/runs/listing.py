@@ -70,7 +70,7 @@ def find_run(name: str | Path, outputs: Path) -> Run:
     Raises:
         InputError: If there is no such run, or it cannot be read.
     """
-    for folder in (outputs / name / "latest", outputs / name, Path(name)):
+    for folder in (*filter(Path.is_symlink, [outputs / name / "latest"]), outputs / name, Path(name)):
         if (folder / "run.json").is_file():
             return load_run(folder.resolve())
     if successful := [run for run in recent(outputs / name) if run.status == "ok"]:  # a system without links
