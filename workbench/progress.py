@@ -59,6 +59,7 @@ def cells(name: str, folder: Path) -> Iterator[Callable[[int, int], None]]:
         A function that takes the number of finished cells and their total.
     """
     from rich import progress
+    from rich.markup import escape
     from rich.text import Text
 
     class Inside(progress.ProgressColumn):
@@ -70,7 +71,7 @@ def cells(name: str, folder: Path) -> Iterator[Callable[[int, int], None]]:
     columns: list[Any] = [progress.TextColumn("{task.description}"), progress.BarColumn(20)]
     columns += [progress.MofNCompleteColumn(), progress.TextColumn("cells"), progress.TimeElapsedColumn(), Inside()]
     with _bars(*columns, transient=True) as drawn:
-        task = drawn.add_task(name, total=None)
+        task = drawn.add_task(escape(printable(name)), total=None)
         yield lambda done, total: drawn.update(task, completed=done, total=total)
 
 

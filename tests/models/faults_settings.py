@@ -82,14 +82,14 @@ for key, value in {"num_hidden_layers": "2", "rms_norm_eps": "1e-2", "vocab_size
         return place
 
 
-@fault("folder", refused=r"Cannot load .* its files name 'nope', which transformers does not know")
+@fault("folder", refused=r"Cannot load .* its files lack 'nope', or name it where the library does not know it")
 def an_unknown_activation(place):
     saved(place)
     configured(place, hidden_act="nope")
     return place
 
 
-@fault("folder", refused=r"chat_template\.jinja' is not UTF-8 text")
+@fault("folder", refused=r"chat_template\.jinja, line 1, contains the byte 0xE9, which is not UTF-8")
 def a_chat_template_that_is_no_text(place):
     saved(place)
     (place / "chat_template.jinja").write_bytes(b"\xe9")

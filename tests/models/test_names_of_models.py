@@ -18,6 +18,8 @@ def here(tmp_path):
         (tmp_path / name).mkdir()
         for file in FILES:
             (tmp_path / name / file).touch()
+    for name in ("base", "my#model"):
+        (tmp_path / name / "config.json").touch()
     (tmp_path / "q#4.gguf").touch()
     return tmp_path
 
@@ -53,6 +55,7 @@ def test_a_name_that_can_be_read_in_two_ways_is_refused(here):
 
 def test_a_folder_called_like_the_embedded_model_is_not_passed_over(here, monkeypatch):
     (here / fetched.EMBEDDED).mkdir()
+    (here / fetched.EMBEDDED / "config.json").touch()
     monkeypatch.chdir(here)
     for function in (check_name, wb.load_model):
         with pytest.raises(InputError, match=f"is the embedded model and also a folder in .*'./{fetched.EMBEDDED}'"):

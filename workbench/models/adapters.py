@@ -43,7 +43,14 @@ def with_adapter(network: Any, model: Model, scale: float = 1.0) -> Any:
     config = _config(model)
     assert model.adapter is not None
     shown, file = f"Adapter {str(model.adapter)!r}", model.adapter / "adapter_model.safetensors"
-    for key, stored in headers([file]).items():
+    tensors, ranks = headers([file]), [getattr(config, "r", 0), *(getattr(config, "rank_pattern", None) or {}).values()]
+    longest = max((size for stored in tensors.values() for size in stored.shape), default=0)
+    if wrong := [rank for rank in ranks if isinstance(rank, int) and rank > longest]:
+        raise InputError(
+            f"adapter_config.json of {str(model.adapter)!r} gives the rank {wrong[0]}, but no weight of the "
+            f"adapter is longer than {longest}; take adapter_config.json from the source of the weights."
+        )
+    for key, stored in tensors.items():
         if "lora_" in key and stored.dtype not in proof.WHOLE:
             raise InputError(
                 f"{shown} stores {key} as {stored.dtype}, for which PEFT has no scale; convert the adapter to float32."
@@ -134,7 +141,7 @@ def _config(model: Model) -> Any:
     from peft import PeftConfig
 
     assert model.adapter is not None
-    adapter = str(model.adapter)
+    adapter, written = str(model.adapter), read_json(model.adapter / "adapter_config.json")
     try:
         config = PeftConfig.from_pretrained(adapter)
     except Exception as error:
@@ -151,7 +158,7 @@ def _config(model: Model) -> Any:
             f"Adapter {adapter!r} was trained with init_lora_weights={start!r}, which changes the base model's own "
             "weights; convert it to a plain LoRA (save_pretrained with path_initial_model_for_weight_conversion)."
         )
-    written, fields = read_json(model.adapter / "adapter_config.json"), type(config).__dataclass_fields__
+    fields = type(config).__dataclass_fields__
     if "lora_alpha" in fields and "lora_alpha" not in written:
         raise InputError(
             f"adapter_config.json of {adapter!r} has no lora_alpha, so the adapter's scale is unknown; add the value "

@@ -16,6 +16,7 @@ from workbench.files import CACHE_VARIABLE, cache_folder, digests, full_disk, fu
 from workbench.models import fingerprint as fingerprints
 from workbench.models.gguf import FAMILIES, check_all_read, configuration, parts_of, read, weights
 from workbench.models.gguf_tokenizer import tokenizer_of
+from workbench.models.weights import reason_of
 from workbench.packages import Package, require
 from workbench.reading import printable
 
@@ -173,15 +174,5 @@ def hub_snapshot(
     except Exception as error:
         if full := full_disk(error, Path(HF_HUB_CACHE), instead="set HF_HOME to a folder on another disk"):
             raise full from error
-        raise InputError(f"Cannot fetch {repository!r} from the hub: {first_sentence(error)}") from error
+        raise InputError(f"Cannot fetch {repository!r} from the hub: {reason_of(error)}; check its name.") from error
     return path, path.name
-
-
-def first_sentence(error: BaseException) -> str:
-    """Return a library's error message as one sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, KeyError):
-        lines[0] = f"its files name {lines[0]}, which transformers does not know"
-    if lines[0].endswith(":"):
-        lines[0] += f" {lines[-1].strip()}"
-    return lines[0].rstrip(".") + "."

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from workbench.errors import InputError
 from workbench.files import digests, written_whole
 from workbench.models import state
+from workbench.reading import read_json
 
 WEIGHTS = ("*.safetensors", "*.gguf", "*.bin", "*.pt", "*.pth")
 SETTINGS = (
@@ -52,10 +54,9 @@ def seal(folder: Path) -> None:
 def sealed(folder: Path) -> bool:
     """Whether a folder's files are unchanged since `seal`."""
     try:
-        expected = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return bool(read_json(folder / SEAL) == _hashes(folder))
+    except (OSError, InputError):
         return False
-    return bool(expected == _hashes(folder))
 
 
 def _hashes(folder: Path) -> dict[str, str]:

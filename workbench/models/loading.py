@@ -16,9 +16,8 @@ from typing import Any
 from workbench.errors import InputError
 from workbench.models import proof, state, tokenizers
 from workbench.models.adapters import with_adapter, with_tokenizer
-from workbench.models.fetched import first_sentence
 from workbench.models.model import Model, context_length_of, positions_before
-from workbench.models.weights import headers, read_json, weight_files
+from workbench.models.weights import headers, loading, read_json, reason_of, weight_files
 
 
 class StoredModel(Model):
@@ -44,19 +43,17 @@ def read_network(model: Model) -> Any:
         options["device_map"] = "auto"
     assert model.folder is not None
     stored = headers(weight_files(model.folder, model.name, model.allow_pickle))
-    with _quiet(), proof.full_loading_report():
-        try:
-            network, report = AutoModelForCausalLM.from_pretrained(
-                str(model.folder), output_loading_info=True, ignore_mismatched_sizes=True, **options
-            )
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
-        except Exception as error:
-            raise _not_loaded(repr(model.name), model.folder, error) from error
-    network.config.return_dict = network.config.get_text_config().return_dict = True
     written = read_json(model.folder / "config.json")
-    notes = [proof.check_network(network, report, stored, written, model.name)]
-    notes.append(proof.check_settings(network, written, model.name))
+    with _quiet(), proof.full_loading_report(), _loading(repr(model.name), model.folder):
+        if not model.trust_remote_code:
+            proof.check_size(model.folder, stored, written, model.name)
+        network, report = AutoModelForCausalLM.from_pretrained(
+            str(model.folder), output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    network.config.return_dict = network.config.get_text_config().return_dict = True
+    with _loading(repr(model.name), model.folder):
+        notes = [proof.check_network(network, report, stored, written, model.name)]
+        notes.append(proof.check_settings(network, written, model.name))
     network.workbench_note = "; ".join(filter(None, notes))
     if model.device != "auto":
         if model.device == "mps" and not model.adapter:
@@ -66,10 +63,11 @@ def read_network(model: Model) -> Any:
             network = network.to(model.device)
         except (RuntimeError, AssertionError, TypeError) as error:  # the last for a dtype that the device lacks
             raise InputError(
-                f"Device {model.device!r} cannot be used here ({first_sentence(error)[:-1]}); use device='cpu'."
+                f"Device {model.device!r} cannot be used here ({reason_of(error)}); use device='cpu'."
             ) from error
     if model.adapter:
-        network = with_adapter(network, model)
+        with loading(repr(model.name), "the adapter's files"):
+            network = with_adapter(network, model)
     return network.eval().requires_grad_(False)
 
 
@@ -82,32 +80,36 @@ def read_tokenizer(model: Model) -> Any:
     from transformers import AutoTokenizer
 
     def read(folder: Path) -> Any:
-        with _quiet():
-            try:
-                tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=model.trust_remote_code)
-            except MemoryError:
-                raise
-            except Exception as error:
-                raise _not_loaded(f"the tokenizer of {str(folder)!r}", folder, error) from error
-        model.add_note(tokenizers.proved(tokenizer, folder))
-        return tokenizer
+        with _quiet(), _loading(f"the tokenizer of {str(folder)!r}", folder):
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=model.trust_remote_code)
+            model.add_note(tokenizers.proved(tokenizer, folder))
+            return tokenizer
 
     assert model.folder is not None
     tokenizer = read(model.folder)
-    return with_tokenizer(tokenizer, model, read) if model.adapter else tokenizer
+    with loading(f"the tokenizer of {model.name!r}", "the adapter's files"):
+        return with_tokenizer(tokenizer, model, read) if model.adapter else tokenizer
 
 
-def _not_loaded(what: str, folder: Path, error: Exception) -> InputError:
-    """Return the error for files that transformers rejects; it names config.json if that alone is rejected alike."""
+@contextmanager
+def _loading(what: str, folder: Path) -> Iterator[None]:
+    """Turn what transformers raises into an `InputError`; it names config.json if that alone is rejected alike."""
     from transformers import AutoConfig
 
-    if (folder / "config.json").is_file() and not isinstance(error, InputError):
+    try:
+        with loading(what):
+            yield
+    except InputError as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, InputError):
+            raise
         try:
-            AutoConfig.from_pretrained(str(folder))
-        except Exception as cause:
-            if first_sentence(cause) == first_sentence(error):
-                what = f"the config.json of {str(folder)!r}"
-    return InputError(f"Cannot load {what}: {first_sentence(error)}")
+            AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        except Exception as alone:
+            if reason_of(alone) == reason_of(cause):
+                with loading(f"the config.json of {str(folder)!r}", "it"):
+                    raise
+        raise
 
 
 @dataclass(slots=True)

@@ -102,7 +102,7 @@ class Model:
         part = self._read(name)
         try:
             same = not self.files or fingerprints.of_files(self.files, self.dtype) == self.fingerprint
-        except OSError:
+        except (OSError, InputError):
             same = False
         if not same:
             raise InputError(f"The files of {self.name!r} were changed after load_model; call load_model again.")

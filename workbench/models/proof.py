@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import prod
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -43,6 +44,9 @@ SCALE = re.compile(r"scale|absmax|SCB")
 """In names of tensors that hold the scale of an 8-bit weight."""
 EXTRA_BLOCK = re.compile(r"(.*\.layers\.(\d+)\.)eh_proj\.weight")
 """Marks a block behind the last layer that predicts the token after next."""
+LARGER = 2**28
+"""Numbers that a network may have beyond those of its files, before memory for it is taken."""
+LAYERS = re.compile(r"(num_|n_)?(hidden_|decoder_)?layers?")
 exact_sums: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
 """Log-probabilities of the probes in float32 by base plus adapter, for networks with a merged adapter."""
 cpu_sums: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
@@ -111,6 +115,41 @@ def check_network(
         _check_count(network, in_files, missing, stored, name)
         _check_values(network, state, stored, name)
     return f"not used: {', '.join(kinds)}" if kinds else ""
+
+
+def check_size(folder: Path, stored: dict[str, Stored], written: dict[str, Any], name: str) -> None:
+    """Refuse a config.json of a far larger network than that of the files, before memory or time for it is taken.
+
+    Args:
+        folder: The model's folder.
+        stored: The tensors of its files.
+        written: Content of config.json.
+        name: The model's name.
+
+    Raises:
+        InputError: If the network would have more than four times the numbers of the files (16 times, if quantised).
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = [(key, value) for key, value in _entries(written) if isinstance(value, int)]
+    if max((abs(value) for _, value in sizes), default=0) ** 2 * len(stored) < LARGER:
+        return
+    in_files, factor = sum(prod(tensor.shape) for tensor in stored.values()), 16 if _is_quantised(written) else 4
+    built: Any = next(
+        (f"{key} {value}" for key, value in sizes if LAYERS.fullmatch(key) and value > 1000 + len(stored)), 0
+    )
+    if not built:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        with torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        numbers = sum(each.numel() for each in [*network.parameters(), *network.buffers()])
+        built = f"{numbers:,} numbers" if numbers > factor * in_files + LARGER else ""
+    if built:
+        raise InputError(
+            f"config.json of {name!r} describes a network of {built}, but its files contain {in_files:,} numbers in "
+            f"{len(stored)} weights; take config.json from the source of the weights."
+        )
 
 
 def check_wrapped(network: Any, name: str) -> None:

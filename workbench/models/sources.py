@@ -18,8 +18,8 @@ from workbench.models import fetched, proof, server, tokenizers
 from workbench.models import fingerprint as fingerprints
 from workbench.models.loading import StoredModel
 from workbench.models.model import Model
-from workbench.models.weights import ADAPTER, unread, weight_files
-from workbench.reading import read_json
+from workbench.models.weights import ADAPTER, check_folder, check_members, unread, weight_files
+from workbench.reading import read_json, read_text
 
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
 TRAINED_FROM = "finished"
@@ -91,7 +91,7 @@ def cached_commit(source: str, here: Path = Path()) -> str | None:
     try:
         folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
         return (folder / "refs" / (revision or "main")).read_text("utf-8").strip()
-    except OSError:
+    except (OSError, ValueError):
         return ""
 
 
@@ -106,6 +106,8 @@ def check_name(source: str, here: Path = Path()) -> None:
         return
     base, adapter = split_adapter(source, here)
     _check_base(base, _path(base, here))
+    if base != fetched.EMBEDDED and (folder := _path(base, here)).is_dir():
+        check_folder(folder, base)
     if base != source and not adapter:
         raise InputError(f"{source!r} names no adapter behind the '#'; write BASE#FOLDER.")
 
@@ -280,7 +282,8 @@ def _adapter(path: str, base: list[Path]) -> Path:
     folder = _path(path)
     if missing := next((name for name in ADAPTER[:2] if not (folder / name).is_file()), ""):
         raise InputError(f"Adapter folder {path!r} lacks {missing}; give the folder that PEFT's save_pretrained wrote.")
-    parent = (folder / TRAINED_FROM).read_text("utf-8") if (folder / TRAINED_FROM).is_file() else ""
+    check_members(folder)
+    parent = read_text(folder / TRAINED_FROM) if (folder / TRAINED_FROM).is_file() else ""
     if parent and parent not in [fingerprints.of_files(base, dtype) for dtype in DTYPES]:
         raise InputError(
             f"Adapter {path!r} was trained from another model (fingerprint {parent[:12]}); use that one as its base, "

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError
-from workbench.models.weights import read_json
+from workbench.models.weights import loading, read_json
+from workbench.reading import read_text
 
 FILE = "tokenizer.json"
 MISTRAL = "fix_mistral_regex"
@@ -115,10 +116,8 @@ def _read(path: Path) -> Any:
     """Return the tokenizer of a file."""
     from tokenizers import Tokenizer
 
-    try:
+    with loading(str(path), path.name):
         own = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises no class of its own
-        raise InputError(f"Cannot read {path} ({error}); copy the file again.") from error
     if getattr(own.model, "dropout", None):
         raise InputError(f"{path} has BPE dropout, so the ids of a text are random; set it to null there.")
     own.no_truncation()
@@ -188,10 +187,10 @@ def _check_vocabulary_files(own: Any, folder: Path) -> None:
         ids = _json(folder / "vocab.json")
         stale = next((token for token, n in ids.items() if isinstance(n, int) and own.token_to_id(token) != n), "")
     if kind == "WordPiece" and (folder / "vocab.txt").is_file():
-        words = (folder / "vocab.txt").read_text("utf-8").splitlines()
+        words = read_text(folder / "vocab.txt").split("\n")
         stale = next((token for n, token in enumerate(words) if token and own.token_to_id(token) != n), "")
     if kind == "BPE" and (folder / "merges.txt").is_file():
-        lines = (folder / "merges.txt").read_text("utf-8").split("\n")
+        lines = read_text(folder / "merges.txt").split("\n")
         beside = [line.strip("\r") for line in lines if line.strip() and not line.startswith("#version")]
         inside = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
         stale = stale or next((a or b for a, b in zip_longest(beside, inside) if a != b), "")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import InputError
+from workbench import reading
+from workbench.errors import InputError, one_line
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 FORMATS = {"model": ".safetensors", "pytorch_model": ".bin"}
 """Stem and suffix of weight files, in the order in which transformers looks for them."""
+SETTINGS = (".json", ".jinja", ".txt")
 SHARD = re.compile(r"(.*-)?\d{5}-of-\d{5}\.(safetensors|bin)")
+HINTS = re.compile(r"huggingface\.co|report|make sure|If you|you (are|were) |Otherwise", re.IGNORECASE)
+"""In a library's sentences that point at the hub, or at output that is not shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,7 @@ def weight_files(folder: Path, source: str, allow_pickle: bool) -> list[Path]:
         InputError: If there are none, the folder has two versions of something, of which one may be stale, or an index
             does not match the files beside it.
     """
-    if not (folder / "config.json").is_file():
-        if (folder / ADAPTER[0]).is_file():
-            raise InputError(f"{source!r} is an adapter ({ADAPTER[0]}), not a model; write BASE#{source}.")
-        raise InputError(f"{source!r} has no config.json; give the folder that save_pretrained wrote.")
+    check_folder(folder, source)
     config = read_json(folder / "config.json")
     chat_template_of(folder)
     for stem, suffix in FORMATS.items():
@@ -63,6 +64,66 @@ def weight_files(folder: Path, source: str, allow_pickle: bool) -> list[Path]:
     raise InputError(
         f"{source!r} has no weights (model.safetensors or its index){beside}; the download may be incomplete."
     )
+
+
+def check_folder(folder: Path, source: str) -> None:
+    """Refuse a folder that is not a model's, named by what it is, or one with members that are no files.
+
+    Raises:
+        InputError: If it has no config.json, or a member that `check_members` refuses.
+    """
+    if not (folder / "config.json").exists():
+        if (folder / ADAPTER[0]).is_file():
+            raise InputError(f"{source!r} is an adapter ({ADAPTER[0]}), not a model; write BASE#{source}.")
+        if (folder / "model_index.json").is_file():
+            raise InputError(f"{source!r} is a pipeline for images (model_index.json), not a language model.")
+        if below := sorted(folder.glob("*/config.json")):
+            raise InputError(
+                f"{source!r} has no config.json, but {below[0].parent.name} in it has one; name that folder."
+            )
+        raise InputError(f"{source!r} has no config.json; give the folder that save_pretrained wrote.")
+    check_members(folder)
+
+
+def check_members(folder: Path) -> None:
+    """Refuse a pipe, a device, or a settings file that is too large to be one, in a model's or adapter's folder."""
+    for path in folder.iterdir():
+        if path.exists() and not path.is_dir() and (not path.is_file() or path.suffix in SETTINGS):
+            with reading.opened_file(path, reading.LARGEST if path.suffix in SETTINGS else None):
+                pass
+
+
+@contextmanager
+def loading(what: str, files: str = "") -> Iterator[None]:
+    """Turn whatever a library raises for files that it cannot use into an `InputError`, also a panic of its Rust code.
+
+    Args:
+        what: What is loaded, for the message.
+        files: The files to compare with their source; the model's by default.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except BaseException as error:
+        kind = type(error).__name__
+        if kind == "OutOfMemoryError" or not (isinstance(error, Exception) or kind == "PanicException"):
+            raise
+        files = files or "its files"
+        raise InputError(f"Cannot load {what}: {reason_of(error)}; compare {files} with their source.") from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return a library's message as part of a sentence, without its hints at the hub and at output not shown."""
+    kind = type(error).__name__
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    if isinstance(error, KeyError):
+        return f"its files lack {lines[0] if lines else 'an entry'}, or name it where the library does not know it"
+    if lines and lines[0].endswith(":"):
+        lines[0] += f" {lines[-1]}"
+    first = re.split(r"(?<=[.!]) ", lines[0]) if lines else []
+    shown = one_line(" ".join(part for part in first if not HINTS.search(part)).rstrip(".!: "), 300)
+    return f"{shown}" if shown and " " in shown else f"the library cannot use them ({kind}{f': {shown}' * bool(shown)})"
 
 
 def unread(folder: Path, files: Iterable[Path]) -> str:
@@ -92,10 +153,7 @@ def headers(files: Iterable[Path]) -> dict[str, Stored]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r} is not JSON ({str(error).partition(chr(10))[0]}); copy it again.") from error
+    content = reading.read_json(path, strict=False)
     if not isinstance(content, dict):
         raise InputError(f"{str(path)!r} is not a JSON object; copy it again.")
     return content
@@ -112,7 +170,8 @@ def _files_of_format(folder: Path, source: str, name: str, suffix: str) -> list[
     shards = [path for path in folder.glob(f"*{suffix}") if SHARD.fullmatch(path.name) and path != whole]
     if whole.is_file():
         stale = [path.name for path in (index, *sorted(shards)) if path.is_file()]
-        if stale == [index.name] and set((read_json(index).get("weight_map") or {"": ""}).values()) == {name}:
+        placed = read_json(index).get("weight_map") if stale == [index.name] else None
+        if isinstance(placed, dict) and placed and all(each == name for each in placed.values()):
             return _shards(index, source, suffix, [])
         if stale:
             raise InputError(
@@ -160,13 +219,13 @@ def _shards(index: Path, source: str, suffix: str, shards: list[Path]) -> list[P
 def chat_template_of(folder: Path) -> str | None:
     """Return the chat template in a folder's files, which must agree; None without one."""
     file, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
-    try:
-        written = file.read_text("utf-8") if file.is_file() else None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(file)!r} is not UTF-8 text ({error}); copy it again.") from error
+    written = reading.read_text(file) if file.is_file() else None
     stated = read_json(settings).get("chat_template") if settings.is_file() else None
     if isinstance(stated, list):
-        stated = next((each.get("template") for each in stated if each.get("name") == "default"), None)
+        named = {str(each.get("name")): each.get("template") for each in stated if isinstance(each, dict)}
+        stated = named.get("default")
+    if not isinstance(stated, str | None):
+        raise InputError(f"The chat_template in {str(settings)!r} is no text; copy {settings.name} again.")
     if written is not None and isinstance(stated, str) and stated.strip() != written.strip():
         raise InputError(
             f"{str(folder)!r} has two chat templates that differ, in {file.name} and in {settings.name}; remove the "
@@ -185,7 +244,7 @@ def _header(path: Path) -> Iterator[tuple[str, tuple[int, ...], str]]:
                 for name in file.keys():  # noqa: SIM118
                     part = file.get_slice(name)
                     yield name, tuple(part.get_shape()), str(part.get_dtype())
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"The weights in {str(path)!r} are damaged ({error}); copy them again.") from error
         return
     import torch

@@ -14,13 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from workbench import reading
 from workbench.errors import InputError
 from workbench.files import full_disk, written_whole
 from workbench.models import TRAINED_FROM
 
 RECORD = "series.json"
-FIELDS = ("key", "name", "algorithm", "parent", "complete", "save_at", "lora")
-"""Fields that every record has."""
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("key", "name", "algorithm", "parent"), str),
+    **{"complete": bool, "save_at": list, "lora": (int, type(None))},
+}
+"""Fields that every record has, and their types."""
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -32,7 +36,7 @@ def checkpoint_folder(folder: Path, step: int) -> Path:
 def complete_steps(folder: Path) -> list[int]:
     """Return the steps of complete checkpoints, which have the mark that is written last."""
     marks = [path for path in folder.glob(f"checkpoint-*/{TRAINED_FROM}") if path.stat().st_size]
-    return sorted(int(path.parent.name.partition("-")[2]) for path in marks)
+    return sorted(int(n) for path in marks if (n := path.parent.name.partition("-")[2]).isascii() and n.isdecimal())
 
 
 def remove_incomplete(folder: Path) -> None:
@@ -76,12 +80,19 @@ def is_complete(folder: Path, key: str) -> bool:
 def read_record(path: Path) -> dict[str, Any]:
     """Read the record of a run; a missing one of `FIELDS` is an error."""
     try:
-        record = json.loads(path.read_text("utf-8"))
-        return {name: record[name] for name in FIELDS} | record
-    except (ValueError, KeyError, TypeError) as error:
+        record = reading.read_json(path, strict=False)
+        for name, kind in FIELDS.items():
+            reading.field(record, name, kind, path.name)
+        for step in record["save_at"]:
+            reading.field({"save_at": step}, "save_at", int, path.name)
+        for row in reading.field({"log": []} | record, "log", list, path.name):
+            if not isinstance(row, dict):
+                raise InputError(f"{path.name}: the field 'log' must be a list of objects {{...}}.")
+    except InputError as error:
         raise InputError(
-            f"{path} is not the record of a training run ({error}); delete the folder and train again."
+            f"{path} is not the record of a training run ({str(error).rstrip('.')}); delete the folder and train again."
         ) from error
+    return dict(record)
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import progress
+from workbench import progress, reading
 from workbench.errors import InputError, unknown
 from workbench.files import cache_folder
 from workbench.models import TRAINED_FROM, Model
@@ -229,10 +229,9 @@ def _train(
                 gc.unfreeze()
             history = trainer.state.log_history
         else:  # killed between its last checkpoint and the record
-            history = json.loads((folders.checkpoint_folder(place, done) / "trainer_state.json").read_text("utf-8"))[
-                "log_history"
-            ]
-    log = [{k: v for k, v in row.items() if isinstance(v, (int, float))} for row in history]
+            state = folders.checkpoint_folder(place, done) / "trainer_state.json"
+            history = reading.field(reading.read_json(state, strict=False), "log_history", list, str(state))
+    log = [{k: v for k, v in row.items() if isinstance(v, (int, float))} for row in history if isinstance(row, dict)]
     seconds = round(time.perf_counter() - started, 1)
     versions = {name: version(name) for name in ("trl", "peft", "transformers", "torch")}
     folders.write_record(place, facts | {"complete": True, "seconds": seconds, "log": log, "versions": versions})
