@@ -32,6 +32,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import yaml
 from hypothesis import strategies as st
+from numpy import ones
+from safetensors.numpy import save
 
 from workbench.cultural_alignment.benchmarks import load_choices
 from workbench.cultural_alignment.instruments import country_scores, load_instrument, load_ipip, load_personas
@@ -48,7 +50,14 @@ from workbench.judges import prompts
 from workbench.judges.cases import Case
 from workbench.judges.prompts import load_template
 from workbench.judges.sources import load_cases, load_ratings
+from workbench.models import weights as model_files
+from workbench.models.sources import _names_code as names_code
+from workbench.models.tokenizers import _read as read_tokenizer
+from workbench.reading import read_yaml
+from workbench.runs.parameters import read_parameters
+from workbench.runs.studies import load_study
 from workbench.training.algorithms import ANSWER
+from workbench.training.folders import read_record
 from workbench.training.rows import checked_rows
 from workbench.value_drift.texts import labelled_sentences, training_rows, value_prompts
 
@@ -340,6 +349,7 @@ def _workbook(content, random):
 CHANGES = {
     ".csv": _csv,
     ".json": _json,
+    ".ipynb": _json,
     ".jsonl": _json_lines,
     ".yaml": _yaml,
     ".parquet": _parquet,
@@ -563,5 +573,36 @@ READERS |= {
     "cultural.jsonl": (_choices("cultural_bench"), lines(CULTURAL)),
     "nursing.jsonl": (_choices("nurvalues"), lines(NURSING)),
 }  # fmt: skip
+STUDY = """notebooks: [calibration]
+profiles: {default: {}, quick: {n: 2, calibration: {seed: 1}, matrix: {seed: [0, 1]}}}
+matrix: {n: [1, 2], seed: [0, 1], include: [{n: 7}], exclude: [{n: 1, seed: 0}]}
+gpus: {calibration: 1}
+"""
+CELL = {"cell_type": "code", "id": "a", "metadata": {"tags": ["parameters"]}, "outputs": [], "execution_count": None}
+CELL |= {"source": ["from typing import Literal\n", "n: int | None = 1  # how many\n", "how: Literal['a', 'b'] = 'a'"]}
+NOTEBOOK = {"cells": [CELL], "metadata": {"kernelspec": {"name": "x", "display_name": "x"}}, "nbformat": 4, "nbformat_minor": 5}
+RECORD = {"key": "k", "name": "n", "algorithm": "dpo", "parent": "p", "complete": True, "save_at": [1], "lora": 8}
+ADDED = {"id": 2, "content": "</s>", "special": True, "lstrip": False, "rstrip": False, "normalized": False}
+ADDED |= {"single_word": False}
+WORDS = {"version": "1.0", "added_tokens": [ADDED], "pre_tokenizer": {"type": "Whitespace"}, "normalizer": None}
+WORDS |= {"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "</s>": 2}, "unk_token": "a"}}
+SETTINGS = {"model_type": "llama", "vocab_size": 9, "rope_parameters": {"rope_theta": 1e4}, "architectures": ["A"]}
+
+
+def _study(path):
+    study = load_study(str(path))
+    for profile in study.profiles:
+        study.matrices[profile].cells(set())
+
+
+READERS |= {
+    "study.yaml": (_study, STUDY),
+    "parameters.yaml": (lambda path: read_yaml(path, typed=True), "n: 3\nname: [a, b]\nwhen: 2020-01-01\n"),
+    "study.ipynb": (read_parameters, json.dumps(NOTEBOOK)),
+    "series.json": (read_record, json.dumps(RECORD | {"log": [{"loss": 1.5}]})),
+    "config.json": (lambda path: names_code(model_files.read_json(path)), json.dumps(SETTINGS)),
+    "tokenizer.json": (read_tokenizer, json.dumps(WORDS)),
+    "model.safetensors": (lambda path: model_files.headers([path]), save({"a.weight": ones((2, 3)), "b": ones(1)})),
+}
 if find_spec("openpyxl"):
     READERS["items.xlsx"] = read_items, workbook(QUESTIONS)

@@ -100,11 +100,9 @@ def open_notebook(path: Path) -> NotebookNode:
         raise InputError(f"There is no notebook {path}; check the name.")
     text = read_text(path)
     parse_json(text, str(path), strict=False)
-    invalid: dict[str, Any] = {}
     try:
-        opened = nbformat.reads(text, as_version=4, capture_validation_error=invalid)
-        if invalid:
-            nbformat.validate(opened, relax_add_props=True)
+        opened = nbformat.convert(nbformat.reader.reads(text), to_version=4)
+        nbformat.validate(opened, relax_add_props=True)
         return opened
     except Exception as error:  # nbformat's errors have no common base
         raise InputError(
