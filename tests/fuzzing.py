@@ -580,7 +580,8 @@ gpus: {calibration: 1}
 """
 CELL = {"cell_type": "code", "id": "a", "metadata": {"tags": ["parameters"]}, "outputs": [], "execution_count": None}
 CELL |= {"source": ["from typing import Literal\n", "n: int | None = 1  # how many\n", "how: Literal['a', 'b'] = 'a'"]}
-NOTEBOOK = {"cells": [CELL], "metadata": {"kernelspec": {"name": "x", "display_name": "x"}}, "nbformat": 4, "nbformat_minor": 5}
+NOTEBOOK = {"cells": [CELL], "metadata": {"kernelspec": {"name": "x", "display_name": "x"}}, "nbformat": 4}
+NOTEBOOK |= {"nbformat_minor": 5}
 RECORD = {"key": "k", "name": "n", "algorithm": "dpo", "parent": "p", "complete": True, "save_at": [1], "lora": 8}
 ADDED = {"id": 2, "content": "</s>", "special": True, "lstrip": False, "rstrip": False, "normalized": False}
 ADDED |= {"single_word": False}
