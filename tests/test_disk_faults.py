@@ -242,6 +242,17 @@ def test_a_store_that_cannot_grow_keeps_its_answers(tmp_path: Path, action: Acti
     assert answers(tmp_path / "cache/answers/a.sqlite") == OLD | NEW
 
 
+@EVERY
+def test_an_export_is_whole_or_absent(tmp_path: Path, every: int) -> None:
+    for folder, fault, outcome in disk.exhaust(filled, lambda folder: store.export_stores("out"), tmp_path, every):
+        assert outcome.sentence, (fault, outcome)
+        for path in (folder / "out").rglob("*.sqlite"):
+            assert answers(path) == OLD, fault
+        assert disk.run(lambda folder: store.export_stores("out"), folder).text == "ok", fault
+        files = [path.name for path in (folder / "out").rglob("*") if path.is_file()]
+        assert [name for name in files if not name.endswith(("-wal", "-shm"))] == ["a.sqlite"], (fault, files)
+
+
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 24])
 def test_a_run_is_published_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int) -> None:
     def notebook(planned, staging, *_):  # type: ignore[no-untyped-def]

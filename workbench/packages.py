@@ -50,7 +50,7 @@ from urllib.request import (
 from filelock import FileLock
 
 from workbench.errors import InputError
-from workbench.files import cache_folder, digests, moved, says_full
+from workbench.files import cache_folder, digests, moved, owned, says_full, sweep_remains
 from workbench.reading import parse_json, printable, read_json
 
 Progress = Callable[[str, int, int], None]
@@ -124,22 +124,18 @@ def fetch(package: Package, from_folder: Path | None = None, progress: Progress 
         InputError: The archive is not available, differs from the pinned one, or does not fit on the disk.
     """
     target = package.folder
-    if located(package) and not _leftovers(target):
+    sweep_remains(target.parent)
+    if located(package):
         return target
     way_out = f"copy it to {from_folder} again" if from_folder else f"try again, or {BRING_IT}"
     with _as_input_errors(package, f"{package} could not be fetched into {cache_folder()}", way_out):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / f".{target.name}.lock"):
-            for leftover in _leftovers(target):
+            for leftover in target.parent.glob(f".{target.name}.*.part"):
                 shutil.rmtree(leftover, ignore_errors=True)
             if not located(package):  # another process may have fetched it while this one waited
                 _fetch(package, from_folder, progress)
     return target
-
-
-def _leftovers(target: Path) -> list[Path]:
-    """Return the temporary folders of fetches that were killed, or of one that works now."""
-    return [*target.parent.glob(f".{target.name}.*.part")]
 
 
 def located(package: Package) -> Path | None:
@@ -190,7 +186,7 @@ def _fetch(package: Package, from_folder: Path | None, progress: Progress | None
     target = package.folder
     if shutil.disk_usage(target.parent).free < _needed(package):
         raise _disk_full(package)
-    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=owned(f".{target.name}."), suffix=".part"))
     try:
         archive = part / "archive"
         until = time.monotonic() + _seconds()

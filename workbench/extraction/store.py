@@ -486,7 +486,7 @@ def export_stores(target: str) -> list[str]:
     copied = []
     for path in stores():
         name = f"{top}/{platform.node()}/{path.name}"
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             try:
                 with closing(opened_to_read(path)) as database:
                     database.execute("VACUUM main INTO ?", (f"{folder}/copy",))
