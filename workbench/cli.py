@@ -304,12 +304,14 @@ def _run_here(
     from workbench.runs import execute
     from workbench.runs.cluster import outcome
     from workbench.runs.kernel import Kernel
-    from workbench.runs.staging import STAGING
+    from workbench.runs.staging import STAGING, notebook_folder
 
     def wait_for(name: str) -> Callable[[Holder], None]:
         return lambda holder: say(f"{name}: process {holder.pid} on {holder.host} is running it; waiting for that.")
 
     where, home = outputs_of(outputs), home_of(outputs)
+    if every:
+        notebook_folder(home, every[0].study, every[0].notebook)  # a folder that cannot be written is one sentence
     with Kernel(stays=not fresh) as kernel:
         for planned in every:
             staging, stopped = home / planned.name / f"{STAGING}{planned.run_id}", False
