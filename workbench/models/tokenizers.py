@@ -116,8 +116,9 @@ def _read(path: Path) -> Any:
     """Return the tokenizer of a file."""
     from tokenizers import Tokenizer
 
+    text = read_text(path)
     with loading(str(path), path.name):
-        own = Tokenizer.from_file(str(path))
+        own = Tokenizer.from_str(text)
     if getattr(own.model, "dropout", None):
         raise InputError(f"{path} has BPE dropout, so the ids of a text are random; set it to null there.")
     own.no_truncation()

@@ -236,6 +236,8 @@ def chat_template_of(folder: Path) -> str | None:
 
 def _header(path: Path) -> Iterator[tuple[str, tuple[int, ...], str]]:
     """Yield name, shape and type of each tensor in a weight file."""
+    with reading.opened_file(path):  # the libraries wait for a pipe for ever
+        pass
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError, safe_open
 
