@@ -563,7 +563,7 @@ def _links(page: str, filename: str, settings: Settings, until: float) -> list[t
     if len(body) > PAGE_LIMIT:
         raise InputError(f"its page has more than {PAGE_LIMIT:,} bytes")
     text = body.decode("utf-8", "replace")
-    found = []
+    links = []
     for href, digest in _json_links(text) if is_json else _html_links(text):
         try:
             url = urljoin(base, href)
@@ -572,8 +572,8 @@ def _links(page: str, filename: str, settings: Settings, until: float) -> list[t
             continue
         allowed = ("http", "https", "file") if is_local else ("http", "https")
         if parts.scheme in allowed and unquote(parts.path.rpartition("/")[2]) == filename:
-            found.append((_with_login(url, page), digest))
-    return found
+            links.append((_with_login(url, page), digest))
+    return links
 
 
 def _json_links(text: str) -> Iterator[tuple[str, str]]:

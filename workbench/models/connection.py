@@ -180,7 +180,7 @@ def _unpacked(response: Any, most: int) -> Iterator[bytes]:
     """Yield the body, unpacked in parts of at most `most` + 1 bytes."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-        raise zlib.error("another encoding than was asked for")
+        raise zlib.error("another encoding than was requested")
     unpacking = None if encoding in ("identity", "") else zlib.decompressobj(47)  # zlib or gzip
     for part in response.iter_raw():
         yield unpacking.decompress(part, most + 1) if unpacking else part

@@ -2,7 +2,7 @@
 
 A server's text is compared in every spelling that it decodes to: escapes of JSON, percent-encoding and HTML entities to
 any depth, base64 (either alphabet, any offset) and hexadecimal digits to two levels, without regard to case, white
-space and punctuation. Runs of the key count as the key, so a part of it, or a key split over texts, is found too.
+space and punctuation. Runs of the key count as the key, so a part of it, or a key split over texts, is recognised too.
 """
 
 from __future__ import annotations

@@ -153,10 +153,10 @@ class Server:
         most = LARGEST + LARGEST_PER_TOKEN * length
         with self._semaphore:
             content = {"model": self.address.name, **body}
-            found = self._request("POST", "completions", content, self.address.retries, most, question)
+            received = self._request("POST", "completions", content, self.address.retries, most, question)
         texts: list[str] = []
         try:
-            answer = _reduced(found, COMPLETION, "", texts)
+            answer = _reduced(received, COMPLETION, "", texts)
         except _WrongType as wrong:
             raise InputError(
                 f"The server at {self.address.base} answers in an unknown format ({wrong} has another type){question}; "

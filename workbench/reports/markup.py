@@ -426,7 +426,7 @@ def _local(name: str) -> str:
 def visible(page: str) -> str:
     """Return text whose control characters can be seen and do nothing, as Python writes them."""
     page = page.replace("\r\n", "\n").replace("\r", "\n")
-    return HIDDEN.sub(lambda found: ascii(found[0])[1:-1], page)
+    return HIDDEN.sub(lambda match: ascii(match[0])[1:-1], page)
 
 
 def plain(text: str) -> str:

@@ -62,8 +62,8 @@ def stylesheet(text: str, prefix: str) -> str:
     for rule in tinycss2.parse_stylesheet(text[:LONGEST_SHEETS], skip_comments=True, skip_whitespace=True):
         if rule.type == "qualified-rule" and (kept := _declared(rule.content, prefix, drawing=False)):
             selectors = filter(None, (_selector(part, prefix) for part in _split(rule.prelude)))
-            if held := ", ".join(f"#{prefix} {selector}" for selector in selectors):
-                rules.append(f"{held} {{{kept}}}")
+            if within := ", ".join(f"#{prefix} {selector}" for selector in selectors):
+                rules.append(f"{within} {{{kept}}}")
     return "\n".join(rules)
 
 
@@ -73,13 +73,13 @@ def renamed(name: str, prefix: str) -> str:
 
 
 def _declared(content: str | list[Any], prefix: str, drawing: bool) -> str:
-    found = []
+    kept_values = []
     for part in tinycss2.parse_declaration_list(content, skip_comments=True, skip_whitespace=True):
         if part.type == "declaration" and part.lower_name in PROPERTIES:
             value = _value(part.lower_name, part.value, prefix, drawing).strip()
             if PLAIN.fullmatch(value) and "\0" not in value:
-                found.append(f"{part.lower_name}: {value}")
-    return "; ".join(found)
+                kept_values.append(f"{part.lower_name}: {value}")
+    return "; ".join(kept_values)
 
 
 def _value(name: str, tokens: Iterable[Any], prefix: str, drawing: bool, functions: frozenset[str] = FUNCTIONS) -> str:

@@ -525,8 +525,8 @@ def named_if_full(name: str, message: str, staging: Path) -> str:
     full = [place for place, (_, released) in places.items() if no_room(place, PROBE + released)]
     if not full:
         now = ", ".join(f"{place} ({free(place)})" for place in places)
-        told = f"No space was left for a file of this cell ({message}): free some on its disk and run again"
-        return f"{told}; {ANSWERS_KEPT}; now {now}." if says_full(message) else message
+        sentence = f"No space was left for a file of this cell ({message}): free some on its disk and run again"
+        return f"{sentence}; {ANSWERS_KEPT}; now {now}." if says_full(message) else message
     sentences = " ".join(str(no_space(place, ANSWERS_KEPT, instead=places[place][0])) for place in full)
     return (
         f"{sentences} The error was {name}: {message}" if says_full(message) else f"{message.rstrip('.')}. {sentences}"

@@ -95,10 +95,10 @@ class Lease:
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
                 return ""
             with self.path.open("rb") as file:
-                found = re.search(rb"^token=(\w+)$", file.read(LARGEST_LEASE), re.MULTILINE)
+                match = re.search(rb"^token=(\w+)$", file.read(LARGEST_LEASE), re.MULTILINE)
         except OSError as error:
             return "" if isinstance(error, FileNotFoundError) else None
-        return found[1].decode() if found else ""
+        return match[1].decode() if match else ""
 
 
 @contextmanager
