@@ -63,7 +63,7 @@ def test_parameters_come_from_a_file_too(call: Call, capsys: pytest.CaptureFixtu
     assert call("plan", "toy", "-f", "given.yaml") == 2 and call("plan", "toy", "-f", "none.yaml") == 2
     assert call("plan", "toy", "-f", "studies") == 2
     err = capsys.readouterr().err
-    assert "given.yaml, line 2, is not YAML" in err and "Cannot read none.yaml: No such file" in err
+    assert "given.yaml, line 2, is not well-formed YAML" in err and "none.yaml does not exist" in err
     assert err.count("\n") == 3
 
 
@@ -95,7 +95,7 @@ def test_results_that_cannot_be_written_are_one_sentence(
 
     monkeypatch.setattr(os, "replace", full)
     assert call(*command, "--outputs", "many") == 2
-    assert "Cannot write results to" in (err := capsys.readouterr().err) and err.count("\n") == 1
+    assert "No space left for files in many" in (err := capsys.readouterr().err) and err.count("\n") == 1
 
 
 def test_a_file_in_place_of_the_outputs_is_one_sentence(call: Call, capsys: pytest.CaptureFixture[str]) -> None:

@@ -174,10 +174,11 @@ def require(package: Package, purpose: str) -> Path:
 def _changed(folder: Path, source: Any) -> Path | None:
     """Return the first file of a package that is missing or changed; any exception means that `source` is damaged."""
     for name, file in source["files"].items():
-        if not _is_inside(name) or not (folder / name).is_file():
+        if not _is_inside(name) or not isinstance(file, dict):
             return folder / SOURCE
-        if digests([folder / name])[folder / name] != file["sha256"]:
-            return folder / name
+        path = folder / name
+        if not path.is_file() or digests([path])[path] != file["sha256"]:
+            return path
     return None
 
 

@@ -309,7 +309,7 @@ def test_of_a_cell_that_could_not_be_recorded_no_path_is_shown(
     monkeypatch.setattr(cluster, "run_on", lambda *_: iter([(planned, lost)]))
     assert call("run", "toy", "--on", "tcp://127.0.0.1:9") == 137
     said = capsys.readouterr().out
-    assert "died       toy/fine could not be recorded" in said and "report.html" not in said
+    assert "died       toy/fine is not recorded" in said and "report.html" not in said
 
 
 def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_folder: Path) -> None:

@@ -117,8 +117,9 @@ def test_names_that_may_be_right_pass_and_the_hub_is_not_asked(toy: Path, monkey
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was used"))
     (toy / "mine.csv").touch()
     (toy / "model.gguf").touch()
-    (toy / "folder").mkdir()
-    (toy / "adapter").mkdir()
+    for name in ("folder", "adapter"):
+        (toy / name).mkdir()
+        (toy / name / "config.json").write_text("{}")
     for model in ("org/name", "org/name@main", "./folder", "folder", "model.gguf", "folder#adapter", "vllm://host:1/m"):
         plan("toy", given={"model": model, "benchmarks": ["hub:arc_easy", "arc_easy", "mine.csv"]})
     (toy / "sub").mkdir()
