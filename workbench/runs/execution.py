@@ -331,7 +331,7 @@ def _changed_file(planned: PlannedRun) -> str:
     """The first file named by a parameter that changed since the run was planned; "" if none did."""
     for name, digest in planned.files.items():
         path = planned.folder / name
-        with suppress(OSError):
+        with suppress(OSError, InputError):
             if digests([path])[path] == digest:
                 continue
         return name

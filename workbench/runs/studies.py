@@ -29,7 +29,7 @@ NOT_COMPUTING = ("runs", "reports", "cli", "progress")
 """Modules that show results and do not change them."""
 MOST_CELLS = 5_000
 """Most cells of a matrix, unless the study file sets `most_cells`."""
-NOTEBOOK = re.compile(r"(?:[^\W_][\w. -]{0,99}/)?[^\W_][\w. -]{0,99}")
+NOTEBOOK = re.compile(r'(?:[^\W_][^\x00-\x1f\x7f/\\:*?"<>|]{0,99}/)?[^\W_][^\x00-\x1f\x7f/\\:*?"<>|]{0,99}')
 """Name of a notebook, with or without its study."""
 DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 """Names that are no files on Windows."""
@@ -188,8 +188,8 @@ def _study_file(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} needs 'notebooks', a list of notebook names.")
     if odd := [n for n in notebooks if not NOTEBOOK.fullmatch(n) or any(map(DEVICES.match, n.split("/")))]:
         raise InputError(
-            f"{path}: {shown(odd[0])} cannot name a notebook; write NAME or STUDY/NAME, each of at most 100 letters, "
-            "digits, spaces, '_', '-' and '.'."
+            f"{path}: {shown(odd[0])} cannot name a notebook; write NAME or STUDY/NAME, each of at most 100 "
+            'characters other than \\ : * ? " < > |, the first a letter or digit.'
         )
     if not isinstance(profiles, dict) or not all(isinstance(p, dict | None) for p in profiles.values()):
         raise InputError(f"{path} needs 'profiles', each a mapping of parameters to values.")
