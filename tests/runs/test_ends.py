@@ -145,8 +145,9 @@ def test_an_error_of_any_type_in_any_place_ends_in_a_record(
 
 @pytest.fixture
 def handled() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, as in the command line."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    """Signals raise KeyboardInterrupt, as in the command line; a shell ignores SIGINT for its background processes."""
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in stops}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
