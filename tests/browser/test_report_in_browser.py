@@ -13,7 +13,7 @@ from toys import write_study
 from workbench.reports.html import print_pdf
 from workbench.runs import Run, execute, plan
 from workbench.runs import execution as execution_module
-from workbench.runs.folder import ShownTable
+from workbench.tables import ShownTable
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",

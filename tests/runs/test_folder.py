@@ -18,12 +18,12 @@ from workbench.runs.folder import (
     RUN_FOLDER,
     CurrentRun,
     ShownFigure,
-    ShownTable,
     _for_spreadsheets,
     current_run,
     read_notes,
 )
 from workbench.statistics import finding
+from workbench.tables import ShownTable
 
 FRAME = pd.DataFrame({"id": ["<b>", "y"], "n": [1, 1200], "x": [-0.5, float("nan")]})
 

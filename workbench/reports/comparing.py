@@ -8,8 +8,9 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
-from workbench.runs.folder import ITEMS, NO_ITEMS, ShownTable
+from workbench.runs.folder import ITEMS, NO_ITEMS
 from workbench.runs.record import Run
+from workbench.tables import ShownTable
 
 if TYPE_CHECKING:
     import pandas as pd

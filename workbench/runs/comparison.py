@@ -17,7 +17,8 @@ from workbench.runs.staging import NOTEBOOK, make_staging, notebook_folder
 from workbench.runs.studies import PlannedRun, run_id_of
 
 if TYPE_CHECKING:
-    from workbench.runs.folder import ShownFigure, ShownTable
+    from workbench.runs.folder import ShownFigure
+    from workbench.tables import ShownTable
 
 METHOD = (
     "Each difference is run minus baseline on the same questions. Intervals are Student's *t* over questions, or over "
