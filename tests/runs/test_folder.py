@@ -223,7 +223,10 @@ def test_items_are_one_row_a_question_whatever_they_come_from(
     frame = pd.DataFrame(
         {"case": ["a", "a", "b"], "pair": [1, 2, 1], "right": [True, False, True], "x": [1, np.nan, 3]}
     )
-    run.items(frame.assign(question=["A?", "A?", "B?"], cluster=[7, 7, 8]), ["right", "x"], "case")
+    run.items(
+        frame.assign(question=["A?", "A?", "B?"], cluster=[7, 7, 8]), ["right", "x"], "case", "accuracy", "higher"
+    )
+    assert read_notes(tmp_path)["facts"]["main_metric"] == {"name": "accuracy", "better": "higher"}
     kept = shown.pop().frame
     wanted = {
         "question_id": ["a", "b"],

@@ -160,6 +160,8 @@ class Model:
         facts = {"model": self.name, "revision": self.revision, "fingerprint": self.fingerprint}
         facts |= {"device": self.device, "dtype": self.dtype}
         facts |= {"adapter": self.adapter.name if self.adapter else "", "note": self.note}
+        network = (self.loaded | vars(self)).get("network")
+        facts |= {"parameters": str(sum(each.numel() for each in network.parameters()))} if network is not None else {}
         return facts | (self.server.facts() if self.server is not None else {})
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -33,6 +33,8 @@ ITEMS = "items"
 """Table of one row per question, with which runs of a notebook are compared."""
 NO_ITEMS = "no_items"
 """Fact that states why a run has no such table."""
+MAIN_METRIC = "main_metric"
+"""Fact with the name of its first metric in words, and which values are better."""
 FINDINGS = "what_holds"
 """Table of findings."""
 LARGEST_SVG = 700_000
@@ -74,7 +76,12 @@ class CurrentRun:
             _show(keep_table(self.folder, name, frame, caption) if len(frame) else ShownTable(frame, caption))
 
     def items(
-        self, frame: pd.DataFrame, metrics: Sequence[str] | None = None, name: str | Sequence[str] = "question_id"
+        self,
+        frame: pd.DataFrame,
+        metrics: Sequence[str] | None = None,
+        name: str | Sequence[str] = "question_id",
+        main: str = "",
+        better: Literal["", "higher", "lower"] = "",
     ) -> None:
         """Keep and show the table `items`, one row per question, with which `compare` pairs runs of this notebook.
 
@@ -83,11 +90,14 @@ class CurrentRun:
                 dependent questions) and `question` (the text) are kept if present.
             metrics: Numeric or boolean columns; None for every such column that is none of the others.
             name: Columns that together identify a question, beside `benchmark`.
+            main: The first metric in words, for comparisons of runs; by default its column's name.
+            better: Which values of the first metric are better; "" if neither.
 
         Raises:
             InputError: If a column is missing, or a metric is not numeric.
         """
         items = item_table(with_index(frame), None if metrics is None else list(metrics), name)
+        self.note(**{MAIN_METRIC: {"name": main, "better": better}})
         self.table(ITEMS, items, "One row per question, for comparing runs")
 
     def no_items(self, why: str) -> None:
