@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from workbench.runs.record import Failure, Figure, Headline, Run, Source, host, package_versions
+from workbench.runs.checkout import package_versions
+from workbench.runs.record import Failure, Figure, Headline, Run, Source, host
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="9" height="9"/></svg>'

@@ -25,6 +25,7 @@ from workbench.models import fetched, fingerprint
 from workbench.runs import Run, execute, load_run, plan
 from workbench.runs import execution as execution_module
 from workbench.runs import folder as folder_module
+from workbench.runs.checkout import Changes
 from workbench.training import folders
 
 EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 4])
@@ -269,7 +270,7 @@ def test_a_run_is_published_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
     source = execution_module.source_of(Path(__file__))
     monkeypatch.setattr(execution_module, "source_of", lambda path: source)  # saves processes of git
-    monkeypatch.setattr(execution_module, "changes_of", lambda path: "")
+    monkeypatch.setattr(execution_module, "changes_of", lambda path: Changes())
     monkeypatch.setattr(execution_module, "_papermill", notebook)
     monkeypatch.setattr("workbench.reports.html.write_report", report)
     monkeypatch.setattr(folder_module, "draw", lambda figure, alt: folder_module.ShownFigure("<svg/>", b"png", alt))

@@ -31,11 +31,12 @@ from workbench.errors import InputError
 from workbench.files import CHECKOUT, RUN_FOLDER, moved, sha256_of_text, titles, written_whole
 from workbench.runs import execute, kernel, plan, studies
 from workbench.runs import inputs as inputs_module
+from workbench.runs.checkout import changes_of
 from workbench.runs.execution import ending
 from workbench.runs.folder import current_run
 from workbench.runs.kernel import KernelStats
 from workbench.runs.listing import find_run
-from workbench.runs.record import changes_of, host
+from workbench.runs.record import host
 
 ENGINE = ("trie", "tree", "rows", "alone")
 SOURCE = sorted((CHECKOUT / "workbench").rglob("*.py"))
@@ -314,9 +315,9 @@ def test_the_command_line_prints_what_a_code_page_lacks(
 
 
 def test_texts_that_are_not_utf8_lose_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = SimpleNamespace(stdout=b"-caf\xe9\x81\n+x\n")
+    done = SimpleNamespace(stdout=b"diff --git a/x b/x\n-caf\xe9\x81\n+x\n", returncode=0)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    assert changes_of(tmp_path).encode(errors="surrogateescape") == done.stdout
+    assert done.stdout in changes_of(tmp_path).patch.encode(errors="surrogateescape")
 
 
 def test_every_file_and_child_has_its_encoding_named() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from records import a_run
 
 from workbench.errors import InputError
 from workbench.figures import described
 from workbench.questions import Option, Origin, Question, Questions
+from workbench.reports.html import render
 from workbench.runs.folder import (
     RUN_FOLDER,
     CurrentRun,
@@ -125,7 +129,12 @@ def test_a_figure_is_kept_as_the_same_svg_every_time_and_closed(
     assert (root.get("role"), root.get("aria-label")) == ("img", 'A line "up" <b>')
     assert (tmp_path / "figures/line.png").read_bytes().startswith(b"\x89PNG")
     data, _ = shown[0]._repr_mimebundle_()
-    assert data["image/svg+xml"] in data["text/html"]
+    drawn = 'src="data:image/svg+xml;base64,' + b64encode(first).decode()
+    assert drawn in data["text/html"] and 'alt="A line &quot;up&quot; &lt;b&gt;"' in data["text/html"]
+    assert data["image/png"] and "image/svg+xml" not in data  # stored once
+    output = new_output("display_data", data=data)
+    page = render(a_run(), new_notebook(cells=[new_code_cell("1", outputs=[output])]))
+    assert "<svg" in page and "base64" not in page  # its text can be searched
     assert not re.search(r"\d{4}-\d\d-\d\dT", first.decode())
 
 

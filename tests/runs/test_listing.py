@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import pytest
 from toys import lease_elsewhere
 
@@ -82,7 +83,9 @@ def test_answers_of_the_same_parameters_are_in_the_store(quick: Execute, toy_fol
     counted = run.model_copy(update={"counts": Counts(computed=5, cached=0, tokens=70), "seconds": 41.0})
     (run.folder / "run.json").write_text(counted.sealed())
     notebook = toy_folder / "notebooks/toy/fine.ipynb"
-    notebook.write_text(notebook.read_text().replace("A title", "Another"))  # another key, the same parameters
+    edited = nbformat.read(notebook, 4)
+    edited.cells.append(nbformat.v4.new_code_cell("1"))  # another key, the same parameters
+    notebook.write_text(nbformat.writes(edited))
     expected = "time about 41 s (last run with the same parameters); tokens to compute 0 (answers are in the store)"
     assert forecast_of(1) == f"to run; {expected}"
 

@@ -2,25 +2,25 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 from records import a_run
 
 from workbench.errors import InputError
 from workbench.files import sha256_of
+from workbench.runs.checkout import Changes, changes_of, package_versions, source_of
 from workbench.runs.execution import counts_in, seeds_in
 from workbench.runs.record import (
     Counts,
     Failure,
     Run,
     Table,
-    changes_of,
     load_run,
-    package_versions,
-    source_of,
 )
 
 
@@ -101,24 +101,59 @@ def test_a_kept_table_is_read_unless_it_was_changed(run: Run, tmp_path: Path) ->
         sealed.frame("scores")
 
 
-def test_the_changes_since_the_commit_are_a_patch(tmp_path: Path) -> None:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Callable[..., None]:
     def git(*words: str) -> None:
         subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x", *words], check=True)
 
     git("init", "-q")
+    return git
+
+
+def test_the_changes_since_the_commit_are_a_patch(checkout: Callable[..., None], tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n")
-    git("add", "a.txt")
-    git("commit", "-qm", "first")
-    assert (changes_of(tmp_path), source_of(tmp_path / "a.txt").dirty) == ("", False)
-    (tmp_path / "a.txt").write_text("two\n")
+    (tmp_path / "b.bin").write_bytes(b"\0\1")
+    checkout("add", ".")
+    checkout("commit", "-qm", "first")
+    assert (changes_of(tmp_path), source_of(tmp_path / "a.txt").dirty) == (Changes(), False)
+    (tmp_path / "a.txt").write_text("two\n \n")
+    (tmp_path / "b.bin").write_bytes(b"\0\2")
     (tmp_path / "new.txt").write_text("x")
     source = source_of(tmp_path / "a.txt")
     assert (source.dirty, source.added) == (True, ["new.txt"])
-    assert "-one\n+two\n" in changes_of(tmp_path)
-    (tmp_path / "changes.patch").write_text(changes_of(tmp_path))
-    (tmp_path / "a.txt").write_text("one\n")
-    git("apply", "changes.patch")
-    assert (tmp_path / "a.txt").read_text() == "two\n"
+    (tmp_path / "changes.patch").write_text(changes_of(tmp_path).patch)
+    checkout("checkout", "-q", "a.txt", "b.bin")
+    checkout("apply", "changes.patch")
+    assert (tmp_path / "a.txt").read_text() == "two\n \n" and (tmp_path / "b.bin").read_bytes() == b"\0\2"
+
+
+def test_outputs_of_notebooks_push_no_edit_out_of_the_patch(checkout: Callable[..., None], tmp_path: Path) -> None:
+    def notebook(source: str, output: str) -> str:
+        outputs = [nbformat.v4.new_output("stream", text=output)] if output else []
+        cells = [nbformat.v4.new_code_cell("1", id="b"), nbformat.v4.new_code_cell(source, id="a", outputs=outputs)]
+        return nbformat.writes(nbformat.v4.new_notebook(cells=cells))
+
+    names = ["study/a.ipynb", "study/b c.ipynb"]
+    (tmp_path / "study").mkdir()
+    for name in (*names, "study/outputs only.ipynb"):
+        (tmp_path / name).write_text(notebook("x", "" if name == names[0] else "was here"))
+    (tmp_path / "module.py").write_text("one\n")
+    (tmp_path / "large.csv").write_text("")
+    checkout("add", ".")
+    checkout("commit", "-qm", "first")
+    for name in (*names, "study/outputs only.ipynb"):
+        (tmp_path / name).write_text(notebook("x" if "only" in name else "edited", "new" * 1_000_000))
+    (tmp_path / "module.py").write_text("two\n")
+    (tmp_path / "large.csv").write_text("x" * 2_100_000)
+    changes = changes_of(tmp_path / "study")
+    outputs = [f"outputs of {name}" for name in (*names, "study/outputs only.ipynb")]
+    assert [*changes.left_out] == [*outputs, "large.csv"] and len(changes.patch) < 5_000
+    checkout("checkout", "-q", ".")
+    (tmp_path / "changes.patch").write_text(changes.patch)
+    checkout("apply", "changes.patch")
+    assert (tmp_path / "module.py").read_text() == "two\n"
+    assert (tmp_path / names[0]).read_text() == notebook("edited", "")
+    assert (tmp_path / names[1]).read_text() == notebook("edited", "was here")
 
 
 def test_seeds_and_counts_are_found_among_parameters_and_facts() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbformat
 import pytest
 from toys import write_notebook, write_study
 
@@ -43,6 +44,24 @@ def test_the_key_tells_computations_apart_and_the_id_sorts_by_time() -> None:
     assert one.run_id.endswith(f"Z-{one.key}")
     assert one.run_id[:20] <= other.run_id[:20]
     write_notebook(one.path, "print(n + 1)")
+    assert plan("toy", given={"n": 1}, notebook="first")[0].key != one.key
+
+
+def test_only_what_is_executed_decides_the_key() -> None:
+    """Opening and saving a notebook in JupyterLab, pairing it, or editing its prose makes no run again."""
+    one = plan("toy", given={"n": 1}, notebook="first")[0]
+    notebook = nbformat.read(one.path, 4)
+    for number, cell in enumerate(notebook.cells):
+        cell |= {"id": f"saved-{number}", "metadata": cell.metadata | {"jupyter": {"source_hidden": True}}}
+        cell.source = cell.source.replace("\n", "\r\n") + "\n"
+        if cell.cell_type == "code":
+            cell |= {"outputs": [nbformat.v4.new_output("stream", text="1")], "execution_count": 3}
+    notebook.cells += [nbformat.v4.new_markdown_cell("More prose."), nbformat.v4.new_code_cell("")]
+    notebook.metadata |= {"language_info": {"name": "python", "version": "3.13.1"}, "jupytext": {"formats": "ipynb,py"}}
+    one.path.write_text(nbformat.writes(notebook))
+    assert plan("toy", given={"n": 1}, notebook="first")[0].key == one.key
+    notebook.cells.insert(2, nbformat.v4.new_code_cell("n += 1"))
+    one.path.write_text(nbformat.writes(notebook))
     assert plan("toy", given={"n": 1}, notebook="first")[0].key != one.key
 
 

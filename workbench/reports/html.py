@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ FORMATS = {
     "text/latex": "html",
 }
 """Formats that a report shows, the first that an output has, and the class of the element around it."""
+DRAWN = re.compile(r'<img alt="[^"<>]*" src="data:image/svg\+xml;base64,([A-Za-z0-9+/]+={0,2})">')
+"""A figure that `run.figure` shows; a report has its drawing in the page, so that its text can be searched."""
 
 
 def write_report(folder: Path) -> Path:
@@ -178,6 +181,9 @@ def _output(output: NotebookNode, markdown: Markdown, room: _Room) -> dict[str, 
     room.outputs += 1
     prefix = f"d{room.outputs}-"
     data = output.get("data") if isinstance(output.get("data"), dict) else {}
+    if drawn := DRAWN.fullmatch(_joined(data.get("text/html", ""))):
+        with suppress(ValueError):
+            data = {"image/svg+xml": base64.b64decode(drawn[1]).decode()} | data
     for kind in filter(data.__contains__, FORMATS):
         try:
             written = _written(kind, _joined(data[kind]), output.get("metadata"), markdown, prefix, room)

@@ -27,9 +27,10 @@ from workbench.errors import InputError
 from workbench.files import digests, root, sha256_of_text, written_whole
 from workbench.reading import printable
 from workbench.runs import remote
+from workbench.runs.checkout import source_of
 from workbench.runs.execution import execute, publish, record
 from workbench.runs.listing import finished
-from workbench.runs.record import Failure, Run, Status, load_run, source_of
+from workbench.runs.record import Failure, Run, Status, load_run
 from workbench.runs.staging import NOTEBOOK, leased, make_staging, notebook_folder, writing
 from workbench.runs.studies import PlannedRun, code_digest, run_id_of
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.reports.comparing import Comparison
 from workbench.reports.gallery import write_gallery
+from workbench.runs.checkout import source_of
 from workbench.runs.execution import publish, record
 from workbench.runs.folder import keep_figure, keep_headline, keep_table, read_notes
 from workbench.runs.listing import COMPARISONS
-from workbench.runs.record import Run, source_of
+from workbench.runs.record import Run
 from workbench.runs.staging import NOTEBOOK, make_staging, notebook_folder
 from workbench.runs.studies import PlannedRun, run_id_of
 

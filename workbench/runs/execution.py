@@ -42,6 +42,7 @@ from workbench.files import (
 )
 from workbench.reading import printable, read_bytes
 from workbench.runs import remote
+from workbench.runs.checkout import changes_of, source_of
 from workbench.runs.folder import read_notes
 from workbench.runs.listing import finished, newest
 from workbench.runs.parameters import open_notebook
@@ -53,10 +54,8 @@ from workbench.runs.record import (
     Run,
     Source,
     Status,
-    changes_of,
     host,
     kernel_version,
-    source_of,
 )
 from workbench.runs.staging import (
     BALLAST,
@@ -225,7 +224,9 @@ def _execute(attempt: _Attempt, timeout: float | None, on_cell: OnCell, kernel: 
 
     try:
         with stops.allowed():
-            attempt.source, attempt.patch = source_of(planned.path), changes_of(planned.path.parent)
+            source, changes = source_of(planned.path), changes_of(planned.path.parent)
+            attempt.source = source.model_copy(update={"left_out": [*map(printable, changes.left_out)]})
+            attempt.patch = changes.patch
             with writing(staging):
                 shutil.copyfile(planned.path, staging / NOTEBOOK)  # until the engine saves it for the first time
             _papermill(planned, staging, timeout, report, stats, kernel)

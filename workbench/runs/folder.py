@@ -7,6 +7,7 @@ import math
 import os
 import re
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -379,7 +380,7 @@ def _gpu() -> str | None:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ShownFigure:
-    """A figure as inline SVG, or as PNG if the SVG is too large for a page."""
+    """A figure as SVG, or as PNG if the SVG is too large for a page."""
 
     svg: str
     """The drawing, an `<svg>` element with its alternative text."""
@@ -392,13 +393,13 @@ class ShownFigure:
         return f"<figure: {self.alt}>"
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """An image in HTML, which JupyterLab shows of untrusted notebooks too, and pixels for LaTeX and others."""
+        pixels = {"image/png": b64encode(self.png).decode(), "text/plain": repr(self)}
         if len(self.svg) > LARGEST_SVG:
-            from base64 import b64encode
-
-            pixels = b64encode(self.png).decode()
-            return {"image/png": pixels, "text/plain": repr(self)}, {"image/png": {"alt": self.alt}}
-        shown = f'<div style="background: #fff">{self.svg}</div>'
-        return {"image/svg+xml": self.svg, "text/html": shown, "text/plain": repr(self)}, {}
+            return pixels, {"image/png": {"alt": self.alt}}
+        source = f"data:image/svg+xml;base64,{b64encode(self.svg.encode()).decode()}"
+        image = f'<img alt="{html.escape(self.alt)}" src="{source}">'
+        return {"text/html": image} | pixels, {"image/png": {"alt": self.alt}}
 
 
 def draw(figure: Any, alt: str) -> ShownFigure:

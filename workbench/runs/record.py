@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workbench import DISTRIBUTION, __version__
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.reading import parse_json, printable, read_bytes
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
-LARGEST_PATCH = 2_000_000
 FILE_NAME = "^[a-z0-9][a-z0-9_-]{0,99}$"
 """Pattern of the names of kept tables and figures."""
 Status = Literal["ok", "failed", "died", "timed_out", "cancelled"]
@@ -113,6 +110,8 @@ class Source(_Part):
     """Whether files differ from the commit; the differences are in `changes.patch` beside the record."""
     added: list[str] = []
     """At most 100 files that git does not track, from the top of the checkout."""
+    left_out: list[str] = []
+    """What `changes.patch` does not contain: outputs of notebooks, and the names of files with too many changes."""
     packages: dict[str, str] = {}
     """Versions of the packages that workbench depends on directly."""
 
@@ -319,46 +318,10 @@ def digest_of(content: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def source_of(notebook: Path) -> Source:
-    """Return the notebook's hash, this package's version and commit, and the versions of its dependencies."""
-    commit = _git(notebook.parent, "rev-parse", "HEAD")
-    changes = _git(notebook.parent, "status", "--porcelain")
-    return Source(
-        notebook_sha256=sha256_of(notebook),
-        workbench=__version__,
-        commit=commit,
-        branch=_git(notebook.parent, "rev-parse", "--abbrev-ref", "HEAD") if commit else None,
-        dirty=bool(changes) if commit and changes is not None else None,
-        added=[line[3:] for line in (changes or "").splitlines() if line.startswith("??")][:100],
-        packages=package_versions(),
-    )
-
-
-def changes_of(folder: Path) -> str:
-    """Return the difference between a checkout and its commit as a patch; "" if there is none.
-
-    Bytes that are not UTF-8 are kept as surrogates (`errors="surrogateescape"`).
-    """
-    patch = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff", errors="surrogateescape") or ""
-    return f"{patch[:LARGEST_PATCH]}\n" if patch else ""
-
-
 def kernel_version(runs: int) -> str:
     """Return the kernel and its version, and how many notebooks its process has run if it was not the first."""
     before = f", notebook {runs} of one process" if runs > 1 else ""
     return f"python3 (ipykernel {metadata.version('ipykernel')}){before}"
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of the installed packages that workbench depends on directly."""
-    required = [line for line in metadata.requires(DISTRIBUTION) or [] if "extra ==" not in line]
-    versions = {}
-    for name in sorted(re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def host(gpu: str | None = None) -> Host:
@@ -383,12 +346,3 @@ def _driver() -> str | None:
         return None
     version = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", text)
     return version[1] if version else None
-
-
-def _git(folder: Path, *command: str, errors: str = "backslashreplace") -> str | None:
-    """The output of git; None without git, checkout or commit. `errors` says how bytes that are not UTF-8 are read."""
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, check=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("utf-8", errors).strip()

@@ -322,22 +322,26 @@ def key_of(notebook: Path, name: str, values: dict[str, Any], read: dict[str, st
     """Return a short hash of all that decides a run's result, as far as this machine can know it.
 
     Args:
-        notebook: Its file.
+        notebook: Its file, of which only the code is executed.
         name: `<study>/<notebook>`.
         values: All its parameters.
         read: Inputs named by parameters: file -> SHA-256, hub model -> commit.
     """
-    digest = sha256_of_text(notebook)
-    code = code_digest(_slices(notebook, digest))
-    content = json.dumps([digest, name, values, read, code], sort_keys=True)
+    cells = _executed(notebook, sha256_of_text(notebook))
+    text = "\n".join(cells)
+    code = code_digest(frozenset(name for name in SLICES if re.search(rf"\b{name}\b", text)))
+    content = json.dumps([cells, name, values, read, code], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
 @cache
-def _slices(notebook: Path, digest: str) -> frozenset[str]:
-    """The slices that a notebook's code names; `digest` is the file's, so that a changed file is read again."""
+def _executed(notebook: Path, digest: str) -> list[str]:
+    """The sources of a notebook's code cells, whatever its outputs, ids, metadata and line ends are.
+
+    `digest` is the file's, so that a changed file is read again.
+    """
     cells = [cell.source for cell in open_notebook(notebook).cells if cell.cell_type == "code"]
-    return frozenset(name for name in SLICES if re.search(rf"\b{name}\b", "\n".join(cells)))
+    return [source for cell in cells if (source := cell.replace("\r\n", "\n").strip("\n").rstrip())]
 
 
 @cache
