@@ -315,7 +315,8 @@ def test_a_claim_that_a_coin_would_satisfy_is_undecided_for_one():
 
 def test_findings_table():
     one = finding("Scores are negative", "A paper", pd.Series(ROW), "below", 0.25)
-    assert one == Finding("Scores are negative", "A paper", "does not hold", 0.43, 0.35, 0.51, 100, 100, one.rule)
+    numbers = (0.43, 0.35, 0.51, 100, 100, one.rule)
+    assert one == Finding("Scores are negative", "A paper", "does not hold", *numbers, baseline=0.25, expected="below")
     assert one.rule == "interval below 0.25, at least 6 units"
     assert findings_table([one])["verdict"].tolist() == ["does not hold"]
     assert list(findings_table([]).columns)[:3] == ["claim", "source", "verdict"]

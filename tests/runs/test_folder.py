@@ -186,10 +186,28 @@ def test_nothing_is_kept_of_what_has_no_rows_and_its_reason_is_shown(
 def test_findings_are_a_table_and_claims_that_were_not_tested_are_left_out(
     run: CurrentRun, shown: list[Any], tmp_path: Path
 ) -> None:
-    row = {"mean": 0.7, "low": 0.6, "high": 0.8, "n": 30}
-    run.findings([finding("Right more often than wrong", "control", row, "above", 0.5), None])
-    assert pd.read_parquet(tmp_path / "tables/what_holds.parquet")["verdict"].tolist() == ["holds"]
+    row = {"mean": 0.7, "low": 0.6, "high": 0.8, "n": 30, "n_clusters": 10}
+    words = {"quantity": "accuracy", "baseline_name": "chance"}
+    right = finding("Right more often than wrong", "control", row, "above", 0.5, **words)
+    run.findings([right, None, finding("Better", "a paper", row, "above", 0.65)])
+    kept = pd.read_parquet(tmp_path / "tables/what_holds.parquet")
+    assert kept["verdict"].tolist() == ["holds", "cannot tell"] and list(kept)[:3] == ["claim", "source", "verdict"]
     assert shown[0].caption == "Findings tested on this run"
+    assert shown[0].frame.iloc[0].tolist() == [
+        *("Right more often than wrong", "holds", "accuracy", "0.70 [0.60, 0.80]", "0.5 (chance)"),
+        *("30 (10 independent)", "control"),
+    ]
+    noted = read_notes(tmp_path)["findings"]
+    assert [each["reason"] for each in noted] == ["", "the interval contains 0.65"] and noted[0]["units"] == 10
+    assert noted[0].items() >= {**words, "estimate": 0.7, "baseline": 0.5, "expected": "above"}.items()
+
+
+def test_a_figure_can_lead_the_report(run: CurrentRun, shown: list[Any], tmp_path: Path) -> None:
+    run.figure("first", line([1]), "One")
+    run.figure("second", line([1]), "Two", leading=True)
+    figures = read_notes(tmp_path)["figures"]
+    assert a_run(figures=figures).leading_figure.name == "second"
+    assert a_run(figures=figures[:1]).leading_figure.name == "first" and a_run().leading_figure is None
 
 
 def test_a_headline_with_an_undefined_number(run: CurrentRun, shown: list[Any], tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from toys import write_notebook, write_study
 
 from workbench.errors import InputError
 from workbench.runs import parameters_form, plan
-from workbench.runs.parameters import Parameter, check, read_parameters
+from workbench.runs.parameters import Parameter, check, read_parameters, title_of
 
 CELL = """\
 from typing import Literal
@@ -214,3 +214,17 @@ def test_it_shows_as_widgets_in_lab_and_as_text_in_a_terminal(tmp_path: Path, mo
 def test_odd_python_in_the_parameters_is_one_sentence(tmp_path: Path, line: str) -> None:
     with pytest.raises(InputError, match=r"The parameters cell of .*n\.ipynb"):
         read_parameters(write_notebook(tmp_path / "n.ipynb", parameters=line))
+
+
+@pytest.mark.parametrize(
+    ("source", "title", "question"),
+    [
+        ("# A *title*\n\n*Is it so?*\n\nText *in* italics.", "A *title*", "Is it so?"),
+        ("# A title\n\nText *in italics*", "A title", ""),
+        ("# A title\n\n**Bold**", "A title", ""),
+        ("No title\n\n# Later", "", ""),
+    ],
+)
+def test_the_title_and_the_question_of_a_notebook(source: str, title: str, question: str) -> None:
+    cells = [new_code_cell("1"), new_markdown_cell(source)]
+    assert title_of(new_notebook(cells=cells)) == (title, question)

@@ -45,7 +45,7 @@ from workbench.runs import remote
 from workbench.runs.checkout import changes_of, source_of
 from workbench.runs.folder import read_notes
 from workbench.runs.listing import finished, newest
-from workbench.runs.parameters import open_notebook
+from workbench.runs.parameters import open_notebook, title_of
 from workbench.runs.record import (
     EXPLAINED,
     Cell,
@@ -270,6 +270,7 @@ def _publish(attempt: _Attempt, stops: Stops) -> Run:
         with suppress(OSError):  # on a full disk the record matters more
             (staging / PATCH).write_text(attempt.patch, encoding="utf-8", errors="surrogateescape")
     try:
+        title, question = title_of(notebook) if notebook is not None else ("", "")
         run = record(
             planned,
             attempt.status,
@@ -282,6 +283,8 @@ def _publish(attempt: _Attempt, stops: Stops) -> Run:
             counts=counts_in(notes["facts"]),
             cells=cells_in(notebook),
             peak_memory=stats.peak_memory,
+            title=title,
+            question=question,
             **notes,
         )
         run.sealed()

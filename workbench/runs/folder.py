@@ -10,7 +10,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from workbench.errors import InputError, unknown
 from workbench.files import NOTES, RUN_FOLDER, note_down, sha256_of, written_whole
 from workbench.reading import field, parse_json, printable, read_bytes
+from workbench.runs import record
 from workbench.runs.record import FILE_NAME, Figure, Headline, Table
 from workbench.tables import ShownTable, with_index
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any] | pd.Series[Any]
 
-Part = TypeVar("Part", Table, Figure, Headline)
+Part = TypeVar("Part", Table, Figure, Headline, record.Finding)
 ITEMS = "items"
 """Table of one row per question, with which runs of a notebook are compared."""
 NO_ITEMS = "no_items"
@@ -105,25 +106,36 @@ class CurrentRun:
         """Note why runs of this notebook cannot be compared by question; `compare` reports it."""
         self.note(**{NO_ITEMS: why})
 
-    def figure(self, name: str, figure: Any, alt: str = "") -> None:
+    def figure(self, name: str, figure: Any, alt: str = "", leading: bool = False) -> None:
         """Keep a figure as `figures/<name>.svg` and `.png`, show it, and close it.
 
         Args:
             name: File name, as for `table`.
             figure: A matplotlib figure, or an object with a `.figure`; None keeps nothing.
             alt: Alternative text; by default the figure's own, set by `figures.described`.
+            leading: Whether the report begins with it; by default it begins with the first figure.
         """
         if figure is not None:
             figure = getattr(figure, "figure", figure)
-            _show(keep_figure(self.folder, name, figure, alt or figure.get_label()))
+            _show(keep_figure(self.folder, name, figure, alt or figure.get_label(), leading))
 
     def findings(self, claims: Iterable[Finding | None], caption: str = "Findings tested on this run") -> None:
-        """Keep and show the table `what_holds`, one row per finding; None, an untestable claim, is skipped."""
-        from workbench.statistics.findings import findings_table
+        """Keep and show the table `what_holds`, one row per finding, and the findings in the run's record.
 
-        table = findings_table(claim for claim in claims if claim is not None)
-        table.attrs["reason"] = "no claim could be tested on this run"
-        self.table(FINDINGS, table, caption)
+        Args:
+            claims: The findings; None, an untestable claim, is skipped.
+            caption: Caption of the table.
+        """
+        from workbench.statistics.findings import findings_table, no_rows
+
+        tested = [claim for claim in claims if claim is not None]
+        if not tested:
+            return self.table(FINDINGS, no_rows("no claim could be tested on this run"), caption)
+        found = [_finding(claim) for claim in tested]
+        shown = keep_table(self.folder, FINDINGS, findings_table(tested), caption)
+        for each in found if self.folder is not None else ():
+            note_down(self.folder, "finding", each.model_dump())
+        _show(replace(shown, frame=readable(found)))
 
     def note(self, **facts: Any) -> None:
         """Keep facts about the run: model, data, seeds, counts.
@@ -174,12 +186,12 @@ def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, frame.index).set_axis(frame.columns.map(guarded), axis=1)
 
 
-def keep_figure(folder: Path | None, name: str, figure: Any, alt: str) -> ShownFigure:
+def keep_figure(folder: Path | None, name: str, figure: Any, alt: str, leading: bool = False) -> ShownFigure:
     """Write a figure to the run's folder, if there is one, close it, and return it as it is shown."""
     from matplotlib import pyplot
 
     file = _file(folder, "figures", name, ".svg")
-    kept = _checked(Figure, f"figure {name!r}", name=name, alt=alt)
+    kept = _checked(Figure, f"figure {name!r}", name=name, alt=alt, leading=leading)
     if not kept.alt.strip():
         raise InputError(f"Figure {name!r} has no alt text; describe in one sentence what it shows.")
     shown = draw(figure, alt)
@@ -200,6 +212,30 @@ def keep_headline(folder: Path | None, text: str, row: Row, n: str = "n") -> Hea
     if folder is not None:
         note_down(folder, "headline", headline.model_dump())
     return headline
+
+
+def _finding(claim: Finding) -> record.Finding:
+    """A finding as the record has it."""
+    return _checked(record.Finding, "finding", **asdict(claim) | {"verdict": claim.verdict.partition(":")[0]})
+
+
+def readable(findings: Iterable[record.Finding]) -> pd.DataFrame:
+    """Return findings as a table of texts, one row each."""
+    import pandas as pd
+
+    rows = [
+        {
+            "claim": each.claim,
+            "verdict": f"{each.verdict}: {each.reason}" if each.reason else each.verdict,
+            "quantity": each.quantity,
+            "estimate [interval]": " ".join(each.numbers).strip(),
+            "compared with": each.against,
+            "n": each.counted,
+            "source": each.source,
+        }
+        for each in findings
+    ]
+    return pd.DataFrame(rows)
 
 
 def _checked(part: type[Part], what: str, **content: Any) -> Part:
@@ -277,7 +313,8 @@ def read_notes(folder: Path, run_id: str = "") -> dict[str, Any]:
     notes: lines that cannot be read are left out, and the first one must name the run `run_id`.
     """
     counts: dict[str, Any] = {}
-    notes: dict[str, Any] = {"facts": {}, "gpu": None, "tables": [], "figures": [], "headline": None, "files": {}}
+    notes: dict[str, Any] = {"facts": {}, "gpu": None, "tables": [], "figures": [], "findings": [], "headline": None}
+    notes["files"] = {}
     begun, damage = "", list[str]()
     try:
         lines = read_bytes(folder / NOTES).splitlines() if run_id or (folder / NOTES).exists() else []
@@ -295,6 +332,8 @@ def read_notes(folder: Path, run_id: str = "") -> dict[str, Any]:
                     notes["gpu"] = field(entry, "gpu", (str, type(None)), NOTES) or notes["gpu"]
                 case "ask":
                     counts = _added(counts, content)
+                case "finding":
+                    notes["findings"].append(record.Finding.model_validate(content).model_dump())
                 case "headline":
                     notes["headline"] = Headline.model_validate(content).model_dump()
                 case "table" | "figure" as kind:

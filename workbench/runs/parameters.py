@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import re
 import tokenize
 import types
 from collections import Counter
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 from workbench import kinds
 from workbench.errors import InputError, one_line, shown, unknown
 from workbench.files import root
-from workbench.reading import parse_json, parse_yaml, read_text
+from workbench.reading import parse_json, parse_yaml, printable, read_text
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 SIMPLE: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str} | dict.fromkeys(kinds.NAMES, str)
 LONGEST_CELL = 100_000
 """Characters of a parameters cell."""
+TITLE = re.compile(r"\s*# (.+)(?:\n\s*\n\*([^*].*[^*])\*[ \t]*(?:\n\s*\n|\s*\Z))?")
+"""Title of a notebook and its question."""
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -108,6 +111,13 @@ def open_notebook(path: Path) -> NotebookNode:
         raise InputError(
             f"{path} is not a Jupyter notebook ({one_line(error, 200)}); open it in JupyterLab and save it again."
         ) from None
+
+
+def title_of(notebook: NotebookNode) -> tuple[str, str]:
+    """Return a notebook's title and the question below it, a paragraph in italics, as plain text; "" where none is."""
+    texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found = TITLE.match(next(texts, ""))
+    return (printable(found[1].strip(), 300), printable((found[2] or "").strip(), 600)) if found else ("", "")
 
 
 def check(parameters: list[Parameter], values: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workbench import digits
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of
 from workbench.reading import parse_json, printable, read_bytes
@@ -70,6 +71,58 @@ class Figure(_Part):
     """File name without its ending."""
     alt: str
     """Alternative text."""
+    leading: bool = False
+    """Whether it leads the report."""
+
+
+class Finding(_Part):
+    """A claim tested on the run, as `workbench.statistics.Finding` has it; undefined numbers are None."""
+
+    claim: str
+    """The claim, in one sentence."""
+    verdict: Literal["holds", "does not hold", "cannot tell"]
+    """The verdict."""
+    reason: str = ""
+    """Why it is "cannot tell"."""
+    quantity: str = ""
+    """What was estimated."""
+    estimate: float | None
+    """The estimate."""
+    low: float | None
+    """Lower end of its interval."""
+    high: float | None
+    """Upper end of its interval."""
+    n: int
+    """Number of items."""
+    units: int
+    """Number of independent units."""
+    baseline: float | None = None
+    """Value that the interval is compared with."""
+    baseline_name: str = ""
+    """What has this value."""
+    expected: Literal["above", "below"] = "above"
+    """Side of the baseline on which the claim places the estimate."""
+    rule: str = ""
+    """Condition under which the claim holds."""
+    source: str = ""
+    """Paper or page of the claim."""
+
+    @property
+    def numbers(self) -> tuple[str, str]:
+        """The estimate and its interval as text."""
+        return digits.interval(self.estimate, self.low, self.high, self.baseline)
+
+    @property
+    def counted(self) -> str:
+        """The number of items, and of independent units if there are fewer."""
+        return f"{self.n:,}" + (f" ({self.units:,} independent)" if self.units < self.n else "")
+
+    @property
+    def against(self) -> str:
+        """The baseline with its name: "0.5 (chance)"."""
+        if self.baseline is None:
+            return "–"
+        return digits.plain(self.baseline) + (f" ({self.baseline_name})" if self.baseline_name else "")
 
 
 class Headline(_Part):
@@ -210,6 +263,12 @@ class Run(_Part):
     """Kept figures, in order."""
     headline: Headline | None = None
     """The main number, if the notebook names one."""
+    findings: list[Finding] = []
+    """Claims tested on the run, in order."""
+    title: str = ""
+    """The notebook's title."""
+    question: str = ""
+    """The question below its title."""
     refers_to: list[str] = []
     """Runs this one was made from, as `<study>/<notebook>/<run-id>`; `workbench clean` keeps them."""
     files: dict[str, str] = {}
@@ -228,6 +287,11 @@ class Run(_Part):
     def values(self) -> dict[str, Any]:
         """All parameters with their values."""
         return self.parameters_default | self.parameters_given
+
+    @property
+    def leading_figure(self) -> Figure | None:
+        """The figure that leads the report: the one kept with `leading=True`, else the first."""
+        return next((each for each in self.figures if each.leading), self.figures[0] if self.figures else None)
 
     def frame(self, name: str) -> pd.DataFrame:
         """Return a kept table.

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from workbench import digits
 from workbench.errors import InputError
 from workbench.statistics.intervals import ROUNDING
 
@@ -41,6 +42,16 @@ class Finding:
     """Number of independent units: clusters if there are any, else items."""
     rule: str
     """Condition under which the claim holds."""
+    quantity: str = ""
+    """What was estimated, in words: "confidence minus accuracy"."""
+    baseline: float = 0.0
+    """Value that the interval is compared with."""
+    baseline_name: str = ""
+    """What has this value, in words: "chance", "no difference"."""
+    expected: str = "above"
+    """Side of the baseline on which the claim places the estimate, a `Direction`."""
+    reason: str = ""
+    """Why the verdict is "cannot tell"; empty for other verdicts."""
 
 
 def finding(
@@ -50,6 +61,8 @@ def finding(
     expected: Direction,
     baseline: float = 0.0,
     undecided: str = "",
+    quantity: str = "",
+    baseline_name: str = "",
 ) -> Finding:
     """Return the verdict on a claim that a mean lies above or below a baseline.
 
@@ -61,13 +74,22 @@ def finding(
         baseline: Value that the interval must exclude.
         undecided: Reason why no interval can decide the claim, for instance because a respondent that ignores the
             question (a coin, a constant) would satisfy it too; empty if there is none. See `unless`.
+        quantity: What the mean measures, in words of a reader.
+        baseline_name: What has the value `baseline`, in words: "chance"; by default "no difference" for 0.
     """
     mean, low, high = float(row["mean"]), float(row["low"]), float(row["high"])
     n = int(units(row))
     reason = _few(n) if n < FEWEST_UNITS else undecided
     text = f"cannot tell: {reason}" if reason else verdict(low, high, expected, baseline)
-    rule = f"interval {expected} {_shown(baseline)}, at least {FEWEST_UNITS} units"
-    return Finding(claim, source, text, mean, low, high, int(row["n"]), n, rule)
+    rule = f"interval {expected} {digits.plain(baseline)}, at least {FEWEST_UNITS} units"
+    name = baseline_name or ("" if baseline else "no difference")
+    if text == "cannot tell":
+        contained = f"the interval contains {digits.plain(baseline)}" + (f" ({name})" if name else "")
+        reason = "the estimate is undefined" if math.isnan(mean) else contained
+        reason = "there is no interval" if math.isnan(low + high) and not math.isnan(mean) else reason
+    return Finding(
+        claim, source, text, mean, low, high, int(row["n"]), n, rule, quantity, float(baseline), name, expected, reason
+    )
 
 
 def unless(row: Mapping[str, Any] | pd.Series, expected: Direction, baseline: float, reason: str) -> str:
@@ -106,15 +128,17 @@ def versus(row: Mapping[str, Any] | pd.Series, baseline: float, name: str = "cha
     side, n = _side(float(row["low"]), float(row["high"]), baseline), units(row)
     text = f"{side} {name}" if side and n >= FEWEST_UNITS else f"not distinguishable from {name}"
     few = f": {_few(int(n))}" if n < FEWEST_UNITS else ""
-    return f"{text}{few} ({estimate(row)} against {_shown(baseline)})"
+    return f"{text}{few} ({estimate(row)} against {digits.plain(baseline)})"
 
 
 def estimate(row: Mapping[str, Any] | pd.Series) -> str:
     """Return a mean with its interval as text: "0.43 [0.35, 0.51]", "0.43 no interval", or "undefined"."""
     if math.isnan(float(row["mean"])):
         return "undefined"
-    ends = "no interval" if math.isnan(float(row["low"])) else f"[{_shown(row['low'])}, {_shown(row['high'])}]"
-    return f"{_shown(row['mean'])} {ends}"
+    ends = (
+        "no interval" if math.isnan(float(row["low"])) else f"[{digits.plain(row['low'])}, {digits.plain(row['high'])}]"
+    )
+    return f"{digits.plain(row['mean'])} {ends}"
 
 
 def compact(table: pd.DataFrame, drop: Iterable[str] = ("n_undefined",), clusters: str = "questions") -> pd.DataFrame:
@@ -144,11 +168,6 @@ def no_rows(reason: str) -> pd.DataFrame:
     table = pd.DataFrame()
     table.attrs["reason"] = reason
     return table
-
-
-def _shown(number: float) -> str:
-    """At most three decimals, with a typographic minus."""
-    return f"{round(float(number), 3) + 0.0:g}".replace("-", "−")
 
 
 def _few(n: int) -> str:
