@@ -8,7 +8,7 @@ MOST_PLACES = 4
 
 def number(value: float | None, places: int = 2) -> str:
     """Return a number with this many decimals and a typographic minus: "−0.25", "12,345.6"; undefined as "–"."""
-    if undefined(value):
+    if value is None or math.isnan(value):
         return "–"
     if 0 < abs(value) < 0.5 * 10**-MOST_PLACES:
         return f"{value:.1e}".replace("-", "−")
@@ -26,9 +26,9 @@ def interval(
         high: Upper end.
         baseline: Value from which the ends must remain distinguishable in print.
     """
-    if undefined(mean):
+    if mean is None or math.isnan(mean):
         return "undefined", ""
-    if undefined(low) or undefined(high):
+    if low is None or high is None or math.isnan(low + high):
         return number(mean, _least(mean)), "no interval"
     digits = places(low, high, baseline)
     return number(mean, digits), f"[{number(low, digits)}, {number(high, digits)}]"
@@ -38,20 +38,16 @@ def places(low: float, high: float, baseline: float | None = None) -> int:
     """Return the decimals of an interval: one significant digit of its half width, and two for numbers below 10."""
     half = (high - low) / 2
     digits = max(_least(low, high), -math.floor(math.log10(half)) if 0 < half < math.inf else 0)
-    ends = [end for end in (low, high) if not undefined(baseline) and end != baseline]
-    while digits < MOST_PLACES and any(round(end, digits) == round(baseline, digits) for end in ends):
-        digits += 1
+    if baseline is not None:
+        ends = [end for end in (low, high) if end != baseline]
+        while digits < MOST_PLACES and any(round(end, digits) == round(baseline, digits) for end in ends):
+            digits += 1
     return min(digits, MOST_PLACES)
 
 
 def plain(value: float) -> str:
     """Return a number with at most three decimals, without zeros at its end: "0.5", "0"."""
     return f"{round(float(value), 3) + 0.0:g}".replace("-", "−")
-
-
-def undefined(value: float | None) -> bool:
-    """Whether a number is missing or NaN."""
-    return value is None or math.isnan(value)
 
 
 def _least(*values: float) -> int:

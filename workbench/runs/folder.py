@@ -133,8 +133,9 @@ class CurrentRun:
             return self.table(FINDINGS, no_rows("no claim could be tested on this run"), caption)
         found = [_finding(claim) for claim in tested]
         shown = keep_table(self.folder, FINDINGS, findings_table(tested), caption)
-        for each in found if self.folder is not None else ():
-            note_down(self.folder, "finding", each.model_dump())
+        if self.folder is not None:
+            for each in found:
+                note_down(self.folder, "finding", each.model_dump())
         _show(replace(shown, frame=readable(found)))
 
     def note(self, **facts: Any) -> None:
