@@ -27,7 +27,6 @@ from workbench.runs.folder import (
     read_notes,
 )
 from workbench.statistics import finding
-from workbench.tables import ShownTable
 
 FRAME = pd.DataFrame({"id": ["<b>", "y"], "n": [1, 1200], "x": [-0.5, float("nan")]})
 
@@ -57,16 +56,10 @@ def test_a_table_is_kept_and_shown(run: CurrentRun, shown: list[Any], tmp_path: 
     page = shown.pop()._repr_html_()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "tables/scores.parquet"), FRAME)
     assert (tmp_path / "tables/scores.csv").read_text().splitlines()[0] == "id,n,x"
-    assert "<figcaption>What &amp; why</figcaption>" in page
-    for cell in ("<td>&lt;b&gt;</td>", '<td class="num">1200</td>', '<td class="num">−0.500</td>', ">–</td>"):
+    assert '<figure id="scores"><figcaption>What &amp; why <small><a href="tables/scores.csv">CSV</a>' in page
+    for cell in (">&lt;b&gt;</th>", '<td class="num">1,200</td>', '<td class="num">−0.5</td>', ">–</td>"):
         assert cell in page
     assert read_notes(tmp_path)["tables"] == [{"name": "scores", "caption": "What & why", "rows": 2}]
-
-
-def test_a_long_table_is_folded_behind_its_caption() -> None:
-    short, long = (ShownTable(pd.DataFrame({"x": range(n)}), "A <b>")._repr_html_() for n in (15, 16))
-    assert short.startswith("<figure><figcaption>A &lt;b&gt;</figcaption>")
-    assert long.startswith("<details><summary>A &lt;b&gt; (16 rows)</summary>")
 
 
 def test_an_index_with_a_name_or_words_is_kept_a_row_number_is_not(run: CurrentRun, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def render(run: Run, notebook: NotebookNode) -> str:
     from workbench.reports.markup import Markdown, short
 
     markdown = Markdown()
+    markdown.tables = {table.name.replace("_", "-") for table in run.tables}
     blocks = _blocks(notebook, markdown)
     source = script("report")
     title = markdown.title or html.escape(run.notebook.replace("_", " "))
@@ -222,7 +223,11 @@ def _written(kind: str, content: str, about: Any, markdown: Markdown, prefix: st
     if len(content) > (LONGEST_TEXT if written else room.markup):
         raise ValueError
     room.markup -= len(content)
-    return markdown.render(content, prefix) if written else markup.clean(content, prefix, budget=markdown.budget)
+    if written:
+        return markdown.render(content, prefix)
+    page = markup.clean(content, prefix, frozenset(markdown.tables), markdown.budget)
+    markdown.tables -= {anchor for anchor in markdown.tables if f' id="{anchor}"' in page}
+    return page
 
 
 def _joined(content: object) -> str:

@@ -129,6 +129,8 @@ class Markdown(IPythonRenderer):  # type: ignore[misc]  # nbconvert is untyped
         self.title = ""
         self.headings: list[tuple[int, str, str]] = []
         self.budget = Budget()
+        self.tables: set[str] = set()
+        """Anchors of kept tables that are not in the page yet."""
 
     def render(self, text: str, prefix: str, attachments: Any = None) -> str:
         """Return one cell as HTML; the notebook's first top-level heading becomes `title` and is left out."""

@@ -65,17 +65,20 @@ class CurrentRun:
     folder: Path | None
     """Its folder, or None outside a run."""
 
-    def table(self, name: str, frame: pd.DataFrame | None, caption: str = "") -> None:
-        """Keep a table as `tables/<name>.parquet` and `.csv`, and show it.
+    def table(self, name: str, frame: pd.DataFrame | None, caption: str = "", columns: str = "") -> None:
+        """Keep a table as `tables/<name>.parquet` and `.csv`, and show it as `ShownTable` does.
 
         Args:
             name: File name, unique in the run: lower-case letters, digits, `_` and `-`.
             frame: The table; a named index is kept as a column. A table without rows is not kept, and its
-                `frame.attrs["reason"]` is shown instead; None neither keeps nor shows anything.
+                `frame.attrs["reason"]` is shown instead; None neither keeps nor shows anything. Headers are the names
+                of the columns in words, unless `frame.attrs["headers"]` has others; an empty one hides its column.
             caption: What it shows.
+            columns: Column, such as `metric`, whose values become columns in the shown table; the kept one stays long.
         """
         if frame is not None:
-            _show(keep_table(self.folder, name, frame, caption) if len(frame) else ShownTable(frame, caption))
+            kept = keep_table(self.folder, name, frame, caption) if len(frame) else ShownTable(frame, caption)
+            _show(replace(kept, columns=columns))
 
     def items(
         self,
