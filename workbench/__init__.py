@@ -16,7 +16,7 @@ import os
 from importlib import import_module, metadata
 from typing import Any
 
-from workbench.kinds import NAMES
+from workbench.kinds import CHOICES, NAMES
 
 __version__ = "0.1.0"
 DISTRIBUTION = "lm-workbench"
@@ -71,7 +71,7 @@ _HOMES = {
     "score_texts": "extraction",
     "summarise": "statistics",
     "wrap_model": "models",
-} | dict.fromkeys(NAMES, "kinds")
+} | dict.fromkeys([*NAMES, *CHOICES], "kinds")
 _ROOMS = (
     "datasets",
     "extraction",

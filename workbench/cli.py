@@ -121,7 +121,9 @@ def home_of(outputs: str | None) -> Path:
     return remote.working_copy(outputs_of(outputs))
 
 
-StudyName = Annotated[str, typer.Argument(help="A study, a study file of your own, or 'all'.", metavar="STUDY")]
+StudyName = Annotated[
+    str, typer.Argument(help="A study, a study file or notebook of your own, or 'all'.", metavar="STUDY")
+]
 Profile = Annotated[str, typer.Option("--profile", help="The study's parameter set.")]
 NotebookName = Annotated[str | None, typer.Option("--notebook", help="Only this notebook of the study.")]
 Given = Annotated[
@@ -139,6 +141,8 @@ FAULT = 70
 TRACEBACK_VARIABLE = "WORKBENCH_TRACEBACK"
 LONGEST_LINE = 20_000
 """Characters of a line on the terminal."""
+LAB_SETTINGS = Path(__file__).parent / "runs" / "jupyter"
+"""Settings of JupyterLab under those of the user."""
 STATUS_RUNS = 10
 """Finished runs that `status` lists."""
 
@@ -466,7 +470,7 @@ def gallery(outputs: Outputs = None) -> None:
 def lab(
     arguments: Annotated[list[str] | None, typer.Argument(help="Passed on to JupyterLab.", metavar="[...]")] = None,
 ) -> None:
-    """Open JupyterLab on the notebooks, with this environment as their kernel."""
+    """Open JupyterLab on the notebooks, with this environment as their kernel and long lines of code wrapped."""
     from workbench.files import root
 
     notebooks = root() / "notebooks"
@@ -478,6 +482,9 @@ def lab(
     if hasattr(os, "geteuid") and os.geteuid() == 0 and not re.search("allow.root", " ".join(command)):
         say("JupyterLab refuses to run as root: use another user, or `workbench lab --allow-root`.", sys.stderr)
     os.chdir(root())
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(
+        filter(None, [os.environ.get("JUPYTER_CONFIG_PATH"), str(LAB_SETTINGS)])
+    )
     if sys.platform == "win32":  # where exec returns to the prompt while the new process runs
         sys.exit(subprocess.call(command))
     os.execv(sys.executable, command)

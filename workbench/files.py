@@ -58,6 +58,40 @@ def root() -> Path:
     return here if (here / "studies").is_dir() else CHECKOUT
 
 
+def user_path(source: str | os.PathLike[str], here: Path | None = None) -> Path:
+    """Return the path of a user's file or folder: in the current folder, or if it is not there in the checkout.
+
+    `workbench run`, papermill and JupyterLab start notebooks in different folders, and this is the rule of all three.
+
+    Args:
+        source: As the user wrote it; ~ is the home folder, where there is one.
+        here: Where relative paths start from; None for the current folder.
+
+    Returns:
+        The path as written, if nothing is there.
+
+    Raises:
+        InputError: If both folders have it.
+    """
+    path = Path(source)
+    with suppress(RuntimeError, ValueError):
+        path = path.expanduser()
+    here = here or Path()
+    try:
+        near, far = here / path, root() / path
+        if near == far or not far.exists():
+            return near
+        if not near.exists():
+            return far
+        if near.samefile(far):
+            return near
+    except (OSError, ValueError):  # what cannot be looked up is refused by what opens it
+        return here / path
+    raise InputError(
+        f"{str(source)!r} is both in {str(here.resolve())!r} and in {str(root())!r}; write the one you mean in full."
+    )
+
+
 def titles(sources: Sequence[str], suffixes: Collection[str] | None = None) -> list[str]:
     """Return names of several sources for tables and reports, in their order.
 

@@ -1,13 +1,19 @@
 """Annotations for the `parameters` cell of a notebook.
 
-    from workbench import FilePath, ModelName
+    from typing import Optional
+
+    from workbench import FilePath, ModelName, Style
 
     model: ModelName = "smollm2-135m-instruct"
-    data: FilePath | None = None
+    data: Optional[FilePath] = None
+    style: Style = "cloze"
 
-Each is `str` to Python. `workbench.runs` uses them to check names before a run starts, to make relative paths absolute,
-and to hash the files that a run depends on. Use plain `str` for other text.
+Plain papermill reads these too, but neither `X | None` nor `Literal[...]`. Names and files are `str` to Python:
+`workbench.runs` checks them before a run starts, makes relative paths absolute, and hashes the files that a run depends
+on. Use plain `str` for other text.
 """
+
+from typing import Literal
 
 ModelName = str
 """A model for `load_model`: a name, hub id, folder or GGUF file, optionally with #ADAPTER, or an address."""
@@ -30,4 +36,12 @@ FilePath = str
 AlgorithmName = str
 """A training algorithm for `training.algorithms.policy_algorithm`, optionally with settings."""
 
+Style = Literal["cloze", "letters"]
+"""How a multiple-choice question is put: option texts are scored, or the letters of listed options."""
+Normalisation = Literal["none", "tokens", "chars", "bytes"]
+"""How the log-probabilities of options are compared: as they are, or divided by their length."""
+SurfaceForms = Literal["sum", "max"]
+"""How the probabilities of several spellings of one answer are combined."""
+
 NAMES = tuple(name for name, value in globals().copy().items() if value is str)
+CHOICES = {"Style": Style, "Normalisation": Normalisation, "SurfaceForms": SurfaceForms}

@@ -62,14 +62,6 @@ def printable(text: object, longest: int = 300) -> str:
     return one_line(" ".join(one_line(text, 20 * longest).split()), longest)
 
 
-def user_path(source: str | os.PathLike[str]) -> Path:
-    """Return a path in which ~ is the user's home folder; unchanged where there is no such home."""
-    try:
-        return Path(source).expanduser()
-    except (RuntimeError, ValueError):
-        return Path(source)
-
-
 @contextmanager
 def opened_file(path: Path, largest: int | None = None) -> Iterator[BufferedReader]:
     """Open a regular file for reading in binary.
@@ -107,7 +99,8 @@ def _why(error: OSError | ValueError, path: Path) -> str:
     """Return why a file cannot be read, and the way out."""
     code = getattr(error, "errno", None)
     if code in (errno.ENOENT, errno.ENOTDIR):
-        return "does not exist; check the path"
+        where = "" if os.path.isabs(path) else ", neither in the current folder nor in the checkout"
+        return f"does not exist{where}; check the path"
     if code == errno.EISDIR or os.path.isdir(path):  # as Windows reports a folder as one without permission
         return "is a folder, not a file; name a file"
     if code in (errno.EACCES, errno.EPERM):

@@ -1,16 +1,23 @@
 """The notebooks under papermill itself, without our command line and engine."""
 
+# ruff: noqa: UP045
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Optional
 
 import nbformat
 import pytest
+from papermill.translators import PythonTranslator
 
+from workbench import Style
+from workbench.errors import InputError
 from workbench.files import CHECKOUT, cache_folder
+from workbench.runs.parameters import check_declared, read_parameters
 
 NOTEBOOKS = sorted(CHECKOUT.glob("notebooks/*/*.ipynb"))
 
@@ -20,6 +27,36 @@ def test_every_notebook_names_the_kernel_everyone_has_and_carries_no_outputs(pat
     notebook = nbformat.read(path, as_version=4)
     assert notebook.metadata.kernelspec.name == "python3"
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_papermill_reads_every_parameter_as_the_workbench_does(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else it warns of an unknown parameter, as it does of a misspelt one."""
+    cells = nbformat.read(path, as_version=4).cells
+    (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    theirs = [(each.name, each.inferred_type_name, each.help) for each in PythonTranslator.inspect(cell)]
+    assert theirs == [(each.name, each.annotation, each.help) for each in read_parameters(path)] and not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "said"),
+    [
+        ("piqa", list[str], "must be list[str], not 'piqa'; write ['piqa']"),
+        (["a", 3], list[str], "must be list[str], not ['a', 3]"),
+        ("10", Optional[int], "must be Optional[int], not '10'"),
+        ("letter", Style, "must be Literal['cloze', 'letters'], not 'letter'"),
+        (True, int, "must be int, not True"),
+        (3, float, ""),
+        (None, Optional[list[float]], ""),
+        ("x", Path, ""),
+    ],
+)
+def test_a_notebook_refuses_a_value_that_papermill_lets_through(value: Any, kind: Any, said: str) -> None:
+    names = {"name": value, "__annotations__": {"name": kind, "gone": int}}
+    if not said:
+        return check_declared(names)
+    with pytest.raises(InputError, match=re.escape(f"Parameter 'name' {said}.")):
+        check_declared(names)
 
 
 @pytest.mark.notebook

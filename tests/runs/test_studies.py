@@ -7,6 +7,7 @@ import pytest
 from toys import write_notebook, write_study
 
 from workbench.errors import InputError
+from workbench.files import user_path
 from workbench.runs import studies
 from workbench.runs.studies import load_study, plan
 
@@ -45,6 +46,37 @@ def test_the_key_tells_computations_apart_and_the_id_sorts_by_time() -> None:
     assert one.run_id[:20] <= other.run_id[:20]
     write_notebook(one.path, "print(n + 1)")
     assert plan("toy", given={"n": 1}, notebook="first")[0].key != one.key
+
+
+def test_a_notebook_anywhere_runs_by_its_path(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "thesis" / "my notebook.ipynb"
+    mine.parent.mkdir()
+    mine.write_bytes(Path("notebooks/toy/first.ipynb").read_bytes())
+    (one,) = plan(str(mine), given={"n": 3})
+    assert (one.name, one.values["n"], one.folder) == ("thesis/my notebook", 3, Path.cwd())
+    (mine.parent / "own.yaml").write_text("notebooks: [my notebook.ipynb]\nprofiles: {default: {n: 3}}\n")
+    assert [run.key for run in plan(str(mine.parent / "own.yaml"))] == [one.key]
+    with pytest.raises(InputError, match=r"There is no notebook 'gone\.ipynb', in "):
+        plan("gone.ipynb")
+    (other := tmp_path / "thesis" / "toy" / "mine.ipynb").parent.mkdir()
+    other.write_bytes(mine.read_bytes())
+    with pytest.raises(InputError, match="would be mixed with those of the study toy; rename its folder"):
+        plan(str(other))
+
+
+def test_a_relative_path_is_looked_for_here_and_in_the_checkout(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "far.csv").write_text("")
+    (here := tmp_path / "notebooks" / "toy").mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr("workbench.files.CHECKOUT", tmp_path)
+    monkeypatch.chdir(here)
+    (here / "near.csv").write_text("")
+    assert user_path("near.csv") == Path("near.csv") and user_path("far.csv") == tmp_path / "far.csv"
+    assert user_path("none.csv") == Path("none.csv")
+    (here / "far.csv").write_text("another")
+    with pytest.raises(InputError, match=r"is both in .* and in .*; write the one you mean in full"):
+        user_path("far.csv")
 
 
 def test_only_what_is_executed_decides_the_key() -> None:

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike
 from workbench.cultural_alignment.surveys import OWN, SCALES, Instrument, Persona, SurveyItem, prompt_of
 from workbench.datasets.rows import Row, bare, check_names, columns_of, read_rows
 from workbench.errors import InputError, unknown
+from workbench.files import user_path
 from workbench.questions import Option, Origin, Question, Questions, Tag
-from workbench.reading import user_path
 
 WRITTEN = Path(__file__).parent / "written"
 COLUMNS = ("id", "item", "dimension", "label", "key", "opposite", "scale", "positions", "ordinal")

@@ -21,7 +21,7 @@ from workbench.datasets.items import Record
 from workbench.datasets.rows import Row, check_names, columns_of, read_rows
 from workbench.datasets.sources import find, fitting, parse
 from workbench.errors import InputError, unknown
-from workbench.reading import user_path
+from workbench.files import user_path
 
 WEST = (
     *("U.S.A.", "Canada", "Great Britain", "Germany", "France", "Netherlands", "Belgium"),

@@ -16,7 +16,7 @@ from workbench.cultural_alignment.surveys import SCALES, Instrument
 from workbench.datasets.formats import number
 from workbench.datasets.rows import Row, as_text, check_names, folded, numbers, read_columns, read_rows
 from workbench.errors import InputError, unknown
-from workbench.reading import user_path
+from workbench.files import user_path
 from workbench.statistics.distances import SLACK
 
 SPREAD, NOISE = 0.25, 0.05

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from workbench.datasets.items import D, Record, Unusable, set_apart
 from workbench.datasets.rows import Row, read_rows
 from workbench.errors import InputError, unknown
-from workbench.files import sha256_of
+from workbench.files import sha256_of, user_path
 from workbench.packages import SOURCE, Package, require
 from workbench.reading import field as field_of
-from workbench.reading import kind_of, parse_json, printable, read_json, read_text, read_yaml, user_path
+from workbench.reading import kind_of, parse_json, printable, read_json, read_text, read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd

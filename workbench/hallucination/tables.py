@@ -18,9 +18,9 @@ from workbench.datasets.referring import referring
 from workbench.datasets.rows import TYPED, as_text, check_names, numbers, read_columns, seen
 from workbench.datasets.sources import find, names_of
 from workbench.errors import InputError, unknown
-from workbench.files import sha256_of
+from workbench.files import sha256_of, user_path
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag, sample
-from workbench.reading import read_yaml, user_path
+from workbench.reading import read_yaml
 
 WRITTEN = Path(__file__).parent / "written"
 DICTIONARIES = ("anes96", "fair", "acs")

@@ -15,9 +15,10 @@ from workbench.datasets.formats import number
 from workbench.datasets.rendering import plain
 from workbench.datasets.sources import names_of
 from workbench.errors import InputError, unknown
+from workbench.files import user_path
 from workbench.judges.cases import Case
 from workbench.questions import Message, Option, Question, Tag
-from workbench.reading import parse_yaml, read_text, user_path
+from workbench.reading import parse_yaml, read_text
 
 if TYPE_CHECKING:
     from workbench.models import Model

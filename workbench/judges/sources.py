@@ -20,11 +20,11 @@ from workbench.datasets.items import Record, Unusable, counted, set_apart
 from workbench.datasets.rows import Row, columns_of, divided, read_rows
 from workbench.datasets.sources import Source, adapted, fitting, parse
 from workbench.errors import InputError, unknown
-from workbench.files import sha256_of
+from workbench.files import sha256_of, user_path
 from workbench.judges.adapters import llmbar, trustjudge
 from workbench.judges.cases import Case, Cases
 from workbench.questions import Origin
-from workbench.reading import parse_json, user_path
+from workbench.reading import parse_json
 
 COLUMNS = ("question", "answer", "score", "answer_a", "answer_b", "preferred", "reference", "rubric", "checklist")
 PREFERRED = {"a": (1.0, 0.0), "b": (0.0, 1.0), "tie": (1.0, 1.0), "": (math.nan, math.nan)}

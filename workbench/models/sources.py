@@ -9,11 +9,11 @@ import glob
 import os
 import re
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, unknown
+from workbench.files import user_path
 from workbench.models import fetched, proof, server, tokenizers
 from workbench.models import fingerprint as fingerprints
 from workbench.models.loading import StoredModel
@@ -261,18 +261,16 @@ def _exists(here: Path, path: str) -> bool:
         return False
 
 
-def _path(name: str, here: Path = Path()) -> Path:
+def _path(name: str, here: Path | None = None) -> Path:
     """Return a name as a path; a `~` that begins no home folder is an ordinary character."""
-    path = Path(name)
-    with suppress(RuntimeError):
-        path = path.expanduser()
+    path = user_path(name, here)
     try:
-        (here / path).is_dir()
+        path.is_dir()
     except OSError as error:
         raise InputError(
             f"{name[:60]!r} cannot be looked up as a folder ({error.strerror}); check the name."
         ) from error
-    return here / path
+    return path
 
 
 def _adapter(path: str, base: list[Path]) -> Path:

@@ -20,6 +20,7 @@ from workbench.errors import InputError, unknown
 from workbench.files import NOTES, RUN_FOLDER, note_down, sha256_of, written_whole
 from workbench.reading import field, parse_json, printable, read_bytes
 from workbench.runs import record
+from workbench.runs.parameters import check_declared
 from workbench.runs.record import FILE_NAME, Figure, Headline, Table
 from workbench.tables import ShownTable, with_index
 
@@ -53,7 +54,14 @@ FORMULA = re.compile(r"(?![+-](\d+\.?\d*|\.\d+)(e[+-]?\d+)?\Z)[=+@\t\r＝＋－�
 
 
 def current_run() -> CurrentRun:
-    """Return the run that executes this notebook; in JupyterLab, a run that shows everything and keeps nothing."""
+    """Return the run that executes this notebook; in JupyterLab, a run that shows everything and keeps nothing.
+
+    Raises:
+        InputError: If a parameter of the notebook has a value that its annotation does not allow, such as a text in
+            place of a list, which `workbench run` refuses and papermill does not.
+    """
+    if shell := getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)():
+        check_declared(shell.user_ns)
     folder = os.environ.get(RUN_FOLDER)
     return CurrentRun(Path(folder) if folder else None)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError, one_line, shown, unknown
 from workbench.files import digests as digests_of
+from workbench.files import root, user_path
 from workbench.runs.parameters import Parameter
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ def check_inputs(parameters: list[Parameter], values: Mapping[str, Any], folder:
             reader.check(text, folder)
             for path in reader.parts(text, folder)[1::2]:
                 if not path or not _at(folder, path).exists():
-                    wrong.append(f"There is no file {shown(path)}, which parameter {name!r} names; check the path.")
+                    where = "" if Path(path).is_absolute() else ", in the current folder or in the checkout"
+                    wrong.append(f"There is no file {shown(path)}, which parameter {name!r} names{where}; check it.")
         except InputError as error:
             wrong.append(str(error))
         except (OSError, ValueError, RuntimeError) as error:
@@ -174,7 +176,10 @@ def absolute(parameters: list[Parameter], values: Mapping[str, Any], here: Path)
         if not isinstance(value, str):
             return value
         parts = reader.parts(value, here)
-        parts[1::2] = [str(there) if (there := _at(here, path).resolve()).exists() else path for path in parts[1::2]]
+        for at in range(1, len(parts), 2):
+            there = _at(here, parts[at])
+            if there.exists() and there != root() / parts[at]:
+                parts[at] = str(there.resolve())
         return "".join(parts)
 
     kinds = {parameter.name: parameter.kind for parameter in parameters}
@@ -245,4 +250,4 @@ def _names_file(text: str, path: Path) -> bool:
 
 
 def _at(folder: Path, path: str) -> Path:
-    return folder / Path(path).expanduser()
+    return user_path(path, folder)

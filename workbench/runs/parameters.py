@@ -26,7 +26,7 @@ from workbench.reading import parse_json, parse_yaml, printable, read_text
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-SIMPLE: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str} | dict.fromkeys(kinds.NAMES, str)
+SIMPLE: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str, **dict.fromkeys(kinds.NAMES, str)}
 LONGEST_CELL = 100_000
 """Characters of a parameters cell."""
 TITLE = re.compile(r"\s*# (.+)(?:\n\s*\n\*([^*].*[^*])\*[ \t]*(?:\n\s*\n|\s*\Z))?")
@@ -143,10 +143,40 @@ def check(parameters: list[Parameter], values: Mapping[str, Any], where: str) ->
             kind = type_of(declared[name].annotation)
             checked[name] = _strict(kind, _read(kind, value) if isinstance(value, str) else value)
         except ValueError:
-            wrong.append(f"Parameter {name!r} must be {declared[name].annotation}, not {shown(value)}")
+            wrong.append(f"Parameter {name!r} must be {described(declared[name].annotation)}, not {shown(value)}")
     if wrong:
         raise InputError(f"In {where}: " + "; ".join(wrong) + ".")
     return checked
+
+
+def check_declared(names: Mapping[str, Any]) -> None:
+    """Refuse values of annotated names that are not of the annotated type, where it is one that a parameter can have.
+
+    Args:
+        names: The namespace of a notebook.
+
+    Raises:
+        InputError: Naming every unfit value.
+    """
+    wrong = []
+    for name, kind in dict(names.get("__annotations__", {})).items():
+        if name in names and _is_declarable(kind):
+            try:
+                _strict(kind, names[name])
+            except ValueError:
+                shape = getattr(kind, "__name__", kind) if isinstance(kind, type) and not get_origin(kind) else kind
+                each = get_origin(kind) is list and not isinstance(names[name], list)
+                hint = f"; write [{names[name]!r}]" if each else ""
+                wrong.append(f"Parameter {name!r} must be {shape}, not {shown(names[name])}{hint}.")
+    if wrong:
+        raise InputError(" ".join(wrong).replace("typing.", ""))
+
+
+def _is_declarable(kind: Any) -> bool:
+    """Whether a parameter can be of this type."""
+    if get_origin(kind) in (Union, types.UnionType, list):
+        return all(map(_is_declarable, get_args(kind)))
+    return get_origin(kind) is Literal or kind in (bool, int, float, str, types.NoneType)
 
 
 def _strict(kind: Any, value: Any) -> Any:
@@ -221,6 +251,12 @@ def _parameter(node: ast.stmt, comments: dict[int, str], where: str) -> Paramete
     return Parameter(name, annotation, default, help_text)
 
 
+def described(annotation: str) -> str:
+    """Return an annotation for a message, with the choices that a name stands for."""
+    names = {node.id for node in ast.walk(ast.parse(annotation)) if isinstance(node, ast.Name)} & kinds.CHOICES.keys()
+    return annotation + "".join(f" ({', '.join(map(repr, get_args(kinds.CHOICES[name])))})" for name in sorted(names))
+
+
 def type_of(annotation: str) -> Any:
     """Return the type an annotation names, without evaluating it."""
     return _resolve(ast.parse(annotation, mode="eval").body)
@@ -230,6 +266,10 @@ def _resolve(node: ast.expr) -> Any:
     match node:
         case ast.Name(id=name) if name in SIMPLE:
             return SIMPLE[name]
+        case ast.Name(id=name) if name in kinds.CHOICES:
+            return kinds.CHOICES[name]
+        case ast.Subscript(value=ast.Name(id="Optional"), slice=item):
+            return Union[_resolve(item), None]  # noqa: UP007 - built at run time
         case ast.Constant(value=None):
             return types.NoneType
         case ast.Constant(value=str(quoted)):
@@ -243,7 +283,8 @@ def _resolve(node: ast.expr) -> Any:
             values = values if isinstance(values, tuple) else (values,)
             if values and all(isinstance(value, str | int | None) for value in values):
                 return Literal[values]
-    known = f"bool, int, float, str, None, list[...], Literal[...], {', '.join(kinds.NAMES)} and their unions"
+    names = ", ".join([*kinds.NAMES, *kinds.CHOICES])
+    known = f"bool, int, float, str, None, list[...], Optional[...], Literal[...], {names} and their unions"
     raise TypeError(f"is none of {known}")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError, shown, unknown
-from workbench.files import root, sha256_of_text
+from workbench.files import root, sha256_of_text, user_path
 from workbench.reading import read_yaml
 from workbench.runs import inputs
 from workbench.runs.parameters import Parameter, check, open_notebook, read_parameters
@@ -81,7 +81,8 @@ class PlannedRun:
     @property
     def folder(self) -> Path:
         """The folder with `studies/` and `notebooks/`, its working directory."""
-        return self.path.parents[2]
+        folders = self.path.parents
+        return folders[2] if len(folders) > 2 and (folders[2] / "studies").is_dir() else root()
 
     @property
     def name(self) -> str:
@@ -150,11 +151,16 @@ def study_names() -> list[str]:
 def load_study(name: str) -> Study:
     """Return a study by its name, or by its file, which can lie anywhere and combine notebooks of several studies.
 
+    A notebook's file is a study of this notebook alone, named after its folder.
+
     Raises:
         InputError: If there is no such study, or its file is malformed.
     """
+    if name.endswith(".ipynb"):
+        path = _own_notebook(name, Path())
+        return Study(path.parent.name, {path.stem: path}, {"default": {}}, {"default": Matrix({})})
     if name not in study_names() and not name.endswith((".yaml", ".yml")):
-        raise unknown("study", name, [*study_names(), "all", "a .yaml file of your own"])
+        raise unknown("study", name, [*study_names(), "all", "a .yaml or .ipynb file of your own"])
     path = Path(name) if name not in study_names() else root() / "studies" / f"{name}.yaml"
     content = _study_file(path)
     notebooks: list[str] = content["notebooks"]
@@ -166,11 +172,39 @@ def load_study(name: str) -> Study:
     most = content.get("most_cells", MOST_CELLS)
     if type(most) is not int or most < 1:
         raise InputError(f"{path}: 'most_cells' must be a whole number above 0, not {shown(most)}.")
-    files = {n: root() / "notebooks" / (f"{n}.ipynb" if "/" in n else f"{path.stem}/{n}.ipynb") for n in notebooks}
+    home = root() / "notebooks"
+    files = {
+        n: _own_notebook(n, path.parent)
+        if n.endswith(".ipynb")
+        else home / (f"{n}.ipynb" if "/" in n else f"{path.stem}/{n}.ipynb")
+        for n in notebooks
+    }
     shared = read_matrix(content.get("matrix", {}), path, most)
     own = {profile: values.pop("matrix", None) for profile, values in profiles.items()}
     matrices = {profile: read_matrix(m, path, most) if m is not None else shared for profile, m in own.items()}
     return Study(path.stem, files, profiles, matrices, needs)
+
+
+def _own_notebook(name: str, here: Path) -> Path:
+    """The file of a notebook anywhere, whose runs are named after its folder and itself."""
+    path = user_path(name, here).absolute()
+    if not path.is_file():
+        raise InputError(f"There is no notebook {shown(name)}, in {str(here.absolute())!r} or the checkout; check it.")
+    _check_name(f"{path.parent.name}/{path.stem}", str(path))
+    if path.parent.name in study_names() and path.parent != root() / "notebooks" / path.parent.name:
+        raise InputError(
+            f"Runs of {path} would be mixed with those of the study {path.parent.name}; rename its folder."
+        )
+    return path
+
+
+def _check_name(name: str, where: str) -> None:
+    """Refuse a name under which no run can be kept on every system."""
+    if not NOTEBOOK.fullmatch(name) or any(map(DEVICES.match, name.split("/"))):
+        raise InputError(
+            f"{where}: {shown(name)} cannot name a notebook; write NAME or STUDY/NAME, each of at most 100 "
+            'characters other than \\ : * ? " < > |, the first a letter or digit.'
+        )
 
 
 def _study_file(path: Path) -> dict[str, Any]:
@@ -186,11 +220,9 @@ def _study_file(path: Path) -> dict[str, Any]:
     notebooks, profiles = content["notebooks"], content["profiles"]
     if not isinstance(notebooks, list) or not notebooks or not all(isinstance(n, str) for n in notebooks):
         raise InputError(f"{path} needs 'notebooks', a list of notebook names.")
-    if odd := [n for n in notebooks if not NOTEBOOK.fullmatch(n) or any(map(DEVICES.match, n.split("/")))]:
-        raise InputError(
-            f"{path}: {shown(odd[0])} cannot name a notebook; write NAME or STUDY/NAME, each of at most 100 "
-            'characters other than \\ : * ? " < > |, the first a letter or digit.'
-        )
+    for name in notebooks:
+        if not name.endswith(".ipynb"):
+            _check_name(name, str(path))
     if not isinstance(profiles, dict) or not all(isinstance(p, dict | None) for p in profiles.values()):
         raise InputError(f"{path} needs 'profiles', each a mapping of parameters to values.")
     if wrong := [n for n in notebooks for p in profiles.values() if not isinstance((p or {}).get(n, {}), dict)]:
@@ -227,7 +259,7 @@ def plan(
     """Return the runs of a study with every parameter checked; no kernel starts.
 
     Args:
-        study: A study's name, a study file, or `all`.
+        study: A study's name, a study file, a notebook's file, or `all`.
         profile: One of the study's parameter sets.
         given: Parameter -> value, overriding profile and matrix in every chosen notebook that declares it; text is
             read by the declared type, as on the command line.

@@ -18,9 +18,8 @@ from workbench.datasets.rows import Row as FileRow
 from workbench.datasets.rows import check_names, read_rows
 from workbench.datasets.sources import Source, fitting, parse
 from workbench.errors import InputError, unknown
-from workbench.files import sha256_of
+from workbench.files import sha256_of, user_path
 from workbench.questions import Message, Option, Origin, Question, Questions, Tag
-from workbench.reading import user_path
 
 Stance = Literal["support", "neutral", "oppose"]
 STANCES: tuple[Stance, ...] = get_args(Stance)
