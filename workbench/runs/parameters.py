@@ -164,9 +164,9 @@ def check_declared(names: Mapping[str, Any]) -> None:
             try:
                 _strict(kind, names[name])
             except ValueError:
-                shape = getattr(kind, "__name__", kind) if isinstance(kind, type) and not get_origin(kind) else kind
-                each = get_origin(kind) is list and not isinstance(names[name], list)
-                hint = f"; write [{names[name]!r}]" if each else ""
+                origin: Any = get_origin(kind)
+                shape = kind.__name__ if origin is None and isinstance(kind, type) else kind
+                hint = f"; write [{names[name]!r}]" if origin is list and not isinstance(names[name], list) else ""
                 wrong.append(f"Parameter {name!r} must be {shape}, not {shown(names[name])}{hint}.")
     if wrong:
         raise InputError(" ".join(wrong).replace("typing.", ""))
