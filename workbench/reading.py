@@ -35,6 +35,8 @@ LONGEST_LINE = 1 << 24
 """Characters of a line."""
 MOST_NODES = 1_000_000
 """Values of a YAML file after its aliases are expanded."""
+MOST_VALUES = 10_000_000
+"""Values of a JSON text, each of which takes about 100 bytes of memory."""
 SIGNATURES = {
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",
     b"\xfe\xff": "UTF-16 text; save it as UTF-8",
@@ -185,7 +187,7 @@ def read_json(path: Path, strict: bool = True, largest: int = LARGEST) -> Any:
     return parse_json(read_text(path, largest), printable(path), strict)
 
 
-def parse_json(text: str, where: str, strict: bool = True) -> Any:
+def parse_json(text: str, where: str, strict: bool = True, finite: bool = True, most: int = MOST_VALUES) -> Any:
     """Return the value of a JSON text.
 
     Args:
@@ -193,11 +195,15 @@ def parse_json(text: str, where: str, strict: bool = True) -> Any:
         where: Name of the file or place, for errors.
         strict: Whether to refuse NaN and infinities, names that occur twice in one object, control characters, and
             halves of characters.
+        finite: Whether NaN and infinities are among these.
+        most: Values that it may have, by its commas and brackets.
 
     Raises:
-        InputError: The text is not JSON, or is nested more than `DEEPEST` levels deep.
+        InputError: The text is not JSON, has too many values, or is nested more than `DEEPEST` levels deep.
     """
-    pairs, constant = (_pairs, _constant) if strict else (None, None)
+    pairs, constant = _pairs if strict else None, _constant if strict and finite else None
+    if sum(map(text.count, ",[{")) > most:
+        raise InputError(f"{where} has more than {most:,} values; check that it is the right file, or divide it.")
     try:
         value = json.loads(text, strict=strict, object_pairs_hook=pairs, parse_constant=constant)
         if strict and "\\u" in text:

@@ -163,7 +163,7 @@ def test_the_pause_a_server_asks_for_is_kept(fake, folder):
     wb.ask(model, questions(2))
     assert time.monotonic() - start >= 1
     fake.failures = [(429, {"Retry-After": "86400"})]
-    with pytest.raises(InputError, match=r"429 \(not now\), tried 1 times; finished answers are stored"):
+    with pytest.raises(InputError, match=r"\(not now\), asks for a pause of 86400 s, tried 1 times in 0 s; finished"):
         wb.ask(model, questions(3))
 
 
@@ -442,7 +442,7 @@ def test_one_name_for_two_numbers_is_refused(fake, folder, monkeypatch):
     wb.ask(model, questions(1))
     fake.twist = lambda body, answer, call: answer.update(twice=True)
     monkeypatch.setattr("fake_server.json.dumps", lambda content: TWICE if "twice" in content else DUMPS(content))
-    with pytest.raises(InputError, match=r"gives ' A' twice in one answer; the answer is not used"):
+    with pytest.raises(InputError, match=r"it has ' A' twice\); it is not used"):
         wb.ask(model, questions(2))
 
 

@@ -17,6 +17,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -36,6 +37,8 @@ from workbench.models import connection
 from workbench.models import server as serving
 from workbench.models.connection import Answer
 from workbench.models.secrets import RUN_OF_TOKENS, Secret
+from workbench.models.sources import check_name
+from workbench.models.sources import paths_in as paths_in_name
 from workbench.runs import execute, plan
 
 pytestmark = pytest.mark.model
@@ -246,7 +249,9 @@ HOSTILE = {
     "not UTF-8": ([http(b"", b'{"data": "\xff"}')], "does not answer in JSON"),
     "a list": ([http(b"", b"[]")], "does not answer in JSON"),
     "other names": ([http(b"", b'{"data": [{"id": "\\u001b[2Jx"}, {"id": 5}, 5]}')], "it serves x"),
-    "no name": ([http(b"", b'{"data": {"tiny": 1}}')], "it serves nothing"),
+    "no name": ([http(b"", b'{"data": {"tiny": 1}}')], "does not list its models"),
+    "millions of lists": ([http(b"", b'{"data": [' + b"[]," * 140_000 + b"0]}")], "more than 131,072 values"),
+    "two answers": ([2 * http(b"", json.dumps(CARD).encode()), 0.5], "sends more than its answer"),
     "a root of another type": ([http(b"", b'{"data": [{"id": "tiny", "root": 5}]}')], "the root of 'tiny' in"),
     "an endless context": ([http(b"", b'{"data": [{"id": "tiny", "max_model_len": 1' + b"0" * 99 + b"}]}")], "context"),
     "a pause of 1e400": ([http(b"Retry-After: 1e400\r\n", b"", b"429 " + KEY.encode())], r"answers 429 \(no reason"),
@@ -261,6 +266,27 @@ def test_a_hostile_server_is_one_sentence_soon(folder, caplog, parts, message):
         assert re.search(message, said := ends(lambda: raw.model(folder))), said
     assert time.monotonic() - start < 6
     assert KEY not in caplog.text and "tried" not in said.replace("tried 1 times", "")
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 503 Busy\r\nRetry-After: 0.4\r\n"])
+def test_a_slow_server_costs_a_bounded_time(folder, monkeypatch, head):
+    """Whatever `retries` says: twice the time of an answer, or the longest pause."""
+    monkeypatch.setattr(serving, "LONGEST_WAIT", 0.6)
+    parts = [head + b"Content-Length: 0\r\n\r\n"] if b"503" in head else [head, *DRIP]
+    with Raw(*parts) as raw:
+        said = ends(lambda: raw.model(folder, "&retries=20&timeout=0.3"))
+        assert re.search(r"tried 2 times in [01] s; check the address, or run again", said), said
+
+
+@pytest.mark.parametrize(
+    "place", ["h/{}", "h/org/{}", "{}/x", "{}@h/x", "h:{}/x", "h/x?tokenizer={}", "h/x?{}", "h/x?top_k={}"]
+)
+@pytest.mark.parametrize("spelling", [str, quote, "base64 at 1"])
+def test_an_address_with_the_key_is_refused_without_it(monkeypatch, place, spelling):
+    shown = SPELLINGS.get(spelling, spelling)(KEY)
+    for read in (wb.load_model, check_name, paths_in_name):
+        said = ends(lambda read=read: read(f"vllm://{place.format(shown)}"))
+        assert "address contains the key in WORKBENCH_API_KEY" in said and not Secret(KEY).within(said)
 
 
 def test_a_compressed_answer_is_read_and_a_bomb_takes_no_memory(folder):
@@ -351,7 +377,7 @@ def test_no_spelling_of_the_key_leaves_a_server(folder, spelling):
 def test_a_key_too_short_to_be_recognised_is_refused(monkeypatch, key):
     monkeypatch.setenv(serving.KEY_VARIABLE, key)
     said = ends(lambda: wb.load_model("vllm://127.0.0.1:9/tiny"))
-    assert f"has {len(key)} characters" in said and "unset the variable if the server needs none" in said
+    assert f"has {len(key)} characters" in said and f"unset {serving.KEY_VARIABLE} if the server needs no key" in said
 
 
 CELLS = [

@@ -111,7 +111,7 @@ class Connection:
             except Exception as error:  # of httpx, h11, ssl or zlib; their texts may quote the server
                 return _failed(error, line is not None and line.cut, self.timeout)
             finally:
-                if line is not None:
+                if line is not None and not line.client.is_closed:
                     self._idle.append(line)
 
 
@@ -145,11 +145,24 @@ class _Line:
                         return Answer(problem=f"{problem}; check the address", lasting=True)
                     if len(content) > LARGEST_ERROR and not good:
                         break
-                headers = response.headers
-                pause, location = _seconds(headers.get("retry-after", "")), headers.get("location", "")
-                return Answer(response.status_code, bytes(content), location, pause)
+            if self._left_over():
+                self.client.close()
+                return Answer(problem="sends more than its answer, so that answers can be mistaken for one another")
+            headers = response.headers
+            pause, location = _seconds(headers.get("retry-after", "")), headers.get("location", "")
+            return Answer(response.status_code, bytes(content), location, pause)
         finally:
             watch.cancel()
+
+    def _left_over(self) -> bool:
+        """Whether bytes came behind the answer, which httpcore would take for the answer to the next request."""
+        for transport in (self.client._transport, *self.client._mounts.values()):
+            for line in transport._pool.connections if transport else ():
+                while hasattr(line, "_connection"):
+                    line = line._connection
+                if hasattr(line, "_h11_state") and line._h11_state.trailing_data[0].strip():
+                    return True
+        return False
 
     def _note(self, event: str, info: dict[str, Any]) -> None:
         """Keep the socket, as httpcore reports it to its trace."""
@@ -192,7 +205,7 @@ def _failed(error: Exception, cut: bool, timeout: float) -> Answer:
 
     kind, reason = type(error).__name__, _tls(error)
     if cut:
-        return Answer(problem=f"does not finish its answer within {timeout:g} s (timeout={timeout:g} in the address)")
+        return Answer(problem=f"does not finish its answer within {timeout:g} s (timeout= in the address sets it)")
     if isinstance(reason, ssl.SSLCertVerificationError):
         problem = f"has a certificate that this machine does not accept ({printable(reason.verify_message, 100)})"
         way_out = "name the file of its authority in SSL_CERT_FILE, or correct the host in the address"

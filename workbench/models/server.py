@@ -26,9 +26,10 @@ from workbench.models import fetched
 from workbench.models import fingerprint as fingerprints
 from workbench.models.connection import Answer, Connection
 from workbench.models.fetched import HUB_ID
-from workbench.models.secrets import RUN_OF_TOKENS, SHORTEST, Secret
-from workbench.reading import printable
+from workbench.models.secrets import RUN_OF_ADDRESS, RUN_OF_TOKENS, SHORTEST, Secret
+from workbench.reading import kind_of, parse_json, printable
 
+CHECK = "check the address and the port"
 FORMS = "vllm://host:port/NAME or openai+https://host/v1/NAME"
 SCHEMES = {"vllm": "http", "vllm+https": "https", "openai+http": "http", "openai+https": "https"}
 HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?")
@@ -44,9 +45,13 @@ OPENAI_HOST = "https://api.openai.com/"
 BACKOFF = 0.5
 """Seconds before the first retry; doubled with each further one."""
 LONGEST_WAIT = 300.0
-"""Seconds; a request is not retried if the server demands a longer pause."""
+"""Seconds that all pauses of a request may take, as far as the server demands them."""
+LONGEST_TRIES = 1.5
+"""A request is sent again until it has taken so many times its `timeout`, without the pauses."""
 LARGEST, LARGEST_PER_TOKEN = 1 << 22, 2048
 """Bytes of a model list or an answer, and those more for each token that the request sends or wants."""
+MOST, MOST_PER_BYTE = 1 << 16, 1 / 64
+"""Values of an answer in JSON, and those more for each byte that it may have."""
 HIGHEST = 2**31 - 1
 """Largest count or token id."""
 HALVES = re.compile("[\ud800-\udfff]")
@@ -96,7 +101,7 @@ class Address:
     concurrency: int = 16
     """Largest number of simultaneous requests."""
     timeout: float = 120.0
-    """Seconds until a request times out."""
+    """Seconds that an answer may take; a request with its retries takes at most two and a half times as long."""
     retries: int = 6
     """Largest number of retries of a request."""
     tolerance: float = 0.0
@@ -237,7 +242,9 @@ class Server:
         """Return the identifying fields of the model's card at `/v1/models`."""
         base, name = self.address.base, self.address.name
         listed = self._request("GET", "models", None, min(2, self.address.retries), LARGEST).get("data")
-        cards = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
+        if not isinstance(listed, list):
+            raise InputError(f"The server at {base} does not list its models as servers of completions do; {CHECK}.")
+        cards = [card for card in listed if isinstance(card, dict)]
         for card in cards:
             if card.get("id") == name:
                 stated = {field: card[field] for field in STATED if card.get(field) is not None}
@@ -253,59 +260,56 @@ class Server:
         self, method: str, path: str, body: dict[str, Any] | None, retries: int, largest: int, question: str = ""
     ) -> dict[str, Any]:
         """Send a request, retry transient failures, and return the JSON object of the answer."""
-        base = self.address.base
+        base, spent, paused = self.address.base, 0.0, 0.0
         for attempt in range(retries + 1):
-            pause = BACKOFF * 2**attempt * (0.5 + random.random())
+            start = time.monotonic()
             answer = self._connection.request(method, path, body, largest)
+            spent += time.monotonic() - start
             problem = answer.problem or self._problem(answer)
             if not problem:
-                return self._object(answer.content, question)
+                return self._object(answer.content, largest, question)
             if answer.lasting or (answer.status and answer.status not in (408, 429) and answer.status < 500):
                 raise InputError(f"The server at {base} {problem}{question}.")
-            pause = answer.pause or pause
-            if attempt == retries or pause > LONGEST_WAIT:
+            pause = answer.pause or BACKOFF * 2**attempt * (0.5 + random.random())
+            late = spent > LONGEST_TRIES * self.address.timeout
+            if attempt == retries or late or paused + pause > LONGEST_WAIT:
                 break
             with self._lock:
                 self._counts["retries"] += 1
             time.sleep(pause)
+            paused += pause
+        wanted = f", asks for a pause of {answer.pause:.0f} s" if answer.pause else ""
         raise InputError(
-            f"The server at {base} {problem}, tried {attempt + 1} times; finished answers are stored, so run "
-            "again when it is back."
+            f"The server at {base} {problem}{wanted}, tried {attempt + 1} times in {spent + paused:.0f} s; check the "
+            "address, or run again when the server is back (finished answers are stored)."
         )
 
     def _problem(self, answer: Answer) -> str:
         """Return the status of an answer and what the server says of it; "" if it is a success."""
         if answer.status < 300:
             return ""
-        if answer.status < 400:
-            (place,) = self._secret.removed(printable(answer.location) or "no place")
+        if answer.status < 400 and answer.location:
+            (place,) = self._secret.removed(printable(answer.location))
             return f"redirects to {place} ({answer.status}), which is not followed; write that address if it is right"
         (message,) = self._secret.removed(_message(answer.content))
         return f"answers {answer.status} ({message}){_advice(answer.status)}"
 
-    def _object(self, content: bytes, question: str) -> dict[str, Any]:
+    def _object(self, content: bytes, largest: int, question: str) -> dict[str, Any]:
         """Return the JSON object in an answer; repeated names are refused, since either value may be the right one."""
-        repeated: list[str] = []
-
-        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            if len(merged := dict(pairs)) < len(pairs):
-                repeated.append(next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i])))
-            return merged
-
         try:
-            answer = json.loads(content.decode("utf-8-sig"), object_pairs_hook=unique)
-        except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deeply
-            answer = None
-        if not isinstance(answer, dict):
+            text, most = content.decode("utf-8-sig"), MOST + int(largest * MOST_PER_BYTE)
+            answer = parse_json(text, "the answer", finite=False, most=most)
+            problem = "" if isinstance(answer, dict) else f"the answer is {kind_of(answer)}"
+        except (InputError, UnicodeDecodeError) as error:
+            told = isinstance(error, InputError)
+            problem = str(error).partition(";")[0].rstrip(".") if told else "the answer is not UTF-8"
+        if problem:
+            (problem,) = self._secret.removed(printable(problem, 200))
             raise InputError(
-                f"The server at {self.address.base} does not answer in JSON{question}; check the address and the port."
+                f"The server at {self.address.base} does not answer in JSON that can be used{question}: {problem}; "
+                "it is not used; if all answers are such, check the address and the port."
             )
-        if repeated:
-            (name,) = self._secret.removed(printable(f"{repeated[0]!r}", 100))
-            raise InputError(
-                f"The server at {self.address.base} gives {name} twice in one answer; the answer is not used."
-            )
-        return answer
+        return dict(answer)
 
 
 def is_address(source: str) -> bool:
@@ -319,6 +323,7 @@ def parse(source: str) -> Address:
     Raises:
         InputError: If it is not an address, contains a key, or has an unknown option.
     """
+    _refuse_key_in(source)
     scheme, _, rest = source.partition("://")
     where, _, query = rest.partition("?")
     host, _, path = where.partition("/")
@@ -421,10 +426,26 @@ def _key_for(base: str) -> str:
         raise InputError(f"The key in {name} has characters that no key can have; set it again.")
     if 0 < len(key) < SHORTEST:
         raise InputError(
-            f"The key in {name} has {len(key)} characters, too few to recognise it in what a server says; give the "
-            f"server a key of at least {SHORTEST}, or unset the variable if the server needs none."
+            f"The key in {name} has {len(key)} characters, too few to recognise it in what a server says; unset {name} "
+            "if the server needs no key (as with a dummy such as EMPTY), or start the server with a key of at least "
+            f"{SHORTEST} characters."
         )
     return key
+
+
+def _refuse_key_in(source: str) -> None:
+    """Refuse an address that contains the whole key, or 16 characters of it, since records contain the address.
+
+    Raises:
+        InputError: It does; the message does not quote it.
+    """
+    for name in (KEY_VARIABLE, OPENAI_VARIABLE):
+        key = os.environ.get(name, "").strip()
+        if len(key) >= SHORTEST and Secret(key).within(source, RUN_OF_ADDRESS):
+            raise InputError(
+                f"The model's address contains the key in {name}, and addresses are recorded; write it without the "
+                "key, which is sent in a header."
+            )
 
 
 class _WrongType(Exception):
@@ -459,8 +480,8 @@ def _reduced(value: Any, kind: Any, place: str, texts: list[str]) -> Any:
 def _message(content: bytes) -> str:
     """Return the error message in a server's answer, on one short line."""
     message: Any = content.decode("utf-8", "replace")
-    with suppress(ValueError, RecursionError):
-        message = json.loads(message)
+    with suppress(InputError):
+        message = parse_json(message, "", strict=False)
     for name in ("error", "message", "detail"):
         message = message.get(name, message) if isinstance(message, dict) else message
     first = message[0] if isinstance(message, list) and message else message
