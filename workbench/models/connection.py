@@ -156,12 +156,12 @@ class _Line:
 
     def _left_over(self) -> bool:
         """Whether bytes came behind the answer, which httpcore would take for the answer to the next request."""
-        for transport in (self.client._transport, *self.client._mounts.values()):
-            for line in transport._pool.connections if transport else ():
-                while hasattr(line, "_connection"):
-                    line = line._connection
-                if hasattr(line, "_h11_state") and line._h11_state.trailing_data[0].strip():
-                    return True
+        transports: list[Any] = [self.client._transport, *self.client._mounts.values()]
+        for line in (line for each in transports if each for line in each._pool.connections):
+            while hasattr(line, "_connection"):
+                line = line._connection
+            if hasattr(line, "_h11_state") and line._h11_state.trailing_data[0].strip():
+                return True
         return False
 
     def _note(self, event: str, info: dict[str, Any]) -> None:
