@@ -241,21 +241,19 @@ def run(
     on_store_only = on is not None and remote
     runs: list[Run | CellResult] = []
     stopped = False
+    left = _time_left(every, home)
     try:
         for planned, done in ended if on_store_only else _with_gallery(ended, home):
             runs.append(done)
-            say(_result_line(planned, done))
+            say(f"[{len(runs)} of {len(every)}{left(planned, done)}] {_result_line(planned, done)}")
+            where = f"{done.folder}/report.html" if done.folder else "not recorded"
+            if done.folder and not on_store_only and not Path(where).is_file():
+                where = f"{done.folder} has no report yet; `workbench report {done.folder}` writes one"
+            say(f"    {where}")
     except KeyboardInterrupt:
         stopped = True
-    say("")
-    say("Reports:")
-    for done in runs:
-        where = f"{done.folder}/report.html" if done.folder else f"{done.name} is not recorded"
-        if done.folder and not on_store_only and not Path(where).is_file():
-            where = f"{done.folder} has no report yet; `workbench report {done.folder}` writes one"
-        say(f"  {done.status:<9}  {where}")
     if not on_store_only:
-        say(f"Gallery:     {home}/index.html")
+        say(f"Gallery: {home}/index.html")
     raise typer.Exit(EXIT_CODES["cancelled"] if stopped else exit_code(runs))
 
 
@@ -340,6 +338,29 @@ def _run_here(
                 raise KeyboardInterrupt
             if done.status == "cancelled":
                 break
+
+
+def _time_left(every: Planned, home: Path) -> Callable[[PlannedRun, Run | CellResult], str]:
+    """Return a function that takes each run as it ends and returns the time left, from earlier runs and the pace."""
+    from workbench.reports.html import duration
+    from workbench.runs.listing import forecast, recent
+
+    cached, begun, computed = cache(recent), time.monotonic(), 0
+    expected: dict[str, float | None] = {}
+    for planned in every:
+        earlier = forecast(planned, home, cached)
+        expected[planned.key] = 0.0 if earlier.state == "done" else earlier.seconds
+
+    def left(planned: PlannedRun, done: Run | CellResult) -> str:
+        nonlocal computed
+        computed += not done.reused
+        expected.pop(planned.key, None)
+        if not expected or not computed:
+            return ""
+        pace = (time.monotonic() - begun) / computed
+        return f", about {duration(sum(pace if each is None else each for each in expected.values()))} left"
+
+    return left
 
 
 def _run_on(

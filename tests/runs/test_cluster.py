@@ -282,7 +282,7 @@ def test_what_is_under_way_outlives_a_client_that_is_stopped(
     monkeypatch.setattr(cluster, "run_on", stopped)
     assert call("run", "toy", "--on", "tcp://127.0.0.1:9") == 130
     said = capsys.readouterr()
-    assert said.out == "toy/fine: ok after 2 s\n"
+    assert said.out.startswith("[1 of 1] toy/fine: ok after 2 s\n    outputs/toy/fine/id has no report yet")
     assert said.err.startswith("Stopped; the workers finish the cells they have") and (tmp_path / "outputs").exists()
 
 
@@ -309,7 +309,7 @@ def test_of_a_cell_that_could_not_be_recorded_no_path_is_shown(
     monkeypatch.setattr(cluster, "run_on", lambda *_: iter([(planned, lost)]))
     assert call("run", "toy", "--on", "tcp://127.0.0.1:9") == 137
     said = capsys.readouterr().out
-    assert "died       toy/fine is not recorded" in said and "report.html" not in said
+    assert "toy/fine: died after 0 s" in said and "\n    not recorded\n" in said and "report.html" not in said
 
 
 def test_what_a_worker_lacks_is_one_sentence(quick: Callable[..., Run], toy_folder: Path) -> None:

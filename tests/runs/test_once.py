@@ -45,7 +45,7 @@ def test_other_parameters_another_notebook_and_a_failed_run_are_run(
 ) -> None:
     first = quick()
     assert not quick({"n": 4}).reused
-    write_notebook(toy_folder / "notebooks/toy/fine.ipynb", "# Another title")
+    write_notebook(toy_folder / "notebooks/toy/fine.ipynb", "n + 1")
     assert not quick().reused
     monkeypatch.setattr(execution_module, "_execute", lambda attempt, *_: attempt.end("died", "E", "e"))
     failed = quick({"n": 9})

@@ -31,6 +31,11 @@ def test_a_profile_sets_what_a_notebook_declares_and_the_user_overrides_it() -> 
     assert [p.name for p in plan("all")] == ["toy/first", "toy/second"]
 
 
+def test_all_studies_begin_with_their_first_notebooks(study: Path) -> None:
+    study.with_name("zoo.yaml").write_text("notebooks: [toy/third]\nprofiles: {default: }\n")
+    assert [p.name for p in plan("all")] == ["toy/first", "toy/third", "toy/second"]
+
+
 def test_a_given_value_goes_to_the_notebooks_that_declare_it(study: Path) -> None:
     study.write_text("notebooks: [first, third]\nprofiles: {default: }\n")
     first, third = plan("toy", given={"seed": "4"})

@@ -267,7 +267,8 @@ def plan(
         here: Folder that relative paths in `given` start from; None for the checkout.
 
     Returns:
-        One run for every notebook and every distinct cell of its matrix, those of one model together.
+        One run for every notebook and every distinct cell of its matrix, those of one model together; of `all`, the
+        first notebook of each study before the others.
 
     Raises:
         InputError: For an unknown study, profile, notebook or parameter, or unfit values; names all of them.
@@ -294,7 +295,8 @@ def plan(
                 wrong.append(str(error))
     if wrong:
         raise InputError(" ".join(dict.fromkeys(wrong)))
-    return list(planned.values())
+    first = {next(iter(s.notebooks.values())) for s in studies}
+    return sorted(planned.values(), key=lambda run: run.path not in first) if study == "all" else [*planned.values()]
 
 
 def _cells(study: Study, profile: str, given: set[str], declared: dict[str, list[Parameter]]) -> list[dict[str, Any]]:
