@@ -3,12 +3,14 @@
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.errors import InputError
+from workbench.files import digests, sha256_of
 from workbench.reading import (
     DEEPEST,
     field,
@@ -78,10 +80,12 @@ def test_yaml_of_many_keys_takes_linear_time():
     assert len(parse_yaml("\n".join(f"k{i}: v" for i in range(5000)), "file.yaml")) == 5000
 
 
-def test_words_of_yaml_stay_text_unless_typed():
-    text = "[yes, 010, 12:30, 2020-01-01, 1_000, 7, 0.5, null]"
-    assert parse_yaml(text, "f") == ["yes", "010", "12:30", "2020-01-01", "1_000", 7, 0.5, None]
-    assert parse_yaml(text, "f", typed=True)[:2] == [True, 8]
+@pytest.mark.parametrize("typed", [True, False])
+def test_words_and_odd_numbers_of_yaml_stay_text(typed):
+    text = "[yes, 010, 12:30, 2020-01-01, 1_000, 0x1F, .inf, 7, 0.5, null]"
+    words = ["yes", "010", "12:30", "2020-01-01", "1_000", "0x1F", ".inf"]
+    assert parse_yaml(text, "f", typed) == [*words, 7, 0.5, None]
+    assert parse_yaml("[true, False]", "f", typed) == ([True, False] if typed else ["true", "False"])
 
 
 @pytest.mark.parametrize("read", [read_bytes, read_text, read_json, read_yaml, lambda path: list(text_lines(path))])
@@ -100,8 +104,15 @@ def test_a_file_larger_than_the_limit_is_not_read(tmp_path):
         file.truncate(1 << 40)
     with pytest.raises(InputError, match=r"1,099,511,627,776 bytes, more than the 268,435,456"):
         read_json(tmp_path / "big")
-    with pytest.raises(InputError, match="has more than the 10 bytes"):
-        read_bytes(type(tmp_path)("/proc/self/status"), 10)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/pagemap"), reason="no /proc")
+@pytest.mark.parametrize(
+    "read", [read_bytes, sha256_of, lambda path: digests([path]), lambda path: list(text_lines(path))]
+)
+def test_files_without_a_size_are_not_read_for_ever(read):
+    with pytest.raises(InputError, match="has content but no size, as files of /proc"):
+        read(Path("/proc/self/pagemap"))
 
 
 def test_text_that_is_not_utf8_is_named_by_line_and_byte(tmp_path):

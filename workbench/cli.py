@@ -111,6 +111,8 @@ def outputs_of(outputs: str | None) -> Path | str:
 
     if outputs is None:
         return root() / "outputs"
+    if not outputs.strip():
+        raise InputError("--outputs is empty; name a folder, or leave it out.")
     return outputs if remote.is_url(outputs) else Path(outputs)
 
 
@@ -162,12 +164,16 @@ def _plan(
     if not isinstance(content, dict):
         raise InputError(f"{file} must be a mapping of parameters to values.")
     given: dict[str, Any] = {str(name): value for name, value in content.items()}
+    twice: set[str] = set()
     for item in parameters or []:
         name, equals, value = item.partition("=")
         if not equals or not name.strip():
             raise InputError(f"-p {shown(item)} sets no parameter; write it as -p name=value.")
         if re.search("[\ud800-\udfff]", item):
             raise InputError(f"-p {shown(item)} is not UTF-8; set the terminal to UTF-8, or rename the file.")
+        if name.strip() in twice:
+            raise InputError(f"-p {shown(name.strip())} is given twice; keep one.")
+        twice.add(name.strip())
         given[name.strip()] = value
     planned = plan_runs(study, profile, given, notebook, Path.cwd())
     for name, value in given.items():
@@ -230,6 +236,8 @@ def run(
     gpus: Annotated[float | None, typer.Option(help="GPUs per cell, with --on.", min=0)] = None,
 ) -> None:
     """Execute the notebooks of a study and write their results and reports."""
+    if on is not None and not on.strip():
+        raise InputError("--on is empty; name the scheduler, as in --on tcp://HOST:8786, or leave it out.")
     if gpus is not None and not on:
         raise InputError("--gpus applies to clusters only; name the scheduler with --on, or leave --gpus out.")
     if fresh and on:

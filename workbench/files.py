@@ -20,7 +20,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from workbench.errors import DiskFull, InputError
-from workbench.reading import opened_file, read_bytes, read_json
+from workbench.reading import opened_file, printable, read_bytes, read_json
 
 CACHE_VARIABLE = "WORKBENCH_CACHE"
 RUN_FOLDER = "WORKBENCH_RUN_FOLDER"
@@ -340,14 +340,14 @@ def opened(place: str) -> tuple[Any, str]:
     """Return the fsspec file system of a folder or URL, and the path in it.
 
     Raises:
-        InputError: If the kind of store is unknown, or its package is not installed.
+        InputError: If the kind of store is unknown, its package is not installed, or it is not reached.
     """
     from fsspec.core import url_to_fs
 
     try:
         files, top = url_to_fs(place)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"Cannot open {place}: {error}.") from error
+    except Exception as error:  # each kind of store has its own
+        raise InputError(f"Cannot open {place}: {printable(error)}; check the address.") from error
     return files, top.rstrip("/")
 
 
@@ -366,19 +366,19 @@ def sha256_of_text(path: Path) -> str:
     return hashlib.sha256(read_bytes(path).replace(b"\r\n", b"\n")).hexdigest()
 
 
-def digests(paths: Iterable[Path]) -> dict[Path, str]:
+def digests(paths: Iterable[Path], largest: int = LARGEST) -> dict[Path, str]:
     """Return the SHA-256 of each file, looked up in the cache for unchanged files.
 
     A file written in the last seconds is always read, since a second write within a tick of the clock leaves its times
     unchanged.
 
     Raises:
-        InputError: If one is not a regular file, or cannot be read.
+        InputError: If one is not a regular file, has more than `largest` bytes, or cannot be read.
     """
     cache = cache_folder() / "digests.json"
     known, hashes, added = _read_digests(cache), {}, False
     for path in sorted(set(paths)):
-        with opened_file(path) as file:
+        with opened_file(path, largest) as file:
             state = os.fstat(file.fileno())
         key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"
         hashes[path] = known.get(key) or sha256_of(path)

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -73,8 +73,8 @@ def opened_file(path: Path, largest: int | None = None) -> Iterator[BufferedRead
         largest: Most bytes it may have; None for no limit.
 
     Raises:
-        InputError: The file does not exist, is a folder, pipe or device, is too large, or cannot be read; also for such
-            an error while it is read.
+        InputError: The file does not exist, is a folder, pipe or device, is a file without a size that has content (of
+            /proc; some of them never end), is too large, or cannot be read; also for such an error while it is read.
     """
     name = printable(path)
     try:
@@ -92,6 +92,9 @@ def opened_file(path: Path, largest: int | None = None) -> Iterator[BufferedRead
                 f"{name} has {state.st_size:,} bytes, more than the {largest:,} that are read; check the path."
             )
         try:
+            if not state.st_size and file.read(1) != b"":
+                raise InputError(f"{name} has content but no size, as files of /proc have; copy it and name the copy.")
+            file.seek(0)
             yield file
         except OSError as error:
             raise InputError(f"{name} {_why(error, path)}.") from None
@@ -118,7 +121,7 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
     """
     with opened_file(path, largest) as file:
         content = file.read(largest + 1)
-    if len(content) > largest:  # files of /proc have no size, and others grow
+    if len(content) > largest:  # files grow
         raise InputError(f"{printable(path)} has more than the {largest:,} bytes that are read; check the path.")
     return content
 
@@ -286,9 +289,18 @@ class _Plain(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012
 
 
-_Plain.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|)$"), ["~", "n", "N", ""])
-for _name, _pattern in (("int", r"-?(0|[1-9][0-9]*)$"), ("float", r"-?[0-9]+\.[0-9]+$")):
-    _Plain.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list("-0123456789"))
+class _Typed(_Plain):
+    """The same with true, false and the merge key <<."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+
+_Typed.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"([Tt]rue|[Ff]alse)$"), list("tTfF"))
+_Typed.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"<<$"), ["<"])
+for _loader in (_Plain, _Typed):
+    _loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|)$"), ["~", "n", "N", ""])
+    for _name, _pattern in (("int", r"-?(0|[1-9][0-9]*)$"), ("float", r"-?[0-9]+\.[0-9]+$")):
+        _loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list("-0123456789"))
 
 
 def read_yaml(path: Path, typed: bool = False) -> Any:
@@ -306,7 +318,7 @@ def parse_yaml(text: str, where: str, typed: bool = False, texts: bool = False) 
     Args:
         text: The text.
         where: Name of the file or place, for errors.
-        typed: Whether yes, no, dates and so on have YAML's types; otherwise only null and decimal numbers have one.
+        typed: Whether true and false have a type beside null and decimal numbers; 010, 12:30, no and dates stay text.
         texts: Whether every value stays text.
 
     Raises:
@@ -316,7 +328,7 @@ def parse_yaml(text: str, where: str, typed: bool = False, texts: bool = False) 
     if len(text) > LARGEST_YAML:
         raise InputError(f"{where} has more than the {LARGEST_YAML:,} characters that are read as YAML; shorten it.")
     try:
-        loader = (yaml.BaseLoader if texts else yaml.SafeLoader if typed else _Plain)(text)
+        loader = (yaml.BaseLoader if texts else _Typed if typed else _Plain)(text)
         node = loader.get_single_node()
         _check_node(node, where)
         return None if node is None else loader.construct_document(node)
@@ -352,11 +364,11 @@ def _check_node(root: yaml.Node | None, where: str) -> None:
 
 
 def _check_keys(keys: list[yaml.Node], where: str) -> None:
-    seen: set[Hashable] = set()
+    seen: set[str] = set()
     for key in keys:
         at = f"{where}, line {key.start_mark.line + 1}"
         if not isinstance(key, yaml.ScalarNode):
             raise InputError(f"{at}: a key is a list or a mapping; write the key as text.")
-        if (key.tag, key.value) in seen:
+        if key.value in seen:  # also 1 and "1"
             raise InputError(f"{at}: the key {key.value!r} occurs twice; keep one of them.")
-        seen.add((key.tag, key.value))
+        seen.add(key.value)

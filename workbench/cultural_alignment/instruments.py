@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench.cultural_alignment.surveys import OWN, SCALES, Instrument, Persona, SurveyItem, prompt_of
+from workbench.cultural_alignment.surveys import NO_PERSONA, OWN, SCALES, Instrument, Persona, SurveyItem, prompt_of
 from workbench.datasets.rows import Row, bare, check_names, columns_of, read_rows
 from workbench.errors import InputError, unknown
 from workbench.files import user_path
@@ -99,6 +99,12 @@ def _item_rows(path: Path) -> list[Row]:
     for name in names:
         if "key" not in names and re.match(r"revers|key|cod(ed|ing)|direction|polarity|sign$", bare(name)):
             raise InputError(f"{path.name} has a column {name!r}, which is not read; name it key, with 1 and -1.")
+        if "scale" not in names and re.fullmatch(
+            r"(answer|response)?(options?|choices?|scales?)|responses?", bare(name)
+        ):
+            raise InputError(
+                f"{path.name} has a column {name!r}, which is not read; name it scale, with | between options."
+            )
     check_names(((row.text("dimension") or row.text("label")).strip() for row in rows), f"{path.name}: a dimension")
     return rows
 
@@ -120,6 +126,11 @@ def _item(row: Row, number: int) -> SurveyItem:
     if ordinal not in ("", *YES, *NO):
         raise row.wrong(f"ordinal is {cell!r}; write true or false.")
     scale = tuple(row.texts("scale"))
+    if len(scale) == 1 and scale[0] in SCALES and scale != ("likert5",):
+        options = " | ".join(SCALES[scale[0]])
+        raise row.wrong(
+            f"scale is {scale[0]!r}, and statements are asked on likert5; leave it empty, or write {options}."
+        )
     positions = [Row({"positions": text}, row.where).number("positions") for text in row.texts("positions")]
     with error_prefix(row.where):
         return SurveyItem(
@@ -128,7 +139,7 @@ def _item(row: Row, number: int) -> SurveyItem:
             (row.text("dimension") or row.text("label")).strip() or "all",
             int(key or 1),
             row.text("opposite").strip(),
-            () if len(scale) == 1 and scale[0] in SCALES else scale,
+            () if scale == ("likert5",) else scale,
             tuple(position for position in positions if position is not None),
             ordinal not in NO,
         )
@@ -214,6 +225,8 @@ def country_scores(path: str | Path | None = None) -> pd.DataFrame:
     scores: dict[str, list[float | None]] = {}
     for row in read_rows(user_path(path), what="country scores", separator=";"):
         cells = {name.upper(): "" if cell == "#NULL!" else cell for name, cell in row.items()}
+        if len(cells) < len(row) or {"LTO", "LTOWVS"} <= cells.keys():
+            raise row.wrong(f"two columns have the scores of one dimension: {', '.join(row)}; delete one.")
         cells["LTO"] = cells.get("LTOWVS", cells.get("LTO"))
         if missing := [name for name in ("COUNTRY", *DIMENSIONS) if cells.get(name) is None]:
             raise row.wrong(f"there is no column {missing[0]!r}; the columns are {', '.join(row)}.")
@@ -221,6 +234,7 @@ def country_scores(path: str | Path | None = None) -> pd.DataFrame:
         if (name := upper.needed("COUNTRY")) in scores:
             raise row.wrong(f"the country {name!r} occurs twice; keep one of its rows.")
         scores[name] = [upper.number(dimension) for dimension in DIMENSIONS]
+    check_names(scores, f"{Path(path).name}: a country")
     return pd.DataFrame.from_dict(scores, "index", dtype=float, columns=DIMENSIONS).rename_axis("country")
 
 
@@ -297,7 +311,12 @@ def load_personas(path: str | Path) -> list[Persona]:
     for row in read_rows(user_path(path), ["name", "text"], (), what="personas"):
         if (name := row.needed("name")) in personas:
             raise row.wrong(f"the persona {name!r} occurs twice; keep one of its rows.")
-        personas[name] = Persona(name, row.needed("text"), "own")
+        if name == NO_PERSONA.name:
+            raise row.wrong(f"{name!r} is the name of responses without a persona; rename this one.")
+        text = row.needed("text")
+        if same := [other.name for other in personas.values() if other.text == text]:
+            raise row.wrong(f"the personas {same[0]!r} and {name!r} have the same text; correct one of them.")
+        personas[name] = Persona(name, text, "own")
     check_names(personas, "A persona")
     return list(personas.values())
 

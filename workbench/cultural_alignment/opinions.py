@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from workbench.datasets.rows import Row, check_names, columns_of, read_rows
 from workbench.datasets.sources import find, fitting, parse
 from workbench.errors import InputError, unknown
 from workbench.files import user_path
+from workbench.reading import printable
 
 WEST = (
     *("U.S.A.", "Canada", "Great Britain", "Germany", "France", "Netherlands", "Belgium"),
@@ -108,8 +109,23 @@ def _parsed(record: Record) -> tuple[list[str], dict[str, list[float]]]:
         options = python_value(options)
     if isinstance(selections, str):
         selections = python_value(selections[selections.index("{") : selections.rindex("}") + 1])
-    shares = {str(country): list(map(float, values)) for country, values in selections.items()}
-    return [str(option).strip() for option in options], shares
+    shares = {str(country): _numbers(values) for country, values in selections.items()}
+    return [str(option).strip() for option in _sequence(options)], shares
+
+
+def _sequence(value: Any) -> list[Any]:
+    """A list of a record; a text, a set or a mapping is none, though Python iterates over them."""
+    if isinstance(value, str | bytes | Mapping | Set):
+        raise TypeError("no list")
+    return list(value)
+
+
+def _numbers(value: Any) -> list[float]:
+    """A list of numbers of a record."""
+    numbers = [parsed for each in _sequence(value) if (parsed := number(each)) is not None]
+    if len(numbers) < len(value):
+        raise TypeError("not all are numbers")
+    return numbers
 
 
 def _country_rows(
@@ -156,9 +172,9 @@ def load_subpop(
             known.add(str(record["attribute"]))
             if record["attribute"] != attribute:
                 continue
-            shares, key = list(map(float, record["responses"])), str(record["qkey"])
-            options = list(map(str, record["options"]))[: len(shares)]
-            item = items.get(key) or _panel_item(key, record["question"], options, list(map(float, record["ordinal"])))
+            shares, key = _numbers(record["responses"]), str(record["qkey"])
+            options = list(map(str, _sequence(record["options"])))[: len(shares)]
+            item = items.get(key) or _panel_item(key, record["question"], options, _numbers(record["ordinal"]))
             tags = {"group": str(record["group"])}
         if item is None or sorted(item.scale) != sorted(options):
             dropped["options differ, or fewer than two"] += 1
@@ -204,7 +220,11 @@ def files_of(folder: Path) -> list[Path]:
 
 def _waves(folder: str | Path) -> list[Path]:
     """Return the folders of the waves below a folder."""
-    waves = sorted(user_path(folder).glob("**/American_Trends_Panel_W*"))
+    top = user_path(folder)
+    try:  # not "**": the folder could be that of all files
+        waves = sorted(path for depth in ("", "*/", "*/*/") for path in top.glob(f"{depth}American_Trends_Panel_W*"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{printable(folder)} cannot be read ({printable(error, 80)}); check the path.") from None
     if not waves:
         raise InputError(f"{folder} has no folder American_Trends_Panel_W*; give the folder human_resp of OpinionQA.")
     return waves
@@ -223,9 +243,12 @@ def _wave_items(wave: Path, seen: Collection[str], dropped: Counter[str]) -> dic
         positions = [place for place in map(number, places) if place is not None]
         if len(positions) < len(places):
             raise row.wrong(f"option_ordinal of {key!r} is not a list of numbers: {row.text('option_ordinal')[:60]!r}.")
+        fit = len(options) >= len(places) and all(NO_OPINION.search(str(text)) for text in options[len(places) :])
         with error_prefix(row.where):
             item = _panel_item(key, row.needed("question"), list(map(str, options))[: len(places)], positions)
-        if item is None or key not in columns:
+        if not fit:
+            dropped["options and option_ordinal of different lengths"] += 1
+        elif item is None or key not in columns:
             dropped["no answers, or fewer than two options"] += 1
         elif key in items or key in seen:
             dropped["a key of info.csv again"] += 1

@@ -19,6 +19,7 @@ from workbench.errors import InputError, unknown
 from workbench.files import user_path
 from workbench.statistics.distances import SLACK
 
+LARGEST_WEIGHT = 1e12
 SPREAD, NOISE = 0.25, 0.05
 """Standard deviations on the 0-1 scale of a synthetic population, and of its mean by item and country."""
 
@@ -167,6 +168,8 @@ def load_microdata(
     for item, codes in items.items():
         levels = data[item].map(_places(data[item].unique(), codes)).to_numpy(float)
         valid = ~np.isnan(levels) & w.notna().to_numpy()
+        if len(set(codes)) < len(codes):
+            raise InputError(f"The codes of {item!r} are {', '.join(map(str, codes))}; give each code once.")
         if not w[valid].sum() > 0:
             if dropped is None:
                 values = ", ".join(repr(text) for text in data[item].unique()[:8])
@@ -251,8 +254,8 @@ def _microdata(path: Path, columns: Sequence[str], weight: str | None) -> tuple[
     if not weight:
         return data, pd.Series(1.0, index=data.index)
     w = numbers(data[weight], path.name)
-    if (w < 0).any():
-        line, value = next(w[w < 0].items())
+    if (wrong := (w < 0) | (w > LARGEST_WEIGHT)).any():
+        line, value = next(w[wrong].items())
         raise InputError(f"{path.name}, {w.index.name} {line}: the weight in {weight!r} is {value:g}; correct it.")
     return data, w
 

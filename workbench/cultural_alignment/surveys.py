@@ -63,6 +63,8 @@ class SurveyItem:
             raise InputError(f"Item {self.id!r} has key {self.key!r}; a key is 1 or -1.")
         if not self.text.strip():
             raise InputError(f"Item {self.id!r} has no text; add the statement or question.")
+        if self.text == self.opposite != "N/A":
+            raise InputError(f"Item {self.id!r} has its own text as the opposite statement; write the opposite.")
         if self.scale and len(self.scale) < 2:
             raise InputError(f"Item {self.id!r} has one option only; a scale needs two.")
         if len(set(self.scale)) < len(self.scale):

@@ -240,5 +240,8 @@ def _continued(sentence: str) -> str:
 
 
 def _without_marks(text: str) -> str:
-    sentences = re.sub(r"\s*\[title\]", ". ", text)
-    return " ".join(re.sub(r"\[.*?\]", " ", sentences).split())
+    """Return a text without [marks], in time linear in its length."""
+    *titles, last = text.split("[title]")
+    sentences = ". ".join([*(title.rstrip() for title in titles), last])
+    lines = (line.rpartition("]") for line in sentences.split("\n"))
+    return " ".join(" ".join(re.sub(r"\[.*?\]", " ", marked + end) + rest for marked, end, rest in lines).split())

@@ -168,14 +168,16 @@ def parquet_columns(path: Path, choose: Callable[[list[str]], list[str]]) -> dic
         choose: Function from the names of its columns to those that are read.
 
     Raises:
-        InputError: The file cannot be read, has too many rows, or the cells of a column are lists, structs or bytes.
+        InputError: The file cannot be read, is too large when unpacked, or the cells of a column are lists, structs or
+            bytes.
     """
     from pyarrow import parquet, types
 
     with opened_file(path) as raw:
         with _damaged(path, "write the Parquet file again"):
             file = parquet.ParquetFile(raw)
-            schema, rows = file.schema_arrow, file.metadata.num_rows
+            schema, about = file.schema_arrow, file.metadata
+            places = {about.schema.column(i).path: i for i in range(about.num_columns)}
         chosen = choose(schema.names)
         for name in chosen:
             kind = schema.field(name).type
@@ -183,9 +185,14 @@ def parquet_columns(path: Path, choose: Callable[[list[str]], list[str]]) -> dic
             if types.is_nested(kind) or "binary" in str(kind):
                 what = f"{path.name}: column {name!r} has type {kind}"
                 raise InputError(f"{what}; save the column as text or numbers, or remove it.")
-        _check_size(path, rows * len(chosen))
+        _check_size(path, about.num_rows * len(chosen))
+        groups = [about.row_group(i) for i in range(about.num_row_groups)]
+        size = sum(group.column(places[name]).total_uncompressed_size for group in groups for name in chosen)
+        if size > LARGEST:
+            what = f"{path.name} unpacks to {size:,} bytes, more than the {LARGEST:,} that are read"
+            raise InputError(f"{what}; leave out rows, or save it as CSV.")
         with _damaged(path, "write the Parquet file again"):
-            table = file.read(chosen)
+            table = parquet.ParquetFile(raw, read_dictionary=chosen).read(chosen)  # a text that recurs is kept once
     return {name: _parquet_values(path.name, name, table[name]) for name in chosen}
 
 
@@ -195,7 +202,7 @@ def _parquet_values(file: str, name: str, column: Any) -> list[Any]:
 
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     try:
-        values = list(column.to_pylist())
+        values = [value for chunk in column.chunks for value in _chunk_values(chunk)]
     except Exception:  # dates outside Python's range, bytes that are not UTF-8
         raise InputError(
             f"{file}: column {name!r} of type {kind} has a value that cannot be written as text; save the column as "
@@ -205,6 +212,15 @@ def _parquet_values(file: str, name: str, column: Any) -> list[Any]:
         return values
     exact = np.float16 if types.is_float16(kind) else np.float32
     return [None if value is None else float(str(exact(value))) for value in values]
+
+
+def _chunk_values(chunk: Any) -> list[Any]:
+    from pyarrow import DictionaryArray
+
+    if not isinstance(chunk, DictionaryArray):
+        return list(chunk.to_pylist())
+    values = chunk.dictionary.to_pylist()
+    return [None if place is None else values[place] for place in chunk.indices.to_pylist()]
 
 
 def sheet_cells(path: Path) -> Iterator[tuple[int, list[Any]]]:

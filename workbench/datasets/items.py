@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from workbench.datasets.rows import Row, check_names, read_rows, seen
+from workbench.datasets.rows import Row, bare, check_names, read_rows, seen
 from workbench.errors import InputError
 from workbench.questions import Named, Option, Tag, content_id
 
@@ -16,6 +17,8 @@ Record = Mapping[str, Any]
 NEEDED = ("question", "correct", "wrong")
 LISTS = ("correct", "wrong", "abstain")
 KNOWN = (*NEEDED, "abstain", "subject", "context")
+KEYED = re.compile(r"(answer)?(choices?|options?)|(correct|answer|option|choice)+(key|index|idx|letter|number)")
+"""Names, by `bare`, of columns of options and of their key, which `read_items` does not read."""
 
 
 class Unusable(Exception):
@@ -173,7 +176,9 @@ def read_items(path: Path) -> list[Item]:
     """
     items: list[Item] = []
     earlier: dict[str, str] = {}
-    for row in read_rows(path, NEEDED, what="questions", known=KNOWN):
+    rows = read_rows(path, NEEDED, what="questions", known=KNOWN)
+    _check_marks(rows, path.name)
+    for row in rows:
         _check_columns(row)
         made = _item(row)
         if (item := set_apart(made, earlier, row.where)) is None:
@@ -193,6 +198,24 @@ def _check_columns(row: Row) -> None:
             raise row.wrong("a column has no name; give it one.")
         if name in {*RESERVED, "benchmark", "order", "style", "instruction"}:
             raise row.wrong(f"the column name {name!r} is reserved for the answers table; rename the column.")
+        if KEYED.fullmatch(bare(name)):
+            raise row.wrong(
+                f"the column {name!r} is not read; write the text of the right answer in correct, the other options in "
+                "wrong, and delete the column."
+            )
+        if name not in KNOWN and row.texts("correct") == [name]:
+            raise row.wrong(f"correct is {name!r}, the name of a column; write the text of the answer, not its key.")
+
+
+def _check_marks(rows: Sequence[Row], file: str) -> None:
+    """Refuse a CSV whose lists of texts are divided by semicolons, as in TruthfulQA's own file."""
+    if any("|" in row.text(name) for row in rows for name in LISTS if row.bars):
+        return
+    if 2 * sum(row.bars and bool(re.search(r";\s*\S", row.text("wrong"))) for row in rows) > len(rows):
+        raise InputError(
+            f"{file} divides texts by semicolons ({rows[0].text('wrong')[:60]!r}); divide them by bars, or, if the "
+            "semicolons belong to the texts, save the file as JSON lines."
+        )
 
 
 def _item(row: Row) -> Item:

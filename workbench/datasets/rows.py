@@ -35,6 +35,8 @@ TYPED = (".parquet", ".xlsx", ".jsonl", ".json")
 """Suffixes of files that are not CSV."""
 UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff]")
 """Invisible characters: soft hyphen, zero-width space, word joiner, zero-width no-break space."""
+MOST_CELLS = 10_000_000
+"""Cells of a file whose rows are read as a whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,11 +91,16 @@ class Row(Mapping[str, Any]):
         In a CSV, `\|` is a bar inside a text and `\\|` a backslash at its end; other backslashes are literal.
 
         Raises:
-            InputError: A text is empty, or not a text.
+            InputError: A text is empty, or not a text; or the cell is the text of a list, as pandas writes lists.
         """
         value = self.cells.get(column)
         if value is None or value == "" or value == []:
             return []
+        if isinstance(value, str) and is_list(value):
+            raise self.wrong(
+                f"{column} is the text of a list, {value[:60]!r}; "
+                + ("divide its texts by bars, as in a|b." if self.bars else "write the list itself, without quotes.")
+            )
         if self.bars and isinstance(value, str):
             parts = divided(value) if value.strip() else []
         else:
@@ -130,6 +137,12 @@ class Row(Mapping[str, Any]):
         if isinstance(value, float):
             return float(value)
         raise self.wrong(f"{column} is a {type(value).__name__}; write one text or number.")
+
+
+def is_list(text: str) -> bool:
+    """Whether a text is a list of texts as Python, JSON or numpy writes it; [1, 2] is not."""
+    quoted = r"""('([^'\\]|\\.)*+'|"([^"\\]|\\.)*+")"""
+    return re.fullmatch(rf"\s*+[\[(]\s*+{quoted}([,\s]++{quoted})*+,?\s*+[\])]\s*+", text) is not None
 
 
 def seen(text: str) -> str:
@@ -196,10 +209,15 @@ def read_rows(
     """Return the rows of a file; arguments as in `iterate`.
 
     Raises:
-        InputError: As in `iterate`, or the file has no rows.
+        InputError: As in `iterate`, or the file has no rows or too many cells.
     """
     how: dict[str, Any] = {"what": what, "separator": separator, "comments": comments, "header": header, "known": known}
-    rows = list(iterate(path, needed, optional, **how))
+    rows: list[Row] = []
+    count = 0
+    for row in iterate(path, needed, optional, **how):
+        if (count := count + len(row)) > MOST_CELLS:
+            raise InputError(f"{path.name} has more than the {MOST_CELLS:,} cells that are read; leave out some rows.")
+        rows.append(row)
     if not rows:
         columns = f", with the columns {', '.join(needed)}" if needed else ""
         raise InputError(f"{path.name} has no rows; write one{columns} for each{f' of the {what}' if what else ''}.")
@@ -319,7 +337,7 @@ def _cells(
                 f"{path.name}, line {line} has {counts}; put text with {SEPARATORS[separator]} in double quotes, and "
                 "leave a cell empty for a missing value."
             )
-        if named and len(header) > 1 and [cell.strip() for cell in cells] == header:
+        if named and len(header) > 1 and [seen(cell) for cell in cells] == list(map(seen, header)):
             raise InputError(f"{path.name}, line {line} repeats the header; delete it.")
         yield Row({name: cells[i] for i, name in taken}, f"{path.name}, line {line}", bars=True)
 

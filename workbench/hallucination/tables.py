@@ -15,7 +15,7 @@ import pandas as pd
 
 from workbench.datasets.formats import number
 from workbench.datasets.referring import referring
-from workbench.datasets.rows import TYPED, as_text, check_names, numbers, read_columns, seen
+from workbench.datasets.rows import TYPED, as_text, check_names, folded, numbers, read_columns, seen
 from workbench.datasets.sources import find, names_of
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of, user_path
@@ -143,10 +143,14 @@ def _check_task(settings: Any, which: str) -> None:
     keep, features = settings.get("keep", {}), settings["features"]
     if not isinstance(features, list) or not all(isinstance(each, str) for each in features):
         raise InputError(f"{which} needs a list of columns as `features`.")
+    if not features or len(set(features)) < len(features):
+        raise InputError(f"{which} needs one column or more as `features`, each of them once.")
     if no_text := [key for key in TEXTS if not isinstance(settings[key], str)]:
         raise InputError(f"{which} needs a text as {no_text[0]!r}, not {settings[no_text[0]]!r:.60}.")
     if not isinstance(target, dict) or "column" not in target or len({"positive", "above"} & set(target)) != 1:
         raise InputError(f"{which} needs a target with a `column` and either `positive` or `above`.")
+    if target["column"] in features:
+        raise InputError(f"{which} has the target {target['column']!r} among its `features`; remove it there.")
     if number(target.get("above", 0)) is None:
         raise InputError(f"{which}: `above` of the target is {target['above']!r}; write a number.")
     if None in _listed(target.get("positive", "")):
@@ -157,18 +161,27 @@ def _check_task(settings: Any, which: str) -> None:
         raise InputError(f"{which} has {min(both)!r} as `positive` and as `negative`; leave one out.")
     if target.get("missing", "negative") not in ("negative", "positive"):
         raise InputError(f"{which}: `missing` of the target must be negative or positive.")
-    if not isinstance(choices, list) or len(choices) != 2 or None in choices:
-        raise InputError(f"{which} needs two choices, the negative one first.")
+    if not _two_texts(choices):
+        raise InputError(f"{which} needs two choices of different text, the negative one first.")
     if any(referring([str(choice) for choice in choices])):
         raise InputError(f"{which}: a choice refers to the other one, but both orders are used; write it out.")
     if not isinstance(keep, dict) or not all(isinstance(ends, list) and len(ends) == 2 for ends in keep.values()):
         raise InputError(f"{which}: `keep` needs the least and the greatest value of each column, as in [18, null].")
     if wrong := [end for ends in keep.values() for end in ends if end is not None and number(end) is None]:
         raise InputError(f"{which}: `keep` contains {wrong[0]!r}; write a number, or null for no limit.")
-    names, edge = (group.get("says"), group.get("above")) if isinstance(group, dict) else (["", ""], 0)
-    divides = isinstance(names, list) and len(names) == 2 and number(edge) is not None
+    names, edge = (group.get("says"), group.get("above")) if isinstance(group, dict) else ([], 0)
+    divides = (not isinstance(group, dict) or _two_texts(names)) and number(edge) is not None
     if not isinstance(group, dict | str | None) or not divides or (isinstance(group, dict) and "column" not in group):
         raise InputError(f"{which}: a `group` that divides a column needs `column`, `above` and two texts in `says`.")
+    if target["column"] == (group.get("column") if isinstance(group, dict) else group):
+        raise InputError(f"{which} has the target {target['column']!r} as its `group`; name another column.")
+
+
+def _two_texts(values: Any) -> bool:
+    """Whether a value is a list of two different texts or numbers."""
+    if not isinstance(values, list) or not all(isinstance(each, str | int | float) for each in values):
+        return False
+    return len(values) == len({folded(str(each)) for each in values}) == 2
 
 
 def outcome_codes(target: Mapping[str, Any], key: str) -> list[str]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from workbench.datasets.adapters import nq_human as nq_item
+from workbench.datasets.formats import number
 from workbench.datasets.items import Record, Unusable
 from workbench.datasets.rendering import EXTRA_ID, transcript, turns
 from workbench.judges.cases import Case
@@ -107,13 +108,15 @@ def llmbar(record: Record) -> Case:
     if str(record["label"]) not in ("1", "2"):
         raise Unusable("no label")
     scores = (1.0, 0.0) if str(record["label"]) == "1" else (0.0, 1.0)
-    return Case(record["input"], (record["output_1"], record["output_2"]), scores)
+    return _distinct(Case(record["input"], (record["output_1"], record["output_2"]), scores))
 
 
 def trustjudge(record: Record) -> Case:
     """Answers grouped by human score, several texts per score."""
-    pairs = [(text, float(group["score"])) for group in record["answers"] for text in group["text"]]
-    answers, scores = zip(*pairs)
+    groups = [(group["text"], number(group["score"])) for group in record["answers"]]
+    if not all(isinstance(texts, list) and score is not None for texts, score in groups):
+        raise TypeError("a text for each of several, or no number")
+    answers, scores = zip(*((text, score) for texts, score in groups for text in texts))
     return Case(record["question"], answers, scores, tags={"topic": record.get("category")})
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from workbench.datasets.benchmarks import labels
 from workbench.datasets.formats import number
 from workbench.datasets.items import Record, Unusable, counted, set_apart
-from workbench.datasets.rows import Row, columns_of, divided, read_rows
+from workbench.datasets.rows import Row, bare, check_names, columns_of, divided, read_rows
 from workbench.datasets.sources import Source, adapted, fitting, parse
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of, user_path
@@ -27,6 +27,12 @@ from workbench.questions import Origin
 from workbench.reading import parse_json
 
 COLUMNS = ("question", "answer", "score", "answer_a", "answer_b", "preferred", "reference", "rubric", "checklist")
+MEANT = {
+    "score": re.compile(r"(human|expert|mean|overall)?(rating|mark|grade|score|stars?|points?)s?"),
+    "preferred": re.compile(r"winner|preference|better|best|label|vote|choice|chosen"),
+}
+"""Column -> other names of its content, by `bare`."""
+KINDS = {"score": "answer", "preferred": "pair"}
 PREFERRED = {"a": (1.0, 0.0), "b": (0.0, 1.0), "tie": (1.0, 1.0), "": (math.nan, math.nan)}
 PUBLISHED: dict[str, Callable[[Record], Case]] = {"trustjudge": trustjudge, "llmbar": llmbar}
 """Published file formats: `load_cases("answers.jsonl", format="trustjudge")`."""
@@ -138,6 +144,8 @@ def file_cases(path: Path, format: str | None, scale: Scale, dropped: Counter[st
         raise unknown("file format", format, list(PUBLISHED))
     if format:
         made = [(row, case) for row in read_rows(path) if (case := _published(row, format, dropped))]
+        if not made:
+            raise InputError(f"{path.name} has no usable record ({counted(dropped)}); check the format.")
         return _with_ids(made, dropped)
     rows = read_rows(path, ("question",), what="cases", known=(*COLUMNS, "case"))
     columns = dict.fromkeys(name for row in rows for name in row)
@@ -145,13 +153,26 @@ def file_cases(path: Path, format: str | None, scale: Scale, dropped: Counter[st
     if pairs == ("answer" in columns):
         given = "both `answer` and `answer_a`, `answer_b`" if pairs else f"the columns {', '.join(columns)}"
         raise InputError(f"{path.name} has {given}; use `answer` for one answer per row, or `answer_a` and `answer_b`.")
+    _check_scores(path.name, list(columns), *(("preferred", "score") if pairs else ("score", "preferred")))
     if pairs:
         return _with_ids([(row, _pair(row)) for row in rows])
     groups: dict[tuple[bool, str], list[Row]] = {}
     for row in rows:
         name = row.text("case").strip()
         groups.setdefault((bool(name), name or row.needed("question")), []).append(row)
+    check_names((name for named, name in groups if named), f"{path.name}: a case")
     return _with_ids([(group[0], _group(group, scale)) for group in groups.values()])
+
+
+def _check_scores(name: str, columns: Sequence[str], read: str, other: str) -> None:
+    """Refuse scores that would not be read: those of the other kind of file, or under another name."""
+    if other in columns:
+        raise InputError(
+            f"{name} has the column {other!r}, which is not read with one {KINDS[read]} per row; delete it."
+        )
+    meant = [column for column in columns if column not in COLUMNS and MEANT[read].fullmatch(bare(column))]
+    if read not in columns and meant:
+        raise InputError(f"{name} has a column {meant[0]!r}, which is not read; name it {read}, or delete it.")
 
 
 def _with_ids(cases: Sequence[tuple[Row, Case]], dropped: Counter[str] | None = None) -> list[Case]:

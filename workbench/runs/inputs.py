@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError, one_line, shown, unknown
+from workbench.files import LARGEST
 from workbench.files import digests as digests_of
 from workbench.files import root, user_path
 from workbench.runs.parameters import Parameter
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_FILES = 10_000
 """Most files of a folder that are hashed."""
+LARGEST_DATA = 1 << 34
+"""Bytes of a file that is hashed and is not a model's."""
 
 
 def _all_files(path: Path) -> list[Path]:
@@ -57,12 +60,14 @@ class Reader:
     """Raises InputError for an unknown name; that paths exist is checked separately."""
     files: Callable[[Path], list[Path]] = _all_files
     """The files that are read from one of its paths."""
+    largest: int = LARGEST_DATA
+    """Bytes that each of them may have."""
 
 
 def _model() -> Reader:
     from workbench import models
 
-    return Reader(models.paths_in, models.check_name, models.files_of)
+    return Reader(models.paths_in, models.check_name, models.files_of, LARGEST)
 
 
 def _source(kind: Kind) -> Callable[[], Reader]:
@@ -197,7 +202,7 @@ def digests(parameters: list[Parameter], values: Mapping[str, Any], folder: Path
         for path in reader.parts(text, folder)[1::2] if reader else []:
             for file in reader.files(_at(folder, path)) if reader else []:
                 try:
-                    (digest,) = digests_of([file]).values()
+                    (digest,) = digests_of([file], reader.largest).values()
                 except InputError as error:
                     raise InputError(f"Parameter {name!r}: {error}") from None
                 hashes[(file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()] = digest

@@ -15,7 +15,7 @@ from workbench.datasets import labels as label_sources
 from workbench.datasets.items import Unusable
 from workbench.datasets.rendering import HUMAN, PLAIN, turns
 from workbench.datasets.rows import Row as FileRow
-from workbench.datasets.rows import check_names, read_rows
+from workbench.datasets.rows import check_names, folded, read_rows
 from workbench.datasets.sources import Source, fitting, parse
 from workbench.errors import InputError, unknown
 from workbench.files import sha256_of, user_path
@@ -187,6 +187,7 @@ def labelled_sentences(path: str | Path) -> list[Row]:
         if row.needed("label") not in ("safe", "unsafe"):
             raise row.wrong(f"the label is {row.text('label')!r}; write safe or unsafe.")
     check_names((row.text("group").strip() for row in rows), "A group of sentences")
+    _check_unique(rows, "text")
     return [
         {"text": _full(row, "text"), "label": row.needed("label"), "group": row.text("group").strip()} for row in rows
     ]
@@ -206,6 +207,7 @@ def _written(name: str) -> list[Row]:
 
 def _prompt_rows(path: Path) -> list[Row]:
     rows = read_rows(path, ("topic", "question"), ("id", "policy", "pro", "con"), what="value prompts")
+    _check_unique(rows, "question")
     return [
         {
             "id": row.text("id").strip() or f"{path.stem}-{number}",
@@ -215,6 +217,14 @@ def _prompt_rows(path: Path) -> list[Row]:
         }
         for number, row in enumerate(rows, start=1)
     ]
+
+
+def _check_unique(rows: Iterable[FileRow], column: str) -> None:
+    """Refuse a text that occurs in two rows, whatever its case and spaces: it would count twice."""
+    known: dict[str, str] = {}
+    for row in rows:
+        if (where := known.setdefault(folded(row.needed(column)), row.where)) != row.where:
+            raise row.wrong(f"the same {column} as in {where.rpartition(', ')[2]}; delete one of the rows.")
 
 
 def _full(row: FileRow, column: str) -> str:
@@ -337,6 +347,6 @@ def _file_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     for row in rows:
         for name in columns:
             row.needed(name)
-        if {"chosen", "rejected"} <= set(columns) and row.text("chosen") == row.text("rejected"):
+        if {"chosen", "rejected"} <= set(columns) and row.needed("chosen") == row.needed("rejected"):
             raise row.wrong("chosen and rejected are the same text; delete the row.")
     return [{**row, **{name: row.text(name) for name in columns}} for row in rows]
