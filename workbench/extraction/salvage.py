@@ -27,6 +27,7 @@ from workbench.extraction.store import (
     stores_folder,
 )
 from workbench.files import full_disk_named
+from workbench.reading import opened_file
 
 ASIDE = ".damaged-"
 """Between a store's name and the time in the name of a damaged file that was set aside."""
@@ -114,7 +115,8 @@ def located(place: str) -> Path:
     """Return the path of a store given by path or by its name in the cache folder."""
     for path in (Path(place), stores_folder() / place):
         if path.is_file():
-            return path
+            with opened_file(path):  # not a file of /proc
+                return path
     raise InputError(f"There is no answer store {place}; `workbench store check` lists those of this machine.")
 
 

@@ -42,6 +42,8 @@ NO_WRITING = {*READ_ONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 """SQLite's codes for a file it cannot write; it may still be read."""
 LOCAL_CACHE = f"set {CACHE_VARIABLE} to a folder on a local disk"
 ENDING = ".sqlite"
+DEEPEST = 4
+"""Levels of folders that are searched for stores."""
 SCHEMA = 1
 """Version of the tables, SQLite's `user_version`; 0 in files of before there were versions."""
 PATIENCE = 60.0
@@ -389,7 +391,7 @@ def merge_stores(source: str) -> Iterator[Merged]:
     """Merge answer stores from elsewhere into this machine's.
 
     Args:
-        source: File of a store, or a folder with stores at any depth; a path or an fsspec URL.
+        source: File of a store, or a folder with stores at most `DEEPEST` levels down; a path or an fsspec URL.
 
     Yields:
         The result for each store.
@@ -399,7 +401,7 @@ def merge_stores(source: str) -> Iterator[Merged]:
     """
     files, top = opened(source)
     try:
-        names = [top] if top.endswith(ENDING) else sorted(files.glob(f"{top}/**/*{ENDING}"))
+        names = [top] if top.endswith(ENDING) else sorted(files.glob(f"{top}/**/*{ENDING}", maxdepth=DEEPEST))
     except Exception as error:  # file systems have no common base class of exceptions
         raise InputError(f"Cannot read {source}: {_reason(error)}.") from error
     if not names:

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError, one_line, shown, unknown
-from workbench.files import LARGEST
+from workbench.files import LARGEST, root, user_path
 from workbench.files import digests as digests_of
-from workbench.files import root, user_path
 from workbench.runs.parameters import Parameter
 
 if TYPE_CHECKING:
