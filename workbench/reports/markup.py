@@ -213,6 +213,11 @@ class _Cleaner:
     used: set[str] = field(default_factory=set)
     """Ids that something refers to."""
     count: int = 0
+    room: int = styles.LONGEST_SHEETS
+    """Characters of styles that are read."""
+    into: Element | None = None
+    """The element whose text is in `texts`: each of many pieces added to the tree would copy all before it."""
+    texts: list[str] = field(default_factory=list)
 
     def read(self, text: str) -> None:
         """Build the tree of allowed elements; every position of the text is read once."""
@@ -226,6 +231,7 @@ class _Cleaner:
             elif name := _local(token["name"] or ""):
                 position = self.close(name, position) if token["end"] else self.open(name, token, position)
         self.write(html.unescape(text[position:]))
+        self.flush()
 
     def spend(self, elements: int) -> None:
         """Count elements.
@@ -241,11 +247,26 @@ class _Cleaner:
         """Add text to the open element."""
         top = self.opened[-1]
         if text and top.inside != "gone":
+            if top.element is not self.into:
+                self.flush()
+            self.into = top.element
+            self.texts.append(text)
+
+    def flush(self) -> None:
+        """Add the text that was written to the tree."""
+        if self.into is not None:
+            text = "".join(self.texts)
             self.spend(len(text) // CHARACTERS)
-            if len(top.element):
-                top.element[-1].tail = (top.element[-1].tail or "") + text
+            if len(self.into):
+                self.into[-1].tail = (self.into[-1].tail or "") + text
             else:
-                top.element.text = (top.element.text or "") + text
+                self.into.text = (self.into.text or "") + text
+            self.into, self.texts = None, []
+
+    def add(self, parent: Element, name: str, attributes: dict[str, str]) -> Element:
+        """Add an element behind what was written."""
+        self.flush()
+        return SubElement(parent, name, attributes)
 
     def close(self, name: str, position: int) -> int:
         """End the innermost element of this name, and those in it; if there is none, do nothing."""
@@ -269,7 +290,7 @@ class _Cleaner:
         inside, element = top.inside, top.element
         if written in INSIDE.get(top.inside, ()) and top.name not in TEXT_ONLY:
             inside = written if written in ("svg", "math") else inside
-            element = SubElement(top.element, written, self.attributes(written, inside, token["attributes"]))
+            element = self.add(top.element, written, self.attributes(written, inside, token["attributes"]))
         elif name == "input" and top.inside == "html" and "checkbox" in token["attributes"]:
             self.write("☑ " if "checked" in token["attributes"] else "☐ ")
         elif top.inside != "html" or name in GONE:
@@ -284,10 +305,10 @@ class _Cleaner:
         content = text[position : ending.start() if ending else len(text)]
         top = self.opened[-1]
         if name == "style" and top.inside in ("html", "svg"):
-            room = styles.LONGEST_SHEETS - sum(map(len, self.sheets))
-            self.sheets.append(styles.stylesheet(re.sub(r"<!\[CDATA\[|\]\]>", "", content[:room]), self.prefix))
+            self.sheets.append(styles.stylesheet(re.sub(r"<!\[CDATA\[|\]\]>", "", content[: self.room]), self.prefix))
+            self.room = max(0, self.room - len(content))
         elif name == "title" and top.inside == "svg":
-            SubElement(top.element, "title").text = html.unescape(content)
+            self.add(top.element, "title", {}).text = html.unescape(content)
         return ending.end() if ending else len(text)
 
     def attributes(self, name: str, inside: str, text: str) -> dict[str, str]:

@@ -198,8 +198,10 @@ def digests(parameters: list[Parameter], values: Mapping[str, Any], folder: Path
     """
     hashes: dict[str, str] = {}
     for name, reader, text in _texts(parameters, values):
-        for path in reader.parts(text, folder)[1::2] if reader else []:
-            for file in reader.files(_at(folder, path)) if reader else []:
+        if reader is None:
+            continue
+        for path in reader.parts(text, folder)[1::2]:
+            for file in reader.files(_at(folder, path)):
                 try:
                     (digest,) = digests_of([file], reader.largest).values()
                 except InputError as error:
