@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from workbench.runs.checkout import package_versions
-from workbench.runs.record import Failure, Figure, Headline, Run, Source, host
+from workbench.runs.record import Failure, Figure, Finding, Headline, Run, Source, host
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="9" height="9"/></svg>'
+
+
+def a_finding(verdict: Any = "holds", **changes: Any) -> Finding:
+    """A finding of 60 answers by 48 respondents, against chance."""
+    usual = {"estimate": 0.36, "low": 0.29, "high": 0.44, "n": 60, "units": 48, "baseline": 0.25, "source": "a paper"}
+    words = {"claim": "It is right more often than chance", "quantity": "accuracy", "baseline_name": "chance"}
+    return Finding(**{**usual, **words, "verdict": verdict, **changes})
 
 
 def a_run(**changes: Any) -> Run:
@@ -54,6 +61,9 @@ def _write(outputs: Path, number: int, figures: bool, changes: dict[str, Any]) -
         "started": started,
         "finished": started,
         "figures": [Figure(name="key", alt="A <key> figure")] if figures else [],
+        "title": "A title of some length",
+        "question": "Is the model as right as it seems?",
+        "findings": [] if died else [a_finding(), a_finding("cannot tell", reason="only 4 units"), a_finding()],
         "headline": None if died else Headline(text="DCS", value=-0.1 + number / 1e6, low=-0.2, high=0.1, n=40),
         **changes,
     })  # fmt: skip

@@ -9,32 +9,55 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from records import write_runs
+from records import a_finding, write_runs
 
 from workbench.reports import write_gallery
 from workbench.reports.html import policy, script
 from workbench.runs.record import digest_of
 
 
-def test_failures_stand_first_then_the_newest_with_interval_figure_and_text_escaped(tmp_path: Path) -> None:
+def test_runs_stand_by_study_the_newest_first_and_failures_last_with_text_escaped(tmp_path: Path) -> None:
     write_runs(tmp_path, 12)
     page = write_gallery(tmp_path).read_text(encoding="utf-8")
-    states = re.findall(r'<article [^>]*data-status="(\w+)"', page)
-    assert states == ["died", *["ok"] * 11]
-    assert "Cell 3: DeadKernelError: Kernel died" in page
-    assert "<b>−0.100</b> [−0.200, 0.100] <em>DCS, n = 40</em>" in page
+    cards = re.findall(r'<article data-study="(\w+)" [^>]*data-status="(\w+)"', page)
+    assert cards == [("hallucination", "ok")] * 8 + [("judges", "ok")] * 3 + [("judges", "died")]
+    assert "Cell 3: DeadKernelError: Kernel died" in page and "1 run did not complete" in page
     assert page.index("seed=11,") < page.index("seed=2,")
     assert "x=&lt;b&gt;é" in page and "<b>é" not in page
-    assert 'src="judges/bias/20260101T120000.000Z-00000000/figures/key.svg" alt="A &lt;key&gt; figure"' in page
     assert policy(script("gallery"), "'self' file: data:").replace("'", "&#39;") in page
 
 
-def test_a_failure_that_a_later_run_mended_stands_among_the_others(tmp_path: Path) -> None:
+def test_a_card_shows_title_question_the_first_finding_and_a_picture_of_all(
+    tmp_path: Path,
+) -> None:
+    first = a_finding("cannot tell", claim="It is <right>", quantity="<accuracy>", reason="only 4 units")
+    write_runs(tmp_path, 1, findings=[first, a_finding("does not hold", low=None, high=None)])
+    page = write_gallery(tmp_path).read_text(encoding="utf-8")
+    assert ">A title of some length</a></h3>" in page and '<p class="question">Is the model as right' in page
+    assert '<p class="open">It is &lt;right&gt;. <b class="verdict">cannot tell</b></p>' in page
+    assert "&lt;accuracy&gt; <b>0.36</b> [0.29, 0.44] against 0.25 (chance), n = 60 (48 independent)</p>" in page
+    assert 'aria-label="2 findings: 1 does not hold, 1 cannot tell"' in page and page.count("<circle") == 1
+    assert "<img" not in page and "−0.1" not in page  # neither a figure that is too small nor a second number
+
+
+def test_a_run_without_findings_shows_its_number_and_figure(tmp_path: Path) -> None:
+    write_runs(tmp_path, 1, findings=[])
+    page = write_gallery(tmp_path).read_text(encoding="utf-8")
+    assert "<b>−0.10</b> [−0.20, 0.10] <em>DCS, n = 40</em>" in page
+    assert 'src="judges/bias/20260101T120000.000Z-00000000/figures/key.svg" alt="A &lt;key&gt; figure"' in page
+
+
+def test_runs_that_a_later_success_replaces_are_folded(tmp_path: Path) -> None:
     write_runs(tmp_path, 34, parameters_given={"seed": 1})
     page = write_gallery(tmp_path).read_text(encoding="utf-8")
-    states = re.findall(r'<article [^>]*data-status="(\w+)"', page)
-    assert states[0] == "died" and states.count("died") == 4  # the newest run of `judges/bias`
-    assert states[1:4] == ["ok"] * 3 and page.count("(a later run succeeded)") == 3
+    parts = re.findall(r"(<details>|data-status=\"\w+\")", page)
+    assert parts[:2] == ['data-status="ok"', "<details>"]  # of 22 runs of `hallucination/calibration`
+    assert parts[-13:-10] == [
+        'data-status="ok"',
+        'data-status="died"',
+        "<details>",
+    ]  # `judges/bias`
+    assert "21 earlier runs" in page and "10 earlier runs" in page
 
 
 def test_the_same_runs_give_the_same_bytes_wherever_they_lie(tmp_path: Path) -> None:

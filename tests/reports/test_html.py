@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,12 @@ import nbformat
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from records import a_run
+from records import a_finding, a_run
 
 from workbench.errors import InputError
 from workbench.reports import write_report
 from workbench.reports.html import duration, render, script
-from workbench.runs.record import Failure, Headline
+from workbench.runs.record import Counts, Failure, Figure, Headline, Source
 
 SCRIPT = "<script>alert(1)</script>"
 SVG = "http://www.w3.org/2000/svg"
@@ -128,23 +130,71 @@ def test_hostile_text_in_record_and_markdown_is_escaped() -> None:
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 10
 
 
-def test_the_card_tells_title_status_parameters_and_headline() -> None:
+def test_the_first_screen_has_title_question_facts_findings_figure_and_cost(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/key_figure.svg").write_text(f'<svg xmlns="{SVG}"><text>drawn</text></svg>')
     run = a_run(
         seconds=75,
-        headline=Headline(text="Score", value=-0.5, low=-0.6, high=-0.4, n=9),
-        facts={"model": {"model": "m"}},
-    )
-    page = render(
-        run, new_notebook(cells=[new_markdown_cell("# The *title*\n\nLead."), new_markdown_cell("## A\n\n## B")])
-    )
-    assert "<h1>The <em>title</em></h1>" in page and page.count("<h1") == 1
-    assert "<title>The title – toy</title>" in page
-    assert '<span class="status ok">ok</span>' in page
-    assert "<b>−0.500</b>" in page and "[−0.600, −0.400]" in page
-    assert '<div class="given"><dt>n</dt><dd>3</dd></div>' in page
-    assert "1 min 15 s" in page
+        headline=Headline(text="score", value=-0.5, low=-0.6, high=-0.4, n=9),
+        facts={"model": {"model": "m"}, "questions": [{"name": name, "n": 30} for name in "abc"]},
+        counts=Counts(computed=9, cached=1200, tokens=3456),
+        peak_memory=2 * 10**9,
+        figures=[Figure(name="other", alt="Other"), Figure(name="key_figure", alt="The key", leading=True)],
+        findings=[
+            a_finding(source="after arXiv 2510.04302", claim=f"It is {SCRIPT}"),
+            a_finding("cannot tell", reason="the interval contains 0.25 (chance)", low=0.2, units=60),
+            a_finding("does not hold", estimate=None, low=None, high=None),
+        ],
+    ).model_copy(update={"folder": tmp_path})
+    cell = new_code_cell("1", outputs=[display(image__png=PIXEL)])
+    cell.outputs[0].metadata = {"image/png": {"alt": "The key"}}
+    first = new_markdown_cell("# The *title*\n\n*Is it `so`?*\n\nLead.")
+    page = render(run, new_notebook(cells=[first, new_markdown_cell("## A\n\n## B"), cell]))
+    assert_harmless(page)
+    top, _, rest = page.partition("<main>")
+    plain = " ".join(re.sub(r"<[^>]+>", " ", top.partition("<header>")[2]).split())
+    assert "<h1>The <em>title</em></h1>" in top and page.count("<h1") == 1 and "<title>The title – toy</title>" in top
+    assert '<p class="question">Is it <code>so</code>?</p>' in top and "Is it" not in rest
+    assert "m 90 questions (3 data sets) 1 January 2026 complete 1 min 15 s" in plain
+    assert "Accuracy 0.36 [0.29, 0.44] against 0.25 (chance) , n = 60 (48 independent)" in plain
+    assert '<a href="https://arxiv.org/abs/2510.04302">arXiv 2510.04302</a>' in top
+    assert "cannot tell Accuracy 0.36 [0.20, 0.44]" in plain and "Cannot tell: the interval contains 0.25" in plain
+    assert "does not hold Accuracy undefined" in plain and top.count('<svg class="strip') == 2
+    assert "Score: −0.50 [−0.60, −0.40], n = 9" in plain
+    assert "drawn" in top and "The key" in plain and '<a href="#key-figure">in its section</a>' in top
+    assert '<figure id="key-figure">' in rest and 'href="figures/key_figure.png"' in rest
+    assert "3,456 tokens computed, 9 answers computed and 1,200 read from the store, 1 min 15 s on" in plain
+    assert "2.0 GB peak memory" in plain
     for anchor, name in (("section-1", "A"), ("section-2", "B")):
-        assert f'<a href="#{anchor}">{name}</a>' in page and f'<h2 id="{anchor}">{name}</h2>' in page
+        assert f'<a href="#{anchor}">{name}</a>' in top and f'<h2 id="{anchor}">{name}</h2>' in rest
+
+
+def test_a_headline_that_repeats_a_finding_is_not_shown() -> None:
+    headline = Headline(text="Accuracy over questions", value=0.36, low=0.29, high=0.44, n=60)
+    assert "Accuracy over questions" in shown(headline=headline)
+    assert "Accuracy over questions" not in shown(headline=headline, findings=[a_finding()])
+
+
+def test_the_run_is_described_at_the_end_complete_and_folded(tmp_path: Path) -> None:
+    given, source = (
+        {"n": 3, "names": ["a b", "c"]},
+        Source(notebook_sha256="0" * 64, workbench="0", commit="c0ffee" * 6),
+    )
+    run = a_run(parameters_given=given, facts={"kept": "a fact"}, source=source, files={"changes.patch": "0"})
+    declared = new_code_cell("n: int = 300  # questions\nnames: list[str] = []\nname: str | None = None")
+    declared.metadata["tags"] = ["parameters"]
+    nbformat.write(new_notebook(cells=[declared]), tmp_path / "notebook.ipynb")
+    page = render(run.model_copy(update={"folder": tmp_path}), new_notebook(cells=[new_markdown_cell("## A")]))
+    end = page.partition("</main>")[2]
+    assert end.count("<details>") == 5 and "open" not in "".join(re.findall("<details[^>]*>", end))
+    assert "Parameters (2 of 3 changed)" in end and "Model and data" in end and "a fact" in end
+    words = " ".join(re.sub("<[^>]+>", " ", end).split())
+    assert "n 3 (default 300) questions" in words
+    again = html.unescape(end.partition("<pre>")[2].partition("</pre>")[0]).splitlines()
+    assert again[0] == f"git checkout {'c0ffee' * 6}" and again[1].startswith("git apply changes.patch")
+    command = shlex.split(again[2])
+    assert command[:3] == ["workbench", "run", "toy"] and command[-3:] == ["n=3", "-p", 'names=["a b", "c"]']
+    assert run.run_id in end.partition("How to cite")[2]
 
 
 @pytest.mark.parametrize("nothing", [[], {}])

@@ -408,14 +408,32 @@ def split_half(aligned: Aligned, names: Sequence[str], seed: int = 0) -> pd.Data
 
 def findings(steered: Steered) -> list[Finding]:
     """Return claims on personas and their own groups; none without people."""
-    tests, here = steered.tests, "this notebook"
+    tests, here, same = steered.tests, "this notebook", "no difference"
     if not tests:
         return []
     undecided = unless(tests["margin"], "above", 0.0, "personas are no nearer to their own group than to others")
     nearer = "A persona brings the model nearer to its group than to the others"
-    closer = "Personas lie closer together than the people they represent (spread ratio below 1)"
+    closer = "Personas lie closer together than the people they represent"
     return [
-        finding("Personas are nearer to their own group than to others", here, tests["margin"], "above"),
-        finding(nearer, here, tests["own_gain"], "above"),
-        finding(closer, here, steered.spread, "below", 1.0, undecided),
+        finding(
+            "Personas are nearer to their own group than to others",
+            here,
+            tests["margin"],
+            "above",
+            0.0,
+            "",
+            "alignment with the own minus with other groups",
+            same,
+        ),
+        finding(nearer, here, tests["own_gain"], "above", 0.0, "", "gain for the own minus for other groups", same),
+        finding(
+            closer,
+            here,
+            steered.spread,
+            "below",
+            1.0,
+            undecided,
+            "spread of personas relative to people",
+            "the spread of people",
+        ),
     ]

@@ -526,20 +526,28 @@ def findings(
     wide = [places.by_format[axis].unstack("format").loc[countries] for axis in ("x", "y")]
     moved = bootstrap(excess, *wide, seed=seed, centred=True)
     here, source = "this notebook", "this notebook, after arXiv 2309.12342"
-    ranked = "Personas are ranked as the countries are (mean tau, less that of shuffled countries)"
-    ranked_in_formats = (
-        "Format by format the ranking agrees with the published one (mean tau over formats, less that of shuffled "
-        "countries)"
-    )
-    further = (
-        "A change of format moves a persona further on the map than a change of persona in one format (sd, mean of the "
-        "axes)"
-    )
+    ranked = "Personas are ranked as the countries are"
+    ranked_in_formats = "Format by format the ranking agrees with the published one"
+    less = "Kendall's tau, mean of {}, less that of shuffled countries"
+    further = "A change of format moves a persona further on the map than a change of persona in one format"
+    direction = "Personas move in the direction of their country on the map"
+    spread = "standard deviation over formats minus that over personas, mean of the axes"
     return [
-        finding(ranked, source, _beyond(tau.iloc[0]), "above"),
-        finding(ranked_in_formats, source, _beyond(in_formats), "above"),
-        finding("Personas move in the direction of their country on the map", here, towards.iloc[0], "above", 0.5),
-        finding(further, here, moved, "above"),
+        finding(
+            ranked, source, _beyond(tau.iloc[0]), "above", 0.0, "", less.format("dimensions"), "shuffled countries"
+        ),
+        finding(
+            ranked_in_formats,
+            source,
+            _beyond(in_formats),
+            "above",
+            0.0,
+            "",
+            less.format("formats"),
+            "shuffled countries",
+        ),
+        finding(direction, here, towards.iloc[0], "above", 0.5, "", "proportion of personas", "chance"),
+        finding(further, here, moved, "above", 0.0, "", spread, "no difference"),
     ]
 
 

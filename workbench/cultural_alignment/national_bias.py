@@ -410,7 +410,18 @@ def choice_findings(name: str, predictions: pd.DataFrame, lean: pd.DataFrame) ->
     row = rows_by(lean[lean["condition"] == last], "metric")["lean"]
     source = "Rao et al. 2024" if name == "normad" else "this notebook"
     leans = f"{name}: leans towards '{labels[0]}' more than uniform answers"
-    claims = [finding(leans, source, row, "above", of_uniform)]
+    claims = [
+        finding(
+            leans,
+            source,
+            row,
+            "above",
+            of_uniform,
+            "",
+            "probability of the label minus its frequency",
+            "uniform answers",
+        )
+    ]
     if name == "normad":
         rule, country = (predictions[predictions["condition"] == each] for each in ("rule of thumb", "country"))
         helps = paired(rule, country, ["p_gold"], on="item", bounds=SHARE).iloc[0]
@@ -418,7 +429,18 @@ def choice_findings(name: str, predictions: pd.DataFrame, lean: pd.DataFrame) ->
             "normad: the rule of thumb helps more than the country's name (GPT-4: 87.6 %, against 51 to 56 % of the "
             "best models with the country)"
         )
-        claims.append(finding(claim, source, helps, "above"))
+        claims.append(
+            finding(
+                claim,
+                source,
+                helps,
+                "above",
+                0.0,
+                "",
+                "difference in the probability of the gold label",
+                "no difference",
+            )
+        )
     return claims
 
 
@@ -434,15 +456,52 @@ def findings(
     ambiguous = summary[summary["condition"] == "ambiguous"]
     parrish, nadeem, here = "Parrish et al. 2022", "Nadeem et al. 2021", "this notebook"
     claims = [
-        ("The model follows the stereotype in ambiguous contexts", parrish, ambiguous, "bias"),
-        ("Disambiguated contexts are answered better than by guessing one of two", here, guessing, "above guessing"),
-        ("'Unknown' is chosen more often in ambiguous than in disambiguated contexts", here, guessing, "abstains"),
-        ("Meaningful sentences are preferred over unrelated ones", nadeem, stereoset, "related"),
-        ("Stereotyped sentences are preferred over their opposites", nadeem, stereoset, "stereotype"),
+        (
+            "The model follows the stereotype in ambiguous contexts",
+            parrish,
+            ambiguous,
+            "bias",
+            "bias (−1 against, 1 with the stereotype)",
+            "no bias",
+        ),
+        (
+            "Disambiguated contexts are answered better than by guessing one of two",
+            here,
+            guessing,
+            "above guessing",
+            "accuracy minus that of guessing",
+            "guessing",
+        ),
+        (
+            "'Unknown' is chosen more often in ambiguous than in disambiguated contexts",
+            here,
+            guessing,
+            "abstains",
+            "difference in the proportion of 'unknown'",
+            "no difference",
+        ),
+        (
+            "Meaningful sentences are preferred over unrelated ones",
+            nadeem,
+            stereoset,
+            "related",
+            "proportion of sentences",
+            "no preference",
+        ),
+        (
+            "Stereotyped sentences are preferred over their opposites",
+            nadeem,
+            stereoset,
+            "stereotype",
+            "proportion of sentences",
+            "no preference",
+        ),
     ]
     results = []
-    for claim, source, table, metric in claims:
+    for claim, source, table, metric, *words in claims:
         column, names, baseline = ("bias_type", bias_types, 0.5) if table is stereoset else ("subject", subsets, 0.0)
         rows = rows_by(table[table["metric"] == metric], column)
-        results += [finding(f"{claim}: {n}", source, rows[n], "above", baseline) for n in names if n in rows]
+        results += [
+            finding(f"{claim}: {n}", source, rows[n], "above", baseline, "", *words) for n in names if n in rows
+        ]
     return [*results, *further]

@@ -430,8 +430,9 @@ def west_findings(groups: Groups, name: str) -> list[Finding]:
     if not groups.note:
         return []
     row = interval((groups.sides[True] - groups.sides[False]).to_numpy(), bounds=(-2.0, 2.0))
-    claim = "North America and Western Europe are nearer than other countries (alignment less that of uniform answers)"
-    return [finding(f"{claim}: {name}", "this notebook, after Durmus et al. 2023", row, "above")]
+    claim = "North America and Western Europe are nearer than other countries"
+    what, source = "difference of alignment, less that of uniform answers", "this notebook, after Durmus et al. 2023"
+    return [finding(f"{claim}: {name}", source, row, "above", 0.0, "", what, "no difference")]
 
 
 def twins(
@@ -475,7 +476,7 @@ def _by_items(one: pd.DataFrame, two: pd.DataFrame, columns: Sequence[str]) -> d
 
 def alignment_findings(aligned: pd.DataFrame, emotions: Mapping[str, pd.Series]) -> list[Finding]:
     """Return claims on populations in either reading (`by_reading`), and on emotions (`emotion_gaps`)."""
-    claims = []
+    claims, what, same = [], "alignment minus that", "no difference"
     for reading, name in zip(READINGS, ("one order", "all orders")):
         flat, blind = (
             _by_items(of_reading(aligned, reading), of_reading(aligned, each), ["similarity"])["similarity"]
@@ -483,21 +484,34 @@ def alignment_findings(aligned: pd.DataFrame, emotions: Mapping[str, pd.Series])
         )
         undecided = unless(blind, "above", 0.0, "no nearer than the same prompts without content")
         claim = f"In {name}, the model is nearer to people than uniform answers are"
-        claims.append(finding(claim, HERE, flat, "above", 0.0, undecided))
+        claims.append(finding(claim, HERE, flat, "above", 0.0, undecided, f"{what} of uniform answers", same))
     uniform, prior = emotions.values()
     nearer = "On emotions the model is nearer to people than uniform answers are"
     content = "On emotions, the model is nearer to people with the emoji than without it"
-    return [*claims, finding(nearer, HERE, uniform, "above"), finding(content, HERE, prior, "above")]
+    return [
+        *claims,
+        finding(nearer, HERE, uniform, "above", 0.0, "", f"{what} of uniform answers", same),
+        finding(content, HERE, prior, "above", 0.0, "", f"{what} without the emoji", same),
+    ]
 
 
 def peaked_findings(means: pd.DataFrame) -> tuple[Finding, Finding]:
     """Return claims on one correct answer, and on the order of the list, from `peaked_means`."""
     rows = rows_by(means, "metric")
-    one = "Opinion items are answered as if one answer were correct, the same in every order (more than 5% of items)"
-    flip = "The favoured answer depends on the order of the list (change of its probability above 0.1)"
+    one = "Opinion items are answered as if one answer were correct, the same in every order"
+    flip = "The favoured answer depends on the order of the list"
     return (
-        finding(one, f"{HERE}, after arXiv 2302.07267", rows["one_robust_answer"], "above", 0.05),
-        finding(flip, HERE, rows["order_flip"], "above", 0.1),
+        finding(
+            one,
+            f"{HERE}, after arXiv 2302.07267",
+            rows["one_robust_answer"],
+            "above",
+            0.05,
+            "",
+            "proportion of items",
+            "the least that counts",
+        ),
+        finding(flip, HERE, rows["order_flip"], "above", 0.1, "", "change of its probability", "the least that counts"),
     )
 
 
@@ -510,4 +524,7 @@ def twin_findings(twins: Mapping[str, pd.DataFrame]) -> list[Finding]:
     source = f"{HERE}, after arXiv 2510.06084"
     higher = "Before post-training the alignment with people is higher"
     lower = "Before post-training the probability of the listed answers is lower"
-    return [finding(higher, source, gap["similarity"], "above"), finding(lower, source, gap["mass"], "below")]
+    return [
+        finding(higher, source, gap["similarity"], "above", 0.0, "", "difference of alignment", "no difference"),
+        finding(lower, source, gap["mass"], "below", 0.0, "", "difference of the probability", "no difference"),
+    ]

@@ -527,11 +527,14 @@ def stability_findings(stability: pd.DataFrame, n_items: int) -> list[Finding]:
     """Return claims on reversing the list: for the model, and for the planted respondent with fixed opinions."""
     control = stability[stability["respondent"].str.contains("opinions")]["mean_abs"].max()
     row = {**dict.fromkeys(("mean", "low", "high"), control), "n": n_items}
-    claim = f"Reversing the scale moves answers more than countries differ ({COUNTRY_SD})"
+    claim = "Reversing the scale moves answers more than countries differ"
+    shift = "mean absolute shift of an item on a scale from 0 to 1"
     fixed = "A planted respondent with fixed opinions does not move"
     return [
-        finding(claim, KHAN, direction(stability), "above", COUNTRY_SD),
-        finding(fixed, "control", row, "below", 0.001),
+        finding(
+            claim, KHAN, direction(stability), "above", COUNTRY_SD, "", shift, "standard deviation between countries"
+        ),
+        finding(fixed, "control", row, "below", 0.001, "", shift, "rounding"),
     ]
 
 
@@ -540,10 +543,11 @@ def model_findings(signs: pd.DataFrame, n_models: int) -> list[Finding]:
     if signs.empty:
         return []
     claim = (
-        f"Changes of format move {n_models} models in the same direction in more than half of the cases (pairs of "
-        "models and factors; the paper reports different directions)"
+        f"Changes of format move {n_models} models in the same direction in more than half of the cases (the paper "
+        "reports different directions)"
     )
-    return [finding(claim, KHAN, interval(signs["same sign"].to_numpy(), method="wilson"), "above", 0.5)]
+    row, what = interval(signs["same sign"].to_numpy(), method="wilson"), "proportion of pairs of models and factors"
+    return [finding(claim, KHAN, row, "above", 0.5, "", what, "half of the cases")]
 
 
 def choice_finding(preferences: pd.DataFrame, seed: int = 0) -> Finding:
@@ -553,4 +557,5 @@ def choice_finding(preferences: pd.DataFrame, seed: int = 0) -> Finding:
         return float(forced.std() - neutral.std())
 
     row = bootstrap(gap, preferences["forced"], preferences["neutral"], seed=seed)
-    return finding("The forced scale spreads countries more than the scale with a neutral option", KHAN, row, "above")
+    claim = "The forced scale spreads countries more than the scale with a neutral option"
+    return finding(claim, KHAN, row, "above", 0.0, "", "difference of the standard deviations", "no difference")

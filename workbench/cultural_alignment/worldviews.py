@@ -318,13 +318,16 @@ def _gap(worlds: pd.DataFrame, one: str, other: str) -> pd.Series:
     return paired(a, b, ["diversity"], on="item", bounds=SHARE).iloc[0]
 
 
+MORE = "difference in the diversity of regions"
+
+
 def plural_finding(worlds: pd.DataFrame) -> Finding:
     """Return the claim that a request for many worldviews makes answers more diverse; undecided if a list does too."""
     claim = "Asking for many worldviews makes the regions named more diverse than asking plainly"
     more = _gap(worlds, "plural", "listed")
     undecided = unless(more, "above", 0.0, "listing the countries does as much")
     row = _gap(worlds, "plural", "plain")
-    return finding(claim, "this notebook, after arXiv 2505.09595", row, "above", 0.0, undecided)
+    return finding(claim, "this notebook, after arXiv 2505.09595", row, "above", 0.0, undecided, MORE, "no difference")
 
 
 def open_finding(opened: pd.DataFrame, means: pd.DataFrame) -> Finding | None:
@@ -334,12 +337,14 @@ def open_finding(opened: pd.DataFrame, means: pd.DataFrame) -> Finding | None:
     nearer = interval((opened["unrelated"] - opened["disparity"]).to_numpy(), bounds=(-1.0, 1.0))
     reason = "closed answers are no nearer to the text on their own statement than to others"
     return finding(
-        "Free text and closed answers disagree (total variation above 0.1)",
+        "Free text and closed answers disagree",
         "this notebook, after arXiv 2406.19238",
         means[means["metric"] == "disparity"].iloc[0],
         "above",
         0.1,
         unless(nearer, "above", 0.0, reason),
+        "total variation distance",
+        "the least distance that counts",
     )
 
 
@@ -349,4 +354,4 @@ def pooled_finding(worlds: pd.DataFrame) -> Finding | None:
         return None
     claim = "Pooled over personas the regions named are more diverse than the model's own"
     source = "arXiv 2505.09595 (13 to 94 %); by construction"
-    return finding(claim, source, _gap(worlds, POOLED, "plain"), "above")
+    return finding(claim, source, _gap(worlds, POOLED, "plain"), "above", 0.0, "", MORE, "no difference")

@@ -474,12 +474,34 @@ def findings(results: pd.DataFrame, ranges: pd.DataFrame, agreement: pd.DataFram
     gaps = results.assign(below_random=results["harmony"] - results["random_mean"])
     below = statistics.summarise(gaps, ["below_random"], cluster="benchmark").iloc[0]
     excess = statistics.summarise(ranges, ["excess"]).iloc[0]
+    minus, same = "minus that of random partitions", "no difference"
     claims: list[tuple[Any, ...]] = [
-        ("Harmony is lower than that of random partitions with parts of the same sizes", HERE, below, "below"),
-        ("The range of harmony over configurations exceeds that of random partitions", PAPER, excess, "above"),
+        (
+            "Harmony is lower than that of random partitions with parts of the same sizes",
+            HERE,
+            below,
+            "below",
+            0.0,
+            "",
+            f"harmony {minus}",
+            same,
+        ),
+        (
+            "The range of harmony over configurations exceeds that of random partitions",
+            PAPER,
+            excess,
+            "above",
+            0.0,
+            "",
+            f"range of harmony {minus}",
+            same,
+        ),
     ]
-    agrees = "The model's clusters agree with the subjects of {} (above shuffled subjects)"
-    claims += [(agrees.format(r["benchmark"]), HERE, r, "above", r["shuffled"]) for _, r in agreement.iterrows()]
+    agrees = "The model's clusters agree with the subjects of {}"
+    words = ("", "adjusted Rand index", "shuffled subjects")
+    claims += [
+        (agrees.format(r["benchmark"]), HERE, r, "above", r["shuffled"], *words) for _, r in agreement.iterrows()
+    ]
     return [statistics.finding(*claim) for claim in claims]
 
 

@@ -523,17 +523,42 @@ def findings(
     )
     snr = jackknife(lambda seeds: _log_ratio(learners, seeds.astype(int)), np.arange(len(learners.correct)))
     after, known = f"{HERE}, after {PAPER}", "by construction: shared items"
+    widths = "half width of prompt noise minus that of item noise, in accuracy"
+    orders = "standard deviation of accuracy over orders minus that over wordings"
+    ratios, same = "logarithm of the quotient of both ratios, on digits", "no difference"
+    split = "correlation of discriminations minus that of random halves, on digits"
     claims: list[tuple[Any, ...]] = [
-        ("Spread over seeds, here prompts, is smaller than the interval over items", PAPER, over, "below"),
-        ("Accuracy varies more over orders of letters than over wordings", PAPER, letters, "above", 0.0, at_chance),
-        ("Continuous scores have a higher signal-to-noise ratio (log ratio, on digits)", after, snr, "above"),
+        (
+            "Spread over seeds, here prompts, is smaller than the interval over items",
+            PAPER,
+            over,
+            "below",
+            0.0,
+            "",
+            widths,
+            same,
+        ),
+        (
+            "Accuracy varies more over orders of letters than over wordings",
+            PAPER,
+            letters,
+            "above",
+            0.0,
+            at_chance,
+            orders,
+            same,
+        ),
+        ("Continuous scores have a higher signal-to-noise ratio", after, snr, "above", 0.0, "", ratios, same),
     ]
     for _, row in stability[stability["items of"] == DIGITS].iterrows():
         halves = {"mean": row["weak_strong"] - row["random"], "low": row["weak_strong"] - row["random_high"]}
         halves |= {"high": row["weak_strong"] - row["random_low"], "n": row["items"]}
-        agrees = "Discrimination agrees less between weak and strong respondents than between random halves (on digits)"
-        claims.append((agrees, after, halves, "below"))
-    claims.append(("Paired differences have smaller errors than independent ones", known, gain, "below"))
+        agrees = "Discrimination agrees less between weak and strong respondents than between random halves"
+        claims.append((agrees, after, halves, "below", 0.0, "", split, same))
+    less = "Paired differences have smaller errors than independent ones"
+    claims.append(
+        (less, known, gain, "below", 0.0, "", "standard error of paired minus that of independent ones", same)
+    )
     return [statistics.finding(*claim) for claim in claims]
 
 

@@ -160,17 +160,22 @@ def findings(main: pd.DataFrame, intervals: pd.DataFrame, noise: Floats, after: 
     excess |= {"n": len(main), "n_clusters": ece["n_clusters"]}
     signed = main.assign(bias=main["answer_confidence"] - main["answer_correct"])
     bias = statistics.summarise(signed, ["bias"], cluster="cluster", bounds=(-1, 1)).iloc[0]
-    ranks = "Among questions of equal chance, confidence ranks correct answers above wrong ones (AUROC)"
-    claims: list[tuple[str, Any, float]] = [
-        ("The model is overconfident (confidence minus accuracy)", bias, 0.0),
-        ("The ECE exceeds that of a calibrated model with the same confidences", excess, 0.0),
-        (ranks, intervals.loc["AUROC, equal chance"], 0.5),
+    more = "The ECE exceeds that of a calibrated model with the same confidences"
+    ranks = "Among questions of equal chance, confidence ranks correct answers above wrong ones"
+    claims: list[tuple[str, Any, float, str, str]] = [
+        ("The model is overconfident", bias, 0.0, "confidence minus accuracy", "calibrated"),
+        (more, excess, 0.0, "ECE minus that of a calibrated model", "calibrated"),
+        (ranks, intervals.loc["AUROC, equal chance"], 0.5, "AUROC", "chance"),
     ]
     if "temperature" in after.errors:
         before, scaled = (after.errors.assign(brier=after.errors[name]) for name in ("as it is", "temperature"))
         lower = statistics.paired(before, scaled, "brier", cluster="cluster").iloc[0]
-        claims.append(("Temperature scaling lowers the Brier score of held-out answers", lower, 0.0))
-    return [statistics.finding(claim, "this notebook", row, "above", baseline) for claim, row, baseline in claims]
+        scaling = "Temperature scaling lowers the Brier score of held-out answers"
+        claims.append((scaling, lower, 0.0, "Brier score before minus after scaling", "no change"))
+    return [
+        statistics.finding(claim, "this notebook", row, "above", baseline, "", *words)
+        for claim, row, baseline, *words in claims
+    ]
 
 
 def draw_reliability(reports: Mapping[str, CalibrationReport]) -> Figure:

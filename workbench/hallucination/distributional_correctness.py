@@ -380,21 +380,24 @@ def findings(table: pd.DataFrame, overall: pd.DataFrame, effect: pd.DataFrame) -
     negative = statistics.interval(by_benchmark["dcs"].mean() < 0, method="wilson")
     uniform = int((by_benchmark["uniform"].mean() < 0).sum())
     half = f"DCS is below 0 on at least half of the benchmarks (a uniform guess: on {uniform} of {negative['n']})"
+    forced = "With the abstention left out, accuracy is above chance"
+    better = "The model does better than constant abstention"
+    instructed = "Under the instruction, which also names the phrase, the model abstains more"
     trivial = "DCS is above the better of constant abstention and a uniform guess"
     abstains = effect.set_index("metric").loc["p_abstain"].rename({"difference": "mean"})
     claims: list[tuple[Any, ...] | None] = [
-        ("With the abstention left out, accuracy is above chance", HERE, above, "above"),
-        ("The model does better than constant abstention (DCS above 0)", HERE, overall.loc["dcs"], "above"),
-        (trivial, HERE, overall.loc["above_trivial"], "above"),
-        (half, PAPER, negative, "above", 0.5, at_chance),
+        (forced, HERE, above, "above", 0.0, "", "accuracy minus chance", "at chance"),
+        (better, HERE, overall.loc["dcs"], "above", 0.0, "", "mean DCS", "constant abstention"),
+        (trivial, HERE, overall.loc["above_trivial"], "above", 0.0, "", "DCS minus that of the better one", "equal"),
+        (half, PAPER, negative, "above", 0.5, at_chance, "proportion of benchmarks with a DCS below 0", "half"),
         None,
-        ("Under the instruction, which also names the phrase, the model abstains more", HERE, abstains, "above"),
+        (instructed, HERE, abstains, "above", 0.0, "", "change of the probability of abstaining", "no change"),
     ]
     if len(many := table[table["n_options"] >= 4]):
         gap = many.assign(gap=many["dcs"] - many["uniform"])
         row = statistics.summarise(gap, ["gap"], cluster="cluster", bounds=(-2, 2)).iloc[0]
         guess = "On questions with four or more options the model scores below a uniform guess"
-        claims[4] = (guess, HERE, row, "below", 0.0, at_chance)
+        claims[4] = (guess, HERE, row, "below", 0.0, at_chance, "DCS minus that of a uniform guess", "equal")
     return [None if claim is None else statistics.finding(*claim) for claim in claims]
 
 

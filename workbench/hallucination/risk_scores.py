@@ -41,8 +41,8 @@ BRIEF = (
 """Columns of the first table of rates by group."""
 COMPARED = (
     ("the letters' score ranks people worse than gradient boosting", "score_letters", "gradient_boosting", "auroc"),
-    ("the number is better calibrated than the letters (ECE)", "score_number", "score_letters", "ece"),
-    ("the number ranks worse than the letters (AUROC)", "score_number", "score_letters", "auroc"),
+    ("the number is better calibrated than the letters", "score_number", "score_letters", "ece"),
+    ("the number ranks worse than the letters", "score_number", "score_letters", "auroc"),
 )
 """Claim, two columns, and the metric that is claimed to be lower for the first."""
 STATEMENTS = (
@@ -459,19 +459,49 @@ def findings(
         gap = statistics.rows_by(summary[summary["task"] == task], "metric")["order_gap"]
         half = abs(part["label"].mean() - 0.5)
         blind = statistics.unless(letters["auroc"], "above", 0.5, "the letters cannot be distinguished from chance")
-        extreme = "the letters are overconfident (R_bias, above the largest value for scores of one half)"
+        moves = "the order of the choices moves the score"
+        extreme = "the letters are overconfident"
         rows: list[tuple[Any, ...]] = [
-            ("the letters rank people better than chance (AUROC)", HERE, letters["auroc"], "above", 0.5),
+            ("the letters rank people better than chance", HERE, letters["auroc"], "above", 0.5, "", "AUROC", "chance"),
             *(
-                (claim, PAPER, difference(part, one, two, metric, draws, seed), "below", 0.0, blind)
+                (
+                    claim,
+                    PAPER,
+                    difference(part, one, two, metric, draws, seed),
+                    "below",
+                    0.0,
+                    blind,
+                    f"difference of {metric.upper()}",
+                    "no difference",
+                )
                 for claim, one, two, metric in COMPARED
             ),
-            (extreme, PAPER, letters["risk_bias"], "above", half),
-            ("the order of the choices moves the score (gap above 0.05)", HERE, gap, "above", 0.05),
+            (
+                extreme,
+                PAPER,
+                letters["risk_bias"],
+                "above",
+                half,
+                "",
+                "R_bias",
+                "the largest value for scores of one half",
+            ),
+            (
+                moves,
+                HERE,
+                gap,
+                "above",
+                0.05,
+                "",
+                "mean difference of the score between orders",
+                "the least gap that counts",
+            ),
         ]
         if shots:
             change = difference(part, "score_examples", "score_letters", "auroc", draws, seed)
-            rows.append(("worked examples improve the ranking (AUROC)", HERE, change, "above"))
+            rows.append(
+                ("worked examples improve the ranking", HERE, change, "above", 0.0, "", "change of AUROC", "no change")
+            )
         claims += [statistics.finding(f"{task}: {claim}", *rest) for claim, *rest in rows]
     return claims
 

@@ -337,19 +337,20 @@ def attempts(sampled: Sampled, costs: Sequence[float]) -> tuple[pd.DataFrame, pd
 def release_findings(runs: pd.DataFrame, released: pd.DataFrame, q: float) -> list[Finding]:
     """Return the claims about releasing: the error rate is below every bound; more is released at bound `q`."""
     errors = released[released["metric"] == "error_rate"]
-    findings = []
+    findings, words = [], {"quantity": "error rate among released answers", "baseline_name": "the bound q"}
     for how in CHOICES:
         part = errors[errors["choice"] == how]
         worst = part.iloc[int((part["mean"] - part["q"]).to_numpy().argmax())]
         claim = f"The mean error rate is below every q ({how}; nearest at q = {worst['q']:g})"
-        findings.append(statistics.finding(claim, "guarantee (2411.17983)", worst, "below", worst["q"]))
+        findings.append(statistics.finding(claim, "guarantee (2411.17983)", worst, "below", worst["q"], **words))
     optimised, split = (runs[(runs["q"] == q) & (runs["choice"] == how)] for how in ("optimised", "split"))
     more = statistics.paired(optimised, split, ["power"], on="split", bounds=SHARE).iloc[0]
     claim = (
         "Choosing the score on all checked answers releases more correct answers than a separate tuning part "
         f"(q = {q:g}; a property of the method)"
     )
-    return [*findings, statistics.finding(claim, "2411.17983", more, "above")]
+    words = {"quantity": "difference in the proportion of correct answers released", "baseline_name": "no difference"}
+    return [*findings, statistics.finding(claim, "2411.17983", more, "above", **words)]
 
 
 def guarantee_findings(batches: pd.DataFrame, sets: pd.DataFrame, alpha: float) -> list[Finding]:
@@ -357,16 +358,17 @@ def guarantee_findings(batches: pd.DataFrame, sets: pd.DataFrame, alpha: float) 
     least = 1 - alpha - 3 * np.sqrt(alpha * (1 - alpha) / int(batches["splits"].iloc[0]))
     rows = [
         (
-            f"The bound on the {row['of the batch']} of a batch has at least nominal coverage (minus 3 errors)",
+            f"The bound on the {row['of the batch']} of a batch has at least nominal coverage",
             "guarantee (counting)",
             row.rename({"covered": "mean", "splits": "n"}),
         )
         for _, row in batches.iterrows()
     ]
     covered = sets[sets["metric"] == "covered"].iloc[0].rename({"splits": "n"})
-    claim = "The label sets have at least nominal coverage of the true set (minus 3 errors)"
+    claim = "The label sets have at least nominal coverage of the true set"
     rows.append((claim, "guarantee (2312.09304)", covered))
-    return [statistics.finding(claim, source, row, "above", least) for claim, source, row in rows]
+    words = {"quantity": "coverage", "baseline_name": "nominal coverage less 3 standard errors"}
+    return [statistics.finding(claim, source, row, "above", least, **words) for claim, source, row in rows]
 
 
 def error_findings(trivial: pd.DataFrame, consistency: pd.DataFrame, more: Mapping[str, Any]) -> list[Finding]:
@@ -374,14 +376,18 @@ def error_findings(trivial: pd.DataFrame, consistency: pd.DataFrame, more: Mappi
     smaller = trivial.iloc[3:].sort_values("low").iloc[0]
     better = (
         "POLAR's risk detects the model's wrong answers better than the rules alone and than with trivial answers in "
-        "place of the model's (AUROC; the smaller difference)"
+        "place of the model's"
     )
-    entropy_claim = "The discrepancy detects wrong answers better than the entropy of the same answers (AUROC)"
-    first = consistency.iloc[0]
+    entropy_claim = "The discrepancy detects wrong answers better than the entropy of the same answers"
+    first, detects, same = consistency.iloc[0], "The discrepancy detects wrong answers", "no difference"
     return [
-        statistics.finding(better, f"{AFTER} 2306.16564", smaller, "above"),
-        statistics.finding("The discrepancy detects wrong answers (AUROC)", "2509.13262", first, "above", 0.5),
-        statistics.finding(entropy_claim, f"{AFTER} 2509.13262", more, "above"),
+        statistics.finding(
+            better, f"{AFTER} 2306.16564", smaller, "above", 0.0, "", "AUROC difference, the smaller", same
+        ),
+        statistics.finding(detects, "2509.13262", first, "above", 0.5, "", "AUROC", "chance"),
+        statistics.finding(
+            entropy_claim, f"{AFTER} 2509.13262", more, "above", 0.0, "", "AUROC minus that of the entropy", same
+        ),
     ]
 
 

@@ -519,18 +519,24 @@ def findings(scores: pd.DataFrame, effects: pd.DataFrame, auroc: pd.DataFrame, a
     blind = {metric: statistics.unless(row, "above", 0.0, reason) for metric, row in against.items()}
     gain = "Steering raises accuracy on questions with common misconceptions (+13.22 % on TruthfulQA, Llama-3.1-8B)"
     more = "Steering raises the {} more than a random direction of the same length"
-    ratings = "A reliability score ranks correct statements above wrong ones (AUROC)"
-    claims: list[tuple[str, str, Any, float, str]] = [
-        (gain, PAPER, change["accuracy"], 0.0, blind["accuracy"]),
-        ("Steering raises the DCS", f"{HERE}, after {PAPER}", change["dcs"], 0.0, blind["dcs"]),
-        (more.format("accuracy"), HERE, against["accuracy"], 0.0, ""),
-        (more.format("DCS"), HERE, against["dcs"], 0.0, ""),
-        (ratings, "arXiv 2506.12072", auroc.iloc[0], 0.5, ""),
+    ratings = "A reliability score ranks correct statements above wrong ones"
+    beyond, none, same = "change of {} minus that under a random direction", "no change", "no difference"
+    claims: list[tuple[str, str, Any, float, str, str, str]] = [
+        (gain, PAPER, change["accuracy"], 0.0, blind["accuracy"], "change of accuracy", none),
+        (
+            "Steering raises the DCS",
+            f"{HERE}, after {PAPER}",
+            change["dcs"],
+            0.0,
+            blind["dcs"],
+            "change of the DCS",
+            none,
+        ),
+        (more.format("accuracy"), HERE, against["accuracy"], 0.0, "", beyond.format("accuracy"), same),
+        (more.format("DCS"), HERE, against["dcs"], 0.0, "", beyond.format("the DCS"), same),
+        (ratings, "arXiv 2506.12072", auroc.iloc[0], 0.5, "", "AUROC", "chance"),
     ]
-    return [
-        statistics.finding(claim, source, row, "above", baseline, undecided)
-        for claim, source, row, baseline, undecided in claims
-    ]
+    return [statistics.finding(claim, source, row, "above", *rest) for claim, source, row, *rest in claims]
 
 
 def draw_effects(effects: pd.DataFrame) -> Figure:

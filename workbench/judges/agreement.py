@@ -515,16 +515,35 @@ def findings(
     acorn += "" if raters.one == "a rater" else "; its raters are people, here planted"
     change = rows_by(changes, "judge")[study.judge]
     bias = levels[(levels["judge"] == study.judge) & (levels["prompt"] == PANEL) & (levels["statistic"] == "bias")]
+    mental, apart = "MentalAlign, arXiv 2510.19032", "mean difference of the marks"
     higher = f"The judge's marks are higher than {source}"
     claims = [
-        finding(f"The panel's marks correlate with {source}", here, spearman, "above"),
-        finding(f"Replacing {raters.one} by the judge lowers agreement", acorn, change, "below", 0.0, undecided),
-        *[finding(higher, "MentalAlign, arXiv 2510.19032", row, "above", 0.0, undecided) for _, row in bias.iterrows()],
+        finding(
+            f"The panel's marks correlate with {source}",
+            here,
+            spearman,
+            "above",
+            0.0,
+            "",
+            "rank correlation",
+            "unrelated",
+        ),
+        finding(
+            f"Replacing {raters.one} by the judge lowers agreement",
+            acorn,
+            change,
+            "below",
+            0.0,
+            undecided,
+            "change of Krippendorff's alpha",
+            "no change",
+        ),
+        *[finding(higher, mental, row, "above", 0.0, undecided, apart, "equal") for _, row in bias.iterrows()],
     ]
     for scorer, subject in (("P(Yes)", "P(Yes)"), ("comparison", "Pairwise comparison")):
         for name, row in rows_by(better[better["judge"] == scorer], "data").items():
             claim = f"{subject} agrees with {study.sets[name].marks} on {name} more often than chance"
-            claims.append(finding(claim, here, row, "above", 0.5))
+            claims.append(finding(claim, here, row, "above", 0.5, "", "proportion of pairs in agreement", "chance"))
     return claims
 
 

@@ -330,13 +330,33 @@ def findings(study: Study, orders: pd.DataFrame, worded: pd.DataFrame, seed: int
     words = f"Position bias with the label words of {study.forms[-1].name} differs by more than 0.05"
     accuracy = "Accuracy in both orders is below 70 % (best in the paper: 67 %)"
     longer = "Accuracy is higher where the better answer is longer (GPT-4o: by 0.08 to 0.37)"
+    prefers = "The judge prefers the first position"
+    agree = "Both orders select the same answer on more than half of the pairs"
     return [
-        finding(accuracy, source, both, "below", 0.7, undecided),
-        finding("The judge prefers the first position", here, position, "above"),
-        finding(f"{words} (in the paper, with either sign)", source, shift, "above", 0.05),
-        finding(longer, source, length, "above"),
-        finding("Both orders select the same answer on more than half of the pairs", here, same, "above", 0.5),
-        finding("The judge is right more often than chance", here, right, "above", 0.5),
+        finding(accuracy, source, both, "below", 0.7, undecided, "accuracy in both orders", "the claimed limit"),
+        finding(prefers, here, position, "above", 0.0, "", "position bias (1: always the first answer)", "no bias"),
+        finding(
+            f"{words} (in the paper, with either sign)",
+            source,
+            shift,
+            "above",
+            0.05,
+            "",
+            "difference of position bias",
+            "the claimed limit",
+        ),
+        finding(longer, source, length, "above", 0.0, "", "difference of accuracy", "no difference"),
+        finding(agree, here, same, "above", 0.5, "", "proportion of pairs with one answer in both orders", "half"),
+        finding(
+            "The judge is right more often than chance",
+            here,
+            right,
+            "above",
+            0.5,
+            "",
+            "proportion of correct verdicts",
+            "chance",
+        ),
     ]
 
 

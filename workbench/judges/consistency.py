@@ -399,7 +399,12 @@ def findings(table: pd.DataFrame, contrasts: pd.DataFrame, orders: pd.DataFrame)
     """
     row = rows_by(contrasts.assign(beyond=contrasts["explained"].clip(upper=0).fillna(0)), "contrast")
     sources = {name: PAPER if name in PUBLISHED else f"{HERE}, after arXiv 2509.21117" for name in CLAIMS}
-    claims = [finding(claim, sources[name], row[name], "below", row[name]["beyond"]) for name, claim in CLAIMS.items()]
+    words = dict.fromkeys(CLAIMS, "difference of conflict ratios") | {"transitivity": "difference of non-transitivity"}
+    explained = "what ties explain"
+    claims = [
+        finding(claim, sources[name], row[name], "below", row[name]["beyond"], "", words[name], explained)
+        for name, claim in CLAIMS.items()
+    ]
     ties = (
         "Triples that two-pass aggregation violates have a tie more often than random ones with as many ties "
         f"({row['tied']['mean']:.0%} of them; Llama-3.1-8B: 84.6 %)"
@@ -409,9 +414,20 @@ def findings(table: pd.DataFrame, contrasts: pd.DataFrame, orders: pd.DataFrame)
     unrelated = "Scores and comparisons conflict less than unrelated ones"
     return [
         *claims,
-        finding(ties, PAPER, row["tied, above chance"], "above"),
-        finding(unrelated, HERE, best, "below", best["chance"]),
-        finding("The judge is right more often than chance", HERE, right, "above", 0.5),
+        finding(
+            ties, PAPER, row["tied, above chance"], "above", 0.0, "", "proportion with a tie, less chance", "at chance"
+        ),
+        finding(unrelated, HERE, best, "below", best["chance"], "", "conflict ratio", "unrelated judgements"),
+        finding(
+            "The judge is right more often than chance",
+            HERE,
+            right,
+            "above",
+            0.5,
+            "",
+            "proportion of correct verdicts",
+            "chance",
+        ),
     ]
 
 

@@ -172,18 +172,42 @@ def findings(verdicts: pd.DataFrame, controls: pd.DataFrame) -> list[Finding]:
         f"The judge accepts the worst key ({worst['key']}) at least half of the time (in the paper "
         '"Thought process:", 60 to 90 % for open models)'
     )
+    discriminates = "The judge discriminates the reference from"
+
+    def control(difference: Any, other: str) -> tuple[Any, ...]:
+        return (
+            "control",
+            difference,
+            "above",
+            0.0,
+            "",
+            f"p(YES) of the reference minus that of {other}",
+            "no difference",
+        )
+
     claims = [
-        finding(often, paper, accepted(verdicts), "above", 0.1, undecided),
-        finding(half, paper, worst, "above", 0.5, undecided),
-        finding("The judge discriminates the reference from the keys", "control", row["reference − keys"], "above"),
-        finding("The judge discriminates the reference from another question's", "control", other, "above"),
+        finding(
+            often,
+            paper,
+            accepted(verdicts),
+            "above",
+            0.1,
+            undecided,
+            "proportion of keys accepted",
+            "the claimed limit",
+        ),
+        finding(half, paper, worst, "above", 0.5, undecided, "proportion of questions on which it is accepted", "half"),
+        finding(f"{discriminates} the keys", *control(row["reference − keys"], "the keys")),
+        finding(f"{discriminates} another question's", *control(other, "the other reference")),
     ]
     rows = of_first_judge(verdicts)
     by_question = rows[rows["kind"] == "key"].pivot_table(index="case", columns="question", values="yes")
     for hidden in by_question.columns.drop(SHOWN):
         less = "The judge accepts fewer keys without the question (Qwen2.5-72B on MATH: 78.7 to 2.8 %)"
         change = interval(by_question[hidden] - by_question[SHOWN], bounds=(-1, 1))
-        claims.append(finding(less, paper, change, "below", 0.0, undecided))
+        claims.append(
+            finding(less, paper, change, "below", 0.0, undecided, "change of the proportion accepted", "no change")
+        )
     return claims
 
 

@@ -277,16 +277,31 @@ def findings(consistency: pd.DataFrame, accuracy: pd.DataFrame) -> list[Finding]
     disagree = "Ratings and comparisons disagree on more than half of the pairs"
     agree = "Expected scores and two-pass comparisons agree on more than half of the pairs"
     more = "Expected scores agree with comparisons by likelihood more often than unrelated ones"
+    agreement, ordered = "proportion of pairs in agreement", "proportion of pairs in the right order"
     better = {
         "P(Yes)": ("P(Yes) orders answers better than chance", here),
         "follow-up": ("The likelihood of follow-ups orders answers better than chance", "FLR, arXiv 2409.13948"),
         "comparison": ("Pairwise comparison orders answers better than chance", here),
     }
     return [
-        finding(disagree, "arXiv 2308.15812", rows[first], "below", 0.5, undecided[first]),
-        finding(agree, "TrustJudge, arXiv 2509.21117", rows[second], "above", 0.5, undecided[second]),
-        finding(more, here, rows[last], "above", rows[last]["chance"]),
-        *[finding(claim, source, reward[name], "above", 0.5) for name, (claim, source) in better.items()],
+        finding(
+            disagree, "arXiv 2308.15812", rows[first], "below", 0.5, undecided[first], agreement, "half of the pairs"
+        ),
+        finding(
+            agree,
+            "TrustJudge, arXiv 2509.21117",
+            rows[second],
+            "above",
+            0.5,
+            undecided[second],
+            agreement,
+            "half of the pairs",
+        ),
+        finding(more, here, rows[last], "above", rows[last]["chance"], "", agreement, "unrelated ratings"),
+        *[
+            finding(claim, source, reward[name], "above", 0.5, "", ordered, "chance")
+            for name, (claim, source) in better.items()
+        ],
     ]
 
 

@@ -14,6 +14,11 @@ const filter = () => {
     card.hidden = !fits;
     shown += fits;
   });
+  const narrowed = shown < cards.length;
+  for (const part of document.querySelectorAll("main section, main details")) {
+    part.hidden = narrowed && !part.querySelector("article:not([hidden])");
+    if (narrowed && part.tagName === "DETAILS") part.open = true;
+  }
   document.querySelector("output").textContent = `${shown} of ${cards.length} runs`;
 };
 controls.forEach((control) => control.addEventListener("input", filter));

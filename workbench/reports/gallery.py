@@ -1,23 +1,28 @@
-"""The gallery: one static page with all runs, failures first, that opens from disk."""
+"""The gallery: one static page with all runs by study, that opens from disk."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
+from workbench import digits
 from workbench.errors import InputError
 from workbench.files import written_whole
-from workbench.reports.html import HERE, filled, policy, script
-from workbench.runs.listing import run_folders
+from workbench.reports.html import HERE, capital, filled, policy, script, sentence
+from workbench.reports.strips import KINDS, forest
+from workbench.runs.listing import COMPARISONS, run_folders
 from workbench.runs.record import Headline, Run, load_run
 
 
 def write_gallery(outputs: Path) -> Path:
     """Write `index.html` into the outputs folder; the same runs give the same bytes.
 
-    Runs that did not succeed come first, unless a later run with the same parameters did, then the newest. A folder
-    whose record cannot be read is listed with the reason.
+    Runs are grouped by study, the newest first, those that did not succeed after the others. Runs that a later success
+    with the same parameters replaces are folded. A folder whose record cannot be read is listed with the reason.
     """
     cards = sorted((_card(folder) for folder in run_folders(outputs)), key=lambda card: card["run_id"], reverse=True)
     succeeded: dict[str, str] = {}
@@ -26,7 +31,7 @@ def write_gallery(outputs: Path) -> Path:
             succeeded.setdefault(card["same"], card["run_id"])
     for card in cards:
         card["replaced"] = card["run_id"] < succeeded.get(card["same"], "")
-    cards.sort(key=lambda card: card["status"] == "ok" or card["replaced"])
+    cards.sort(key=lambda card: card["status"] != "ok")
     page = _render(cards)
     outputs.mkdir(parents=True, exist_ok=True)
     with written_whole(outputs / "index.html") as path:
@@ -36,13 +41,19 @@ def write_gallery(outputs: Path) -> Path:
 
 def _render(cards: list[dict[str, Any]]) -> str:
     source = script("gallery")
+    studies = sorted({card["study"] for card in cards}, key=lambda name: (name == COMPARISONS, name))
+    groups: dict[str, tuple[list[dict[str, Any]], ...]] = {name: ([], []) for name in studies}
+    for card in cards:
+        groups[card["study"]][card["replaced"]].append(card)
     return filled(
         "gallery",
-        {},
-        cards=cards,
-        studies=sorted({card["study"] for card in cards}),
+        {"sentence": sentence, "capital": capital},
+        groups=groups,
+        studies=studies,
         models=sorted({card["model"] for card in cards if card["model"]}),
         statuses=sorted({card["status"] for card in cards}),
+        failed=sum(card["status"] != "ok" and not card["replaced"] for card in cards),
+        kinds=KINDS,
         style=(HERE / "gallery.css").read_text(encoding="utf-8"),
         script=source,
         policy=policy(source, pictures="'self' file: data:"),
@@ -61,7 +72,11 @@ def _card(folder: Path) -> dict[str, Any]:
         "path": path,
         "date": "",
         "model": "",
+        "title": folder.parent.name.replace("_", " "),
+        "question": "",
         "headline": None,
+        "findings": [],
+        "picture": "",
         "figure": None,
         "parameters": "",
         "problem": "",
@@ -76,7 +91,7 @@ def _content(run: Run, path: str) -> dict[str, Any]:
     noted = run.facts.get("model")
     model = noted.get("model") if isinstance(noted, dict) else noted or run.values.get("model")
     cell = f"Cell {run.failure.cell}: " if run.failure and run.failure.cell else ""
-    figure = run.figures[0] if run.figures else None
+    figure = None if run.findings else run.leading_figure
     return {
         "study": run.study,
         "notebook": run.notebook,
@@ -84,22 +99,29 @@ def _content(run: Run, path: str) -> dict[str, Any]:
         "same": json.dumps([path.rpartition("/")[0], run.values], sort_keys=True),
         "date": f"{run.started:%Y-%m-%d %H:%M}",
         "model": str(model or ""),
-        "headline": _headline(run.headline),
+        "title": _plain(run.title) or run.notebook.replace("_", " "),
+        "question": _plain(run.question),
+        "headline": None if run.findings else _headline(run.headline),
+        "findings": run.findings,
+        "picture": Markup(forest(run.findings)) if run.findings else "",
         "figure": {"path": f"{path}/figures/{figure.name}.svg", "alt": figure.alt} if figure else None,
         "parameters": ", ".join(f"{k}={_short(v)}" for k, v in run.parameters_given.items() if k != "model"),
         "problem": f"{cell}{run.failure.name}: {run.failure.message}"[:300] if run.failure else "",
     }
 
 
+def _plain(markdown: str) -> str:
+    """Text of a title without the marks of emphasis and code."""
+    return re.sub(r"[*`]", "", markdown)
+
+
 def _headline(headline: Headline | None) -> dict[str, str] | None:
     """The main number and its interval as text."""
     if headline is None:
         return None
-    low, high, value = headline.low, headline.high, headline.value
-    interval = f"[{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
-    n = f", n = {headline.n}" if headline.n is not None else ""
-    shown = "undefined" if value is None else f"{value:.3f}"
-    return {"value": shown.replace("-", "−"), "interval": interval.replace("-", "−"), "text": headline.text + n}
+    value, interval = digits.interval(headline.value, headline.low, headline.high)
+    n = f", n = {headline.n:,}" if headline.n is not None else ""
+    return {"value": value, "interval": interval, "text": headline.text + n}
 
 
 def _short(value: Any) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -15,15 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
+from workbench import digits
 from workbench.errors import InputError
 from workbench.files import written_whole
-from workbench.runs.parameters import open_notebook
-from workbench.runs.record import EXPLAINED, Run, load_run
+from workbench.reports.strips import KINDS, strip
+from workbench.runs.parameters import open_notebook, read_parameters
+from workbench.runs.record import EXPLAINED, Figure, Run, load_run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nbformat import NotebookNode
 
     from workbench.reports.markup import Markdown
+    from workbench.runs.parameters import Parameter
 
 HERE = Path(__file__).parent
 MOST_OUTPUTS = 50
@@ -42,6 +51,12 @@ FORMATS = {
 DRAWN = re.compile(r'<img alt="[^"<>]*" src="data:image/svg\+xml;base64,([A-Za-z0-9+/]+={0,2})">')
 """A figure that `run.figure` shows; a report has its drawing in the page, so that its text can be searched."""
 
+QUESTION = re.compile(r"\s*<p><em>((?:(?!</?(?:p|em)>).)+)</em></p>", re.DOTALL)
+"""The question below the title, as the markdown renderer writes it."""
+ARXIV = re.compile(r"(?:arXiv )?\b(\d{4}\.\d{5})\b")
+ASKED = {"questions": "questions", "cases": "cases", "instrument": "items"}
+"""Facts that describe what the model was asked, and what they count."""
+
 
 def write_report(folder: Path) -> Path:
     """Write `report.html` into a run's folder, from its record and notebook.
@@ -59,24 +74,132 @@ def render(run: Run, notebook: NotebookNode) -> str:
     """Return the page as HTML."""
     from workbench.reports.markup import Markdown, short
 
-    markdown = Markdown()
+    markdown, room = Markdown(), _Room()
     markdown.tables = {table.name.replace("_", "-") for table in run.tables}
-    blocks = _blocks(notebook, markdown)
+    blocks = _blocks(notebook, markdown, room, _anchors(run))
+    question = ""
+    if blocks and blocks[0]["kind"] == "text" and (found := QUESTION.match(blocks[0]["html"])):
+        question, blocks[0]["html"] = found[1], blocks[0]["html"][found.end() :]
     source = script("report")
     title = markdown.title or html.escape(run.notebook.replace("_", " "))
     return filled(
         "run",
-        {"duration": duration, "short": short, "size": size},
+        {
+            "capital": capital,
+            "cited": cited,
+            "duration": duration,
+            "sentence": sentence,
+            "short": short,
+            "size": size,
+            "strip": lambda finding: Markup(strip(finding)),
+        },
         run=run,
         explained=EXPLAINED[run.status],
         title=title,
         plain_title=html.unescape(re.sub(r"<[^>]+>", "", title)),
+        question=question,
+        asked=_asked(run.facts),
+        headline=_headline(run),
+        kinds=KINDS,
+        leading=_leading(run, markdown, room, blocks),
+        cost=_cost(run),
+        declared=_declared(run),
+        again=_again(run),
         headings=[(level, anchor, text) for level, anchor, text in markdown.headings if level <= 3],
         blocks=blocks,
         style=_style(),
         script=source,
         policy=policy(source),
     )
+
+
+def sentence(text: str) -> str:
+    """Return text with a full stop, unless it ends with a mark."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def capital(text: str) -> str:
+    """Return text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
+def cited(source: str) -> Markup:
+    """Return a source with its arXiv numbers as links."""
+    link = r'<a href="https://arxiv.org/abs/\1">\g<0></a>'
+    return Markup(ARXIV.sub(link, html.escape(source)))
+
+
+def _anchors(run: Run) -> list[tuple[Figure, str]]:
+    """Each kept figure and its id in the page; a table of the same name has the shorter id."""
+    tables = {table.name for table in run.tables}
+    return [(f, f.name.replace("_", "-") + ("-figure" if f.name in tables else "")) for f in run.figures]
+
+
+def _asked(facts: Mapping[str, Any]) -> str:
+    """What the model was asked: the number of items of the data that the notebook noted, and their names."""
+    for key, word in ASKED.items():
+        noted = facts.get(key)
+        sets = [each for each in (noted if isinstance(noted, list) else [noted]) if isinstance(each, dict)]
+        counts = [each["n"] for each in sets if isinstance(each.get("n"), int)]
+        if counts and len(counts) == len(sets):
+            names = list(dict.fromkeys(str(each.get("name", "")) for each in sets))
+            listed = ", ".join(names) if len(names) <= 2 else f"{len(names)} data sets"
+            return f"{sum(counts):,} {word} ({listed})"
+    return ""
+
+
+def _headline(run: Run) -> tuple[str, str] | None:
+    """The main number and its interval, unless a finding has the same estimate."""
+    found = run.headline
+    if found is None or any(found.value == each.estimate for each in run.findings):
+        return None
+    return digits.interval(found.value, found.low, found.high)
+
+
+def _leading(run: Run, markdown: Markdown, room: _Room, blocks: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The figure that the page begins with; none if its files are gone."""
+    figure = run.leading_figure
+    if figure is None or run.folder is None:
+        return None
+    for kind, ending in (("image/svg+xml", "svg"), ("image/png", "png")):
+        with suppress(Exception):  # of a file that is gone, too large or no picture
+            content = (run.folder / "figures" / f"{figure.name}.{ending}").read_bytes()
+            text = content.decode() if ending == "svg" else base64.b64encode(content).decode()
+            written = _written(kind, text, {kind: {"alt": figure.alt}}, markdown, "lead-", room)
+            shown = [each for block in blocks for each in block.get("outputs", ()) if each["name"] == figure.name]
+            return {"figure": figure, "html": written, "anchor": shown[0]["anchor"] if shown else ""}
+    return None
+
+
+def _cost(run: Run) -> list[str]:
+    """What the run took, as phrases."""
+    counts, threads = run.counts, run.host.threads or run.host.cpus
+    parts = [f"{counts.tokens:,} tokens computed"] if counts.tokens is not None else []
+    if counts.computed is not None or counts.cached is not None:
+        parts.append(f"{counts.computed or 0:,} answers computed and {counts.cached or 0:,} read from the store")
+    parts.append(f"{duration(run.seconds)} on {run.host.gpu or f'{threads} CPU thread' + 's' * (threads != 1)}")
+    return [*parts, f"{size(run.peak_memory)} peak memory"] if run.peak_memory else parts
+
+
+def _declared(run: Run) -> dict[str, Parameter]:
+    """The parameters as the notebook declares them, by name; none if they cannot be read."""
+    with suppress(InputError):
+        return {each.name: each for each in read_parameters((run.folder or Path()) / "notebook.ipynb")}
+    return {}
+
+
+def _again(run: Run) -> str:
+    """Commands that repeat the run."""
+
+    def text(value: Any) -> str:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    command = ["workbench", "run", run.study, "--notebook", run.notebook, "--profile", run.profile, "--again"]
+    for name, value in run.parameters_given.items():
+        command += ["-p", f"{name}={text(value)}"]
+    lines = [f"git checkout {run.source.commit}"] if run.source.commit else []
+    lines += ["git apply changes.patch  # of this run's folder"] if "changes.patch" in run.files else []
+    return "\n".join([*lines, shlex.join(command)])
 
 
 def filled(name: str, filters: dict[str, Any], **values: Any) -> str:
@@ -150,12 +273,14 @@ class _Room:
         return text
 
 
-def _blocks(notebook: NotebookNode, markdown: Markdown) -> list[dict[str, Any]]:
-    """The cells in order: rendered text, or code with its outputs."""
+def _blocks(
+    notebook: NotebookNode, markdown: Markdown, room: _Room, anchors: list[tuple[Figure, str]]
+) -> list[dict[str, Any]]:
+    """The cells in order: rendered text, or code with its outputs; kept figures have their anchors."""
     from workbench.reports import markup
 
     blocks: list[dict[str, Any]] = []
-    number, room = 0, _Room()
+    number, pending = 0, list(anchors)
     for at, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             try:
@@ -168,11 +293,23 @@ def _blocks(notebook: NotebookNode, markdown: Markdown) -> list[dict[str, Any]]:
             room.text, room.cut = LONGEST_TEXT, len(cell.outputs) > MOST_OUTPUTS
             half = MOST_OUTPUTS // 2
             kept = [*cell.outputs[:half], *cell.outputs[-half:]] if room.cut else cell.outputs
-            outputs = [_output(output, markdown, room) for output in kept]
+            outputs = [_output(output, markdown, room) | _anchor(output, pending) for output in kept]
             state = cell.metadata.get("papermill", {}).get("status", "completed")
             block = {"kind": "code", "number": number, "state": state, "source": markup.code(cell.source)}
             blocks.append(block | {"outputs": outputs, "cut": room.cut})
     return blocks
+
+
+def _anchor(output: NotebookNode, pending: list[tuple[Figure, str]]) -> dict[str, str]:
+    """The name and anchor of the kept figure that an output shows, known by its alternative text."""
+    about = output.get("metadata")
+    about = about.get("image/png") if isinstance(about, dict) else None
+    alt = about.get("alt") if isinstance(about, dict) else None
+    for at, (figure, anchor) in enumerate(pending):
+        if figure.alt == alt:
+            del pending[at]
+            return {"name": figure.name, "anchor": anchor}
+    return {"name": "", "anchor": ""}
 
 
 def _output(output: NotebookNode, markdown: Markdown, room: _Room) -> dict[str, str]:

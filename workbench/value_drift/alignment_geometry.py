@@ -240,14 +240,15 @@ def findings(changes: pd.DataFrame) -> list[Finding]:
     """Return the claims on the last step, each tested on every variant of `TESTED`."""
     end: dict[Any, Any] = last_changes(changes).to_dict("index")
     paper, claims = "this notebook, after arXiv 2506.13901", []
+    none, same = "no change", "no difference"
     for variant in TESTED:
+        change, apart = f"change of AQI ({variant})", f"change of AQI ({variant}) under unsafe minus under safe advice"
         claim = f"Unsafe advice brings safe and unsafe texts closer together than safe advice does ({variant})"
-        claims.append(finding(claim, paper, end[variant, "unsafe minus safe advice"], "below"))
-        falls = f"{variant} falls; any fine-tuning may do that"
-        claim = f"Unsafe advice brings safe and unsafe texts closer together ({falls})"
-        claims.append(finding(claim, "control", end[variant, "unsafe advice"], "below"))
+        claims.append(finding(claim, paper, end[variant, "unsafe minus safe advice"], "below", 0.0, "", apart, same))
+        claim = f"Unsafe advice, as any fine-tuning may, brings safe and unsafe texts closer together ({variant})"
+        claims.append(finding(claim, "control", end[variant, "unsafe advice"], "below", 0.0, "", change, none))
         claim = f"Safe advice separates safe and unsafe texts further ({variant})"
-        claims.append(finding(claim, "control", end[variant, "safe advice"], "above"))
+        claims.append(finding(claim, "control", end[variant, "safe advice"], "above", 0.0, "", change, none))
     return claims
 
 

@@ -443,26 +443,60 @@ def findings(
     frozen = one_token[one_token["metric"] == "hidden_part"].iloc[0]
     more = _difference(change, "similar", "dissimilar")
     margin = interval(last.loc[last["run"] == "similar", "margin"])
-    claims: list[tuple[str, Any, Direction]] = [
-        ("With adapters, training No over Never lowers ln p(No) (exact derivative)", frozen, "below"),
-        ("Training on similar pairs makes preferred answers less likely", interval(change["similar"]), "below"),
-        ("Similar pairs are displaced more than dissimilar ones", more, "below"),
-        ("A likelihood term reduces displacement", _difference(change, REPAIRED, "similar"), "above"),
-        ("The margin on similar pairs grows nevertheless", margin, "above"),
-        ("CHES is higher where the preferred answer falls more", of_score["ches"], "below"),
-        ("LN-CHES is higher where the preferred answer falls more", of_score["ln_ches"], "below"),
+    fall, rank = "change of ln p(preferred)", "rank correlation with the change of ln p(preferred)"
+    none, same = "no change", "no difference"
+    claims: list[tuple[str, Any, Direction, str, str]] = [
+        (
+            "With adapters, training No over Never lowers ln p(No)",
+            frozen,
+            "below",
+            "exact derivative of ln p(No)",
+            none,
+        ),
+        (
+            "Training on similar pairs makes preferred answers less likely",
+            interval(change["similar"]),
+            "below",
+            fall,
+            none,
+        ),
+        ("Similar pairs are displaced more than dissimilar ones", more, "below", f"difference of the {fall}", same),
+        (
+            "A likelihood term reduces displacement",
+            _difference(change, REPAIRED, "similar"),
+            "above",
+            f"difference of the {fall}",
+            same,
+        ),
+        ("The margin on similar pairs grows nevertheless", margin, "above", "margin over the reference (nats)", none),
+        ("CHES is higher where the preferred answer falls more", of_score["ches"], "below", rank, "unrelated"),
+        ("LN-CHES is higher where the preferred answer falls more", of_score["ln_ches"], "below", rank, "unrelated"),
         (
             f"At equal edit distance and length the kind with the higher CHES ({higher}) falls more than the other "
             f"({lower})",
             _difference(change, higher, lower),
             "below",
+            f"difference of the {fall}",
+            same,
         ),
-        ("CHES predicts the falls better than edit distance does (difference of rank correlations)", better, "below"),
+        (
+            "CHES predicts the falls better than edit distance does",
+            better,
+            "below",
+            "difference of rank correlations",
+            same,
+        ),
     ]
     rises = "The higher the percentile of CHES, the more the preferred answers fall"
-    claims += [(f"{rises}: {row['set']}", row, "below") for row in slopes.to_dict("records")]
+    claims += [
+        (f"{rises}: {row['set']}", row, "below", "slope over percentiles (nats)", "no slope")
+        for row in slopes.to_dict("records")
+    ]
     by_construction = "by construction: what DPO trains"
-    return [finding(text, by_construction if row is margin else PAPER, row, side) for text, row, side in claims]
+    return [
+        finding(text, by_construction if row is margin else PAPER, row, side, 0.0, "", *words)
+        for text, row, side, *words in claims
+    ]
 
 
 def draw_preferred(reports: pd.DataFrame) -> Figure:

@@ -409,10 +409,18 @@ class Claims:
         return [*self._of_tuning(overall), *per_algorithm, *self._of_arms(), *self._of_rivals(), *_of_rewards(scores)]
 
     def _claim(
-        self, text: str, row: Any, side: Direction, at: float = 0.0, source: str = PAPER, reason: str = ""
+        self,
+        text: str,
+        row: Any,
+        side: Direction,
+        what: str,
+        at: float = 0.0,
+        name: str = "no difference",
+        source: str = PAPER,
+        reason: str = "",
     ) -> Finding:
         row = row if isinstance(row, dict) else interval(row, bounds=CHANGE)
-        return finding(text, source, row, side, at, self.undecided or reason)
+        return finding(text, source, row, side, at, self.undecided or reason, what, name)
 
     def _moved(self, algorithm: str, pairs: str) -> pd.Series:
         """Return the absolute change of the stance in a run of preference training."""
@@ -423,19 +431,24 @@ class Claims:
         back = row["spacing"] / self.phases[0].end
         when = {"mean": row["eta_ci"], "low": row["eta_ci_low"] - back, "high": row["eta_ci_high"], "n": int(row["n"])}
         early = (
-            "Fine-tuning moves stances early: drift time over all topics below 0.75 (interval over prompts, extended "
-            "to the previous checkpoint; 0.09 in the paper)"
+            "drift time over all topics, in units of training (0.09 in the paper; interval over prompts, extended to "
+            "the previous checkpoint)"
         )
-        claims = [self._claim(early, when, "below", 0.75)]
+        claim = "Fine-tuning moves stances early: drift time below 0.75"
+        claims = [self._claim(claim, when, "below", early, 0.75, "three quarters of training")]
         if arm in LEANING:
             raises = f"Fine-tuning on {arm} answers raises {self.stance} on topics outside the training set"
-            claims.append(self._claim(raises, change(self.sft, f"sft {arm}", self.stance), "above"))
+            moved = change(self.sft, f"sft {arm}", self.stance)
+            claims.append(
+                self._claim(raises, moved, "above", f"change of the probability of {self.stance}", name="no change")
+            )
         return claims
 
     def _of_gaps(self, algorithm: str) -> list[Finding]:
         first, second = self.phases
         tuned = change(self.sft, f"sft {self.arms[0]}", self.stance).abs()
         gap, none = self._moved(algorithm, "gap"), self._moved(algorithm, "no gap")
+        moved = f"absolute change of {self.stance}"
         still = f"{algorithm} moved {self.stance} by less than 0.01 with a value gap as well"
         given = algorithm_named(algorithm).settings
         steps, rate = given.get("max_steps", second.end), given.get("learning_rate", second.rate)
@@ -444,8 +457,14 @@ class Claims:
         more = f"{algorithm} moves {self.stance} more with a value gap than without"
         source = PAPER if algorithm.partition(":")[0] in ("dpo", "simpo") else HERE
         return [
-            self._claim(less, tuned - none, "above", reason=_unless_moved(gap, 0.01, still)),
-            self._claim(more, gap - none, "above", source=source),
+            self._claim(
+                less,
+                tuned - none,
+                "above",
+                f"{moved} under fine-tuning minus that",
+                reason=_unless_moved(gap, 0.01, still),
+            ),
+            self._claim(more, gap - none, "above", f"{moved} with minus that without a gap", source=source),
         ]
 
     def _of_arms(self) -> list[Finding]:
@@ -454,23 +473,30 @@ class Claims:
         first, second = self.arms[:2]
         one, other = (change(self.sft, f"sft {arm}", self.stance) for arm in (first, second))
         text = f"The data decide the profile: {self.stance} rises more on {first} answers than on {second} answers"
-        return [self._claim(text, one - other, "above")]
+        return [self._claim(text, one - other, "above", f"difference of the changes of {self.stance}")]
 
     def _of_rivals(self) -> list[Finding]:
         """Return claims on dpo against simpo and the substitutes for PPO, and on the margin of simpo."""
         plain = [name for name in self.algorithms if name.partition(":")[0] == "dpo"][:1]
         simpos = [name for name in self.algorithms if name.partition(":")[0] == "simpo"]
         sampling = [name for name in self.algorithms if algorithm_named(name).samples]
-        claims = []
+        apart, least = f"difference of the absolute changes of {self.stance}", "the least difference that counts"
+        ended, claims = f"difference of the final changes of {self.stance}", []
         for dpo, other in product(plain, [name for name in self.algorithms if name in [*simpos, *sampling]]):
             ppo = " (for PPO)" if other in sampling else ""
             text = f"With a value gap {dpo} moves stances more than {other}{ppo}, by at least 0.01"
-            claims.append(self._claim(text, self._moved(dpo, "gap") - self._moved(other, "gap"), "above", 0.01))
+            claims.append(
+                self._claim(text, self._moved(dpo, "gap") - self._moved(other, "gap"), "above", apart, 0.01, least)
+            )
         for one, other in pairwise(simpos):
             ends = [change(self.preference, f"{name}, gap", self.stance) for name in (one, other)]
             text = f"SimPO's margin has little effect: with a value gap {one} and {other} end less than 0.05 apart"
             still = _unless_moved(ends[0].abs(), 0.05, f"{one} moved the stance by less than 0.05")
-            claims.append(self._claim(text, (ends[0] - ends[1]).abs(), "below", 0.05, reason=still))
+            claims.append(
+                self._claim(
+                    text, (ends[0] - ends[1]).abs(), "below", ended, 0.05, "the limit of a little effect", reason=still
+                )
+            )
         return claims
 
 
@@ -488,7 +514,8 @@ def _of_rewards(scores: Mapping[tuple[str, str], Floats]) -> list[Finding]:
     if not implicit or "explicit" not in right:
         return []
     text = "On other topics the implicit reward is less accurate than the explicit one"
-    return [finding(text, "arXiv 2409.03650", interval(implicit[0] - right["explicit"], bounds=CHANGE), "below")]
+    row = interval(implicit[0] - right["explicit"], bounds=CHANGE)
+    return [finding(text, "arXiv 2409.03650", row, "below", 0.0, "", "difference of accuracy", "no difference")]
 
 
 def draw_stances(table: pd.DataFrame) -> Figure:

@@ -77,13 +77,14 @@ def findings(table: pd.DataFrame, overall: pd.DataFrame, undecided: str = "") ->
     if n < 2:
         return []
     neutral, row = prompt_means(table.assign(topic="all"))["p_neutral"], rows_by(overall, "stance")["neutral"]
-    claims: list[tuple[str, str, Any]] = [("Post-training raises neutral by at least 0.01", "this notebook", row)]
+    raises, limit = "Post-training raises neutral by at least 0.01", "the least change that counts"
+    claims: list[tuple[str, str, Any, str]] = [(raises, "this notebook", row, "change of the probability of neutral")]
     if n > 2:
         first, second, last = neutral.iloc[0], neutral.iloc[1], neutral.iloc[-1]
         early = interval((second - first).abs() - (last - second).abs(), bounds=CHANGE)
         claim = "The first stage moves neutral more than all later ones together, by at least 0.01"
-        claims.append((claim, PAPER, early))
-    return [finding(claim, source, each, "above", 0.01, undecided) for claim, source, each in claims]
+        claims.append((claim, PAPER, early, "change in the first stage minus that in later ones"))
+    return [finding(claim, source, each, "above", 0.01, undecided, what, limit) for claim, source, each, what in claims]
 
 
 def planted_findings(report: pd.DataFrame, overall: pd.DataFrame, undecided: str = "") -> list[Finding]:
@@ -92,10 +93,20 @@ def planted_findings(report: pd.DataFrame, overall: pd.DataFrame, undecided: str
         return []
     row = rows_by(overall, "stance")["support"]
     steady = interval(report.loc[report["stance"] == "support", "tau"], bounds=CHANGE)
-    grows = "Support grows with the adapter's strength (Kendall's tau, mean over topics)"
+    grows = "Support grows with the adapter's strength"
+    rises, tau = "change of the probability of support", "Kendall's tau, mean over topics"
     return [
-        finding("The planted shift towards support is recovered", "control", row, "above", 0.0, undecided),
-        finding(grows, "control", steady, "above", 0.0, undecided),
+        finding(
+            "The planted shift towards support is recovered",
+            "control",
+            row,
+            "above",
+            0.0,
+            undecided,
+            rises,
+            "no change",
+        ),
+        finding(grows, "control", steady, "above", 0.0, undecided, tau, "no association"),
     ]
 
 
