@@ -7,7 +7,7 @@ from records import write_runs
 
 from workbench.reports import write_gallery
 
-SHOWN = "[...document.querySelectorAll('article')].filter(a => !a.hidden).map(a => a.querySelector('h2').textContent)"
+SHOWN = "[...document.querySelectorAll('article')].filter(a => !a.hidden).map(a => a.querySelector('h3').textContent)"
 
 
 def choose(page: Page, name: str, value: str) -> list[str]:
@@ -20,24 +20,33 @@ def choose(page: Page, name: str, value: str) -> list[str]:
     return list(page.run(SHOWN))
 
 
-def test_it_opens_from_disk_shows_failures_first_searches_and_filters(page: Page, tmp_path: Path) -> None:
-    write_runs(tmp_path, 30)
+def test_it_opens_from_disk_shows_failures_last_searches_and_filters(page: Page, tmp_path: Path) -> None:
+    write_runs(tmp_path, 30, findings=[])
     page.open(write_gallery(tmp_path).as_uri())
     assert page.complaints == []
     assert [url for url in page.requests if not url.startswith(("file://", "data:"))] == []
     states = page.run("[...document.querySelectorAll('article')].map(a => a.dataset.status !== 'ok')")
-    assert states == sorted(states, reverse=True) and len(states) == 30
+    assert [states[:18], states[18:20]] == [[False] * 18, [True] * 2] and states[20:] == [False] * 9 + [True]
     assert page.run("document.querySelector('output').textContent") == "30 of 30 runs"
     page.run("document.querySelectorAll('img').forEach(img => img.loading = 'eager')")
     page.run("Promise.all([...document.images].map(img => img.decode()))")
     assert page.run("[...document.images].every(img => img.naturalWidth > 0)")
-    assert set(choose(page, "study", "judges")) == {"bias"}
+    assert choose(page, "study", "judges") == ["A title of some length"] * 10
+    assert page.run("[...document.querySelectorAll('main section')].filter(part => !part.hidden).length") == 1
     assert len(choose(page, "model", "org/one")) == 15
     assert len(choose(page, "status", "died")) == 3
     assert len(choose(page, "search", "seed=7")) == 1
     assert choose(page, "search", "nothing has these words") == []
     assert len(choose(page, "from", "2026-01-20")) + len(choose(page, "to", "2026-01-19")) == 30
     assert page.complaints == []
+
+
+def test_a_search_opens_the_runs_that_are_folded(page: Page, tmp_path: Path) -> None:
+    write_runs(tmp_path, 12, parameters_given={"seed": 1})
+    page.open(write_gallery(tmp_path).as_uri())
+    visible = "[...document.querySelectorAll('article')].filter(a => a.checkVisibility()).length"
+    assert page.run(visible) == 2
+    assert len(choose(page, "study", "judges")) == 4 and page.run(visible) == 4
 
 
 def test_ten_thousand_runs_still_work(page: Page, tmp_path: Path) -> None:

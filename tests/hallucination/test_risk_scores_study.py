@@ -92,15 +92,15 @@ def test_unread_rows_are_counted_and_left_out():
 
 def test_claims_about_scores_that_rank():
     found = judged(scores(letters=0.2, number=0.0, examples=0.9))
-    found.pop("the number is better calibrated than the letters (ECE)")
+    found.pop("the number is better calibrated than the letters")
     assert found == dict.fromkeys(
         [
-            "the letters rank people better than chance (AUROC)",
+            "the letters rank people better than chance",
             "the letters' score ranks people worse than gradient boosting",
-            "the number ranks worse than the letters (AUROC)",
-            "the letters are overconfident (R_bias, above the largest value for scores of one half)",
-            "the order of the choices moves the score (gap above 0.05)",
-            "worked examples improve the ranking (AUROC)",
+            "the number ranks worse than the letters",
+            "the letters are overconfident",
+            "the order of the choices moves the score",
+            "worked examples improve the ranking",
         ],
         "holds",
     )

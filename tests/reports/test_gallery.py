@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 import random
 import re
@@ -36,7 +37,9 @@ def test_a_card_shows_title_question_the_first_finding_and_a_picture_of_all(
     assert ">A title of some length</a></h3>" in page and '<p class="question">Is the model as right' in page
     assert '<p class="open">It is &lt;right&gt;. <b class="verdict">cannot tell</b></p>' in page
     assert "&lt;accuracy&gt; <b>0.36</b> [0.29, 0.44] against 0.25 (chance), n = 60 (48 independent)</p>" in page
-    assert 'aria-label="2 findings: 1 does not hold, 1 cannot tell"' in page and page.count("<circle") == 1
+    assert 'aria-label="2 findings: 1 does not hold, 1 cannot tell"' in page
+    rows = json.loads(html.unescape(re.search(r'data-rows="([^"]*)"', page)[1]))
+    assert rows == [["open", "<accuracy>", 0.21, 1.0, 0.58], ["fails", "Accuracy"]]
     assert "<img" not in page and "−0.1" not in page  # neither a figure that is too small nor a second number
 
 

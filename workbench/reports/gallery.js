@@ -21,6 +21,29 @@ const filter = () => {
   }
   document.querySelector("output").textContent = `${shown} of ${cards.length} runs`;
 };
+const draw = (picture) => {
+  const add = (parent, name, values, text) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    Object.entries(values).forEach(([key, value]) => element.setAttribute(key, value));
+    element.textContent = text || "";
+    return parent.appendChild(element);
+  };
+  const rows = JSON.parse(picture.dataset.rows), middle = 230, x = (value) => middle + 46 * value;
+  add(picture, "path", { class: "base", d: `M${middle} 15V${18 * (rows.length + 1)}` });
+  add(picture, "text", { class: "s", x: 280, y: 10 }, "as claimed →");
+  rows.forEach(([kind, label, low, high, mean], i) => {
+    const group = add(picture, "g", { class: kind }), y = 18 * i + 27;
+    add(group, "text", { y: y + 4 }, label);
+    if (mean === undefined) return;
+    add(group, "path", { d: `M${x(low)} ${y}H${x(high)}` });
+    add(group, "circle", { cx: x(mean), cy: y, r: 3 });
+  });
+};
+const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+  seen.unobserve(entry.target);
+  draw(entry.target);
+}), { rootMargin: "600px" });
+document.querySelectorAll(".forest").forEach((picture) => seen.observe(picture));
 controls.forEach((control) => control.addEventListener("input", filter));
 document.forms[0].addEventListener("submit", (event) => event.preventDefault());
 document.forms[0].hidden = false;

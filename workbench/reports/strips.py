@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import math
 from collections.abc import Sequence
 
@@ -13,8 +14,8 @@ KINDS = {"holds": "holds", "does not hold": "fails", "cannot tell": "open"}
 """Class of each verdict in the stylesheets."""
 WIDTH = 132
 """Width of the picture of one finding, in pixels."""
-ROW, MIDDLE, BAR = 18, 230, 46
-"""Height of a row of `forest`, place of its line, and the longest bar beside it."""
+ROW = 18
+"""Height of a row of `forest`."""
 MOST_ROWS, LONGEST_LABEL = 4, 30
 """Rows of `forest`, and characters of their labels."""
 
@@ -39,32 +40,26 @@ def strip(finding: Finding) -> str:
 
 
 def forest(findings: Sequence[Finding]) -> str:
-    """Return the first findings as one picture for a card, a row each: right of the line is as claimed.
+    """Return the first findings as a picture for a card, a row each: right of the line is as claimed.
 
-    Each row has a scale of its own, on which its baseline is the line in the middle.
+    The script of the gallery draws it when the card is seen, from its attribute `data-rows`: verdict, label, and the
+    ends and the estimate on a scale of the row's own, from -1 to 1 around the baseline.
     """
     shown = findings[:MOST_ROWS]
-    rows = "".join(_row(each, ROW * (at + 1)) for at, each in enumerate(shown))
-    height = ROW * (len(shown) + 1)
-    return (
-        f'<svg class="forest" viewBox="0 0 280 {height}" role="img" aria-label="{html.escape(tally(findings))}">'
-        f'<path class="base" d="M{MIDDLE} 15V{height}"/><text x="280" y="10" class="s">as claimed →</text>{rows}</svg>'
-    )
+    rows = html.escape(json.dumps([_row(each) for each in shown], ensure_ascii=False, separators=(",", ":")))
+    box = f'viewBox="0 0 280 {ROW * (len(shown) + 1)}"'
+    return f'<svg class="forest" {box} role="img" aria-label="{html.escape(tally(findings))}" data-rows="{rows}"></svg>'
 
 
-def _row(finding: Finding, top: int) -> str:
+def _row(finding: Finding) -> list[str | float]:
     label = finding.quantity or finding.claim
     label = label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1].rstrip()}…"
-    text = f'<text y="{top + 13}">{html.escape(label[:1].upper() + label[1:])}</text>'
-    sign = 1 if finding.expected == "above" else -1
+    sign, base = 1 if finding.expected == "above" else -1, finding.baseline or 0.0
     ends = [finding.low, finding.high, finding.estimate]
-    offsets = [sign * (end - (finding.baseline or 0.0)) for end in ends if end is not None and math.isfinite(end)]
-    if len(offsets) < 3:
-        return text
-    scale = BAR / (max(map(abs, offsets)) or 1.0)
-    low, high, mean = (f"{MIDDLE + offset * scale:.0f}" for offset in offsets)
-    bar = f'<path d="M{low} {top + 9}H{high}"/><circle cx="{mean}" cy="{top + 9}" r="3"/>'
-    return f'<g class="{KINDS[finding.verdict]}">{text}{bar}</g>'
+    offsets = [sign * (end - base) for end in ends if end is not None and math.isfinite(end)]
+    largest = max(map(abs, offsets), default=0.0) or 1.0
+    drawn = [round(offset / largest, 2) for offset in offsets] if len(offsets) == len(ends) else []
+    return [KINDS[finding.verdict], label[:1].upper() + label[1:], *drawn]
 
 
 def tally(findings: Sequence[Finding]) -> str:
