@@ -337,20 +337,22 @@ def attempts(sampled: Sampled, costs: Sequence[float]) -> tuple[pd.DataFrame, pd
 def release_findings(runs: pd.DataFrame, released: pd.DataFrame, q: float) -> list[Finding]:
     """Return the claims about releasing: the error rate is below every bound; more is released at bound `q`."""
     errors = released[released["metric"] == "error_rate"]
-    findings, words = [], {"quantity": "error rate among released answers", "baseline_name": "the bound q"}
+    findings, what = [], "error rate among released answers"
     for how in CHOICES:
         part = errors[errors["choice"] == how]
         worst = part.iloc[int((part["mean"] - part["q"]).to_numpy().argmax())]
         claim = f"The mean error rate is below every q ({how}; nearest at q = {worst['q']:g})"
-        findings.append(statistics.finding(claim, "guarantee (2411.17983)", worst, "below", worst["q"], **words))
+        findings.append(
+            statistics.finding(claim, "guarantee (2411.17983)", worst, "below", worst["q"], "", what, "the bound q")
+        )
     optimised, split = (runs[(runs["q"] == q) & (runs["choice"] == how)] for how in ("optimised", "split"))
     more = statistics.paired(optimised, split, ["power"], on="split", bounds=SHARE).iloc[0]
     claim = (
         "Choosing the score on all checked answers releases more correct answers than a separate tuning part "
         f"(q = {q:g}; a property of the method)"
     )
-    words = {"quantity": "difference in the proportion of correct answers released", "baseline_name": "no difference"}
-    return [*findings, statistics.finding(claim, "2411.17983", more, "above", **words)]
+    what = "difference in the proportion of correct answers released"
+    return [*findings, statistics.finding(claim, "2411.17983", more, "above", 0.0, "", what, "no difference")]
 
 
 def guarantee_findings(batches: pd.DataFrame, sets: pd.DataFrame, alpha: float) -> list[Finding]:
@@ -367,8 +369,8 @@ def guarantee_findings(batches: pd.DataFrame, sets: pd.DataFrame, alpha: float) 
     covered = sets[sets["metric"] == "covered"].iloc[0].rename({"splits": "n"})
     claim = "The label sets have at least nominal coverage of the true set"
     rows.append((claim, "guarantee (2312.09304)", covered))
-    words = {"quantity": "coverage", "baseline_name": "nominal coverage less 3 standard errors"}
-    return [statistics.finding(claim, source, row, "above", least, **words) for claim, source, row in rows]
+    words = ("", "coverage", "nominal coverage less 3 standard errors")
+    return [statistics.finding(claim, source, row, "above", least, *words) for claim, source, row in rows]
 
 
 def error_findings(trivial: pd.DataFrame, consistency: pd.DataFrame, more: Mapping[str, Any]) -> list[Finding]:

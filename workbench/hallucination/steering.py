@@ -536,7 +536,10 @@ def findings(scores: pd.DataFrame, effects: pd.DataFrame, auroc: pd.DataFrame, a
         (more.format("DCS"), HERE, against["dcs"], 0.0, "", beyond.format("the DCS"), same),
         (ratings, "arXiv 2506.12072", auroc.iloc[0], 0.5, "", "AUROC", "chance"),
     ]
-    return [statistics.finding(claim, source, row, "above", *rest) for claim, source, row, *rest in claims]
+    return [
+        statistics.finding(claim, source, row, "above", baseline, undecided, *words)
+        for claim, source, row, baseline, undecided, *words in claims
+    ]
 
 
 def draw_effects(effects: pd.DataFrame) -> Figure:
