@@ -71,7 +71,7 @@ def test_a_run_that_goes_well_leaves_everything(runs: dict[str, Run], toy: Path)
     assert (run.status, run.failure) == ("ok", None)
     assert (run.parameters_given, run.parameters_default) == ({"n": 7, "name": "007"}, {"how": "a", "data": None})
     assert run.facts == {"seed": 1}
-    assert run.headline is not None and str(run.headline) == "Score: 0.500 [0.400, 0.600], n = 7"
+    assert run.headline is not None and str(run.headline) == "Score: 0.50 [0.40, 0.60], n = 7"
     assert len(run.source.notebook_sha256) == 64
     assert run.finished > run.started and run.seconds > 0
     assert "A title" in (run.folder / "report.html").read_text()

@@ -187,8 +187,15 @@ def test_findings_are_a_table_and_claims_that_were_not_tested_are_left_out(
     assert kept["verdict"].tolist() == ["holds", "cannot tell"] and list(kept)[:3] == ["claim", "source", "verdict"]
     assert shown[0].caption == "Findings tested on this run"
     assert shown[0].frame.iloc[0].tolist() == [
-        *("Right more often than wrong", "holds", "accuracy", "0.70 [0.60, 0.80]", "0.5 (chance)"),
-        *("30 (10 independent)", "control"),
+        *(
+            "Right more often than wrong",
+            "holds",
+            "accuracy",
+            "0.70 [0.60, 0.80]",
+            "0.5 (chance)",
+            "30 (10)",
+            "control",
+        ),
     ]
     noted = read_notes(tmp_path)["findings"]
     assert [each["reason"] for each in noted] == ["", "the interval contains 0.65"] and noted[0]["units"] == 10
@@ -207,7 +214,7 @@ def test_a_headline_with_an_undefined_number(run: CurrentRun, shown: list[Any], 
     run.headline("Score", {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 10})
     run.headline("Score", pd.Series({"mean": 0.5, "n": 10.0, "n_clusters": 4.0}), "n_clusters")
     run.headline("Score", {"mean": float("nan")})
-    assert [*map(str, shown)] == ["Score: 0.500 [0.250, 0.750], n = 10", "Score: 0.500, n = 4", "Score: undefined"]
+    assert [*map(str, shown)] == ["Score: 0.50 [0.25, 0.75], n = 10", "Score: 0.50, n = 4", "Score: undefined"]
     assert json.loads(json.dumps(read_notes(tmp_path)["headline"]))["value"] is None
 
 

@@ -80,7 +80,7 @@ def render(run: Run, notebook: NotebookNode) -> str:
     question = ""
     if blocks and blocks[0]["kind"] == "text" and (found := QUESTION.match(blocks[0]["html"])):
         question, blocks[0]["html"] = found[1], blocks[0]["html"][found.end() :]
-    source = script("report")
+    source, declared = script("report"), _declared(run)
     title = markdown.title or html.escape(run.notebook.replace("_", " "))
     return filled(
         "run",
@@ -103,7 +103,8 @@ def render(run: Run, notebook: NotebookNode) -> str:
         kinds=KINDS,
         leading=_leading(run, markdown, room, blocks),
         cost=_cost(run),
-        declared=_declared(run),
+        declared=declared,
+        changed=[name for name, value in run.parameters_given.items() if not _default(declared.get(name), value)],
         again=_again(run),
         headings=[(level, anchor, text) for level, anchor, text in markdown.headings if level <= 3],
         blocks=blocks,
@@ -186,6 +187,11 @@ def _declared(run: Run) -> dict[str, Parameter]:
     with suppress(InputError):
         return {each.name: each for each in read_parameters((run.folder or Path()) / "notebook.ipynb")}
     return {}
+
+
+def _default(parameter: Parameter | None, value: Any) -> bool:
+    """Whether a value is the parameter's default."""
+    return parameter is not None and parameter.default == value
 
 
 def _again(run: Run) -> str:

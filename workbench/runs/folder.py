@@ -242,7 +242,7 @@ def readable(findings: Iterable[record.Finding]) -> pd.DataFrame:
             "quantity": each.quantity,
             "estimate [interval]": " ".join(each.numbers).strip(),
             "compared with": each.against,
-            "n": each.counted,
+            "n (independent)": each.counted.replace(" independent", ""),
             "source": each.source,
         }
         for each in findings

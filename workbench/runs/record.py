@@ -114,7 +114,7 @@ class Finding(_Part):
 
     @property
     def counted(self) -> str:
-        """The number of items, and of independent units if there are fewer."""
+        """The number of items, and of independent units if there are fewer: "168 (166 independent)"."""
         return f"{self.n:,}" + (f" ({self.units:,} independent)" if self.units < self.n else "")
 
     @property
@@ -140,9 +140,9 @@ class Headline(_Part):
     """Number of items."""
 
     def __str__(self) -> str:
-        interval = f" [{self.low:.3f}, {self.high:.3f}]" if self.low is not None and self.high is not None else ""
-        value = "undefined" if self.value is None else f"{self.value:.3f}"
-        return f"{self.text}: {value}{interval}" + (f", n = {self.n}" if self.n is not None else "")
+        value, interval = digits.interval(self.value, self.low, self.high)
+        interval = f" {interval}" if interval.startswith("[") else ""
+        return f"{self.text}: {value}{interval}" + (f", n = {self.n:,}" if self.n is not None else "")
 
     def _repr_html_(self) -> str:
         return f"<p><strong>{html.escape(str(self))}</strong></p>"
