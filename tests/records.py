@@ -77,7 +77,8 @@ def _write(outputs: Path, number: int, figures: bool, changes: dict[str, Any]) -
 
 
 def assert_comparable(run: Run) -> None:
-    """The run keeps one row per question, none of its metrics empty; or its notebook notes why not."""
+    """The run keeps one row per question, none of its metrics empty, or notes why not; its findings are in words."""
+    assert run.title and run.question and all(each.quantity and each.baseline_name for each in run.findings)
     if "no_items" not in run.facts:
         items = run.frame("items")
         keys = [name for name in ("benchmark", "question_id") if name in items]

@@ -341,7 +341,9 @@ def release_findings(runs: pd.DataFrame, released: pd.DataFrame, q: float) -> li
     for how in CHOICES:
         part = errors[errors["choice"] == how]
         worst = part.iloc[int((part["mean"] - part["q"]).to_numpy().argmax())]
-        claim = f"The mean error rate is below every q ({how}; nearest at q = {worst['q']:g})"
+        claim = (
+            f"Released answers err less often than every bound q allows ({how} score; nearest at q = {worst['q']:g})"
+        )
         findings.append(
             statistics.finding(claim, "guarantee (2411.17983)", worst, "below", worst["q"], "", what, "the bound q")
         )

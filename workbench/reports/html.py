@@ -126,7 +126,7 @@ def capital(text: str) -> str:
 
 def cited(source: str) -> Markup:
     """Return a source with its arXiv numbers as links."""
-    link = r'<a href="https://arxiv.org/abs/\1">\g<0></a>'
+    link = r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>'
     return Markup(ARXIV.sub(link, html.escape(source)))
 
 

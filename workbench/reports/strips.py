@@ -30,7 +30,7 @@ def strip(finding: Finding) -> str:
     scale = (WIDTH - 12) / (max(known) - first or 1.0)
     low, high, mean, base = (f"{6 + (value - first) * scale:.0f}" for value in known)
     anchor = "start" if int(base) < 40 else "end" if int(base) > WIDTH - 40 else "middle"
-    edge = {"start": 0, "end": WIDTH, "middle": base}[anchor]
+    edge = {"start": max(int(base) - 6, 0), "end": min(int(base) + 6, WIDTH), "middle": base}[anchor]
     return (
         f'<svg class="strip {KINDS[finding.verdict]}" viewBox="0 0 {WIDTH} 30" width="{WIDTH}" height="30" '
         f'aria-hidden="true"><path class="base" d="M{base} 0V17"/><path d="M{low} 8H{high}"/>'
