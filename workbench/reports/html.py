@@ -54,8 +54,8 @@ DRAWN = re.compile(r'<img alt="[^"<>]*" src="data:image/svg\+xml;base64,([A-Za-z
 QUESTION = re.compile(r"\s*<p><em>((?:(?!</?(?:p|em)>).)+)</em></p>", re.DOTALL)
 """The question below the title, as the markdown renderer writes it."""
 ARXIV = re.compile(r"(?:arXiv )?\b(\d{4}\.\d{5})\b")
-ASKED = {"questions": "questions", "cases": "cases", "instrument": "items"}
-"""Facts that describe what the model was asked, and what they count."""
+COUNTED = {"questions": "questions", "cases": "cases", "instrument": "items"}
+"""Facts that describe the items put to the model, and what they are."""
 
 
 def write_report(folder: Path) -> Path:
@@ -78,8 +78,8 @@ def render(run: Run, notebook: NotebookNode) -> str:
     markdown.tables = {table.name.replace("_", "-") for table in run.tables}
     blocks = _blocks(notebook, markdown, room, _anchors(run))
     question = ""
-    if blocks and blocks[0]["kind"] == "text" and (found := QUESTION.match(blocks[0]["html"])):
-        question, blocks[0]["html"] = found[1], blocks[0]["html"][found.end() :]
+    if blocks and blocks[0]["kind"] == "text" and (match := QUESTION.match(blocks[0]["html"])):
+        question, blocks[0]["html"] = match[1], blocks[0]["html"][match.end() :]
     source, declared = script("report"), _declared(run)
     title = markdown.title or html.escape(run.notebook.replace("_", " "))
     return filled(
@@ -98,7 +98,7 @@ def render(run: Run, notebook: NotebookNode) -> str:
         title=title,
         plain_title=html.unescape(re.sub(r"<[^>]+>", "", title)),
         question=question,
-        asked=_asked(run.facts),
+        items=_items(run.facts),
         headline=_headline(run),
         kinds=KINDS,
         leading=_leading(run, markdown, room, blocks),
@@ -136,9 +136,9 @@ def _anchors(run: Run) -> list[tuple[Figure, str]]:
     return [(f, f.name.replace("_", "-") + ("-figure" if f.name in tables else "")) for f in run.figures]
 
 
-def _asked(facts: Mapping[str, Any]) -> str:
-    """What the model was asked: the number of items of the data that the notebook noted, and their names."""
-    for key, word in ASKED.items():
+def _items(facts: Mapping[str, Any]) -> str:
+    """The number of items of the data that the notebook noted, and their names."""
+    for key, word in COUNTED.items():
         noted = facts.get(key)
         sets = [each for each in (noted if isinstance(noted, list) else [noted]) if isinstance(each, dict)]
         counts = [each["n"] for each in sets if isinstance(each.get("n"), int)]
@@ -151,10 +151,10 @@ def _asked(facts: Mapping[str, Any]) -> str:
 
 def _headline(run: Run) -> tuple[str, str] | None:
     """The main number and its interval, unless a finding has the same estimate."""
-    found = run.headline
-    if found is None or any(found.value == each.estimate for each in run.findings):
+    main = run.headline
+    if main is None or any(main.value == each.estimate for each in run.findings):
         return None
-    return digits.interval(found.value, found.low, found.high)
+    return digits.interval(main.value, main.low, main.high)
 
 
 def _leading(run: Run, markdown: Markdown, room: _Room, blocks: list[dict[str, Any]]) -> dict[str, Any] | None:

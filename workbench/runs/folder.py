@@ -142,12 +142,12 @@ class CurrentRun:
         tested = [claim for claim in claims if claim is not None]
         if not tested:
             return self.table(FINDINGS, no_rows("no claim could be tested on this run"), caption)
-        found = [_finding(claim) for claim in tested]
+        noted = [_finding(claim) for claim in tested]
         shown = keep_table(self.folder, FINDINGS, findings_table(tested), caption)
         if self.folder is not None:
-            for each in found:
+            for each in noted:
                 note_down(self.folder, "finding", each.model_dump())
-        _show(replace(shown, frame=readable(found)))
+        _show(replace(shown, frame=readable(noted)))
 
     def note(self, **facts: Any) -> None:
         """Keep facts about the run: model, data, seeds, counts.

@@ -116,8 +116,8 @@ def open_notebook(path: Path) -> NotebookNode:
 def title_of(notebook: NotebookNode) -> tuple[str, str]:
     """Return a notebook's title and the question below it, a paragraph in italics, as plain text; "" where none is."""
     texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    found = TITLE.match(next(texts, ""))
-    return (printable(found[1].strip(), 300), printable((found[2] or "").strip(), 600)) if found else ("", "")
+    match = TITLE.match(next(texts, ""))
+    return (printable(match[1].strip(), 300), printable((match[2] or "").strip(), 600)) if match else ("", "")
 
 
 def check(parameters: list[Parameter], values: Mapping[str, Any], where: str) -> dict[str, Any]:
