@@ -35,13 +35,35 @@ def test_a_matrix_is_run_once_compared_and_shown(
     assert "2 cells: 2 done" in capsys.readouterr().out
     folders = sorted((tmp_path / "outputs/toy/cells").glob("2*"), key=lambda path: path.stat().st_mtime)
     first, second = (path.name for path in folders)
-    assert call("compare", f"toy/cells/{first}", f"toy/cells/{second}") == 0
+    assert call("compare", f"toy/cells/{first}", f"toy/cells/{second}", "-p", "draws=99") == 0
     out = capsys.readouterr().out
-    assert "n=2 against n=1" in out and "exact McNemar" in out
+    assert "toy/cells: 2 runs. All 20 questions are in all 2 runs." in out
     assert Path(out.splitlines()[-1].split()[-1]).is_file()
     assert "comparisons" in (tmp_path / "outputs/index.html").read_text(encoding="utf-8")
+    assert call("compare", "toy/cells", "-p", "draws=99") == 0
+    assert "comparisons/cells: ok already in" in capsys.readouterr().out
+    assert call("compare", "toy/cells", "-p", "metric=rihgt") == 2
+    assert "Unknown metric 'rihgt'" in capsys.readouterr().err
     assert call("compare", f"toy/cells/{first}") == 2
     assert "name at least two to compare" in capsys.readouterr().err
+
+
+@pytest.mark.notebook
+def test_a_matrix_over_models_ends_with_their_comparison(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_study(tmp_path, {"cells": [ITEMS]})
+    path = tmp_path / "notebooks/toy/cells.ipynb"
+    text = path.read_text(encoding="utf-8").replace("name: str | None = None", 'model: str = \\"none\\"')
+    path.write_text(text, encoding="utf-8")
+    content = "notebooks: [cells]\nprofiles: {default: {}}\nmatrix: {n: [1, 2], model: [a, b]}\n"
+    (tmp_path / "studies/toy.yaml").write_text(content)
+    assert call("run", "toy") == 0
+    out = capsys.readouterr().out
+    pages = [Path(line.split()[-1]) for line in out.splitlines() if line.startswith("Comparison: ")]
+    assert len(pages) == 2 and all(page.is_file() for page in pages)
+    assert call("run", "toy") == 0
+    assert capsys.readouterr().out.count("comparisons/cells: ok already in") == 2
 
 
 @pytest.mark.notebook

@@ -164,17 +164,7 @@ def _plan(
     if not isinstance(content, dict):
         raise InputError(f"{file} must be a mapping of parameters to values.")
     given: dict[str, Any] = {str(name): value for name, value in content.items()}
-    twice: set[str] = set()
-    for item in parameters or []:
-        name, equals, value = item.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"-p {shown(item)} sets no parameter; write it as -p name=value.")
-        if re.search("[\ud800-\udfff]", item):
-            raise InputError(f"-p {shown(item)} is not UTF-8; set the terminal to UTF-8, or rename the file.")
-        if name.strip() in twice:
-            raise InputError(f"-p {shown(name.strip())} is given twice; keep one.")
-        twice.add(name.strip())
-        given[name.strip()] = value
+    given |= _given(parameters)
     planned = plan_runs(study, profile, given, notebook, Path.cwd())
     for name, value in given.items():
         read = next((run.parameters_given[name] for run in planned if name in run.parameters_given), None)
@@ -182,6 +172,21 @@ def _plan(
             hint = "" if "[" in value else f"; one item with a comma is written -p '{name}=[\"{value}\"]'"
             say(f"{name} is read as {len(read)} items: {', '.join(map(repr, read))}{hint}.", sys.stderr)
     return planned
+
+
+def _given(parameters: list[str] | None) -> dict[str, str]:
+    """The parameters of the options `-p name=value`."""
+    given: dict[str, str] = {}
+    for item in parameters or []:
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"-p {shown(item)} sets no parameter; write it as -p name=value.")
+        if re.search("[\ud800-\udfff]", item):
+            raise InputError(f"-p {shown(item)} is not UTF-8; set the terminal to UTF-8, or rename the file.")
+        if name.strip() in given:
+            raise InputError(f"-p {shown(name.strip())} is given twice; keep one.")
+        given[name.strip()] = value
+    return given
 
 
 def planning(command: Callable[..., None]) -> Callable[..., None]:
@@ -248,11 +253,13 @@ def run(
     ended = _run_on(on, *options, gpus) if on else _run_here(*options, fresh)
     on_store_only = on is not None and remote
     runs: list[Run | CellResult] = []
+    cells: list[tuple[PlannedRun, Any]] = []
     stopped = False
     left = _time_left(every, home)
     try:
         for planned, done in ended if on_store_only else _with_gallery(ended, home):
             runs.append(done)
+            cells.append((planned, done))
             say(f"[{len(runs)} of {len(every)}{left(planned, done)}] {_result_line(planned, done)}")
             where = f"{done.folder}/report.html" if done.folder else "not recorded"
             if done.folder and not on_store_only and not Path(where).is_file():
@@ -260,9 +267,31 @@ def run(
             say(f"    {where}")
     except KeyboardInterrupt:
         stopped = True
+    compared = 0 if stopped or on_store_only else _compared(list(_over_models(cells, home)), outputs)
     if not on_store_only:
         say(f"Gallery: {home}/index.html")
-    raise typer.Exit(EXIT_CODES["cancelled"] if stopped else exit_code(runs))
+    raise typer.Exit(EXIT_CODES["cancelled"] if stopped else exit_code(runs) or compared)
+
+
+def _over_models(cells: list[tuple[PlannedRun, Any]], home: Path) -> Iterator[PlannedRun]:
+    """The comparisons with which a matrix over `model` ends: one for each notebook and rest of a cell."""
+    from workbench.reports import compare as compare_runs
+    from workbench.runs import load_run
+    from workbench.runs.folder import NO_ITEMS
+    from workbench.runs.studies import plan_comparison
+
+    rows: dict[str, list[Run]] = {}
+    for planned, done in cells:
+        if "model" in planned.cell and done.status == "ok" and done.folder:
+            rest = {name: value for name, value in planned.cell.items() if name != "model"}
+            rows.setdefault(f"{planned.name} {rest}", []).append(load_run(done.folder))
+    for alike in rows.values():
+        if len(alike) > 1 and NO_ITEMS not in alike[0].facts:
+            try:
+                compare_runs(*alike)
+                yield plan_comparison(alike, home)
+            except InputError as error:
+                say(f"Not compared:  {error}")
 
 
 @app.command()
@@ -469,20 +498,47 @@ def report(
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Two runs or more; the first is the baseline.", metavar="RUN RUN")],
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Two runs or more, or STUDY/NOTEBOOK for all its runs.", metavar="RUN RUN"),
+    ] = None,
     outputs: Outputs = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="With STUDY/NOTEBOOK, only runs with this model.")
+    ] = None,
+    parameters: Given = None,
+    again: Annotated[bool, typer.Option("--again", help="Run even if the same comparison exists.")] = False,
 ) -> None:
-    """Compare runs of one notebook, paired by question, and keep the comparison as a report."""
+    """Compare runs of one notebook, paired by question, on one page."""
     from workbench.reports import compare as compare_runs
-    from workbench.runs.comparison import keep_comparison
-    from workbench.runs.staging import writing
+    from workbench.reports.comparing import chosen
+    from workbench.runs.studies import plan_comparison
 
-    home = home_of(outputs)
-    comparison = compare_runs(runs[0], *runs[1:], outputs=home)
-    with writing(home):
-        kept = keep_comparison(comparison, home)
-    for line in [*str(comparison).split("\n"), "", f"Report:   {kept.folder}/report.html"]:
-        say(line)
+    home, names = home_of(outputs), runs or []
+    study, _, notebook = names[0].partition("/") if len(names) == 1 else ("", "", "")
+    every = notebook and "/" not in notebook
+    records = chosen([] if every else names, study, notebook, models or [], home)
+    given = _given(parameters)
+    planned = plan_comparison(records, home, given)
+    checked = planned.parameters_given
+    chosen_by = {name: checked[name] for name in ("metric", "better", "least_common") if name in checked}
+    comparison = compare_runs(*records, **chosen_by)
+    say(f"{comparison.title}. {comparison.reduced}")
+    raise typer.Exit(_compared([planned], outputs, again))
+
+
+def _compared(planned: Planned, outputs: str | None, again: bool = False) -> int:
+    """Run comparisons, name their reports, and return the exit code."""
+    if not planned:
+        return 0
+    runs: list[Run | CellResult] = []
+    with suppress(KeyboardInterrupt):
+        for cell, done in _with_gallery(_run_here(planned, outputs, None, again, False), home_of(outputs)):
+            runs.append(done)
+            say(_result_line(cell, done))
+    for done in runs:
+        say(f"Comparison: {done.folder}/report.html" if done.folder else f"{done.name} is not recorded")
+    return exit_code(runs) if len(runs) == len(planned) else EXIT_CODES["cancelled"]
 
 
 @app.command()

@@ -232,6 +232,7 @@ def matrix(
     mark_diagonal: bool = False,
     ends: tuple[float, float] | None = None,
     xlabel: str = "",
+    texts: pd.DataFrame | None = None,
 ) -> Figure:
     """Plot a heat map with named rows and columns and the value in each cell.
 
@@ -245,6 +246,7 @@ def matrix(
         mark_diagonal: Frame the cells whose row and column have the same name.
         ends: Ends of a sequential scale; None for those of the values.
         xlabel: Label of the column axis.
+        texts: What is written in the cells instead of their values; a second line makes rows taller.
     """
     import seaborn as sns
     from matplotlib.patches import Rectangle
@@ -260,7 +262,11 @@ def matrix(
         scale = {"cmap": "RdBu_r", "vmin": centre - reach, "vmax": centre + reach}
     bar = {"label": label, "shrink": 0.9, "pad": 0.02}
     written: dict[str, Any] = {"annot": named, "fmt": ".2f", "annot_kws": {"size": 7.5}, "xticklabels": named}
-    with _figure((WIDTH, 1.4 + 0.34 * len(table))) as (figure, axes):
+    height = 0.34
+    if texts is not None:
+        written |= {"annot": texts.to_numpy(str), "fmt": ""}
+        height = 0.5 if texts.map(lambda text: "\n" in str(text)).any(axis=None) else height
+    with _figure((WIDTH, 1.4 + height * len(table))) as (figure, axes):
         sns.heatmap(table.astype(float), ax=axes, cbar_kws=bar, yticklabels=True, rasterized=True, **scale, **written)
         axes.tick_params(length=0)
         axes.set_xticks(axes.get_xticks(), axes.get_xticklabels(), rotation=40, ha="right")

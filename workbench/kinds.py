@@ -31,6 +31,8 @@ Template = str
 """A judge's template for `judges.prompts.load_template`: a name or a file."""
 FileOrName = str
 """A user's file, or the name of a built-in set (`wbc24`, `written`, a task of tables)."""
+RunName = str
+"""A run for `compare`: its folder, STUDY/NOTEBOOK/RUN-ID, or STUDY/NOTEBOOK for the latest successful one."""
 FilePath = str
 """A user's file, or a folder of which all files are read."""
 AlgorithmName = str

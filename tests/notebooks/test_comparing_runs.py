@@ -8,9 +8,9 @@ import re
 import pytest
 
 from workbench.files import CHECKOUT
-from workbench.reports import compare
+from workbench.reports import compare, standings
 from workbench.runs import execute, plan
-from workbench.runs.comparison import keep_comparison
+from workbench.runs.studies import plan_comparison
 
 NOTEBOOKS = sorted(CHECKOUT.glob("notebooks/*/*.ipynb"))
 FEW = {"n": 4, "benchmarks": ["general_knowledge", "piqa"]}
@@ -45,8 +45,10 @@ def test_two_runs_of_a_notebook_are_compared(name, tmp_path, embedded_kernel):
     ]
     assert [run.failure for run in runs] == [None, None]
     found = compare(*runs)
-    assert found.differences["n"].max() == len(runs[0].frame("items")) > 1
-    defined = found.differences.dropna(subset=["low", "high"])
-    assert (defined["low"] <= defined["difference"]).all() and (defined["difference"] <= defined["high"]).all()
-    assert (found.differences["difference"].abs() > 0).any()
-    assert set(otherwise) <= set(found.changed) and notebook in keep_comparison(found, tmp_path).name
+    differences = standings.metrics(found, *found.labels)
+    assert differences["n"].max() == len(runs[0].frame("items")) > 1
+    defined = differences.dropna(subset=["low", "high"])
+    assert (defined["low"] <= defined["mean"]).all() and (defined["mean"] <= defined["high"]).all()
+    assert (differences["mean"].abs() > 0).any() and set(otherwise) <= set(found.coverage)
+    page = execute(plan_comparison(runs, tmp_path, {"draws": 99}), tmp_path, kernel=embedded_kernel)
+    assert (page.failure, page.name) == (None, f"comparisons/{notebook}")

@@ -1,133 +1,186 @@
-"""Compare runs of one notebook on the same items, paired by question."""
+"""Compare runs of one notebook on the questions that all of them have."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from workbench.errors import InputError
-from workbench.runs.folder import ITEMS, NO_ITEMS
+from workbench.errors import InputError, unknown
+from workbench.files import titles
+from workbench.runs.folder import ITEMS, MAIN_METRIC, NO_ITEMS
 from workbench.runs.record import Run
-from workbench.tables import ShownTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Better = Literal["", "higher", "lower"]
 KEYS = ("benchmark", "question_id")
 NO_METRICS = ("cluster", "chance", "uniform")
 """Columns that describe the item, not the model."""
 TEXT = "question"
 """Column with the item's text, if the notebook keeps it."""
 LONGEST_TEXT = 200
+LONGEST_LABEL = 40
+MOST_RUNS = 30
+"""Most runs in one comparison: above 31, Holm's method over all pairs of 9,999 sign patterns can reject nothing."""
+EVERYTHING = "all questions"
+"""Name of the only group where items have no benchmark."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
-    """Runs compared with the first of them, item by item."""
+    """Runs of one notebook on their common questions; `workbench.reports.standings` computes its tables."""
 
     runs: tuple[Run, ...]
-    """The runs; the first is the baseline."""
+    """The runs."""
     labels: tuple[str, ...]
     """Label of each run: its model, the parameters that differ, or its id."""
-    differences: pd.DataFrame
-    """One row per run and metric: `run`, `metric`, `baseline_mean`, `run_mean`, `difference` with `low`, `high` and
-    `n`, `p` of the `test` named, and `p_holm`, adjusted over all rows."""
-    flips: pd.DataFrame
-    """One row per question whose 0/1 metric changed: `run`, the keys, `metric`, `baseline_value`, `run_value`, and the
-    beginning of the `question`, if the notebook keeps it."""
-    changed: pd.DataFrame
-    """One row per run, one column per parameter in which the runs differ."""
+    metric: str
+    """Column of the chosen metric."""
+    quantity: str
+    """The chosen metric in words."""
+    better: Better
+    """Which values of it are better; "" if neither."""
+    items: pd.DataFrame
+    """The common questions: `benchmark`, `question_id` and, where kept, `cluster` and `question`."""
+    values: dict[str, pd.DataFrame]
+    """Metric -> its values, `[questions, runs]`, a row for each row of `items`; undefined ones are NaN."""
+    coverage: pd.DataFrame
+    """One row per run: `run`, its `questions`, how many it `lacks` of those that another has, how many of its own are
+    `left out`, and the parameters and commits that differ."""
 
     @property
-    def name(self) -> str:
-        """`<run> against <baseline>`."""
-        return f"{', '.join(self.labels[1:])} against {self.labels[0]}"
+    def title(self) -> str:
+        """`<notebook>: <n> runs`."""
+        return f"{self.runs[0].name}: {len(self.runs)} runs"
 
     @property
-    def differences_shown(self) -> pd.DataFrame:
-        """`differences` for display: without the column `run` if there is only one beside the baseline."""
-        return self.differences.drop(columns="run") if len(self.runs) == 2 else self.differences
-
-    @property
-    def flips_shown(self) -> pd.DataFrame:
-        """`flips` for display: the question first and its id last."""
-        names = [TEXT, *(["run"] if len(self.runs) > 2 else []), "benchmark", "metric", "baseline_value", "run_value"]
-        return self.flips[[name for name in [*names, "question_id"] if name in self.flips]]
-
-    @property
-    def flipped(self) -> str:
-        """Number of answers that changed, for each 0/1 metric."""
-        counts = self.flips["metric"].value_counts(sort=False)
-        parts = ", ".join(f"{metric} {count}" for metric, count in counts.items())
-        return f"{len(self.flips)} answers flipped" + (f" ({parts})" if len(counts) > 1 else "")
-
-    def draw(self) -> Any:
-        """Draw the differences with their intervals; None if all are undefined."""
-        from workbench import figures
-
-        drawn = self.differences.dropna(subset=["difference", "low", "high"])
-        if drawn.empty:
-            return None
-        return figures.intervals(
-            drawn, "metric", "difference", by="run", baseline=0.0, baseline_name="no difference", xlabel="difference"
+    def reduced(self) -> str:
+        """How many questions the comparison uses, and how many it leaves out, as a sentence."""
+        n, every = len(self.items), int((self.coverage["questions"] + self.coverage["lacks"]).max())
+        if n == every:
+            return f"All {n:,} questions are in all {len(self.runs)} runs."
+        worst = self.coverage.loc[self.coverage["lacks"].idxmax()]
+        return (
+            f"{n:,} of {every:,} questions are in all {len(self.runs)} runs and are compared; {every - n:,} are left "
+            f"out ({worst['run']} lacks most, {worst['lacks']:,})."
         )
 
+    @property
+    def best(self) -> str:
+        """The word for the run that leads: `best`, or `highest` where no direction is better."""
+        return "best" if self.better else "highest"
+
     def __repr__(self) -> str:
-        shown = self.differences_shown.to_string(index=False, na_rep="–", float_format="{:.3g}".format)
-        return f"{self.name}: run minus baseline, paired by question\n{shown}\n{self.flipped}"
+        from workbench.reports import standings
+
+        return f"{self.title}. {self.reduced}\n{self.quantity}\n{standings.wide(standings.matrix(self)).to_string()}"
 
     def _repr_html_(self) -> str:
-        differences = ShownTable(self.differences_shown, f"{self.name}: run minus baseline, paired by question")
-        return differences._repr_html_() + ShownTable(self.flips_shown, self.flipped)._repr_html_()
+        from workbench.reports import standings
+        from workbench.tables import ShownTable
+
+        shown = standings.wide(standings.matrix(self))
+        return ShownTable(shown, standings.matrix_caption(self))._repr_html_()
 
 
-def compare(baseline: Run | str | Path, *others: Run | str | Path, outputs: Path | None = None) -> Comparison:
-    """Compare runs of one notebook with a baseline, on the same items.
-
-    Differences are paired by question, with Student's t interval over items, or over clusters where the notebook
-    names them. p is from McNemar's exact test for 0/1 metrics of independent items, else from a sign-flip permutation
-    test, adjusted by Holm's method over all metrics and runs.
+def compare(
+    *runs: Run | str | Path,
+    metric: str = "",
+    better: Better = "",
+    least_common: float = 0.5,
+    outputs: Path | None = None,
+) -> Comparison:
+    """Return a comparison of runs of one notebook, on the questions that all of them have.
 
     Args:
-        baseline: A run, its folder, or `<study>/<notebook>` for the latest successful one.
-        others: The runs to compare with it.
+        runs: From 2 to 30 runs: records, their folders, `<study>/<notebook>/<run-id>`, or `<study>/<notebook>` for the
+            latest successful one.
+        metric: Column of the table `items` to compare; by default its first, the notebook's main metric.
+        better: Which values of it are better; by default what the notebook states of its main metric.
+        least_common: Least proportion of all questions that all runs must have.
         outputs: Folder of the runs given by name; None for the checkout's `outputs`.
 
     Raises:
-        InputError: If there are fewer than two runs, a run did not succeed or is of another notebook, one kept no
-            table `items`, or the items differ.
+        InputError: If a run is missing, failed, named twice, of another notebook or without a table `items`; if fewer
+            questions than `least_common` are in all runs; or if one id stands for different texts.
     """
-    import pandas as pd
-
     from workbench.files import root
     from workbench.runs.listing import find_run
-    from workbench.statistics import adjusted
 
     home = outputs or root() / "outputs"
-    runs = [run if isinstance(run, Run) else find_run(run, home) for run in (baseline, *others)]
-    _check(runs)
-    labels = _labels(runs)
-    first = _items(runs[0])
-    tables, flips = [], []
-    for run, label in zip(runs[1:], labels[1:]):
-        items = _items(run)
-        metrics = _metrics(first, items, runs[0], run)
-        tables.append(_differences(items, first, metrics, label, (runs[0], run)))
-        flips.append(_flips(items, first, metrics, label))
-    differences = pd.concat(tables, ignore_index=True)
-    differences["p_holm"] = adjusted(differences["p"])
-    changed = _changed(runs, labels)
-    return Comparison(tuple(runs), tuple(labels), differences, pd.concat(flips, ignore_index=True), changed)
+    records = [run if isinstance(run, Run) else find_run(run, home) for run in runs]
+    _check(records)
+    tables = [_items(run) for run in records]
+    metrics = _metrics(tables, records)
+    if metric and metric not in metrics:
+        raise unknown("metric", metric, metrics)
+    if better not in get_args(Better):
+        raise unknown("direction", better, [each for each in get_args(Better) if each])
+    stated = records[0].facts.get(MAIN_METRIC)
+    main = stated if isinstance(stated, dict) and metric in ("", metrics[0]) else {}
+    labels = _labels(records)
+    items, values, coverage = _common(tables, metrics, labels, records, least_common)
+    coverage = coverage.join(_changed(records))
+    column = metric or metrics[0]
+    if not len(values[column].dropna()):
+        raise InputError(f"Metric {column!r} is undefined on every common question; name another with metric.")
+    quantity, direction = str(main.get("name") or column), better or main.get("better") or ""
+    return Comparison(tuple(records), tuple(labels), column, quantity, direction, items, values, coverage)
+
+
+def chosen(
+    runs: Sequence[str] = (),
+    study: str = "",
+    notebook: str = "",
+    models: Sequence[str] = (),
+    outputs: Path | None = None,
+) -> list[Run]:
+    """Return the runs that a user names, or those of a study's notebook.
+
+    Args:
+        runs: Runs as for `compare`; with none, the newest successful run of every set of parameters of `notebook`.
+        study: The study, if no runs are named.
+        notebook: Its notebook.
+        models: Only runs with one of these models.
+        outputs: Folder of all results; None for the checkout's `outputs`.
+
+    Raises:
+        InputError: If there is no such run, or neither runs nor a notebook are named.
+    """
+    import json
+
+    from workbench.files import root
+    from workbench.runs.listing import find_run, readable
+
+    home = outputs or root() / "outputs"
+    if runs:
+        return [find_run(run, home) for run in runs]
+    if not study or not notebook:
+        raise InputError("Name the runs to compare, or a study and a notebook.")
+    newest: dict[str, Run] = {}
+    for run in readable(home / study / notebook):
+        if run.status == "ok" and (not models or run.values.get("model") in models):
+            newest.setdefault(json.dumps(run.values, sort_keys=True), run)
+    if len(newest) < 2:
+        of = f" of {', '.join(models)}" if models else ""
+        raise InputError(
+            f"There are {len(newest) or 'no'} successful runs of {study}/{notebook}{of} in {home}; run at least two."
+        )
+    return list(newest.values())[::-1]
 
 
 def _check(runs: list[Run]) -> None:
     """Refuse runs that cannot be compared."""
-    if len(runs) < 2:
-        raise InputError("There is one run only; name at least two to compare.")
-    if len({run.run_id for run in runs}) < len(runs):
-        raise InputError("The same run is named twice; name different ones.")
+    if not 2 <= len(runs) <= MOST_RUNS:
+        what = {0: "There is no run", 1: "There is one run only"}.get(len(runs), f"There are {len(runs)} runs")
+        raise InputError(f"{what}; name at least two to compare, and at most {MOST_RUNS}.")
+    if twice := [name for name, n in Counter(run.run_id for run in runs).items() if n > 1]:
+        raise InputError(f"Run {twice[0]} is named twice; name different ones.")
     if len(names := {run.name for run in runs}) > 1:
         raise InputError(f"The runs are of different notebooks ({', '.join(sorted(names))}); compare runs of one.")
     for run in runs:
@@ -150,70 +203,116 @@ def _keys(items: pd.DataFrame) -> list[str]:
     return [name for name in KEYS if name in items]
 
 
-def _metrics(a: pd.DataFrame, b: pd.DataFrame, first: Run, second: Run) -> list[str]:
-    """The metrics in both tables."""
-    numeric = [name for name in a.select_dtypes("number") if name not in (*KEYS, *NO_METRICS)]
-    common = [str(name) for name in numeric if name in b]
-    if not common or _keys(a) != _keys(b) or "question_id" not in a:
-        raise InputError(f"Runs {first.run_id} and {second.run_id} have no metric of the same questions in common.")
-    return common
-
-
-def _differences(
-    items: pd.DataFrame, first: pd.DataFrame, metrics: list[str], label: str, runs: tuple[Run, Run]
-) -> pd.DataFrame:
-    """Run minus baseline for each metric."""
-    from workbench.statistics import paired
-
-    _check_texts(items, first, runs)
-    cluster = "cluster" if "cluster" in items and items["cluster"].duplicated().any() else None
-    try:
-        rows = paired(items, first, metrics, on=_keys(items), cluster=cluster)
-    except InputError as error:
-        raise InputError(f"Runs {runs[1].run_id} and {runs[0].run_id} cannot be compared: {error}") from error
-    exact = rows["p_mcnemar"].notna()
-    return rows.assign(
-        run=label,
-        p=rows["p_mcnemar"].where(exact, rows["p_permutation"]),
-        test=exact.map({True: "exact McNemar", False: "paired permutation"}),
-    ).rename(columns={"mean": "difference", "mean_a": "run_mean", "mean_b": "baseline_mean"})[
-        ["run", "metric", "baseline_mean", "run_mean", "difference", "low", "high", "n", "p", "test"]
-    ]
-
-
-def _check_texts(items: pd.DataFrame, first: pd.DataFrame, runs: tuple[Run, Run]) -> None:
-    """Refuse questions with the same id and different texts, as from another sample or an edited file."""
-    if TEXT in items and TEXT in first:
-        keys = _keys(items)
-        both = first[[*keys, TEXT]].merge(items[[*keys, TEXT]], on=keys, suffixes=("", " of run"))
-        other = both[both[TEXT] != both[f"{TEXT} of run"]]
-        if len(other):
-            item = tuple(other[keys].iloc[0])
+def _metrics(tables: list[pd.DataFrame], runs: list[Run]) -> list[str]:
+    """The metrics in all tables."""
+    first = tables[0]
+    numeric = [str(name) for name in first.select_dtypes("number") if name not in (*KEYS, *NO_METRICS)]
+    for table, run in zip(tables, runs):
+        numeric = [name for name in numeric if name in table and table[name].dtype.kind in "iuf"]
+        if not numeric or _keys(first) != _keys(table) or "question_id" not in table:
             raise InputError(
-                f"Runs {runs[1].run_id} and {runs[0].run_id} cannot be compared: {len(other)} questions have the same "
-                f"id and different texts, {item} among them; compare runs on the same sample."
+                f"Runs {runs[0].run_id} and {run.run_id} have no metric of the same questions in common; compare runs "
+                "with equal settings."
+            )
+    return numeric
+
+
+def _common(
+    tables: list[pd.DataFrame], metrics: list[str], labels: list[str], runs: list[Run], least: float
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], pd.DataFrame]:
+    """The questions in all tables, the metrics on them, and how many each run has and lacks."""
+    import pandas as pd
+
+    keys = _keys(tables[0])
+    for table, run in zip(tables, runs):
+        if (repeated := table.duplicated(keys)).any():
+            item = tuple(table.loc[repeated, keys].iloc[0])
+            raise InputError(
+                f"Run {run.run_id} has item {item} more than once; its table {ITEMS!r} needs distinct ids."
+            )
+    indexed = [table.set_index(keys) for table in tables]
+    every, common = indexed[0].index, indexed[0].index
+    for table in indexed[1:]:
+        every, common = every.union(table.index, sort=False), common.intersection(table.index, sort=False)
+    coverage = pd.DataFrame({
+        "run": labels,
+        "questions": [len(table) for table in tables],
+        "lacks": [len(every) - len(table) for table in tables],
+        "left out": [len(table) - len(common) for table in tables],
+    })  # fmt: skip
+    if len(common) < max(least * len(every), 1):
+        worst = coverage.loc[coverage["lacks"].idxmax()]
+        raise InputError(
+            f"Only {len(common):,} of {len(every):,} questions are in all {len(runs)} runs, fewer than {least:.0%} "
+            f"({worst['run']} lacks most, {worst['lacks']:,}); compare runs on the same sample, leave that run out, or "
+            "lower least_common."
+        )
+    aligned = [table.loc[common] for table in indexed]
+    _check_texts(aligned, runs)
+    about = [name for name in ("cluster", TEXT) if name in aligned[0]]
+    items = aligned[0][about].reset_index()
+    if "benchmark" not in items:
+        items.insert(0, "benchmark", EVERYTHING)
+    columns = {
+        name: pd.DataFrame({label: table[name].to_numpy(float) for label, table in zip(labels, aligned)})
+        for name in metrics
+    }
+    return items, columns, coverage
+
+
+def _check_texts(aligned: list[pd.DataFrame], runs: list[Run]) -> None:
+    """Refuse questions with the same id and different texts, as from another sample or an edited file."""
+    first = aligned[0]
+    for table, run in zip(aligned[1:], runs[1:]):
+        if TEXT in first and TEXT in table and (other := first[TEXT].to_numpy() != table[TEXT].to_numpy()).any():
+            raise InputError(
+                f"Runs {run.run_id} and {runs[0].run_id} cannot be compared: {other.sum()} questions have the same id "
+                f"and different texts, {first.index[other][0]!r} among them; compare runs on the same sample."
             )
 
 
-def _flips(items: pd.DataFrame, first: pd.DataFrame, metrics: list[str], label: str) -> pd.DataFrame:
-    """Questions on which a 0/1 metric changed."""
+def flips(comparison: Comparison, one: str, two: str) -> pd.DataFrame:
+    """Return the questions whose 0/1 metrics differ between two runs, with the beginning of their texts.
+
+    Returns:
+        One row per question and metric: `question` (if the notebook keeps it), `benchmark`, `metric`, the two values in
+        columns named by the runs, `question_id`; the chosen metric first.
+    """
     import pandas as pd
 
-    keys = _keys(items)
-    both = first[[*keys, *metrics]].merge(items[[*keys, *metrics]], on=keys, suffixes=(" of baseline", " of run"))
-    parts = [pd.DataFrame(columns=["run", *keys, "metric", "baseline_value", "run_value"])]
-    for name in metrics:
-        one, two = both[f"{name} of baseline"], both[f"{name} of run"]
-        if one.dropna().isin([0, 1]).all() and two.dropna().isin([0, 1]).all():
-            moved = both.loc[one.ne(two) & one.notna() & two.notna()]
-            values = {"baseline_value": one[moved.index], "run_value": two[moved.index]}
-            parts.append(moved[keys].assign(run=label, metric=name, **values))
-    kept = [part for part in parts[1:] if len(part)] or parts[:1]
-    flips = pd.concat(kept, ignore_index=True)[list(parts[0].columns)]
-    if TEXT not in first:
-        return flips
-    texts = first[[*keys, TEXT]].assign(**{TEXT: [shorten(str(text), LONGEST_TEXT) for text in first[TEXT]]})
-    return flips.merge(texts, on=keys, how="left")
+    from workbench.statistics.findings import no_rows
+
+    parts, binary = [], False
+    for name in sorted(comparison.values, key=lambda name: name != comparison.metric):
+        pair = comparison.values[name][[one, two]].dropna()
+        if pair.isin([0, 1]).all(axis=None):
+            binary = True
+            moved = pair[pair[one] != pair[two]].astype(int)
+            parts.append(
+                comparison.items.drop(columns="cluster", errors="ignore").join(moved, how="inner").assign(metric=name)
+            )
+    if not sum(map(len, parts)):
+        return no_rows(
+            f"{one} and {two} agree on every question" if binary else "no metric has the values 0 and 1 only"
+        )
+    table = pd.concat(parts, ignore_index=True)
+    if TEXT in table:
+        table[TEXT] = [shorten(str(text), LONGEST_TEXT) for text in table[TEXT]]
+    if (table["benchmark"] == EVERYTHING).all():
+        table = table.drop(columns="benchmark")
+    order = [TEXT, "benchmark", "metric", one, two, "question_id"]
+    return table[[name for name in order if name in table]]
+
+
+def flips_caption(table: pd.DataFrame, one: str, two: str) -> str:
+    """Return how many answers changed from run `one` to run `two`, and in which direction."""
+    if table.empty:
+        return f"Questions on which {one} and {two} differ"
+    counts = [
+        f"{name} {int((part[two] > part[one]).sum())} gained, {int((part[two] < part[one]).sum())} lost"
+        for name, part in table.groupby("metric", sort=False)
+    ]
+    return f"Questions that flip from {one} to {two}: {'; '.join(counts)}"
 
 
 def _differing(runs: list[Run]) -> list[str]:
@@ -223,19 +322,28 @@ def _differing(runs: list[Run]) -> list[str]:
 
 def _labels(runs: list[Run]) -> list[str]:
     """The label of each run: its model, else the parameters that differ, else its id."""
+    models = titles([str(run.values.get("model", "")) for run in runs])
     for names in (["model"], _differing(runs)):
-        labels = [", ".join(_label(name, run.values.get(name), names) for name in names) for run in runs]
-        if len(set(labels)) == len(runs):
+        labels = [
+            _cut(", ".join(model if name == "model" else _label(name, run.values.get(name)) for name in names))
+            for model, run in zip(models, runs)
+        ]
+        if len(set(labels)) == len(runs) and all(labels):
             return labels
     return [run.run_id for run in runs]
 
 
-def _label(name: str, value: Any, names: list[str]) -> str:
-    shown = "+".join(map(str, value)) if isinstance(value, list) else str(value)
-    return shown if names == ["model"] else f"{name}={shown}"
+def _label(name: str, value: Any) -> str:
+    return f"{name}={'+'.join(map(str, value)) if isinstance(value, list) else value}"
 
 
-def _changed(runs: list[Run], labels: list[str]) -> pd.DataFrame:
+def _cut(label: str) -> str:
+    """A label of at most `LONGEST_LABEL` characters, its middle left out."""
+    half = LONGEST_LABEL // 2
+    return label if len(label) <= LONGEST_LABEL else f"{label[:half]}…{label[1 - half :]}"
+
+
+def _changed(runs: list[Run]) -> pd.DataFrame:
     """The parameters and commits that differ, one row per run."""
     import pandas as pd
 
@@ -243,4 +351,6 @@ def _changed(runs: list[Run], labels: list[str]) -> pd.DataFrame:
     commits = [(run.source.commit or "")[:12] for run in runs]
     if len(set(commits)) > 1:
         columns["commit"] = commits
-    return pd.DataFrame(columns, index=pd.Index(labels, name="run")).assign(run_id=[run.run_id for run in runs])
+    taken = {"run", "questions", "lacks", "left out"}
+    renamed = {f"parameter {name}" if name in taken else name: values for name, values in columns.items()}
+    return pd.DataFrame(renamed, index=range(len(runs))).assign(run_id=[run.run_id for run in runs])

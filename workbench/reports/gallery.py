@@ -14,8 +14,9 @@ from workbench.errors import InputError
 from workbench.files import written_whole
 from workbench.reports.html import HERE, capital, filled, policy, script, sentence
 from workbench.reports.strips import KINDS, forest
-from workbench.runs.listing import COMPARISONS, run_folders
+from workbench.runs.listing import run_folders
 from workbench.runs.record import Headline, Run, load_run
+from workbench.runs.studies import COMPARISONS
 
 
 def write_gallery(outputs: Path) -> Path:

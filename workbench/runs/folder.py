@@ -27,6 +27,7 @@ from workbench.tables import ShownTable, with_index
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.runs.record import Run
     from workbench.statistics.findings import Finding
 
     Row = Mapping[str, Any] | pd.Series[Any]
@@ -158,6 +159,11 @@ class CurrentRun:
         """
         if self.folder is not None:
             note_down(self.folder, "facts", _plain(facts, "note"), gpu=_gpu())
+
+    def refers(self, runs: Iterable[Run]) -> None:
+        """Note the runs that this one was made from; `workbench clean` keeps them."""
+        if self.folder is not None:
+            note_down(self.folder, "refers_to", {"runs": [f"{run.name}/{run.run_id}" for run in runs]})
 
     def headline(self, text: str, row: Row | None, n: str = "n") -> None:
         """Keep and show the run's main number with its interval, for the report and the gallery.
@@ -327,6 +333,7 @@ def read_notes(folder: Path, run_id: str = "") -> dict[str, Any]:
     counts: dict[str, Any] = {}
     notes: dict[str, Any] = {"facts": {}, "gpu": None, "tables": [], "figures": [], "findings": [], "headline": None}
     notes["files"] = {}
+    notes["refers_to"] = []
     begun, damage = "", list[str]()
     try:
         lines = read_bytes(folder / NOTES).splitlines() if run_id or (folder / NOTES).exists() else []
@@ -346,6 +353,8 @@ def read_notes(folder: Path, run_id: str = "") -> dict[str, Any]:
                     counts = _added(counts, content)
                 case "finding":
                     notes["findings"].append(record.Finding.model_validate(content).model_dump())
+                case "refers_to":
+                    notes["refers_to"] += field(content, "runs", list, NOTES)
                 case "headline":
                     notes["headline"] = Headline.model_validate(content).model_dump()
                 case "table" | "figure" as kind:

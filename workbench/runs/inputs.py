@@ -109,6 +109,13 @@ def _file_or(kind: str, *kinds: Kind, also: tuple[str, ...] = ()) -> Callable[[]
     return reader
 
 
+def _run_parts(text: str, here: Path) -> list[str]:
+    """The folder of a run that is named by its path, or by its name in `outputs`."""
+    inside = _at(here, "outputs") / text
+    folders = (_at(here, text), inside / "latest", inside)
+    return next((["", str(folder)] for folder in folders if (folder / "run.json").is_file()), ["", text])
+
+
 def _algorithm() -> Reader:
     from workbench.training.algorithms import policy_algorithm
 
@@ -125,6 +132,7 @@ READERS: dict[str, Callable[[], Reader]] = {
     "Template": _file_or("judge template", "templates"),
     "FileOrName": _file_or("name", "tables", "instruments", also=("written",)),
     "FilePath": Reader,
+    "RunName": lambda: Reader(_run_parts, files=lambda folder: [folder / "run.json"]),
     "AlgorithmName": _algorithm,
 }
 """Annotation -> function that returns its reader; modules are imported when a parameter needs them."""

@@ -20,8 +20,6 @@ from workbench.runs.record import Run, load_run
 from workbench.runs.staging import BALLAST, REMOVED, STAGING, holder, read_progress, sweep
 from workbench.runs.studies import PlannedRun
 
-COMPARISONS = "comparisons"
-"""The study under which comparisons of runs are kept."""
 MOST_RUNS = 500
 """Most earlier runs of a notebook that a forecast reads."""
 

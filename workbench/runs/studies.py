@@ -7,21 +7,26 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError, shown, unknown
-from workbench.files import root, sha256_of_text, user_path
+from workbench.files import CHECKOUT, root, sha256_of_text, user_path
 from workbench.reading import read_yaml
 from workbench.runs import inputs
 from workbench.runs.parameters import Parameter, check, open_notebook, read_parameters
 
+if TYPE_CHECKING:
+    from workbench.runs.record import Run
+
 RESERVED = ("include", "exclude")
+COMPARISONS = "comparisons"
+"""The study under which comparisons of runs are kept."""
 PACKAGE = Path(__file__).resolve().parents[1]
 SLICES = ("cultural_alignment", "hallucination", "judges", "value_drift")
 """Subpackages that each belong to one study."""
@@ -347,6 +352,29 @@ def _planned(
     return PlannedRun(home, stem, path, profile, checked, default, key, run_id_of(key), files, own(cell), gpus)
 
 
+def plan_comparison(runs: Sequence[Run], outputs: Path, given: Mapping[str, Any] | None = None) -> PlannedRun:
+    """Return the run of `notebooks/comparison.ipynb` that compares these runs, kept under `comparisons`.
+
+    Args:
+        runs: Published runs of one notebook.
+        outputs: The folder they are in.
+        given: Other parameters of the notebook.
+
+    Raises:
+        InputError: For unknown parameters or unfit values.
+    """
+    own = root() / "notebooks" / "comparison.ipynb"
+    path = own if own.is_file() else CHECKOUT / "notebooks" / "comparison.ipynb"
+    parameters, here = read_parameters(path), outputs.resolve() == (root() / "outputs").resolve()
+    names = [f"{run.name}/{run.run_id}" if here else str(run.folder) for run in runs]
+    checked = check(parameters, {**(given or {}), "runs": names}, "notebook comparison")
+    default = {p.name: p.default for p in parameters if p.name not in checked}
+    files = inputs.digests(parameters, checked, root())
+    name, profile = runs[0].notebook, runs[0].profile
+    key = key_of(path, f"{COMPARISONS}/{name}", checked | default, files)
+    return PlannedRun(COMPARISONS, name, path, profile, checked, default, key, run_id_of(key), files)
+
+
 def run_id_of(key: str) -> str:
     """Return a run's id: the time now (UTC) and its key."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"[:-3] + f"Z-{key}"
@@ -363,7 +391,7 @@ def key_of(notebook: Path, name: str, values: dict[str, Any], read: dict[str, st
     """
     cells = _executed(notebook, sha256_of_text(notebook))
     text = "\n".join(cells)
-    code = code_digest(frozenset(name for name in SLICES if re.search(rf"\b{name}\b", text)))
+    code = code_digest(frozenset(name for name in (*SLICES, "workbench.reports") if re.search(rf"\b{name}\b", text)))
     content = json.dumps([cells, name, values, read, code], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
@@ -380,11 +408,11 @@ def _executed(notebook: Path, digest: str) -> list[str]:
 
 @cache
 def code_digest(slices: frozenset[str] = frozenset(SLICES)) -> str:
-    """Return a SHA-256 over the source, texts and tables of the core and of these slices.
+    """Return a SHA-256 over the source, texts and tables of the core and of these slices (or `workbench.reports`).
 
     No slice imports another and the core imports none, so a change in one study leaves the others' results valid.
     """
-    ignored = {*NOT_COMPUTING, *SLICES} - slices
+    ignored = {*NOT_COMPUTING, *SLICES} - {name.removeprefix("workbench.") for name in slices}
     digest = hashlib.sha256()
     for path in sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         relative = path.relative_to(PACKAGE)

@@ -2,9 +2,12 @@
 
 from workbench.statistics.comparisons import adjusted as adjusted
 from workbench.statistics.comparisons import correlation as correlation
+from workbench.statistics.comparisons import holm_pairs as holm_pairs
 from workbench.statistics.comparisons import icc as icc
+from workbench.statistics.comparisons import kendall_w as kendall_w
 from workbench.statistics.comparisons import mcnemar_p as mcnemar_p
 from workbench.statistics.comparisons import paired as paired
+from workbench.statistics.comparisons import pairwise_p as pairwise_p
 from workbench.statistics.comparisons import sign_flip_p as sign_flip_p
 from workbench.statistics.findings import Finding as Finding
 from workbench.statistics.findings import compact as compact
@@ -24,3 +27,4 @@ from workbench.statistics.resampling import bootstrap as bootstrap
 from workbench.statistics.resampling import generator as generator
 from workbench.statistics.resampling import jackknife as jackknife
 from workbench.statistics.resampling import middle as middle
+from workbench.statistics.resampling import resampled_means as resampled_means

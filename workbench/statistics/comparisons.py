@@ -27,6 +27,10 @@ from workbench.statistics.intervals import (
 Correlation = Literal["spearman", "kendall", "pearson"]
 EXACT_SIGN_FLIPS = 16
 """Number of pairs (or clusters) up to which the sign-flip test enumerates all patterns."""
+EXACT_JOINT_FLIPS = 13
+"""The same for the tests of all pairs of several models."""
+FLIPS_AT_ONCE = 4_000_000
+"""Most numbers in one block of sign patterns."""
 
 
 def paired(
@@ -105,6 +109,63 @@ def sign_flip_p(differences: ArrayLike, clusters: ArrayLike | None = None, draws
     n = np.inf if len(sums) <= EXACT_SIGN_FLIPS else draws
     how = {"permutation_type": "samples", "n_resamples": n, "vectorized": True, "batch": 256, "rng": seed}
     return float(permutation_test((sums,), np.sum, **how).pvalue)
+
+
+def pairwise_p(values: ArrayLike, clusters: ArrayLike | None = None, draws: int = 9999, seed: int = 0) -> Floats:
+    """Return the sign-flip p-values of all pairs of models on the same items, `[models, models]`; not adjusted.
+
+    The tests share their sign patterns, of items or of whole clusters. Exact for up to 13 of these, otherwise
+    (1 + hits) / (1 + draws); the diagonal is 1.
+
+    Args:
+        values: `[items, models]`, without NaN.
+        clusters: Cluster of each item.
+        draws: Number of random sign patterns.
+        seed: Seed of them.
+    """
+    x = np.asarray(values, np.float64)
+    codes = np.arange(len(x)) if clusters is None else pd.factorize(np.asarray(clusters))[0]
+    sums = np.zeros((codes.max(initial=-1) + 1, x.shape[1]))
+    np.add.at(sums, codes, x)
+    units, exact = len(sums), len(sums) <= EXACT_JOINT_FLIPS
+    total = 2**units if exact else draws
+    rng, hits = np.random.default_rng(seed), np.zeros((x.shape[1], x.shape[1]))
+    observed = np.abs(sums.sum(axis=0)[:, None] - sums.sum(axis=0))
+    least = observed - 1e-9 * max(1.0, np.abs(sums).sum())
+    step = max(1, FLIPS_AT_ONCE // max(units, 1))
+    for start in range(0, total, step):
+        count = min(step, total - start)
+        bits = (start + np.arange(count))[:, None] >> np.arange(units) & 1 if exact else None
+        signs = 2.0 * (rng.integers(2, size=(count, units)) if bits is None else bits) - 1.0
+        flipped = signs @ sums
+        for one in range(x.shape[1]):
+            hits[one] += (np.abs(flipped[:, one, None] - flipped) >= least[one]).sum(axis=0)
+    return hits / total if exact else (1 + hits) / (1 + total)
+
+
+def holm_pairs(p: Floats) -> Floats:
+    """Return a symmetric matrix of p-values, `[models, models]`, adjusted by Holm's method over all pairs."""
+    upper = np.triu_indices(len(p), 1)
+    result = np.ones_like(p)
+    result[upper] = adjusted(p[upper])
+    return np.minimum(result, result.T)
+
+
+def kendall_w(scores: ArrayLike) -> Floats:
+    """Return Kendall's coefficient of concordance of rankings, corrected for ties; NaN where nothing differs.
+
+    Args:
+        scores: `[..., raters, things]`; each rater ranks the things by its scores.
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.asarray(scores, np.float64), axis=-1)
+    raters, things = ranks.shape[-2:]
+    totals = ranks.sum(axis=-2)
+    spread = ((totals - totals.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
+    most = raters * ((ranks - (things + 1) / 2) ** 2).sum(axis=(-1, -2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(most > 0, spread / most, np.nan)
 
 
 def mcnemar_p(a: ArrayLike, b: ArrayLike) -> float:

@@ -13,6 +13,8 @@ from workbench.errors import InputError, unknown
 from workbench.statistics.intervals import NO_VARIATION, ROUNDING, Bounds, Floats, Interval, check_settings
 
 LINKS = ("identity", "asinh")
+DRAWN_AT_ONCE = 4_000_000
+"""Most weights of units in one block of draws."""
 UNSTABLE = 1.0
 """Standard error of asinh(statistic) (a factor of e) above which single items dominate and there is no interval."""
 
@@ -92,6 +94,47 @@ def middle(draws: ArrayLike, level: float = 0.95) -> Interval:
         return {**dict.fromkeys(("mean", "low", "high"), np.nan), "n": 0}
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return {"mean": float(defined.mean()), "low": float(low), "high": float(high), "n": len(defined)}
+
+
+def resampled_means(
+    values: ArrayLike,
+    groups: ArrayLike,
+    clusters: ArrayLike | None = None,
+    draws: int = 1999,
+    seed: int = 0,
+) -> Floats:
+    """Return bootstrap means of several models on the same items, `[draws, groups, models]`.
+
+    Items, or whole clusters, are resampled within their group and jointly over models; clusters that occur in several
+    groups are resampled together. A group without items in a draw has the mean NaN.
+
+    Args:
+        values: `[items, models]`, without NaN.
+        groups: Group of each item; the result has them in order of appearance.
+        clusters: Cluster of each item.
+        draws: Number of draws.
+        seed: Seed of them.
+    """
+    x = np.asarray(values, np.float64)
+    group, labels = pd.factorize(np.asarray(groups))
+    cluster = np.arange(len(x)) if clusters is None else pd.factorize(np.asarray(clusters))[0]
+    table = pd.DataFrame(x).assign(**{"group": group, "cluster": cluster})
+    spans = table.groupby("cluster")["group"].transform("nunique").to_numpy() > 1
+    strata = np.where(spans, -1, group)
+    rng, totals = np.random.default_rng(seed), np.zeros((draws, len(labels), x.shape[1] + 1))
+    for stratum in np.unique(strata):
+        rows = strata == stratum
+        units = pd.factorize(cluster[rows])[0]
+        n = int(units.max()) + 1
+        counted = np.column_stack([x[rows], np.ones(rows.sum())])
+        per_unit = np.zeros((n, len(labels), x.shape[1] + 1))
+        np.add.at(per_unit, units, np.eye(len(labels))[group[rows]][:, :, None] * counted[:, None])
+        step = max(1, DRAWN_AT_ONCE // n)
+        for start in range(0, draws, step):
+            weights = rng.multinomial(n, np.full(n, 1 / n), size=min(step, draws - start))
+            totals[start : start + step] += np.tensordot(weights.astype(np.float64), per_unit, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(totals[..., :-1] / totals[..., -1:])
 
 
 def jackknife(
