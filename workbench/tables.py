@@ -62,7 +62,7 @@ NOTES = {"note", "reason"}
 BLANK = digits.number(None)
 FIGURE_SPACE = "\u2007"
 """A space as wide as a digit."""
-NUMERIC = re.compile(r"<?[-−]?[\d,.]+(e[-−]?\d+)?%?( *\[.*\])?|\[.*\]|–|undefined")
+NUMERIC = re.compile(r"<?[-−]?[\d,.]+(e[-−]?\d+)?%?( [★≈])?( *\[.*\])?|\[.*\]|–|undefined")
 LEFT, AGAIN, WIDE = ' style="text-align: left"', ' style="text-align: left; color: transparent"', ' class="long"'
 """JupyterLab aligns every cell to the right; the repeated name of a group is there, but is not seen."""
 

@@ -95,12 +95,8 @@ def test_the_notebook_states_the_main_metric_and_which_values_are_better(tmp_pat
 def test_clusters_are_kept_together(tmp_path: Path) -> None:
     clustered = [items(seed).assign(cluster=np.arange(N) // 4) for seed in range(3)]
     found = compare(*(kept(tmp_path, number, table) for number, table in enumerate(clustered)))
-    assert set(standings.matrix(found)["n_clusters"]) == {N / 4} and "clusters" in standings.shown(
-        standings.pairs(found)
-    )
-    assert list(found.values) == ["right", "score"] and "clusters" not in standings.shown(
-        pd.DataFrame({"n_clusters": [np.nan]})
-    )
+    assert set(standings.matrix(found)["n_clusters"]) == {N / 4} and list(found.values) == ["right", "score"]
+    assert found.facts()["questions"] == [{"name": "piqa", "n": N}]
 
 
 def test_runs_with_other_items_are_reduced_to_the_common_ones_aloud(tmp_path: Path) -> None:
@@ -118,6 +114,7 @@ def test_runs_with_other_items_are_reduced_to_the_common_ones_aloud(tmp_path: Pa
         [60, 0, 10],
     ]
     assert set(standings.matrix(found)["n"]) == {50}
+    assert "10 questions that a run lacks are left out" in standings.matrix_caption(found)
     scores = compare(*runs, metric="score")
     assert set(standings.matrix(scores)["n"]) == {45} and "5 questions undefined" in standings.matrix_caption(scores)
     with pytest.raises(InputError, match=r"Only 50 of 60 questions are in all 3 runs, fewer than 90% \(m1 lacks most"):

@@ -26,7 +26,10 @@ def compared(values: np.ndarray, groups: Any = None, sizes: list[int] | None = N
     facts = [{"model": {"parameters": str(size)}} for size in sizes] if sizes else [{}] * len(labels)
     runs = tuple(a_run(run_id=label, facts=fact) for label, fact in zip(labels, facts))
     about = {"metric": "right", "quantity": "accuracy", "better": "higher", "items": items}
-    metrics, coverage = {"right": pd.DataFrame(values, columns=list(labels))}, pd.DataFrame()
+    metrics, coverage = (
+        {"right": pd.DataFrame(values, columns=list(labels))},
+        pd.DataFrame({"questions": [len(values)], "lacks": 0}),
+    )
     return Comparison(runs, labels, **{**about, "values": metrics, "coverage": coverage, **changes})
 
 

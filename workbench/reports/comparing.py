@@ -59,16 +59,28 @@ class Comparison:
         return f"{self.runs[0].name}: {len(self.runs)} runs"
 
     @property
+    def left_out(self) -> int:
+        """Number of questions that a run lacks."""
+        return int((self.coverage["questions"] + self.coverage["lacks"]).max()) - len(self.items)
+
+    @property
     def reduced(self) -> str:
         """How many questions the comparison uses, and how many it leaves out, as a sentence."""
-        n, every = len(self.items), int((self.coverage["questions"] + self.coverage["lacks"]).max())
+        n, every = len(self.items), len(self.items) + self.left_out
         if n == every:
             return f"All {n:,} questions are in all {len(self.runs)} runs."
-        worst = self.coverage.loc[self.coverage["lacks"].idxmax()]
+        worst = self.coverage.iloc[int(self.coverage["lacks"].argmax())]
         return (
             f"{n:,} of {every:,} questions are in all {len(self.runs)} runs and are compared; {every - n:,} are left "
             f"out ({worst['run']} lacks most, {worst['lacks']:,})."
         )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record of a comparison notes of it: what was compared, and on which questions."""
+        counts = self.items["benchmark"].value_counts(sort=False)
+        sets = [{"name": str(name), "n": int(n)} for name, n in counts.items()]
+        model = {"model": f"{len(self.runs)} runs of {self.runs[0].name}", "metric": self.quantity}
+        return {"model": model, "questions": sets, "compared": self.reduced}
 
     @property
     def best(self) -> str:
@@ -241,7 +253,7 @@ def _common(
         "left out": [len(table) - len(common) for table in tables],
     })  # fmt: skip
     if len(common) < max(least * len(every), 1):
-        worst = coverage.loc[coverage["lacks"].idxmax()]
+        worst = coverage.iloc[int(coverage["lacks"].argmax())]
         raise InputError(
             f"Only {len(common):,} of {len(every):,} questions are in all {len(runs)} runs, fewer than {least:.0%} "
             f"({worst['run']} lacks most, {worst['lacks']:,}); compare runs on the same sample, leave that run out, or "

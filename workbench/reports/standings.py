@@ -124,20 +124,14 @@ def wide(scores: pd.DataFrame) -> pd.DataFrame:
 
 def matrix_caption(comparison: Comparison) -> str:
     """Return the caption of the matrix, with its marks and method."""
-    undefined = _Sample(comparison).undefined
-    lost = f"; {undefined:,} questions undefined in a run are left out" if undefined else ""
+    undefined, missing = _Sample(comparison).undefined, comparison.left_out
+    lost = f"; {missing:,} questions that a run lacks are left out" if missing else ""
+    lost += f"; {undefined:,} questions undefined in a run are left out" if undefined else ""
     best = comparison.best
     return (
         f"{_capital(comparison.quantity)} with 95 % intervals. {BEST} {best} · {LIKE_BEST} not distinguishable from "
         f"the {best} (paired sign-flip tests of all pairs in a row, Holm){lost}"
     )
-
-
-def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table for display: with the number of clusters where the questions have any."""
-    if "n_clusters" in table and table["n_clusters"].isna().all():
-        return table.drop(columns="n_clusters")
-    return table.rename(columns={"n_clusters": "clusters"})
 
 
 def pairs(comparison: Comparison) -> pd.DataFrame:
@@ -316,7 +310,7 @@ def findings(comparison: Comparison, order: dict[str, Any] | None, seed: int = 0
     """Return what the comparison shows: a leader, an order that groups share, an effect of size; each with a null."""
     from scipy.stats import pearsonr
 
-    tested, source, sign = pairs(comparison), "this comparison", _sign(comparison)
+    tested, source, sign = pairs(comparison), "", _sign(comparison)
     first = tested.iloc[0]
     ends = sorted([sign * first["low"], sign * first["high"]])
     row = {**first, "mean": sign * first["mean"], "low": ends[0], "high": ends[1]}
@@ -350,9 +344,7 @@ def draw_matrix(comparison: Comparison, scores: pd.DataFrame) -> Figure:
     texts = scores.assign(text=cells).pivot(index="group", columns="run", values="text")
     drawn = figures.matrix(values.loc[order], comparison.quantity, texts=texts.loc[order])
     where = "" if len(comparison.runs) <= MOST_CELLS else "; intervals are in the table"
-    return figures.described(
-        drawn, f"{_capital(comparison.quantity)} by group and run{where}. {matrix_caption(comparison)}."
-    )
+    return figures.described(drawn, f"{matrix_caption(comparison)}{where}.")
 
 
 def draw_pairs(comparison: Comparison, tested: pd.DataFrame) -> Figure:
