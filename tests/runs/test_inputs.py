@@ -431,5 +431,6 @@ def test_every_parameter_that_is_read_as_a_file_or_a_name_says_so(notebook: Path
 def test_every_notebook_can_be_planned_and_its_kinds_hold(cache: Path) -> None:
     planned = [one for profile in ("quick", "default", "paper") for one in plan("all", profile)]
     assert {one.path for one in planned} == set(NOTEBOOKS)
-    declared = {parameter.kind for path in NOTEBOOKS for parameter in read_parameters(path)}
+    every = [*NOTEBOOKS, ROOT / "notebooks" / "comparison.ipynb"]
+    declared = {parameter.kind for path in every for parameter in read_parameters(path)}
     assert declared - {""} == set(kinds.NAMES) == set(inputs.READERS)
