@@ -124,6 +124,7 @@ def test_doubt_is_of_prompts_with_five_levels(oracle):
     bare = study_of(panel=("correct",))
     none = agreement.uncertainty(bare, agreement.marking(bare, answered(bare, "oracle")), raters)
     assert none.empty and "five levels" in none.attrs["reason"]
+    assert set(none.columns) <= {*doubt.columns, *doubt.index.names}
 
 
 def test_the_better_answer_is_selected_by_each_scorer(oracle):

@@ -75,6 +75,30 @@ def test_a_difference_has_to_lie_below_what_ties_explain():
     assert "below −0.3" in consistency.findings(conflicts, tied, orders)[0].rule
 
 
+def test_contrasts_are_differences_of_the_rates_in_the_tables(tables):
+    judges, conflicts, rates = tables
+    found = consistency.contrasts(judges[0], KEYS, PAIR.key, 5).set_index("contrast")
+    at = conflicts[conflicts["judge"] == "dice"].set_index(["scale", "scoring", "aggregation"])[["mean", "chance"]]
+    last = rates[(rates["judge"] == "dice") & (rates["k"] == 5)].set_index("aggregation")
+    coarse, fine = KEYS
+    for method in consistency.COMPARED:
+        for name, scoring in (("fine", "argmax"), ("scale", "expected")):
+            expected = at.loc[fine, "expected", method] - at.loc[coarse, scoring, method]
+            row = found.loc[f"{name}, {method}"]
+            assert [row["mean"], row["explained"]] == pytest.approx(list(expected))
+    expected = at.loc[fine, "expected", "likelihood"] - at.loc[fine, "expected", "two_pass"]
+    assert list(found.loc["aggregation", ["mean", "explained"]]) == pytest.approx(list(expected))
+    expected = last.loc["likelihood", ["mean", "chance"]] - last.loc["two_pass", ["mean", "chance"]]
+    assert list(found.loc["transitivity", ["mean", "explained"]]) == pytest.approx(list(expected))
+    ties, cycles = last.loc["two_pass", ["mixed", "equiv"]].sum(), last.loc["two_pass", "cycle"]
+    tied, above = found.loc["tied"], found.loc["tied, above chance"]
+    assert tied["mean"] == pytest.approx(ties / (ties + cycles)) and tied["n"] == ties + cycles
+    assert tied["n_clusters"] == len(CASES) and above["explained"] == 0
+    assert list(above[["mean", "low", "high"]] + tied["explained"]) == pytest.approx(
+        list(tied[["mean", "low", "high"]])
+    )
+
+
 def test_items_hold_conflicts_and_accuracy_of_every_case():
     (judge,) = planted.judged(["oracle"], QUESTIONS, CASES)
     items = consistency.items(judge, CASES, KEYS[-1], PAIR.key)

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from workbench.errors import InputError
 from workbench.judges.consistency import (
     chance_nontransitivity,
+    chance_tied,
     conflict_ratio,
     conflicts,
     cyclic_proportion,
@@ -154,6 +155,25 @@ def matrix(signs, n):
 def test_oracle_chance_lines(k, strict, three_way):
     assert chance_nontransitivity(k) == pytest.approx(strict, abs=5e-5)
     assert chance_nontransitivity(k, 1 / 3) == pytest.approx(three_way, abs=5e-5)
+
+
+def test_oracle_chance_of_ties_among_violations():
+    """Of the 27 patterns 14 violate transitivity: 2 cycles, 6 with one tie, 6 with two."""
+    assert chance_tied(1 / 3) == pytest.approx(12 / 14) and chance_tied(0) == 0 and np.isnan(chance_tied(1))
+
+
+def test_chance_is_stated_beside_each_rate_as_far_as_it_is_known():
+    found = nontransitivity(matrix([1, 1, 1, 1, 0, 1], 4)[None])
+    assert found["tie_rate"] == pytest.approx(1 / 6) and found["n_total"] == 1
+    assert found["chance"] == pytest.approx(chance_nontransitivity(4, 1 / 6)) and found["chance_strict"] == 0.625
+    large = nontransitivity(matrix([1] * 15, 6)[None], 6)
+    assert large["mean"] == 0 and np.isnan(large["chance"]) and np.isnan(large["chance_strict"])
+
+
+def test_equal_perplexities_average_both_orders():
+    pairs = np.full((1, 2, 2, 3), np.nan)
+    pairs[0, 0, 1], pairs[0, 1, 0] = [0.7, 0.2, 0.1], [0.2, 0.7, 0.1]
+    assert aggregate(pairs, "ppl").margin[0, 0, 1] == pytest.approx(0.5)
 
 
 def test_oracle_semiorder_of_scores_within_a_tolerance():

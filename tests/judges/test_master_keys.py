@@ -29,6 +29,13 @@ def fooled_by_the_question(tags):
     return 1.0 if tags["question"] == master_keys.SHOWN else tags["human"]
 
 
+def test_two_controls_deserve_a_yes_and_two_a_no():
+    tags = verdicts(knows).drop_duplicates("key").set_index("key")
+    controls = tags[tags["kind"] == "control"]["human"].to_dict()
+    assert controls == {"the reference": 1, "opener + reference": 1, "empty": 0, "another reference": 0}
+    assert tags.loc[tags["kind"] != "control", "human"].eq(0).all() and len(tags) == 4 + 10 + len(master_keys.NEAR_KEYS)
+
+
 def test_a_correct_judge_accepts_no_key():
     table = verdicts(knows)
     rates = master_keys.rates(table).set_index(["judge", "key"])["mean"]

@@ -135,7 +135,8 @@ def test_all_prompts_of_a_judge_come_from_one_table():
     questions = pairwise(FIVE, PAIR) + pointwise(FIVE, load_template("score"))
     oracle = readings.judgement("oracle", planted.answers(planted.judge("oracle", human=LEVELS), questions), FIVE.ids)
     assert set(oracle.prompts) == {"pair A/B/C", "score 1-5"}
-    assert (readings.reading_table([oracle])["n_unparsed"] == 0).all()
+    table = readings.reading_table([oracle])
+    assert (table["n_unparsed"] == 0).all() and table["judge"].eq("oracle").all()
     assert relations_.pair_accuracy(relations_.aggregate(oracle.pairs("pair A/B/C")), FIVE.scores)["mean"] == 1
     gaps = relations_.differences(oracle.scores("score 1-5"))
     assert relations_.right_pairs(gaps, FIVE.scores)["right"].mean() == 1

@@ -1,6 +1,6 @@
 import numpy as np
-import pandas as pd
 import pytest
+import scipy
 
 from workbench.errors import InputError
 from workbench.statistics import calibration as calibration_
@@ -25,34 +25,39 @@ def test_the_applied_temperature_is_recovered():
     np.testing.assert_allclose(result, TRUE[~HALF], atol=0.03)
 
 
+@pytest.mark.parametrize("method", ["temperature", "platt"])
+def test_oracle_scaling_maximises_the_likelihood_of_the_items_to_fit_on(method):
+    """Certain answers count with the log-odds of 1e-12 and 1 - 1e-12."""
+    conf = np.array([0.0, 0.1, 0.3, 0.45, 0.6, 0.8, 0.9, 1.0, 0.2, 0.7, 0.0, 1.0])
+    right, fit = np.array([0, 1, 0, 0, 1, 1, 0, 1, 1, 0, 0, 1]), np.arange(12) < 8
+    odds = scipy.special.logit(np.clip(conf, 1e-12, 1 - 1e-12))
+
+    def loss(free):
+        scores = free[0] * odds[fit] + (free[1] if method == "platt" else 0)
+        return np.sum(np.logaddexp(0, scores) - right[fit] * scores)
+
+    slope, shift = scipy.optimize.minimize(
+        loss, [0.1, 0.1], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12}
+    ).x
+    expected = scipy.special.expit(slope * odds[~fit] + (shift if method == "platt" else 0))
+    assert calibration_.recalibrate(conf, right, fit, method) == pytest.approx(expected, abs=1e-4)
+
+
+def test_oracle_isotonic_steps():
+    conf, right = [0.1, 0.2, 0.3, 0.4, 0.05, 0.25, 0.45], [0, 1, 0, 1, 1, 0, 0]
+    result = calibration_.recalibrate(conf, right, np.arange(7) < 4, "isotonic")
+    assert result.tolist() == [0, 0.5, 1]
+
+
+def test_one_correct_item_is_enough_to_fit_on():
+    assert len(calibration_.recalibrate([0.2, 0.6, 0.5], [0, 1, 0], [True, True, False], "isotonic")) == 1
+
+
 @pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
 def test_held_out_labels_are_never_seen(method):
     changed = np.where(HALF, CORRECT, ~CORRECT)
     one, two = (calibration_.recalibrate(OVERCONFIDENT, y, HALF, method) for y in (CORRECT, changed))
     np.testing.assert_array_equal(one, two)
-
-
-def answers_at(temperature, n=400):
-    """Questions of four options whose right answer is drawn from softmax(scores), reported at another temperature."""
-    rng = np.random.default_rng(1)
-    scores = rng.normal(0, 1.5, (n, 4))
-    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    gold = (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
-    reported = scores / temperature
-    reported -= np.log(np.exp(reported).sum(axis=1, keepdims=True))
-    return (
-        pd.DataFrame(
-            {
-                "question_id": np.repeat([f"q{i}" for i in range(n)], 4),
-                "option": np.tile(range(4), n),
-                "text": np.tile([" A", " B", " C", " D"], n),
-                "role": np.where(np.arange(4) == gold[:, None], "correct", "wrong").ravel(),
-                "logprob": reported.ravel(),
-            }
-        ),
-        reported,
-        gold,
-    )
 
 
 @pytest.mark.parametrize(
