@@ -148,6 +148,8 @@ def test_no_abstention_is_flagged_and_holds_no_probability():
     result = outcomes(probabilities(table([-1.0, -2.0], ["correct", "wrong"]))).iloc[0]
     assert result["no_abstain"]
     assert result["p_abstain"] == 0
+    wrong = outcomes(probabilities(table([-2.0, -1.0], ["correct", "wrong"]))).iloc[0]
+    assert (result["answer_correct"], wrong["answer_correct"], wrong["chosen_wrong"]) == (1, 0, 1)
 
 
 def test_a_question_of_abstentions_alone_has_no_forced_answer():
