@@ -163,6 +163,7 @@ def test_every_run_reads_its_own_pairs_and_step_0_once(monkeypatch: pytest.Monke
     found = displacement.token_tables(series, "base", pairs)  # type: ignore[arg-type]
     assert found[displacement.REPAIRED, 0] == ("base", "similar row") == found["similar", 0]
     assert found[displacement.REPAIRED, 2] == (f"{displacement.REPAIRED} 2", "similar row")
+    assert found["dissimilar", 2] == ("dissimilar 2", "dissimilar row")
     assert len(read) == len(set(read)) == 2 + 3
 
 

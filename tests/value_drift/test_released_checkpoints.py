@@ -87,6 +87,12 @@ def test_the_largest_drift_is_the_headline_if_the_reading_is_trusted() -> None:
     assert released_checkpoints.headline(overall, trusted=False)[1] is None
 
 
+def test_stages_without_any_change_have_a_p_value_of_one() -> None:
+    still, moved = (post_training.overall_drift(read((0.2, 0.5), (0.2, end))) for end in (0.5, 0.4))
+    assert still["p"].eq(1).all() and still["mean"].eq(0).all()
+    assert moved.set_index("stance").loc[["support", "oppose"], "p"].to_dict() == {"support": 1, "oppose": 0}
+
+
 @pytest.mark.parametrize(
     ("planted", "verdicts"),
     [
