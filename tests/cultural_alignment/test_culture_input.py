@@ -199,6 +199,8 @@ def test_split_half_tells_a_profile_from_noise():
     assert stable["rho"] > 0.8 and noise["rho"] < 0.3
     r = stable["rho"]
     assert stable["spearman_brown"] == pytest.approx(2 * r / (1 + r))
+    against = extrapolability.split_half([[1, 2, 3], [3, 2, 1]])
+    assert against["rho"] == -1 and np.isnan(against["spearman_brown"])
 
 
 def test_many_clusterings_are_those_of_the_library():

@@ -78,6 +78,8 @@ def test_stability_exact_sign_flip():
     assert (found["mean"], found["mean_abs"], found["p"]) == pytest.approx((0.2, 0.2, 0.25))
     assert found["d_z"] == pytest.approx(1.414214, abs=1e-6)
     assert found["ratio"] == pytest.approx(0.2 / 0.114)
+    still = robustness.shift([1.0, 1.0], [0.0, 0.0])
+    assert still["note"] == "no variation" and np.isnan([still["low"], still["high"], still["d_z"]]).all()
 
 
 def test_effect_does_not_depend_on_group_size_or_origin():

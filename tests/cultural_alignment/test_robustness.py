@@ -175,6 +175,7 @@ def test_too_few_dimensions_or_personas_give_a_reason(read):
 def test_personas_are_aligned_with_their_own_group(read, study, aligned):
     assert aligned.shown.index.tolist()[0] == "no persona" and aligned.shown.index.tolist()[1:5] == COUNTRIES
     by_hand = alignment.alignments(alignment.paired_shares(averages(read.main, surveys.ORDERS), study.population))
+    assert set(by_hand["kind"]) == {"js"} and set(by_hand["base"]) == {"2"}
     cell = by_hand[(by_hand["persona"] == "Japan") & (by_hand["group"] == "China")]["similarity"].mean()
     assert aligned.shown.loc["Japan", "China"] == pytest.approx(cell)
     assert aligned.human == pytest.approx(aligned.shown.loc["people with people"].mean())
@@ -182,6 +183,7 @@ def test_personas_are_aligned_with_their_own_group(read, study, aligned):
     assert (steered.personas["rank"] == 1).all() and (steered.personas["margin"] > 0).all()
     measures = steered.summary["value"]
     assert measures["top-1"] == 1 and measures["top-1 at chance"] == 0.25
+    assert measures["mean margin"] == pytest.approx(steered.personas["margin"].mean())
     assert measures.iloc[-1] == pytest.approx(steered.spread["mean"]) and steered.spread["n"] == 12
     near, own, close = alignment.findings(steered)
     assert near.estimate == pytest.approx(steered.personas["margin"].mean()) and near.n == own.n == 4

@@ -100,6 +100,21 @@ def test_the_published_points_and_loadings_are_reproduced():
     )
 
 
+def test_missing_answers_are_completed_by_two_shrunken_components():
+    """Filled cells are predicted by the components of the whole table, times (variance - noise) / variance."""
+    rng = np.random.default_rng(2)
+    z = rng.normal(size=(200, 2)) @ WRITTEN.T + rng.normal(0, 0.5, (200, 10))
+    holes, w = rng.random(z.shape) < 0.1, rng.uniform(0.5, 1.5, 200)
+    w /= w.mean()
+    z -= np.average(z, axis=0, weights=w)
+    loadings, filled = cultural_map._principal(np.where(holes, np.nan, z), w)
+    variances, axes = np.linalg.eigh(np.cov(filled.T, aweights=w, bias=True))
+    noise, top = variances[:-2].mean(), axes[:, -2:]
+    predicted = filled @ top * (1 - noise / variances[-2:]) @ top.T
+    assert filled[holes] == pytest.approx(predicted[holes], abs=1e-4) and (filled[~holes] == z[~holes]).all()
+    assert loadings @ loadings.T == pytest.approx(top * variances[-2:] @ top.T, abs=1e-3)
+
+
 def test_varimax_is_the_librarys_on_rows_of_unit_length():
     from statsmodels.multivariate.factor_rotation import rotate_factors
 

@@ -7,7 +7,7 @@ import pytest
 from workbench.errors import InputError
 from workbench.judges import agreement, planted
 from workbench.judges.cases import Case, Cases
-from workbench.judges.prompts import load_template
+from workbench.judges.prompts import load_template, pointwise
 from workbench.judges.sources import load_cases
 
 GRADED = load_cases("graded_answers", n=8)
@@ -127,14 +127,18 @@ def test_doubt_is_of_prompts_with_five_levels(oracle):
     assert set(none.columns) <= {*doubt.columns, *doubt.index.names}
 
 
-def test_the_better_answer_is_selected_by_each_scorer(oracle):
+def test_the_better_answer_is_selected_by_each_scorer(oracle, monkeypatch):
     study, answers, _ = oracle
+    assert study.yes("pairs") == pointwise(PAIRS, load_template("correct"), True)
     compared = agreement.comparisons(study, answers)
     better = agreement.selection_accuracy(study, answers, compared, likely(study, -1.0)).set_index("judge")
     assert better["mean"].to_dict() == {"comparison": 1, "P(Yes)": 1, "pmi": 0, "longer": 0}
     assert better.loc["pmi", "against chance"].startswith("below chance")
     assert agreement.chance_by_set(study, compared)["against chance"].iloc[0].startswith("better than chance")
+    pooled, jury = [], agreement.jury
+    monkeypatch.setattr(agreement, "jury", lambda p, how: pooled.append((how, p.shape)) or jury(p, how))
     jury = agreement.jury_table(study, compared).set_index("judge")["mean"]
+    assert pooled == [(how, (4, len(PAIRS) * 2 * 2, 3)) for how in ("mean", "logit", "vote")]
     assert list(jury.index[:4]) == ["model", "noisy", "longer", "first"]
     assert list(jury.index[4:]) == ["jury (mean)", "jury (logit)", "jury (vote)"]
     assert jury["model"] == 1 and jury["longer"] == 0 and jury["first"] == 0.5

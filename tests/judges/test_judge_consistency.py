@@ -70,6 +70,9 @@ def test_oracle_a_larger_tolerance_can_make_it_worse(delta):
 
 def test_oracle_golden_conflicts():
     c = aggregate(golden()[0], "two_pass").sign
+    assert conflicts([[4.0, 3.0, 2.0, 1.0]], c)[["i", "j"]].to_numpy().tolist() == [
+        *map(list, combinations(range(4), 2))
+    ]
     variants = ("argmax", "geval", "expected", "trustjudge_repo")
     scores = {variant: score(scale(SCORES), range(1, 6), variant) for variant in variants}
     found = [conflict_ratio(scores[variant][None], c)["mean"] for variant in variants]

@@ -218,6 +218,8 @@ def test_min_norm_weights():
     w = objectives.min_norm_weights(g)
     close(w, [7 / 13, 6 / 13])
     close(g @ (w @ g), [0.307692] * 2, abs=1e-6)
+    close(objectives.min_norm_weights([[1, 0], [3, 0]]), [1, 0])
+    close(objectives.min_norm_weights([[3, 0], [1, 0]]), [0, 1])
     three = objectives.min_norm_weights(np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]))
     close(three, [1 / 3] * 3, abs=1e-5)
 

@@ -172,13 +172,15 @@ def test_kinds_are_trained_apart_and_the_likelihood_term_on_similar_pairs(monkey
     monkeypatch.setattr(
         displacement,
         "train",
-        lambda algorithm, model, rows, settings, **more: calls.update({more["name"]: (algorithm, rows, settings)}),
+        lambda algorithm, model, rows, settings, save_at, seed, name: calls.update(
+            {name: (algorithm, rows, settings, save_at, seed)}
+        ),
     )
     pairs = {kind: texts.displacement_pairs(kind, 2) for kind in displacement.KINDS}
-    displacement.train_kinds(SimpleNamespace(), pairs, {"beta": 0.1}, 2.0, [0, 1], 0)  # type: ignore[arg-type]
-    assert calls["paraphrase pairs"] == ("dpo", pairs["paraphrase"], {"beta": 0.1})
+    displacement.train_kinds(SimpleNamespace(), pairs, {"beta": 0.1}, 2.0, [0, 1], 7)  # type: ignore[arg-type]
+    assert calls["paraphrase pairs"] == ("dpo", pairs["paraphrase"], {"beta": 0.1}, [0, 1], 7)
     repaired = calls[f"{displacement.REPAIRED} pairs"]
-    assert repaired == ("dpo_sft", pairs["similar"], {"beta": 0.1, "sft_weight": 2.0}) and len(calls) == 4
+    assert repaired == ("dpo_sft", pairs["similar"], {"beta": 0.1, "sft_weight": 2.0}, [0, 1], 7) and len(calls) == 4
 
 
 def test_subsets_of_own_pairs_are_trained_at_their_percentiles(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,8 @@ def test_one_table_of_all_stages_and_the_distances_between_neighbours() -> None:
     found = released_checkpoints.distances(table)
     assert found["tv"].to_numpy() == pytest.approx([0.2, 0.2]) and set(found["n"]) == {12}
     assert list(zip(found["from"], found["to"])) == [("0: stage", "1: stage"), ("1: stage", "2: stage")]
+    named = released_checkpoints.distances(table.assign(phase=table["step"].map(["c", "a", "b"].__getitem__)))
+    assert list(zip(named["from"], named["to"])) == [("c", "a"), ("a", "b")]
     profile = stances.profiles(table).set_index(["phase", "metric"])
     assert profile.loc[("2: stage", "p_neutral"), "mean"] == pytest.approx(0.3)
     assert profile.loc[("0: stage", "mass"), "mean"] == 0.5

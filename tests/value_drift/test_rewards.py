@@ -141,18 +141,22 @@ def test_rewards_are_split_into_their_sets_and_joined_with_brevity():
     sets = {
         "a": [{"chosen": "one two", "rejected": "one"}] * 2,
         "b": [{"chosen": "one", "rejected": "one two three"}] * 3,
+        "tied": [{"chosen": "one", "rejected": "two"}],
     }
-    scored = scored_sets(sets, {"planted": lambda rows: np.array([[1.0, 1, 0, 1, 1], [0.0, 0, 1, 0, 0]])})
+    scored = scored_sets(sets, {"planted": lambda rows: np.array([[1.0, 1, 0, 1, 1, 2], [0.0, 0, 1, 0, 0, 2]])})
     assert scored["planted", "a"].tolist() == [[1, 1], [0, 0]] and scored["planted", "b"].tolist() == [
         [0, 1, 1],
         [1, 0, 0],
     ]
     accuracy = accuracy_report(scored).set_index("pairs")
-    assert accuracy["mean"].to_dict() == {"a": 1.0, "b": pytest.approx(2 / 3)} and set(accuracy["baseline"]) == {0.5}
+    assert accuracy["mean"].to_dict() == {"a": 1.0, "b": pytest.approx(2 / 3), "tied": 0} and set(
+        accuracy["baseline"]
+    ) == {0.5}
     assert accuracy.loc["a", "ece"] == pytest.approx(1 - 1 / (1 + np.exp(-1)))
     joined = joined_with_brevity(scored, sets).set_index(["reward", "pairs"])["mean"]
     assert joined["brevity alone", "a"] == 0 and joined["brevity alone", "b"] == 1
     assert joined["planted and brevity", "b"] == 1  # two words more weigh more than one unit of reward
+    assert joined["brevity alone", "tied"] == joined["planted and brevity", "tied"] == 0.5
     nothing = accuracy_report({}), joined_with_brevity({}, sets)
     assert all(table.empty and "no reward model" in table.attrs["reason"] for table in nothing)
 
