@@ -207,6 +207,7 @@ def test_P6_hedging_gradient(pair):
     ahead, back = (dcs(correct, wrong - d, abstain + d, *pair) for d in (step, -step))
     found = dc.hedging_gradient(correct, wrong, *pair)
     assert (ahead - back) / (2 * step) == pytest.approx(found, abs=1e-4)
+    assert (dc.hedging_gradient(correct, wrong) == dc.hedging_gradient(correct, wrong, 1, 1)).all()
 
 
 def test_P6_unequal_loadings_warn_with_the_share_of_questions():

@@ -18,7 +18,7 @@ from workbench.hallucination import conformal, weak_supervision
 from workbench.hallucination import selective_answering as selective
 from workbench.planted import planted_answers
 from workbench.questions import Option, Question
-from workbench.statistics import bootstrap
+from workbench.statistics import bootstrap, wilson
 from workbench.statistics.calibration import auroc
 
 N, SPLITS = 120, 20
@@ -107,6 +107,9 @@ def test_batch_bounds_and_label_sets_hold_as_promised(readings):
     batches = selective.batch_bounds(readings["none"], 3, 0.2, SPLITS, seed=0)
     assert batches["of the batch"].tolist() == ["median", "worst"] and (batches["items"] == N).all()
     assert batches["bound"].is_monotonic_increasing and (batches["covered"] >= 0.5).all()
+    low, high = wilson(batches["covered"] * SPLITS, SPLITS)
+    assert batches[["low", "high"]].to_numpy() == pytest.approx(np.column_stack([low, high]))
+    pd.testing.assert_frame_equal(batches, selective.batch_bounds(readings["none"], 3, 0.2, SPLITS, seed=0))
     sets = selective.label_sets(readings["tokens"], 0.2, SPLITS, seed=0)
     by = sets.set_index("metric")["mean"]
     assert by["covered"] >= 0.5 and by["share_of_all"] == pytest.approx(by["sets"] / 16)

@@ -120,6 +120,7 @@ def test_what_steering_changes_is_measured():
 )
 def test_steering_counts_only_beyond_a_random_push(steered, random, expected):
     table, auroc = scores(steered, random), steering.grading_auroc(graded(9, 1), seed=0)
+    assert auroc["score"].tolist() == ["expected"]
     claims = steering.findings(table, steering.effects(table), auroc, 2.0)
     assert [claim.verdict for claim in claims] == [*expected, "holds"]
 

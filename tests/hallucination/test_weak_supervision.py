@@ -47,6 +47,18 @@ def of_trivial(answers, x, rules, truth):
     return ws.risk_against_trivial(x, answers, rules, truth, coins=12, draws=150).set_index("risk")
 
 
+def test_a_respondent_without_wrong_answers_has_no_area_and_no_interval():
+    x, truth, rules, _ = half_seen(60)
+    found = of_trivial(truth, x, rules, truth)
+    assert found[["low", "high"]].isna().all(axis=None) and found["mean"].notna().tolist() == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
 @pytest.mark.parametrize("respondent", ["coin", "constant"])
 def test_a_respondent_without_knowledge_is_not_credited_with_what_the_rules_know(respondent):
     x, truth, rules, rng = half_seen()
