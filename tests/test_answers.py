@@ -328,3 +328,6 @@ def test_a_benchmark_is_low_in_mass_under_a_quarter_of_the_others_and_a_warning_
         assert not outcomes(masses(a=[0.8], b=[0.25]))["low_mass"].any()
         assert outcomes(masses(a_cloze=[1e-3, 1e-3], b_cloze=[1e-9]))["low_mass"].all()
     assert faint([], []).tolist() == [] and not faint([0.5, 0.2]).any()
+    several = masses(a=[0.8, 0.8, 0.8, 0.1])
+    assert outcomes(several)["low_mass"].tolist() == [False] * 3 + [True]
+    assert not outcomes(several.assign(model=np.where(several["mass"] < 0.5, "one", "other")))["low_mass"].any()

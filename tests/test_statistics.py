@@ -239,6 +239,7 @@ def test_sign_flip_is_exact_for_few_pairs():
     sums = [np.dot(signs, d) for signs in itertools.product([1, -1], repeat=6)]
     assert sign_flip_p(d) == pytest.approx(np.mean(np.abs(sums) >= abs(d.sum()) - 1e-12))
     assert sign_flip_p([1, 1, 1, 1, 1]) == pytest.approx(2 / 32)
+    assert sign_flip_p(np.arange(1, 15)) == pytest.approx(2 / 2**14)  # more patterns than draws, and all of them
 
 
 def test_sign_flip_is_seeded_for_many_pairs():

@@ -126,6 +126,7 @@ def test_one_class_has_no_auroc_and_says_why():
     report = calibration.calibration_report([0.4, 0.6], [1, 1])
     assert np.isnan(report.auroc)
     assert report.notes == {"auroc": "all answers are correct"}
+    assert calibration.calibration_report([0.4, 0.6], [0, 1]).notes == {}
     assert report.metrics()["brier"] == pytest.approx((0.36 + 0.16) / 2)
 
 
