@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import faults_adapters
 import faults_gguf  # noqa: F401
 import faults_settings  # noqa: F401
@@ -11,6 +14,7 @@ import pytest
 from faults import FAULTS, expected, opened, read
 
 from workbench.errors import InputError
+from workbench.models import proof
 
 pytestmark = pytest.mark.model
 
@@ -46,3 +50,14 @@ def test_every_fault_is_refused_or_gives_the_right_numbers(fault, tmp_path, cach
 def test_the_table_has_each_fault_once():
     names = [(fault.source, fault.name) for fault in FAULTS]
     assert len(names) == len(set(names))
+
+
+def test_a_fault_names_the_file_with_the_weight():
+    stored = {"head": SimpleNamespace(file=Path("one")), "model.body": SimpleNamespace(file=Path("two"))}
+    assert [proof._file_of(key, stored) for key in ("head", "body", "model.body", "tail")] == [
+        "one",
+        "two",
+        "two",
+        "one",
+    ]
+    assert proof._file_of("head", {}) == "the files"
