@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from statistics import mode
 from typing import TYPE_CHECKING, Any
 
 from workbench import digits
@@ -25,41 +26,81 @@ LONG, LONGEST = 40, 240
 """Characters of a text that gets a wide column, and of one that is cut; its title has the whole text."""
 TERMS = {
     "n_clusters": "clusters",
+    "n_total": "responses",
+    "n_released": "answers released",
+    "n_chosen": "tokens, preferred",
+    "n_rejected": "tokens, rejected",
+    "question_id": "question",
+    "answer_correct": "accuracy",
+    "answer_confidence": "confidence",
+    "abstains": "abstention",
+    "x": "score",
+    "x_raw": "score as given",
+    "p_first": "p(first option)",
+    "p_max": "highest probability",
+    "human_max": "highest proportion of people",
     "p_holm": "p (Holm)",
     "p_adjusted": "p (adjusted)",
     "p_permutation": "p (permutation)",
-    "p_raw_holm": "p of signed values (Holm)",
-    "question_id": "question",
+    "p_raw": "p of raw scores",
+    "p_raw_holm": "p of raw scores (Holm)",
+    "mean_raw": "mean of raw scores",
+    "mean_abs": "mean absolute difference",
+    "d_z": "Cohen's d",
+    "brier": "Brier score",
+    "nll": "negative log-likelihood",
     "r2": "R²",
-    "tv": "total variation",
-    "tvd": "total variation",
+    "tau": "Kendall's τ",
+    "mean_tau": "mean τ",
     "js": "JS divergence",
     "kl": "KL divergence",
     "reverse_kl": "KL divergence, reversed",
-    "brier": "Brier score",
-    "nll": "negative log-likelihood",
-    "abstains": "abstention",
-    "answer_correct": "accuracy",
-    "answer_confidence": "confidence",
+    "symmetric_kl": "symmetric KL divergence",
+    "tv": "total variation",
+    "tvd": "total variation",
+    "w1": "Wasserstein distance",
+    "w1_uniform": "Wasserstein distance of uniform answers",
+    "simpson": "Simpson index",
+    "mode_match": "agreement of the mode",
+    "mass_5th": "mass, 5th percentile",
+    "item_total": "item–total correlation",
+    "item_rest": "item–rest correlation",
+    "se_paired": "standard error, paired",
+    "se_independent": "standard error, independent",
+    "eta_ci": "drift time (intervals)",
+    "eta_fraction": "drift time (fraction)",
+    "two_pass": "two-pass",
+    "argmax": "most probable",
+    "geval": "G-Eval",
+    "ppl": "perplexity",
+    "ln_ches": "LN-CHES",
 }
 """Names of columns and metrics in words; others lose their underscores."""
-CAPITALS = {"auroc", "aurc", "ece", "mce", "rmsce", "dcs", "icc", "snr", "sd", "mae", "rmse", "pmi", "ari", "icat"}
+CAPITALS = {
+    *("auroc", "aurc", "ece", "mce", "rmsce", "dcs", "icc", "snr", "sd", "mae", "rmse", "pmi", "ari", "icat", "ches"),
+}
 P_VALUE = re.compile(r"p|p_(holm|adjusted|permutation|raw|raw_holm|value)|smallest_p|p \(.*")
 COUNTED = re.compile(r"n|n_\w+|questions|units|items|splits|draws|seeds|checkpoints|configurations|variants")
 """Counts: equal ones are in the caption, and `n_...` that are all zero are not shown."""
 PLAIN = re.compile(r"(.*_|)(id|seed|year|row)")
 """Whole numbers without separators of thousands."""
-NAMING = {"metric", "statistic", "measure", "part", "score"}
+NAMING = {"metric", "statistic", "measure", "score", "aggregation", "scoring", "contrast", "reading", "by"}
 """Columns whose cells are names, shown in words as headers are."""
 BASELINES = {"chance", "baseline"}
 OUTCOMES = {"verdict", "claim", "finding"}
 """Columns that stay if all rows are equal."""
-SAME = {"n_clusters": "n", "units": "n", "cluster": "question_id"}
+SAME = {"n_clusters": "n", "n_total": "n", "units": "n", "cluster": "question_id"}
 """Columns left out where another one is the same."""
+FIRST = {"task", "benchmark", "judge", "run", "profile", "kind", "score"}
+"""Names of groups: they come first, before any number."""
 BESIDE = {"se", "method"}
 """Columns left out beside an interval."""
 NOTES = {"note", "reason"}
+REPEATED = re.compile(r"(.*) \((?:[^()]*\[[^()]*\]|[^()]* no interval) against ([^()]*)\)")
+"""A verdict with its estimate, which is shown beside it."""
 BLANK = digits.number(None)
+NOISE = 1e-12
+"""Smaller numbers are rounding errors."""
 FIGURE_SPACE = "\u2007"
 """A space as wide as a digit."""
 NUMERIC = re.compile(r"<?[-−]?[\d,.]+(e[-−]?\d+)?%?( [★≈])?( *\[.*\])?|\[.*\]|–|undefined")
@@ -156,10 +197,12 @@ def displayed(frame: pd.DataFrame, pivot: str = "") -> tuple[list[Cells], str]:
             name += " "
         if headers.get(name) != "":
             values[name] = [None if gone else _python(v) for v, gone in zip(column.astype(object), column.isna())]
-    table = _Table(values, headers)
+    number = next((at for at, column in enumerate(values.values()) if _numeric(column)), len(values))
+    late = {name for name in list(values)[number:] if name in FIRST and not _numeric(values[name])}
+    table = _Table(dict(sorted(values.items(), key=lambda item: item[0] not in late)), headers)
     table.drop()
     facts = table.take_facts()
-    wide = table.pivoted(pivot) if pivot in table.values else None
+    wide = table.pivoted(pivot) if pivot and pivot in table.values else None
     return wide or table.shown(), "; ".join([*([table.header(table.estimate(pivot))] if wide else []), *facts])
 
 
@@ -191,16 +234,17 @@ class _Table:
 
     def take_facts(self) -> list[str]:
         """Remove the columns that are equal in all rows, and return them in words."""
-        facts = []
+        facts, names = [], list(self.values)
+        keys = names[: names.index(next(iter(self.spans)))] if self.spans else []
         for name, column in list(self.values.items()):
             first, stays = column[0], name in OUTCOMES | NOTES | self.ends | self.spans.keys()
             if stays or first is None or len(column) < 2 or any(value != first for value in column):
                 continue
             if name in BASELINES and len(self.spans) == 1:
-                self.baseline = f" ({self.stated(name, _text(first))})"
+                self.baseline = f"({self.stated(name, _text(first))})"
             elif _is_count(name):
                 facts.append(f"{self.stated(name, _text(first))}{' each' if name == 'n' else ''}")
-            elif isinstance(first, (bool, int, str)):
+            elif isinstance(first, (bool, int, str)) or name in keys:
                 facts.append(f"{self.header(name)}: {self.named(name, first)}")
             else:
                 continue
@@ -218,8 +262,8 @@ class _Table:
             return self.headers.get(name) or words(name)
         low = self.spans[name][0]
         stem = name.removesuffix("low").rstrip("_") if name == low else name
-        text = self.headers.get(name, words(stem)) + self.baseline
-        return f"{text} [low,\u00a0high]".strip() if any(end is not None for end in self.values[low]) else text
+        ends = "[low,\u00a0high]" if any(end is not None for end in self.values[low]) else ""
+        return " ".join(filter(None, (self.headers.get(name, words(stem)), ends, self.baseline)))
 
     def stated(self, name: str, value: str) -> str:
         """A count or baseline with its name: "n = 20", "12 clusters", "chance 0.5"."""
@@ -229,7 +273,13 @@ class _Table:
     def named(self, name: str, value: Any) -> str:
         """A cell of text; the name of a metric in words."""
         text = _text(value)
-        return (self.headers.get(text) or words(text)) if name in NAMING else text
+        if self.spans and (beside := REPEATED.fullmatch(text)):
+            return (
+                beside[1]
+                if any(each in self.values for each in BASELINES) or self.baseline
+                else f"{beside[1]} ({beside[2]})"
+            )
+        return self.headers.get(text) or (words(text) if name in NAMING else text)
 
     def shown(self) -> list[Cells]:
         """The columns, each estimate with its ends."""
@@ -274,28 +324,52 @@ class _Table:
                 return None
             group[value] = at
         firsts = [next(iter(group.values())) for group in groups.values()]
-        single = {
-            name
-            for name in extras
-            if all(len({_text(self.values[name][at]) for at in group.values()}) == 1 for group in groups.values())
-        }
+        usual = {name: self.usual(name, groups.values()) for name in extras}
         cells = [self.cells(key, firsts) for key in keys]
         for value in dict.fromkeys(map(_text, self.values[pivot])):
             rows = [group[value] for group in groups.values() if value in group]
             texts = self.cells(estimate, rows)
-            for name in extras:
-                if name not in single and (name in BASELINES or _is_count(name)):
-                    more = [self.stated(name, each) for each in self.cells(name, rows).texts]
-                    pairs = zip(texts.texts, more)
-                    texts = replace(texts, texts=[f"{text.rstrip(FIGURE_SPACE + ' ')}, {each}" for text, each in pairs])
+            for name in (name for name in extras if name in BASELINES or _is_count(name)):
+                more = self.cells(name, rows).texts
+                mine = [usual[name][at] for at, group in enumerate(groups.values()) if value in group]
+                texts = replace(
+                    texts,
+                    texts=[
+                        text
+                        if self.values[name][at] == most
+                        else f"{text.rstrip(FIGURE_SPACE + ' ')}, {self.stated(name, each)}"
+                        for text, each, at, most in zip(texts.texts, more, rows, mine)
+                    ],
+                )
             known = dict(zip(rows, texts.texts))
             places = [known.get(group.get(value, -1), "") for group in groups.values()]
             cells.append(Cells(self.named(pivot, value), places, True))
-        return cells + [self.cells(name, firsts) for name in extras if name in single]
+        for name in extras:
+            beside = _Table({name: usual[name]}, self.headers)
+            if any(usual[name]) and (self.is_shared(name, groups.values()) or name in BASELINES or _is_count(name)):
+                cells.append(beside.cells(name, range(len(firsts))))
+        return cells
+
+    def usual(self, name: str, groups: Iterable[dict[str, int]]) -> list[Any]:
+        """The most frequent value of a column in each group of rows."""
+        return [mode([self.values[name][at] for at in group.values()]) for group in groups]
+
+    def is_shared(self, name: str, groups: Iterable[dict[str, int]]) -> bool:
+        """Whether a column is the same in all rows of each group."""
+        return all(len({_text(self.values[name][at]) for at in group.values()}) == 1 for group in groups)
+
+
+def headed(frame: pd.DataFrame, headers: dict[str, str]) -> pd.DataFrame:
+    """Return a table with headers for some of its columns, or names for its metrics, when it is shown."""
+    frame = frame.copy()
+    frame.attrs[HEADERS] = frame.attrs.get(HEADERS, {}) | headers
+    return frame
 
 
 def words(name: str) -> str:
     """Return the name of a column or metric in words: `p_holm` as "p (Holm)", `n_dropped` as "dropped"."""
+    if ", " in name:
+        return ", ".join(map(words, name.split(", ")))
     if name in TERMS:
         return TERMS[name]
     if re.fullmatch(r"p_[a-z]\w*", name):
@@ -338,8 +412,18 @@ def _plain(column: Sequence[float | None]) -> list[str]:
     texts = []
     for value in column:
         places = _decimals([value or 0.0] if mixed else sizes)
-        texts.append(digits.number(value, digits.MOST_PLACES if value and not round(value, places) else places))
+        hidden = value and abs(value) > NOISE and not round(value, places)
+        texts.append(digits.number(value, digits.MOST_PLACES) if hidden else _rounded(value, places))
     return texts
+
+
+def _rounded(value: float | None, places: int) -> str:
+    """A number to some decimals, however small it is."""
+    return digits.number(value if value is None else round(value, places), places)
+
+
+def _tiny(value: float | None) -> str:
+    return digits.number(value) if value is None else f"{value:.1e}".replace("-", "−")
 
 
 def _decimals(sizes: Sequence[float]) -> int:
@@ -363,12 +447,16 @@ def _intervals(means: list[Any], lows: list[Any], highs: list[Any]) -> list[tupl
     if not known:
         return [(text, "") for text in _plain(means)]
     middle, alike, texts = known[len(known) // 2], known[-1] <= known[0] + 1, []
-    for (mean, low, high), own in zip(rows, places):
-        if own is None:
-            texts.append((digits.number(mean, middle) if alike else _plain([mean])[0], ""))
+    for row, own in zip(rows, places):
+        each = middle if alike else own
+        top = max((abs(value) for value in row if value is not None), default=0.0)
+        if each is None:
+            mean, low, high = _plain([row[0]])[0], "", ""
+        elif each == digits.MOST_PLACES and top < 0.001:
+            mean, low, high = ("0" if value == 0 else _tiny(value) for value in row)
         else:
-            each = middle if alike else own
-            texts.append((digits.number(mean, each), f"[{digits.number(low, each)}, {digits.number(high, each)}]"))
+            mean, low, high = (_rounded(value, each) for value in row)
+        texts.append((mean, "" if own is None else f"[{low}, {high}]"))
     return texts
 
 
