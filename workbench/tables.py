@@ -28,8 +28,8 @@ TERMS = {
     "n_clusters": "clusters",
     "n_total": "responses",
     "n_released": "answers released",
-    "n_chosen": "tokens, preferred",
-    "n_rejected": "tokens, rejected",
+    "n_chosen": "tokens of the preferred answer",
+    "n_rejected": "tokens of the rejected answer",
     "question_id": "question",
     "answer_correct": "accuracy",
     "answer_confidence": "confidence",
@@ -73,6 +73,29 @@ TERMS = {
     "argmax": "most probable",
     "geval": "G-Eval",
     "ppl": "perplexity",
+    "null": "shuffled",
+    "null 97.5%": "shuffled, 97.5th percentile",
+    "shuffled_high": "shuffled, 97.5th percentile",
+    "A_shuffled_95": "A, labels shuffled (95th percentile)",
+    "dbs": "Davies–Bouldin",
+    "di": "Dunn",
+    "xb": "Xie–Beni",
+    "chi": "Calinski–Harabasz",
+    "loo": "one level left out",
+    "soft": "p(YES)",
+    "spacing": "steps since the checkpoint before",
+    "seed_sd": "SD over seeds",
+    "seed_sd_mean": "SD over seeds, mean of checkpoints",
+    "variant_sd": "SD over variants",
+    "variant_half_width": "half width over variants",
+    "bootstrap_half_width": "half width over items, bootstrap",
+    "analytic_half_width": "half width over items, analytic",
+    "weak_strong": "weak and strong halves",
+    "CR": "conflict ratio",
+    "top_share": "first region",
+    "format_sd": "SD over formats",
+    "icc_agreement": "ICC, agreement",
+    "icc_consistency": "ICC, consistency",
     "ln_ches": "LN-CHES",
 }
 """Names of columns and metrics in words; others lose their underscores."""
@@ -493,5 +516,5 @@ def _cell(tag: str, text: str, number: bool, again: bool = False, title: str = "
         text, title = f"{text[: LONGEST - 40].rstrip()} …", text
     kind = ' class="num"' if number else (WIDE if len(text) > LONG else "") + (AGAIN if again else LEFT)
     scoped = f' scope="{scope}"' if tag == "th" else ""
-    told = f' title="{html.escape(title)}"' if title else ""
-    return f"<{tag}{scoped}{kind}{told}>{html.escape(text)}</{tag}>"
+    titled = f' title="{html.escape(title)}"' if title else ""
+    return f"<{tag}{scoped}{kind}{titled}>{html.escape(text)}</{tag}>"

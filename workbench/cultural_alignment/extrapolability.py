@@ -16,6 +16,7 @@ from workbench.figures import curves, described
 from workbench.statistics import Finding, finding, middle
 from workbench.statistics.distances import Floats, Ints
 from workbench.statistics.findings import no_rows
+from workbench.tables import headed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -275,7 +276,8 @@ def subset_curves(sets: dict[str, pd.DataFrame], draws: int, seed: int = 0) -> t
     against = [against_noise(part, noise).assign(profile=name) for name, part in curves.items()]
     impact = dimension_impact(curves[MINE])
     impact["dimension"] = impact["dimension"].map(dict(enumerate(mine.columns)))
-    return pd.concat(against, ignore_index=True), impact.pivot(index="dimension", columns="size", values="impact")
+    curve = headed(pd.concat(against, ignore_index=True), {"mean": "noise", "excess": "excess over noise"})
+    return curve, impact.pivot(index="dimension", columns="size", values="impact")
 
 
 def draw_curves(against: pd.DataFrame, n_personas: int) -> Figure | None:

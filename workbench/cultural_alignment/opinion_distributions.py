@@ -33,6 +33,7 @@ from workbench.statistics import (
 from workbench.statistics.distances import Floats, entropy, fractions, settled
 from workbench.statistics.findings import no_rows
 from workbench.statistics.intervals import SHARE
+from workbench.tables import headed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 UNIFORM, BLIND = "uniform", "position only (no content)"
 READINGS = ["one order", "orders averaged"]
 KINDS: tuple[alignment.Kind, ...] = ("js", "wasserstein")
+SIMILARITIES = {"kind": "similarity", "js": "1 − JS distance", "wasserstein": "1 − Wasserstein distance"}
+"""Headers of their tables."""
 AGREED = 0.9
 """Human proportion of one option above which people count as agreeing on an item."""
 HERE = "this notebook"
@@ -239,7 +242,8 @@ def of_reading(aligned: pd.DataFrame, reading: str) -> pd.DataFrame:
 
 def by_group(aligned: pd.DataFrame) -> pd.DataFrame:
     """Return the mean similarity by measure, reading and group, with intervals over items."""
-    return summarise(aligned, ["similarity"], ["kind", "reading", "group"], bounds=SHARE).drop(columns="metric")
+    table = summarise(aligned, ["similarity"], ["kind", "reading", "group"], bounds=SHARE).drop(columns="metric")
+    return headed(table, SIMILARITIES)
 
 
 def overall(aligned: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
@@ -248,7 +252,7 @@ def overall(aligned: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     pairs = {kind: alignment.human_to_human(shares, kind).query("group != other") for kind in KINDS}
     human = means["kind"].map({kind: part["similarity"].mean() for kind, part in pairs.items()})
     table = means.assign(**{"people with people": human})
-    return table.sort_values("kind", kind="stable").drop(columns="metric")
+    return headed(table.sort_values("kind", kind="stable").drop(columns="metric"), SIMILARITIES)
 
 
 def draw_overall(overall: pd.DataFrame, n_groups: int, n_items: int) -> Figure:

@@ -18,6 +18,7 @@ from workbench.files import titles
 from workbench.statistics import Finding
 from workbench.statistics.distances import Floats, Ints, distributions, entropy, fractions
 from workbench.statistics.findings import no_rows
+from workbench.tables import headed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -375,12 +376,14 @@ def against_random(readings: Readings, parts: Parts, bandwidth: float, draws: in
 def intervals(results: pd.DataFrame) -> pd.DataFrame:
     """Return harmony with its interval, and the middle 95% of random partitions."""
     ends = ["harmony", "low", "high", "random_low", "random_high"]
-    return results[["benchmark", "partition", *ends, "p_adjusted", "verdict", "bootstrap"]]
+    table = results[["benchmark", "partition", *ends, "p_adjusted", "verdict", "bootstrap"]]
+    return headed(table, {"random_low": "random partitions"})
 
 
 def controls(results: pd.DataFrame) -> pd.DataFrame:
     """Return the ceiling, the worst accuracy, and the weighted variance of each partition."""
-    return results[["benchmark", "partition", "ceiling", "worst", "weighted_variance", "mean", "k", "n", "note"]]
+    table = results[["benchmark", "partition", "ceiling", "worst", "weighted_variance", "mean", "k", "n", "note"]]
+    return headed(table, {"mean": "accuracy", "worst": "lowest accuracy of a part", "k": "parts"})
 
 
 def accuracies(readings: Readings, parts: Parts) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from workbench.questions import Questions
 from workbench.statistics import Finding, calibration, wilson
 from workbench.statistics.distances import Floats, fractions, mask, settled, threshold
 from workbench.statistics.intervals import SHARE
+from workbench.tables import headed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -258,9 +259,20 @@ def items(table: pd.DataFrame, questions: Iterable[Questions]) -> pd.DataFrame:
     return table[columns].assign(question=table["question_id"].map(texts))
 
 
+NAMES = {
+    "forced": "accuracy, forced",
+    "ternary": "ternary score",
+    "CWA": "confidence-weighted accuracy",
+    "uniform": "DCS of a uniform guess",
+    "skill": "skill",
+    "abstention_is_penalised": "abstaining lowers the score",
+}
+"""Scores as tables name them."""
+
+
 def means(table: pd.DataFrame) -> pd.DataFrame:
     """Return the mean of every score by benchmark, `n` first."""
-    return _by_benchmark(table, JUDGED)
+    return headed(_by_benchmark(table, JUDGED), NAMES)
 
 
 def probability(table: pd.DataFrame) -> pd.DataFrame:
@@ -280,7 +292,7 @@ def _by_benchmark(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return every score and probability of each benchmark with its standard error and interval."""
     rows = _summarised(table, [*RATES, *JUDGED[3:], *PROBABILITIES], by="benchmark")
-    return rows[["benchmark", "metric", "mean", "se", "low", "high", "n", "n_clusters", "method"]]
+    return headed(rows[["benchmark", "metric", "mean", "se", "low", "high", "n", "n_clusters", "method"]], NAMES)
 
 
 def overall(table: pd.DataFrame) -> pd.DataFrame:
@@ -368,7 +380,7 @@ def _summarised(table: pd.DataFrame, columns: Sequence[str], by: str | list[str]
 def _macro(table: pd.DataFrame, columns: Sequence[str], by: list[str]) -> pd.DataFrame:
     """Return unweighted means of benchmarks."""
     rows = statistics.summarise(table, columns, by=by, cluster="cluster", macro="benchmark", bounds=RANGES)
-    return rows[[*by, "metric", "mean", "low", "high", "n", "n_clusters"]]
+    return headed(rows[[*by, "metric", "mean", "low", "high", "n", "n_clusters"]], NAMES)
 
 
 def findings(table: pd.DataFrame, overall: pd.DataFrame, effect: pd.DataFrame) -> list[Finding | None]:

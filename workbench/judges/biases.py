@@ -23,6 +23,7 @@ from workbench.questions import Question
 from workbench.statistics import Finding, bootstrap, finding, interval, summarise, unless
 from workbench.statistics.calibration import calibration_report
 from workbench.statistics.intervals import SHARE, Interval
+from workbench.tables import headed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,6 +131,17 @@ RATES = {
     "repeat": ("two sampled verdicts agree", SHARE),
     "flip": ("a sampled verdict is not the most probable", SHARE),
 }
+NAMES = {
+    "both": "correct in both orders",
+    "random": "correct in one order",
+    "position": "position bias",
+    "agree": "orders agree",
+    "first": "first answer",
+    "longer": "longer answer",
+    "repeat": "samples agree",
+    "flip": "samples differ from the mode",
+}
+"""Rates as tables name them."""
 """Column of an `order_table` -> meaning of its mean (in brackets, without any preference), and its range."""
 FLIPS = (0.05, 0.1, 0.2, 0.3)
 """Flipping probabilities of the planted noisy judges."""
@@ -400,4 +412,5 @@ def draw_reliability(study: Study, orders: pd.DataFrame) -> Figure | None:
 
 def _rates(table: pd.DataFrame, columns: list[str], by: Sequence[str], cluster: str) -> pd.DataFrame:
     bounds = {name: RATES[name][1] for name in columns}
-    return summarise(table, columns, by=list(by), cluster=cluster, method="bootstrap", draws=500, bounds=bounds)
+    rates = summarise(table, columns, by=list(by), cluster=cluster, method="bootstrap", draws=500, bounds=bounds)
+    return headed(rates, NAMES)

@@ -22,7 +22,7 @@ from workbench.reading import field, parse_json, printable, read_bytes
 from workbench.runs import record
 from workbench.runs.parameters import check_declared
 from workbench.runs.record import FILE_NAME, Figure, Headline, Table
-from workbench.tables import ShownTable, with_index
+from workbench.tables import ShownTable, headed, with_index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +111,8 @@ class CurrentRun:
             InputError: If a column is missing, or a metric is not numeric.
         """
         items = item_table(with_index(frame), None if metrics is None else list(metrics), name)
+        if "question" in items:
+            items = headed(items, {"question_id": "", "cluster": ""})
         self.note(**{MAIN_METRIC: {"name": main, "better": better}})
         self.table(ITEMS, items, "One row per question, for comparing runs")
 

@@ -173,7 +173,7 @@ def mass_warning(table: pd.DataFrame) -> str:
     """Return a sentence that names the phases with a mean label mass below `LOW_MASS`; empty if there is none."""
     mass = table.groupby("phase", sort=False)["mass"].mean()
     named = ", ".join(f"{name} ({value:.1e})" for name, value in mass[mass < LOW_MASS].items())
-    return f"Mean mass below {LOW_MASS:g}, a ranking of unlikely sentences: {named}." if named else ""
+    return f"Mean mass is below {LOW_MASS:g}, so stances rank unlikely sentences: {named}." if named else ""
 
 
 def value_gap(chosen: ArrayLike, rejected: ArrayLike) -> pd.DataFrame:
