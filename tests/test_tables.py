@@ -45,7 +45,7 @@ def is_rounded(text: str, number: float) -> bool:
 
 
 def test_an_estimate_and_its_interval_are_one_cell_and_equal_counts_are_in_the_caption() -> None:
-    assert displayed(FRAME)[1] == "n = 1,028 each"
+    assert displayed(FRAME)[1] == "n\u00a0=\u00a01,028 each"
     assert shown(FRAME) == {
         "benchmark": ["piqa", "piqa", "mmlu", "mmlu"],
         "metric": ["DCS", "p(abstain)", "DCS", "p(abstain)"],

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import PurePosixPath
 from statistics import mode
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,7 @@ TERMS = {
     "di": "Dunn",
     "xb": "Xie–Beni",
     "chi": "Calinski–Harabasz",
+    "logprob": "log-probability (nats)",
     "loo": "one level left out",
     "soft": "p(YES)",
     "spacing": "steps since the checkpoint before",
@@ -114,8 +116,8 @@ OUTCOMES = {"verdict", "claim", "finding"}
 """Columns that stay if all rows are equal."""
 SAME = {"n_clusters": "n", "n_total": "n", "units": "n", "cluster": "question_id"}
 """Columns left out where another one is the same."""
-FIRST = {"task", "benchmark", "judge", "run", "profile", "kind", "score"}
-"""Names of groups: they come first, before any number."""
+GROUPS = {"task", "benchmark", "data", "judge", "run", "profile", "kind", "score"}
+"""Names of groups: they come first, and the ones that change least before others."""
 BESIDE = {"se", "method"}
 """Columns left out beside an interval."""
 NOTES = {"note", "reason"}
@@ -188,7 +190,7 @@ class ShownTable:
         caption, small = html.escape(_ended(self.caption, facts)), f"<small>{small}</small>" if small else ""
         if total <= OPEN_ROWS:
             text = f"<figcaption>{' '.join(filter(None, (caption, small)))}</figcaption>" if caption or small else ""
-            return f"<figure{named}>{text}{table}</figure>"
+            return f'<figure{named} style="margin: 0">{text}{table}</figure>'
         count = f"{total:,} rows" if rows == total else f"the first {rows} of {total:,} rows"
         summary = (
             f"<summary>{caption or 'Table'} <small>({count})</small></summary>{f'<p>{small}</p>' if small else ''}"
@@ -220,9 +222,7 @@ def displayed(frame: pd.DataFrame, pivot: str = "") -> tuple[list[Cells], str]:
             name += " "
         if headers.get(name) != "":
             values[name] = [None if gone else _python(v) for v, gone in zip(column.astype(object), column.isna())]
-    number = next((at for at, column in enumerate(values.values()) if _numeric(column)), len(values))
-    late = {name for name in list(values)[number:] if name in FIRST and not _numeric(values[name])}
-    table = _Table(dict(sorted(values.items(), key=lambda item: item[0] not in late)), headers)
+    table = _Table(dict(sorted(values.items(), key=_changes)), headers)
     table.drop()
     facts = table.take_facts()
     wide = table.pivoted(pivot) if pivot and pivot in table.values else None
@@ -268,7 +268,8 @@ class _Table:
             elif _is_count(name):
                 facts.append(f"{self.stated(name, _text(first))}{' each' if name == 'n' else ''}")
             elif isinstance(first, (bool, int, str)) or name in keys:
-                facts.append(f"{self.header(name)}: {self.named(name, first)}")
+                equals = ": " if isinstance(first, (bool, str)) else "\u00a0=\u00a0"
+                facts.append(f"{self.header(name)}{equals}{self.named(name, first)}")
             else:
                 continue
             del self.values[name]
@@ -291,7 +292,9 @@ class _Table:
     def stated(self, name: str, value: str) -> str:
         """A count or baseline with its name: "n = 20", "12 clusters", "chance 0.5"."""
         header = self.header(name)
-        return f"n = {value}" if name == "n" else f"{value} {header}" if _is_count(name) else f"{header} {value}"
+        return (
+            f"n\u00a0=\u00a0{value}" if name == "n" else f"{value} {header}" if _is_count(name) else f"{header} {value}"
+        )
 
     def named(self, name: str, value: Any) -> str:
         """A cell of text; the name of a metric in words."""
@@ -359,7 +362,7 @@ class _Table:
                     texts,
                     texts=[
                         text
-                        if self.values[name][at] == most
+                        if self.values[name][at] in (most, None)
                         else f"{text.rstrip(FIGURE_SPACE + ' ')}, {self.stated(name, each)}"
                         for text, each, at, most in zip(texts.texts, more, rows, mine)
                     ],
@@ -380,6 +383,15 @@ class _Table:
     def is_shared(self, name: str, groups: Iterable[dict[str, int]]) -> bool:
         """Whether a column is the same in all rows of each group."""
         return all(len({_text(self.values[name][at]) for at in group.values()}) == 1 for group in groups)
+
+
+def _changes(item: tuple[str, list[Any]]) -> float:
+    """How often the name of a group of rows changes; other columns keep their places behind."""
+    name, column = item
+    if name not in GROUPS or _numeric(column):
+        return math.inf
+    changes = sum(before != after for before, after in pairwise(column))
+    return changes if 2 * changes <= len(column) else math.inf
 
 
 def headed(frame: pd.DataFrame, headers: dict[str, str]) -> pd.DataFrame:
@@ -514,6 +526,7 @@ def _cell(tag: str, text: str, number: bool, again: bool = False, title: str = "
     """A cell of the table or its head; a long text is cut, and its title has all of it."""
     if len(text) > LONGEST:
         text, title = f"{text[: LONGEST - 40].rstrip()} …", text
+    text = text.replace(" ", "\u00a0") if number and tag == "td" else text
     kind = ' class="num"' if number else (WIDE if len(text) > LONG else "") + (AGAIN if again else LEFT)
     scoped = f' scope="{scope}"' if tag == "th" else ""
     titled = f' title="{html.escape(title)}"' if title else ""

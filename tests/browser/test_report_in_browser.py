@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 from chromium import Page
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from records import a_run
 from toys import write_study
 
-from workbench.reports.html import print_pdf
+from workbench.reports.html import print_pdf, render
 from workbench.runs import Run, execute, plan
 from workbench.runs import execution as execution_module
+from workbench.runs.record import Table
 from workbench.tables import ShownTable
 
 HOSTILE = [
@@ -85,6 +87,62 @@ def test_tables_sort_by_a_click_and_back(page: Page, run: Run) -> None:
     assert orders == ["abc", "cba", "bac", "abc", "bac", "bac"]  # undefined numbers stay last
     assert page.run("document.querySelector('[aria-sort]').textContent") == "n"
     assert page.complaints == []
+
+
+LONG = pd.DataFrame(
+    {
+        "judge": ["oracle"] * 30 + ["coin"] * 30,
+        "note on the prompt": [f"a long text about prompt {number} that wraps" for number in range(60)],
+        "mean": [number / 61 - 0.3 for number in range(60)],
+        "low": [number / 61 - 0.4 for number in range(60)],
+        "high": [number / 61 - 0.2 for number in range(60)],
+        "n": 1200,
+    }
+)
+SEEN = "[...document.querySelectorAll('#long-one tbody tr')].filter(row => row.checkVisibility())"
+
+
+@pytest.fixture
+def long_table(tmp_path: Path) -> str:
+    """A report with a folded table, that `#long-one` opens."""
+    shown = ShownTable(LONG, "Long", "tables/long_one.csv")._repr_html_()
+    cell = new_code_cell("x", outputs=[new_output("display_data", data={"text/html": shown})])
+    record = a_run(tables=[Table(name="long_one", caption="Long", rows=60)])
+    (tmp_path / "report.html").write_text(render(record, new_notebook(cells=[cell])))
+    return (tmp_path / "report.html").as_uri()
+
+
+def test_a_long_table_is_folded_opened_by_its_link_and_searched(page: Page, long_table: str) -> None:
+    page.open(long_table)
+    assert page.run(f"{SEEN}.length") == 0
+    page.open(f"{long_table}#long-one")
+    assert page.run(f"{SEEN}.length") == 60
+    assert page.run("getComputedStyle(document.querySelectorAll('#long-one tbody th')[1]).color") == "rgba(0, 0, 0, 0)"
+    for words, rows, said in (("coin long", 30, "30 of 60 rows"), ("nothing", 0, "0 of 60 rows"), ("", 60, "")):
+        page.run("search = document.querySelector('#long-one input')")
+        page.run(f"search.value = {words!r}; search.dispatchEvent(new Event('input'))")
+        assert page.run(f"{SEEN}.length") == rows and page.run("search.nextSibling.value") == said
+        if words == "coin long":  # without its group's first row, a row names its group itself
+            assert page.run(f"getComputedStyle({SEEN}[1].cells[0]).color") == page.run(
+                "getComputedStyle(document.body).color"
+            )
+    page.run("document.querySelectorAll('#long-one th button')[2].click()")
+    page.run("document.querySelectorAll('#long-one th button')[2].click()")
+    assert page.run(f"{SEEN}[0].cells[2].textContent").startswith("0.67") and page.complaints == []
+
+
+def test_the_head_of_a_long_table_stays_and_a_phone_scrolls_it_in_its_box(page: Page, long_table: str) -> None:
+    page.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
+    try:
+        page.open(f"{long_table}#long-one")
+        page.run("box = document.querySelector('#long-one .scroll'); box.scrollTo(200, 600)")
+        at = "document.querySelector('#long-one {}').getBoundingClientRect().{} - box.getBoundingClientRect().{}"
+        assert abs(page.run(at.format("thead th", "top", "top"))) <= 1
+        assert abs(page.run(at.format("tbody th", "left", "left"))) <= 1
+        assert page.run("box.scrollLeft") > 100 and page.run("document.body.scrollWidth") <= 390
+        assert page.run("getComputedStyle(document.querySelector('#long-one td.num')).textAlign") == "right"
+    finally:
+        page.call("Emulation.clearDeviceMetricsOverride")
 
 
 def test_light_dark_and_print(page: Page, run: Run) -> None:

@@ -56,7 +56,10 @@ def test_a_table_is_kept_and_shown(run: CurrentRun, shown: list[Any], tmp_path: 
     page = shown.pop()._repr_html_()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "tables/scores.parquet"), FRAME)
     assert (tmp_path / "tables/scores.csv").read_text().splitlines()[0] == "id,n,x"
-    assert '<figure id="scores"><figcaption>What &amp; why <small><a href="tables/scores.csv">CSV</a>' in page
+    assert (
+        '<figure id="scores" style="margin: 0"><figcaption>What &amp; why <small><a href="tables/scores.csv">CSV</a>'
+        in page
+    )
     for cell in (">&lt;b&gt;</th>", '<td class="num">1,200</td>', '<td class="num">−0.5</td>', ">–</td>"):
         assert cell in page
     assert read_notes(tmp_path)["tables"] == [{"name": "scores", "caption": "What & why", "rows": 2}]
