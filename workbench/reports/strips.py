@@ -16,7 +16,7 @@ WIDTH = 132
 """Width of the picture of one finding, in pixels."""
 ROW = 18
 """Height of a row of `forest`."""
-MOST_ROWS, LONGEST_LABEL = 4, 30
+MOST_ROWS, LONGEST_LABEL = 4, 27
 """Rows of `forest`, and characters of their labels."""
 
 
