@@ -399,7 +399,16 @@ def findings(table: pd.DataFrame, overall: pd.DataFrame, effect: pd.DataFrame) -
     abstains = effect.set_index("metric").loc["p_abstain"].rename({"difference": "mean"})
     claims: list[tuple[Any, ...] | None] = [
         (forced, HERE, above, "above", 0.0, "", "accuracy minus chance", "at chance"),
-        (better, HERE, overall.loc["dcs"], "above", 0.0, "", "mean DCS", "constant abstention"),
+        (
+            better,
+            HERE,
+            overall.loc["dcs"],
+            "above",
+            0.0,
+            "",
+            "distributional correctness score (DCS)",
+            "constant abstention",
+        ),
         (trivial, HERE, overall.loc["above_trivial"], "above", 0.0, "", "DCS minus that of the better one", "equal"),
         (half, PAPER, negative, "above", 0.5, at_chance, "proportion of benchmarks with a DCS below 0", "half"),
         None,
