@@ -70,10 +70,11 @@ def test_flipped_questions_are_listed_with_their_texts_and_counted(tmp_path: Pat
     one["question"] = ["Why is " + "very " * 99 + name for name in one["question_id"]]
     flipped = one["question_id"].isin(["q001", "q007"])
     two = one.assign(right=one["right"] ^ flipped, other=[0, *[1] * (N - 1)]).sample(frac=1, random_state=1)
-    table = flips(compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two)), "m0", "m1")
-    assert table["question_id"].tolist() == ["q001", "q007", "q000"] and table["metric"].tolist()[2] == "other"
+    found = compare(kept(tmp_path, 0, one), kept(tmp_path, 1, two))
+    table = flips(found, "m0", "m1")
+    assert table["id"].tolist() == ["q001", "q007", "q000"] and table["metric"].tolist()[2] == "other"
     assert (table["m0"] + table["m1"]).tolist() == [1, 1, 1] and table["question"].str.len().max() <= 200
-    assert "other 0 gained, 1 lost" in flips_caption(table, "m0", "m1")
+    assert "other 0 gained, 1 lost" in flips_caption(found, table, "m0", "m1")
     same = compare(kept(tmp_path, 2, one), kept(tmp_path, 3, one.assign(score=0.5)))
     assert flips(same, "m2", "m3").attrs["reason"] == "m2 and m3 agree on every question"
 
@@ -172,7 +173,9 @@ def test_the_notebook_keeps_a_comparison_with_report_and_place_in_the_gallery(tm
         for number, (name, table) in enumerate(zip(names, tables))
     ]
     newer = kept(tmp_path, 3, tables[0], parameters_given=runs[0].parameters_given)
-    found = execute(plan_comparison(runs, tmp_path, {"draws": 99}), tmp_path)
+    planned = plan_comparison(runs, tmp_path, {"draws": 99})
+    assert [name.rsplit("/", 2)[-2:] for name in planned.files] == [[run.run_id, "run.json"] for run in runs]
+    found = execute(planned, tmp_path)
     assert (found.status, found.name, found.failure) == ("ok", "comparisons/first", None)
     assert found.refers_to == [f"toy/first/{run.run_id}" for run in runs] and newer.run_id not in str(found.refers_to)
     assert {"matrix", "scores", "runs", "pairs", "metrics", "flips", "ranks"} <= {table.name for table in found.tables}

@@ -169,7 +169,7 @@ def test_two_named_runs_are_listed_and_an_unknown_one_is_refused() -> None:
 
 def test_figures_are_drawn_for_one_group_and_for_many_runs() -> None:
     found = compared(
-        planted([0.1 * k for k in range(8)], 50, groups=2), np.repeat(["one", "two"], 50), list(range(1, 9))
+        planted([0.1 * k for k in range(9)], 50, groups=2), np.repeat(["one", "two"], 50), list(range(1, 10))
     )
     alone = compared(planted([0.0, 0.5], 50))
     drawn = [
@@ -183,3 +183,5 @@ def test_figures_are_drawn_for_one_group_and_for_many_runs() -> None:
     assert all(figure is not None and figure.get_label() for figure in drawn)
     assert standings.draw_correlations(standings.correlations(alone)) is None
     assert "intervals are in the table" in drawn[0].get_label()
+    shown = [tick.get_text() for tick in drawn[0].axes[0].get_yticklabels()]
+    assert shown == standings.ordered(found)  # many runs are below each other, best first

@@ -288,7 +288,7 @@ def flips(comparison: Comparison, one: str, two: str) -> pd.DataFrame:
 
     Returns:
         One row per question and metric: `question` (if the notebook keeps it), `benchmark`, `metric`, the two values in
-        columns named by the runs, `question_id`; the chosen metric first.
+        columns named by the runs, `id`; the chosen metric first.
     """
     import pandas as pd
 
@@ -312,18 +312,19 @@ def flips(comparison: Comparison, one: str, two: str) -> pd.DataFrame:
         table[TEXT] = [shorten(str(text), LONGEST_TEXT) for text in table[TEXT]]
     if (table["benchmark"] == EVERYTHING).all():
         table = table.drop(columns="benchmark")
-    order = [TEXT, "benchmark", "metric", one, two, "question_id"]
-    return table[[name for name in order if name in table]]
+    table = table.rename(columns={"question_id": "id"})
+    return table[[name for name in (TEXT, "benchmark", "metric", one, two, "id") if name in table]]
 
 
-def flips_caption(table: pd.DataFrame, one: str, two: str) -> str:
+def flips_caption(comparison: Comparison, table: pd.DataFrame, one: str, two: str) -> str:
     """Return how many answers changed from run `one` to run `two`, and in which direction."""
     if table.empty:
         return f"Questions on which {one} and {two} differ"
-    counts = [
-        f"{name} {int((part[two] > part[one]).sum())} gained, {int((part[two] < part[one]).sum())} lost"
-        for name, part in table.groupby("metric", sort=False)
-    ]
+    words = {comparison.metric: comparison.quantity}
+    counts = []
+    for name, part in table.groupby("metric", sort=False):
+        gained, lost = int((part[two] > part[one]).sum()), int((part[two] < part[one]).sum())
+        counts.append(f"{words.get(str(name), name)} {gained} gained, {lost} lost")
     return f"Questions that flip from {one} to {two}: {'; '.join(counts)}"
 
 

@@ -40,6 +40,8 @@ FEWEST_ON_PLANE = 8
 """Fewest runs for intervals over runs on the mean-variance plane."""
 NULL_DRAWS = 9999
 """Random orders under the null of Kendall's W."""
+MOST_COLUMNS = 8
+"""Most runs side by side; more are below each other."""
 BEST, LIKE_BEST = "★", "≈"
 
 
@@ -310,7 +312,7 @@ def findings(comparison: Comparison, order: dict[str, Any] | None, seed: int = 0
     """Return what the comparison shows: a leader, an order that groups share, an effect of size; each with a null."""
     from scipy.stats import pearsonr
 
-    tested, source, sign = pairs(comparison), "", _sign(comparison)
+    tested, source, sign = pairs(comparison), "this comparison", _sign(comparison)
     first = tested.iloc[0]
     ends = sorted([sign * first["low"], sign * first["high"]])
     row = {**first, "mean": sign * first["mean"], "low": ends[0], "high": ends[1]}
@@ -337,13 +339,17 @@ def findings(comparison: Comparison, order: dict[str, Any] | None, seed: int = 0
 
 
 def draw_matrix(comparison: Comparison, scores: pd.DataFrame) -> Figure:
-    """Draw the matrix of groups by runs, with values and marks in its cells."""
-    values = scores.pivot(index="group", columns="run", values="mean")
-    order = scores["group"].unique(), scores["run"].unique()
-    cells = [_cell(row, "\n", len(comparison.runs) <= MOST_CELLS) for _, row in scores.iterrows()]
-    texts = scores.assign(text=cells).pivot(index="group", columns="run", values="text")
-    drawn = figures.matrix(values.loc[order], comparison.quantity, texts=texts.loc[order])
-    where = "" if len(comparison.runs) <= MOST_CELLS else "; intervals are in the table"
+    """Draw the matrix of groups by runs with values and marks; many runs are below each other, best first."""
+    few = len(comparison.runs) <= MOST_CELLS
+    cells = scores.assign(text=[_cell(row, "\n", few) for _, row in scores.iterrows()])
+    groups, runs = list(scores["group"].unique()), list(comparison.labels)
+    values, texts = (
+        cells.pivot(index="group", columns="run", values=name).loc[groups, runs] for name in ("mean", "text")
+    )
+    if len(runs) > MOST_COLUMNS:
+        values, texts = (table.T.loc[ordered(comparison)] for table in (values, texts))
+    drawn = figures.matrix(values, comparison.quantity, texts=texts)
+    where = "" if few else "; intervals are in the table"
     return figures.described(drawn, f"{matrix_caption(comparison)}{where}.")
 
 
@@ -357,10 +363,12 @@ def draw_pairs(comparison: Comparison, tested: pd.DataFrame) -> Figure:
 
 def draw_ranks(comparison: Comparison, table: pd.DataFrame) -> Figure:
     """Draw the ranks with their bootstrap intervals."""
+    from matplotlib.ticker import MaxNLocator
+
     label = f"rank by {comparison.quantity} (1 = {comparison.best}), 95 % of resamples"
-    return figures.described(
-        figures.intervals(table, "run", "rank", xlabel=label), "Rank of each run with its bootstrap interval."
-    )
+    drawn = figures.intervals(table, "run", "rank", xlabel=label)
+    drawn.axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figures.described(drawn, "Rank of each run with its bootstrap interval.")
 
 
 def draw_correlations(table: pd.DataFrame) -> Figure | None:
