@@ -20,7 +20,10 @@ QUESTION = Question(f"Prompt {BAD}", (Option(f" {BAD}", "correct"), Option(" b",
 
 def nouns(folder: Path) -> dict[str, Any]:
     run = write_runs(folder, 1, figures=False, notebook=BAD.replace("/", ""))[0]
-    table = pd.DataFrame({"run": [BAD], "metric": ["right"]})
+    items = pd.DataFrame({"benchmark": BAD, "question_id": ["a", "b"]})
+    values = {"right": pd.DataFrame({BAD: [0.0, 1.0], "b": [1.0, 1.0]})}
+    coverage = pd.DataFrame({"run": [BAD, "b"], "questions": 2, "lacks": 0, "left out": 0})
+    labels = (BAD, "b")
     return {
         "question": QUESTION,
         "questions": Questions([QUESTION]),
@@ -28,7 +31,7 @@ def nouns(folder: Path) -> dict[str, Any]:
         "run": run,
         "headline": run.headline,
         "answers": pd.DataFrame({"question_id": [BAD], "logprob": [-1.0]}),
-        "comparison": Comparison((run, run), (BAD, "b"), table, table, table),
+        "comparison": Comparison((run, run), labels, "right", BAD, "", items, values, coverage),
     }
 
 
