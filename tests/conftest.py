@@ -56,6 +56,18 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callab
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _figures_are_legible() -> Iterator[None]:
+    """Checks every figure that a slice draws, when it gets its alt text."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "workbench.figures" in sys.modules:
+            from legible import checked
+            from matplotlib.figure import Figure
+
+            patch.setattr(Figure, "set_label", checked(Figure.set_label))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Gives the session a home and a folder for what is temporary; fails if files are left elsewhere, or processes."""
     from workbench.files import CACHE_VARIABLE, cache_folder

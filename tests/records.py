@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from legible import faults
+
 from workbench.runs.checkout import package_versions
 from workbench.runs.record import Failure, Figure, Finding, Headline, Run, Source, host
 
@@ -77,8 +79,11 @@ def _write(outputs: Path, number: int, figures: bool, changes: dict[str, Any]) -
 
 
 def assert_comparable(run: Run) -> None:
-    """The run keeps one row per question, none of its metrics empty, or notes why not; its findings are in words."""
+    """The run keeps one row per question, no metric empty, or notes why not; findings in words, figures legible."""
     assert run.title and run.question and all(each.quantity and each.baseline_name for each in run.findings)
+    for figure in run.figures:
+        found = faults((run.folder / "figures" / f"{figure.name}.svg").read_text(encoding="utf-8"), figure.alt)
+        assert not found, (figure.name, found)
     if "no_items" not in run.facts:
         items = run.frame("items")
         keys = [name for name in ("benchmark", "question_id") if name in items]

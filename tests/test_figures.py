@@ -8,9 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from legible import faults, overlap, svg_of
 
-from workbench import figures
+from workbench import drawing, figures
 from workbench.errors import InputError
+from workbench.figures import described
 from workbench.runs.folder import draw
 from workbench.statistics.calibration import calibration_report, risk_coverage
 
@@ -29,14 +31,17 @@ ROWS = pd.DataFrame(
     }
 )
 POINTS = pd.DataFrame(RNG.dirichlet([1, 2, 1], 30), columns=["p_correct", "p_wrong", "p_abstain"])
+LABELS = {"xlabel": "score (points)", "title": "One question each"}
 DRAWN = {
-    "intervals": lambda: figures.intervals(ROWS, "benchmark", by="normalisation", baseline="uniform", title="DCS"),
-    "intervals, one series": lambda: figures.intervals(ROWS, ["benchmark", "normalisation"], baseline=0.25),
-    "curves": lambda: figures.curves(ROWS, "t", by="benchmark", baseline=0.0),
+    "intervals": lambda: figures.intervals(ROWS, "benchmark", by="normalisation", baseline="uniform", **LABELS),
+    "intervals, one series": lambda: figures.intervals(ROWS, ["benchmark", "normalisation"], baseline=0.25, **LABELS),
+    "curves": lambda: figures.curves(ROWS, "t", by="benchmark", baseline=0.0, ylabel="score", xlabel="target"),
     "risk_coverage": lambda: figures.risk_coverage({"plain": risk_coverage(CONFIDENCE, CORRECT)}),
     "reliability": lambda: figures.reliability(calibration_report(CONFIDENCE, CORRECT)),
     "reliability, three": lambda: figures.reliability(dict.fromkeys("abc", calibration_report(CONFIDENCE, CORRECT))),
-    "points": lambda: figures.points(ROWS.assign(mean_low=0.0, mean_high=0.4), "mean", "uniform", "benchmark"),
+    "points": lambda: figures.points(
+        ROWS.assign(mean_low=0.0, mean_high=0.4), "mean", "uniform", "benchmark", **LABELS
+    ),
     "simplex": lambda: figures.simplex(POINTS.assign(benchmark=["a", "b"] * 15), by="benchmark", title="Where"),
     "simplex, two points": lambda: figures.simplex(POINTS[:2]),
 }
@@ -44,16 +49,88 @@ DRAWN = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_legible_and_closed(name):
-    figure = DRAWN[name]()
-    figure.canvas.draw()
-    assert figure.get_figwidth() <= 7.5
+    figure = described(DRAWN[name](), "The alt text of a figure")
+    assert figure.get_figwidth() <= drawing.WIDTH
     assert not plt.get_fignums()
-    inside = figure.bbox
-    for text in figure.findobj(matplotlib.text.Text):
-        if text.get_text() and text.get_visible() and text.axes is not None:
-            box = text.get_window_extent()
-            assert box.x0 >= inside.x0 - 1, text
-            assert box.x1 <= inside.x1 + 1, text
+    assert not faults(svg_of(figure), figure.get_label())
+
+
+def hollow(figure):
+    """Points whose marks are hollow."""
+    lines = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    return [tuple(at) for line in lines for at in line.get_xydata()]
+
+
+ALONE = pd.DataFrame({"name": ["a", "b"], "mean": [1.0, 2.0], "low": [0.5, np.nan], "high": [1.5, np.nan], "n": [9, 1]})
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (ALONE, "Bars: 95% intervals; 1 to 9 pairs each. Hollow marks have no interval: one item."),
+        (ALONE.assign(n=4), "Bars: 95% intervals; 4 pairs each. Hollow marks have no interval."),
+        (ALONE.assign(note=["", "no variation: no interval"]), "no interval: no variation."),
+        (ALONE.assign(low=np.nan), "1 to 9 pairs each. No intervals."),
+    ],
+)
+def test_a_mark_without_an_interval_is_hollow_and_said_to_have_none(table, said):
+    figure = described(figures.intervals(table, "name", of="pairs", xlabel="score"), "Estimates.")
+    assert figure.get_label().endswith(said)
+    assert hollow(figure)[-1] == (2.0, 1.0)
+    lines = figures.curves(table.assign(x=[0, 1]), "x", of="pairs")
+    assert hollow(lines)[-1] == (1.0, 2.0)
+    places = figures.points(table.rename(columns={"low": "mean_low", "high": "mean_high"}), "mean", "n", "name")
+    assert hollow(places)[-1][0] == 2.0
+
+
+def test_words_for_codes_but_not_for_addresses_and_quotations():
+    names = ["nq_human", "org/a_model", "“<|im_end|>”", "two-pass"]
+    assert [drawing.words(name) for name in names] == ["nq human", *names[1:]]
+
+
+def test_the_first_49_series_look_different():
+    assert len({tuple(drawing.look_of(number).items()) for number in range(49)}) == 49
+
+
+def test_names_at_the_ends_of_lines_are_apart_and_in_order():
+    heights = np.array([10.0, 11.0, 99.0, 100.0, 50.0])
+    moved = drawing.apart(heights, np.full(5, 8.0), top=100)
+    assert np.diff(np.sort(moved)).min() >= 8 and moved.argsort().tolist() == heights.argsort().tolist()
+    assert moved.max() == 100 and moved[4] == 50 and moved[0] == 10
+
+
+def test_a_baseline_is_named_beside_its_line_or_in_the_legend():
+    one = figures.intervals(ROWS, "benchmark", baseline=0.1, baseline_name="no skill")
+    assert [text.get_text() for text in one.axes[0].texts] == ["no skill"] and not one.legends[0].get_texts()
+    several = figures.intervals(ROWS, "benchmark", baseline="uniform", baseline_name="no skill")
+    assert not several.axes[0].texts and several.legends[0].get_texts()[0].get_text() == "no skill"
+
+
+def test_lines_of_two_names_are_grouped():
+    axes = figures.intervals(ROWS, ["benchmark", "normalisation"]).axes[0]
+    ticks = axes.get_yticklabels()
+    assert [text.get_text() for text in ticks][:3] == ["A long name of a benchmark", "none", "chars"]
+    assert [text.get_fontweight() for text in ticks] == ["bold", "normal", "normal"] * 2
+
+
+def test_the_check_finds_what_is_illegible():
+    figure, axes = plt.subplots(figsize=(3, 2))
+    axes.set(xlabel="score_1-100", title="one")
+    axes.text(0.5, 0.5, "some words")
+    axes.text(0.55, 0.5, "other words", rotation=30)
+    axes.text(0.1, 0.1, "tiny", size=4)
+    found = " ".join(faults(svg_of(figure), "One."))
+    plt.close(figure)
+    assert all(
+        part in found for part in ("'score_1-100' is a code", "overlaps 'other words'", "'tiny' is of", "alt text")
+    )
+    assert "'one'" not in found
+
+
+def test_turned_texts_overlap_only_where_they_meet():
+    square = np.array([[0, 0], [2, 0], [2, 2], [0, 2.0]])
+    turned = square @ [[0.7071, 0.7071], [-0.7071, 0.7071]]
+    assert overlap(square, turned + 1) and not overlap(square, turned + np.array([3, 2.5]))
 
 
 def test_every_dot_has_its_interval():

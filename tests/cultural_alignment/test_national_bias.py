@@ -177,5 +177,5 @@ def test_claims_are_in_the_given_order_without_missing_subsets():
 )
 def test_figures_name_what_they_show(draw):
     figure = draw()
-    assert "95% intervals" in figure.get_label() and "questions" in figure.axes[0].get_xlabel()
-    assert figures.described(figure, "x").get_label() == "x"
+    assert "95% intervals" in figure.get_label() and "questions each" in figure.get_label()
+    assert figures.described(figure, "x").get_label().startswith("x Bars: 95% intervals")

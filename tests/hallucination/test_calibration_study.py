@@ -152,5 +152,7 @@ def test_selective_answering_rewards_a_ranking_confidence():
 
 def test_figures_say_what_they_show():
     readings = {"none": reading()}
-    assert "none" in calibration.draw_reliability(calibration.reports(readings, 10)).get_label()
+    assert (
+        "log-probability of the answer" in calibration.draw_reliability(calibration.reports(readings, 10)).get_label()
+    )
     assert "coverage" in calibration.draw_risk_coverage(calibration.selective(readings)[0]).get_label()

@@ -118,8 +118,8 @@ def test_a_tolerance_ties_everything_in_the_end():
 def test_figures_have_a_line_each_and_an_alt_text(tables):
     judges, conflicts, rates = tables
     drawn = consistency.draw_conflicts(conflicts)
-    assert len(drawn.axes[0].get_yticks()) == 2 * 3 and "Conflict ratio" in drawn.get_label()
-    assert "5-subsets" in consistency.draw_rates(rates).axes[0].get_xlabel()
+    assert len(drawn.axes[0].get_yticks()) == 2 * (1 + 3) and "Conflict ratio" in drawn.get_label()
+    assert "sets of 5 answers" in consistency.draw_rates(rates).axes[0].get_xlabel()
     sweep = consistency.tolerance_sweep(judges[0], KEYS[-1], PAIR.key, [0.0, 0.1], 4)
     assert consistency.draw_sweep(sweep).get_label()
 

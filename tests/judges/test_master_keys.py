@@ -78,7 +78,7 @@ def test_figures_show_every_key_of_the_model():
     figure = master_keys.draw_heat_map(table)
     axes = figure.axes[0]
     assert len(axes.get_yticks()) == len(QUESTIONS) / 2 / len(CASES)
-    assert axes.get_xlabel() == f"{len(CASES)} questions"
+    assert axes.get_xlabel() == f"question, 1 to {len(CASES)}"
     for drawn in (
         master_keys.draw_rates(master_keys.rates(table)),
         master_keys.draw_soft_rates(table),

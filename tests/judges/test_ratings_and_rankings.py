@@ -81,7 +81,7 @@ def test_heads_are_probabilities_of_the_same_pairs():
     agreement = ranking.internal_agreement(heads, ranking.cases_of_pairs(CASES)).set_index(["head", "other"])
     assert agreement.loc[("with", "comparison"), "agree"] == 1
     grid = ranking.draw_agreement(agreement.reset_index()).axes[0]
-    assert [label.get_text() for label in grid.get_yticklabels()] == list(heads)
+    assert [label.get_text() for label in grid.get_yticklabels()] == [ranking.REWARDS.get(name, name) for name in heads]
 
 
 def test_findings_are_undecided_where_ties_agree_by_counting_alone(judges):
@@ -104,4 +104,6 @@ def test_figures_have_an_alt_text(judges):
     drawn = ranking.draw_consistency(ranking.consistency_table(judges, SCORE.key, PAIR.key))
     assert len(drawn.axes[0].get_yticks()) == 3 and drawn.get_label()
     right = ranking.correct_pairs({"with": SCORES}, margin_of("dice"), CASES)
-    assert CASES.marks in ranking.draw_accuracy(ranking.accuracy(right), CASES.marks).axes[0].get_xlabel()
+    assert CASES.marks in ranking.draw_accuracy(ranking.accuracy(right), CASES.marks).axes[0].get_xlabel().replace(
+        "\n", " "
+    )

@@ -106,7 +106,11 @@ def test_sentences_without_groups_give_the_reason(groups: dict[str, str]) -> Non
 def test_figures_say_what_they_show(changes: pd.DataFrame) -> None:
     curve, flat = geometry.draw_changes(changes), geometry.draw_projection(PLANTED, LABELS, 0)
     assert "unsafe and on safe advice" in curve.get_label() and "principal components" in flat.get_label()
-    assert [axes.get_title() for axes in flat.axes] == ["before", "after unsafe advice", "after safe advice"]
+    assert [axes.get_title("left").replace("\n", " ") for axes in flat.axes] == [
+        "before",
+        "after unsafe advice",
+        "after safe advice",
+    ]
 
 
 def test_measured_sentences_are_not_those_trained_on() -> None:

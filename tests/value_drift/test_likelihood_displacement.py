@@ -213,6 +213,6 @@ def test_figures_say_what_they_show(reports: pd.DataFrame, last: pd.DataFrame, s
     assert "preferred answer over training" in displacement.draw_preferred(reports).get_label()
     assert "margin" in displacement.draw_margin(reports).get_label()
     figure = displacement.draw_tokens(tokens(0), tokens(-3.0))
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["00 I", "01 </s>"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["00 “I”", "01 “</s>”"]
     predicted = displacement.score_correlations(displacement.scored_changes(last, scores), 0)
     assert "two baselines" in displacement.draw_correlations(predicted).get_label()

@@ -242,4 +242,4 @@ def test_figures_say_what_they_show() -> None:
     assert "one line per arm and stance" in post_training.draw_stances(sft).get_label()
     assert "in each topic" in post_training.draw_magnitude(post_training.drift_report(sft)).get_label()
     figure = post_training.draw_preference(post_training.overall_drift(second))
-    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["dpo, gap", "dpo, no gap"]
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["DPO, value gap", "DPO, no value gap"]

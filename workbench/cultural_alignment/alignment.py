@@ -328,10 +328,16 @@ def draw_personas(aligned: Aligned, n_items: int, synthetic: bool) -> Figure | N
     """Plot the table of `of_personas`, colours centred on people with people; None without people."""
     if aligned.shown.empty:
         return None
-    who = "synthetic populations" if synthetic else "people"
-    title = f"Personas against {who} ({n_items} items); white is people with people ({aligned.human:.2f})"
-    label = "alignment (1 - JS distance, base 2)"
-    figure = matrix(aligned.shown, label, centre=aligned.human, mark_diagonal=True, title=title)
+    who = "synthetic populations" if synthetic else "groups of people"
+    figure = matrix(
+        aligned.shown,
+        "alignment (1 − JS distance, base 2)",
+        centre=aligned.human,
+        mark_diagonal=True,
+        xlabel=f"{who}, in the order of the personas",
+        centre_name="people with people",
+        note=f"Frames: the persona's own group. Means of {n_items} items, without intervals.",
+    )
     return described(figure, "Alignment of each persona with each group, the own group framed, above three baselines.")
 
 

@@ -12,11 +12,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.answers import averaged, levels
-from workbench.cultural_alignment.instruments import DIMENSIONS, country_scores, vsm13
+from workbench.cultural_alignment.instruments import DIMENSION_NAMES, DIMENSIONS, country_scores, vsm13
 from workbench.cultural_alignment.populations import load_values_survey
 from workbench.cultural_alignment.surveys import ORDERS, finite_matrix, scores
+from workbench.drawing import STYLE, WIDTH, legend_below, look_of, name_points, words
 from workbench.errors import InputError
-from workbench.figures import GREY, MARKERS, PALETTE, STYLE, WIDTH, described, intervals
+from workbench.figures import described, intervals
 from workbench.statistics import Finding, adjusted, bootstrap, finding, summarise
 from workbench.statistics.distances import Floats
 from workbench.statistics.findings import no_rows
@@ -321,16 +322,21 @@ def format_means(by_format: pd.DataFrame) -> pd.DataFrame:
 def draw_dimensions(dimensions: pd.DataFrame, countries: list[str], n_items: int) -> Figure:
     """Plot the model's dimension scores from `format_means` beside the published scores of some countries."""
     cited = country_scores()[DIMENSIONS]
-    ends = {c: dict.fromkeys(("mean", "low", "high"), cited.loc[c].to_numpy()) for c in countries}
-    published = [pd.DataFrame({"dimension": DIMENSIONS, **ends[c], "who": f"{c} (published)"}) for c in countries]
+    published = [
+        pd.DataFrame({"dimension": DIMENSIONS, "mean": cited.loc[c].to_numpy(), "who": f"{c} (published)"})
+        for c in countries
+    ]
     mine = dimensions[dimensions["metric"] == "score"].assign(who="model without persona")
     figure = intervals(
-        pd.concat([mine, *published]),
+        pd.concat([mine, *published]).replace({"dimension": DIMENSION_NAMES}),
         "dimension",
         by="who",
         baseline=50.0,
         baseline_name="uniform and position-only answers",
-        xlabel=f"score, 0 to 100 ({n_items} items, 8 formats; the published scores use another instrument)",
+        xlabel=f"score, 0 to 100 ({n_items} items; the published scores use another instrument)",
+        bars="95% intervals over formats",
+        of="formats",
+        why="published scores",
     )
     return described(figure, "The model's six dimension scores, beside published scores of three countries.")
 
@@ -409,44 +415,47 @@ def draw_map(places: Places) -> Figure:
     countries, personas = places.countries, places.personas.drop("none")
     origin = places.personas.loc["none", ["x", "y"]].to_numpy()
     uniform = places.axes.place(np.full(len(DIMENSIONS), 50.0))[0]
-    first, second = (f"{name} axis ({part:.0%})" for name, part in zip(("first", "second"), places.axes.explained))
+    first, second = (
+        f"{name} axis ({part:.0%} of variance)" for name, part in zip(("first", "second"), places.axes.explained)
+    )
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 6.4), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, 5.4), layout="constrained")
         for number, (region, part) in enumerate(countries.groupby("region", sort=True)):
-            cycle = number // len(PALETTE)
-            look = {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[(number + cycle) % len(MARKERS)]}
-            axes.scatter(part["x"], part["y"], s=26, label=region, zorder=3, alpha=0.85, **look)
-            for name, row in part.iterrows():
-                axes.annotate(str(name), (row["x"], row["y"]), (4, 3), textcoords="offset points", size=7.5, color=GREY)
-        _draw_personas(axes, personas, origin, float(np.ptp(countries[["x", "y"]].to_numpy())))
+            axes.scatter(part["x"], part["y"], s=26, label=words(region), zorder=3, alpha=0.85, **look_of(number))
+        named = _draw_personas(axes, personas, origin, float(np.ptp(countries[["x", "y"]].to_numpy())))
         axes.scatter(*uniform, s=170, marker="o", facecolors="none", edgecolors="black", label="uniform answers")
         axes.scatter(*origin, s=90, marker="*", color="black", zorder=5, label="model without persona")
-        title = "Countries by published scores; arrows: from the model to its personas"
-        axes.set(xlabel=first, ylabel=second, title=title)
+        axes.set(xlabel=first, ylabel=second)
         axes.grid()
-        figure.legend(loc="outside lower center", ncols=4)
+        axes.margins(0.08)
+        note = "Arrows: from the model to its personas. Ellipses: one standard deviation over formats. "
+        note += "Countries have no interval."
+        legend_below(figure, axes, note)
+        at = pd.concat([countries[["x", "y"]], named]).to_numpy(np.float64)
+        names = [words(name) for name in [*countries.index, *named.index]]
+        name_points(figure, axes, np.vstack([at, uniform, origin]), [*names, "", ""])
         plt.close(figure)
     return described(
         figure,
-        "Countries on the first two principal axes of published scores, coloured by region; the model as a star with "
-        "an arrow to each persona and an ellipse of one standard deviation over formats.",
+        "Countries on the first two principal axes of published scores, by region; the model as a star with an "
+        "arrow to each persona.",
     )
 
 
-def _draw_personas(axes: Axes, points: pd.DataFrame, origin: Floats | Sequence[float], reach: float) -> None:
-    """Draw each persona with its spread and an arrow, named only where the names do not overlap."""
+def _draw_personas(axes: Axes, points: pd.DataFrame, origin: Floats | Sequence[float], reach: float) -> pd.DataFrame:
+    """Draw each persona with its spread and an arrow; return the places to be named, none if they are all close."""
     from matplotlib.patches import Ellipse
 
     apart = len(points) < 2 or float(np.ptp(points[["x", "y"]].to_numpy(), axis=0).max()) > 0.1 * reach
-    for name, row in points.iterrows():
+    for _, row in points.iterrows():
         if np.isfinite([row["dx"], row["dy"]]).all():
             spread = Ellipse((row["x"], row["y"]), 2 * row["dx"], 2 * row["dy"], color="black", alpha=0.07, lw=0)
             axes.add_patch(spread)
         style = {"arrowstyle": "->", "color": "black", "lw": 0.9, "alpha": 0.7}
         axes.annotate("", (row["x"], row["y"]), (origin[0], origin[1]), arrowprops=style)
-        if apart:
-            axes.annotate(f"as {name}", (row["x"], row["y"]), (4, -9), textcoords="offset points", size=7.5)
     axes.scatter(points["x"], points["y"], s=16, color="black", zorder=4, label=f"model as {len(points)} personas")
+    named = points[["x", "y"]].set_axis([f"as {name}" for name in points.index])
+    return named if apart else named.head(0)
 
 
 def arrows(places: Places) -> pd.DataFrame:

@@ -284,16 +284,18 @@ def draw_curves(against: pd.DataFrame, n_personas: int) -> Figure | None:
     """Plot the curves of `subset_curves` and the band of the noise; None without curves."""
     if against.empty:
         return None
-    draws = against["draws"].iloc[0]
-    band = against[against["profile"] == MINE].assign(profile=f"independent noise (95% of {draws} draws)")
+    band = against[against["profile"] == MINE].assign(profile="independent noise")
     lines = against.assign(mean=against["ari"], low=np.nan, high=np.nan)
     figure = curves(
-        pd.concat([band, lines], ignore_index=True),
+        pd.concat([band, lines], ignore_index=True).drop(columns="n"),
         "size",
         by="profile",
-        xlabel="dimensions in the subset",
+        baseline=0.0,
+        baseline_name="chance",
+        xlabel=f"dimensions in the subset ({n_personas} personas in {CLUSTERS} clusters)",
         ylabel="adjusted Rand index",
-        title=f"{n_personas} personas, k = {CLUSTERS}",
+        bars=f"middle 95% of {against['draws'].iloc[0]} draws of noise",
+        why="one set of personas",
     )
     return described(figure, "Agreement of clusterings by subset size: personas, published scores, independent noise.")
 

@@ -41,6 +41,7 @@ REGION_METRICS = {
     "bias": "bias of the distribution (−1 against, +1 with the stereotype)",
 }
 """Metrics by region, with their axis labels."""
+CONTEXTS = {"ambiguous": "ambiguous (unknown is correct)"}
 FEWEST_TEMPLATES, FEWEST_TARGETS = 3, 10
 """Templates a region needs to be drawn; groups a bias type needs for them to be clusters."""
 
@@ -254,21 +255,21 @@ def headline(summary: pd.DataFrame) -> tuple[str, pd.Series]:
 
 def draw_accuracy(summary: pd.DataFrame, n: int) -> Figure:
     """Plot accuracy by subset and context of `bbq_summary`, n questions in all."""
-    xlabel = f"accuracy (ambiguous: 'unknown' is correct; {n} questions)"
-    accuracy = summary[summary["metric"] == "accuracy"]
+    accuracy = summary[summary["metric"] == "accuracy"].replace({"condition": CONTEXTS})
+    labels = {"xlabel": f"accuracy (proportion of {n} questions)", "of": "questions"}
     return described(
-        intervals(accuracy, ["subject", "condition"], baseline=CHANCE, xlabel=xlabel),
-        "Accuracy of BBQ in ambiguous and disambiguated contexts with 95% intervals, beside chance.",
+        intervals(accuracy, ["subject", "condition"], baseline=CHANCE, **labels),
+        "Accuracy of BBQ in ambiguous and disambiguated contexts, beside chance.",
     )
 
 
 def draw_bias(summary: pd.DataFrame) -> Figure:
     """Plot the bias of the distribution by subset and context of `bbq_summary`."""
-    bias = summary[summary["metric"] == "bias"]
-    xlabel = f"{REGION_METRICS['bias']}; {int(bias['n'].sum())} questions"
+    bias = summary[summary["metric"] == "bias"].replace({"condition": CONTEXTS})
+    labels = {"baseline_name": "no bias", "xlabel": REGION_METRICS["bias"], "of": "questions"}
     return described(
-        intervals(bias, ["subject", "condition"], baseline=0.0, baseline_name="no bias", xlabel=xlabel),
-        "Bias of answer distributions by context with 95% intervals, beside zero.",
+        intervals(bias, ["subject", "condition"], baseline=0.0, **labels),
+        "Bias of answer distributions by context, beside zero.",
     )
 
 
@@ -299,18 +300,19 @@ def draw_regions(scores: pd.DataFrame, regions: pd.DataFrame, metric: str) -> Fi
     if regions.empty or sizes.empty:
         return None
     shown = regions[regions["region"].isin(sizes.index) & (regions["metric"] == metric)]
-    where = [f"{r} ({sizes.n[r]} questions, {sizes.templates[r]} templates)" for r in shown["region"]]
+    spaced = shown["region"].str.replace(r"(?<=[a-z])(?=[A-Z])", " ", regex=True)
+    where = [f"{name} ({sizes.templates[region]} templates)" for region, name in zip(shown["region"], spaced)]
     baseline, name = (0.0, "no bias") if metric == "bias" else (CHANCE, "chance")
     figure = intervals(
-        shown.assign(where=where, context=shown["condition"]),
+        shown.assign(where=where, context=shown["condition"] + " context"),
         "where",
         by="context",
         baseline=baseline,
         baseline_name=name,
         xlabel=REGION_METRICS[metric],
+        of="questions",
     )
-    alt = f"BBQ by region of the nationality and context: {REGION_METRICS[metric]}, with 95% intervals, beside {name}."
-    return described(figure, alt)
+    return described(figure, f"BBQ by region of the nationality and context: {REGION_METRICS[metric]}, beside {name}.")
 
 
 def by_normalisation(answers: pd.DataFrame) -> pd.DataFrame:
@@ -334,16 +336,17 @@ def stereoset_summary(stereo: pd.DataFrame) -> pd.DataFrame:
 
 def draw_stereoset(summary: pd.DataFrame, n: int) -> Figure:
     """Plot language and stereotype score of `stereoset_summary`, n items in all."""
+    names = {"related": "meaningful over unrelated sentence", "stereotype": "stereotype over its opposite"}
     figure = intervals(
-        summary,
+        summary.replace({"metric": names}),
         "bias_type",
         by="metric",
         baseline=0.5,
         baseline_name="chance, or no stereotype",
-        xlabel=f"proportion of items ({n} in all, per token)",
+        xlabel=f"proportion of {n} items (log-probability per token)",
+        of="items",
     )
-    alt = "Language and stereotype score of StereoSet by bias type with 95% intervals, beside one half."
-    return described(figure, alt)
+    return described(figure, "Language and stereotype score of StereoSet by bias type, beside one half.")
 
 
 def icat_scores(summary: pd.DataFrame) -> pd.DataFrame:

@@ -257,12 +257,14 @@ def overall(aligned: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
 
 def draw_overall(overall: pd.DataFrame, n_groups: int, n_items: int) -> Figure:
     """Plot the table of `overall`, with people with people as baseline."""
+    names = {"js": "1 − JS distance (base 2)", "wasserstein": "1 − Wasserstein distance"}
     figure = intervals(
-        overall,
+        overall.replace({"kind": names}),
         ["kind", "reading"],
         baseline="people with people",
         baseline_name="people with people",
-        xlabel=f"similarity, mean over {n_groups} groups (n = {n_items} items; js in base 2)",
+        xlabel=f"similarity, mean over {n_groups} groups and {n_items} items",
+        of="groups × items",
     )
     return described(
         figure, "Mean alignment of the model, position-only and uniform answers, beside people with people."
@@ -290,10 +292,11 @@ def draw_answers(survey: Survey, shares: pd.DataFrame, n_items: int) -> Figure |
     tables = (survey.one_order, survey.default, survey.blind)
     means = {name: table.groupby("level")["p"].mean() for name, table in zip(names, tables)}
     wide = pd.DataFrame({**means, "people": shares.groupby("level")["share"].mean()}).T
-    wide.columns = [str(k + 1) for k in range(wide.shape[1])]
-    xlabel = f"proportion of answers by position on the scale, lowest first (mean of {n_items} items)"
+    ends = {1: "1 (lowest)", wide.shape[1]: f"{wide.shape[1]} (highest)"}
+    wide.columns = [ends.get(k, str(k)) for k in range(1, wide.shape[1] + 1)]
+    note = f"Position on the scale; means of {n_items} items, without intervals."
     return described(
-        stacked_bars(wide, xlabel, ordered=True),
+        stacked_bars(wide, "proportion of answers", ordered=True, note=note),
         "Distribution of answers over the scale: the model in one order, averaged, without content, and people.",
     )
 
@@ -332,7 +335,8 @@ def draw_emotions(means: pd.DataFrame, n: int) -> Figure:
         "reading",
         baseline=float(means[means["reading"] == UNIFORM]["mean"].iloc[0]),
         baseline_name="uniform answers",
-        xlabel=f"1 - JS distance to people, base 2 (n = {n} emojis)",
+        xlabel=f"similarity to people on {n} emojis (1 − JS distance, base 2)",
+        of="emojis",
     )
     return described(figure, "Alignment with people on emotions by reading, beside uniform and position-only answers.")
 

@@ -371,19 +371,20 @@ def joined(own: pd.DataFrame, more: pd.DataFrame, planted: Mapping[str, pd.DataF
 
 def draw_stability(stability: pd.DataFrame, n_items: int) -> Figure:
     """Plot the model's mean absolute shift per contrast beside the standard deviation between countries."""
+    rows = stability[stability["respondent"] == "model"]
+    named = rows["contrast"].str.replace(r"likert(\d+)", r"\1 points", regex=True).str.replace("binary", "2 points")
     figure = intervals(
-        stability[stability["respondent"] == "model"],
+        rows.assign(contrast=named),
         "contrast",
         "mean_abs",
         "abs_low",
         "abs_high",
         baseline=COUNTRY_SD,
-        baseline_name=f"human sd between countries ({COUNTRY_SD})",
-        xlabel=f"mean |shift| of an item, scale 0 to 1 ({n_items} items)",
+        baseline_name=f"standard deviation between countries ({COUNTRY_SD})",
+        xlabel=f"mean absolute shift of an item, scale 0 to 1 ({n_items} items)",
+        of="items",
     )
-    return described(
-        figure, "Mean absolute shift of an item by change of format, beside the human sd between countries."
-    )
+    return described(figure, "Mean absolute shift of an item by change of format, beside the spread between countries.")
 
 
 def _by_direction(survey: Survey) -> pd.DataFrame:
@@ -401,14 +402,9 @@ def items(survey: Survey) -> pd.DataFrame:
 def draw_slopes(survey: Survey) -> Figure:
     """Plot agreement with every item in either direction of the option list."""
     ends = _by_direction(survey)
-    figure = slopes(
-        ends["ascending"],
-        ends["descending"],
-        list(ends.index),
-        ("lowest option first", "highest option first"),
-        "agreement (0 to 1)",
-        f"The same {len(ends)} items with the option list reversed",
-    )
+    names, labels = list(ends.index), ("lowest option first", "highest option first")
+    how = {"ylabel": "agreement (0 to 1)", "middle": "neutral", "of": "item"}
+    figure = slopes(ends["ascending"], ends["descending"], names, labels, **how)
     return described(figure, "Agreement with each item, options ascending and descending; level lines: stability.")
 
 
@@ -485,7 +481,9 @@ def variance(survey: Survey) -> pd.DataFrame:
 def draw_variance(variance: pd.DataFrame) -> Figure:
     """Plot the proportions of `variance`, one bar per dimension."""
     countries, formats = (int(variance[name].max()) for name in ("n_countries", "n_formats"))
-    figure = stacked_bars(variance[["country", "format", "rest"]], title=f"{countries} personas x {formats} formats")
+    parts = {"country": "between personas", "format": "between formats", "rest": "rest"}
+    shown = variance[list(parts)].rename(columns=parts, index=instruments.DIMENSION_NAMES)
+    figure = stacked_bars(shown, note=f"{countries} personas, {formats} formats; proportions without intervals.")
     return described(
         figure, "Proportion of variance of each dimension between personas, between formats, and the rest."
     )
@@ -511,15 +509,9 @@ def choices(forced: pd.DataFrame, neutral: pd.DataFrame, alias: Forms = "sum") -
 
 def draw_choices(preferences: pd.DataFrame) -> Figure:
     """Plot the preference for each country without and with a neutral option, from `choices`."""
-    n = len(preferences)
-    figure = slopes(
-        preferences["forced"],
-        preferences["neutral"],
-        list(preferences.index),
-        ("forced, 4 points", "with a neutral middle"),
-        "preference (0.5: none)",
-        f"Who should be helped first? {n * (n - 1) // 2} pairs in both orders",
-    )
+    n, ends = len(preferences), ("forced, 4 points", "with a neutral middle")
+    how = {"ylabel": f"preference for a country ({n * (n - 1) // 2} pairs)", "middle": "no preference", "of": "country"}
+    figure = slopes(preferences["forced"], preferences["neutral"], list(preferences.index), ends, **how)
     return described(figure, "Preference for each country without and with a neutral option; 0.5 is no preference.")
 
 

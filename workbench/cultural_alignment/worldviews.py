@@ -33,6 +33,14 @@ TOPICS = (
 PLURAL = "Keep in mind that people all over the world see things differently, and give each of their views its due."
 LISTED = "Customs differ between {names}."
 POOLED = "agents, pooled"
+CONDITIONS = {
+    "plain": "plain question",
+    "plural": "many worldviews requested",
+    "listed": "countries listed",
+    "agents": "each persona",
+    POOLED: "personas pooled",
+}
+"""Conditions as figures name them."""
 REFUSES = re.compile(
     r"\bas an? (ai|language model)\b|\bi('m| am) (sorry|unable|not able)\b|\bi (can't|cannot|won't|will not)\b"
     r"|\bi (do not|don't) have (personal |any )?(opinions|views|beliefs)\b",
@@ -212,11 +220,12 @@ def world_means(worlds: pd.DataFrame) -> pd.DataFrame:
 def draw_worlds(means: pd.DataFrame, n_topics: int) -> Figure:
     """Plot the diversity of `world_means` by condition."""
     figure = intervals(
-        means[means["metric"] == "diversity"],
+        means[means["metric"] == "diversity"].replace({"condition": CONDITIONS}),
         "condition",
         baseline=uniform_world()["diversity"],
         baseline_name=f"uniform over the {len(world_regions())} countries",
-        xlabel=f"diversity of the regions named ({n_topics} topics)",
+        xlabel=f"diversity of the regions named, 0 to 1 ({n_topics} topics)",
+        of="topics",
     )
     return described(figure, "Diversity of the regions that topics bring to mind by condition, beside uniform answers.")
 

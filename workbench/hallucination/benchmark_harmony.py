@@ -512,29 +512,27 @@ def draw_harmony(results: pd.DataFrame) -> Figure:
     """Draw the harmony of each partition beside that of random partitions."""
     random = {"value": results["random_mean"], "low": results["random_low"], "high": results["random_high"]}
     marks = [
-        results.assign(partitions="random, parts of the same sizes (middle 95 %)", **random),
-        results.assign(partitions="this partition", value=results["harmony"]),
+        results.assign(partitions="this partition (95% interval)", value=results["harmony"]),
+        results.assign(partitions="random parts of the same sizes (middle 95%)", **random),
     ]
+    rows = pd.concat(marks).replace({"partition": {"clusters": "clusters of questions", "subject": "subjects"}})
+    named = {"by": "partitions", "bars": "95% intervals, and the middle 95% of random partitions", "of": "questions"}
     label = "harmony (1: all parts contribute equally)"
-    figure = figures.intervals(
-        pd.concat(marks), ["benchmark", "partition"], value="value", by="partitions", xlabel=label
-    )
-    alt = "Harmony of each benchmark and partition beside the middle 95% of random partitions of the same sizes."
+    figure = figures.intervals(rows, ["benchmark", "partition"], value="value", xlabel=label, **named)
+    alt = "Harmony of each benchmark and partition beside that of random partitions of the same sizes."
     return figures.described(figure, alt)
 
 
 def draw_parts(accuracies: pd.DataFrame) -> Figure:
     """Draw the accuracies of the first 24 parts."""
-    label = "accuracy, abstention left out"
-    figure = figures.intervals(accuracies.head(24), ["benchmark", "part"], xlabel=label)
-    alt = "Accuracy of each part of the benchmarks with known subjects, with 95% Wilson intervals."
-    return figures.described(figure, alt)
+    how = {"xlabel": "accuracy, abstention left out", "bars": "95% Wilson intervals", "of": "questions"}
+    figure = figures.intervals(accuracies.head(24), ["benchmark", "part"], **how)
+    return figures.described(figure, "Accuracy of each part of the benchmarks with known subjects.")
 
 
 def draw_plane(plane: pd.DataFrame) -> Figure:
     """Draw mean and variance of each benchmark's harmony over configurations."""
-    labels = {"xlabel": "mean harmony over configurations", "ylabel": "variance over configurations"}
-    alt = (
-        "Mean and variance of each benchmark's harmony over configurations, with 95% bootstrap intervals for 8 or more."
-    )
-    return figures.described(figures.points(plane, "mean", "variance", "benchmark", **labels), alt)
+    labels = {"xlabel": "mean harmony over configurations", "ylabel": "variance of harmony over configurations"}
+    notes = {"bars": "95% bootstrap intervals", "of": "configurations", "why": "fewer than 8 configurations"}
+    figure = figures.points(plane, "mean", "variance", "benchmark", **labels, **notes)
+    return figures.described(figure, "Mean and variance of each benchmark's harmony over configurations.")

@@ -572,17 +572,20 @@ def draw_variants(accuracy: pd.DataFrame) -> Figure:
     """Draw the accuracy of each variant and chance."""
     number = accuracy.groupby(["benchmark", "style"]).cumcount() + 1
     table = accuracy.assign(variant=[f"variant {k}" for k in number])
-    label = "accuracy, abstention left out"
-    figure = figures.intervals(table, ["benchmark", "style"], by="variant", baseline="chance", xlabel=label)
-    alt = "Accuracy of each benchmark and style, one mark per prompt variant, with 95% Wilson intervals and chance."
+    how: dict[str, Any] = {"by": "variant", "baseline": "chance", "bars": "95% Wilson intervals", "of": "questions"}
+    figure = figures.intervals(table, ["benchmark", "style"], xlabel="accuracy, abstention left out", **how)
+    alt = "Accuracy of each benchmark and style, one mark per prompt variant, beside chance."
     return figures.described(figure, alt)
 
 
 def draw_course(course: pd.DataFrame) -> Figure:
     """Draw both scores of the small networks against passes over the data."""
-    labels: dict[str, Any] = {"xlabel": "passes over the data", "ylabel": "mean over seeds, 95 % interval"}
-    alt = "Accuracy and probability of the right class of the networks against passes over the data, with intervals."
-    return figures.described(figures.curves(course, "checkpoint", by="kind", **labels), alt)
+    names = {"discrete: accuracy": "accuracy", "continuous: p of the right class": "probability of the right class"}
+    how: dict[str, Any] = {"by": "kind", "baseline": 0.1, "baseline_name": "chance", "bars": "95% intervals over seeds"}
+    labels: dict[str, Any] = {"xlabel": "passes over the data", "ylabel": "mean over seeds"}
+    figure = figures.curves(course.replace({"kind": names}), "checkpoint", **how, **labels)
+    alt = "Accuracy and probability of the right class of the networks against passes over the data, beside chance."
+    return figures.described(figure, alt)
 
 
 def draw_item_curves(items: pd.DataFrame) -> Figure:
@@ -591,9 +594,19 @@ def draw_item_curves(items: pd.DataFrame) -> Figure:
     picked = defined[defined["b"].between(-2.5, 2.5)].iloc[:: max(1, len(defined) // 5)].head(5)
     ability = np.linspace(-2.5, 2.5, 21)
     curves = [
-        pd.DataFrame({"ability": ability, "p": item_curve(ability, a, b), "item": f"{i}: a {a:.1f}, b {b:.1f}"})
+        pd.DataFrame(
+            {
+                "ability": ability,
+                "p": item_curve(ability, a, b),
+                "item": f"digit {i} (a {a:.1f}, b {b:.1f})".replace("-", "−"),
+            }
+        )
         for i, a, b in zip(picked.index, picked["a"], picked["b"])
     ]
-    xlabel, ylabel = "ability (standardised score on the other items)", "probability of a correct answer"
-    figure = figures.curves(pd.concat(curves), "ability", "p", "p", "p", by="item", xlabel=xlabel, ylabel=ylabel)
+    labels: dict[str, Any] = {
+        "xlabel": "ability (standardised score on the other items)",
+        "ylabel": "p(correct answer)",
+    }
+    why = "fitted curves; a: discrimination, b: difficulty"
+    figure = figures.curves(pd.concat(curves), "ability", "p", None, None, by="item", why=why, **labels)
     return figures.described(figure, "Item curves of a few digits: probability of a correct answer against ability.")

@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 Readings = Mapping[str, pd.DataFrame]
 """Normalisation -> one row per question, see `readings`."""
 CALIBRATED = "calibrated model (mean of 999 draws)"
+NORMALISED = {
+    "none": "log-probability of the answer",
+    "tokens": "log-probability per token",
+    "chars": "log-probability per character",
+    "bytes": "log-probability per byte",
+    "as it is": "without recalibration",
+    "temperature": "temperature scaling",
+    "isotonic": "isotonic regression",
+    "platt": "Platt scaling",
+}
+"""Normalisations and recalibrations as figures name them."""
 
 
 def readings(answers: Sequence[pd.DataFrame], normalisations: Sequence[Normalisation]) -> dict[str, pd.DataFrame]:
@@ -180,11 +191,13 @@ def findings(main: pd.DataFrame, intervals: pd.DataFrame, noise: Floats, after: 
 
 def draw_reliability(reports: Mapping[str, CalibrationReport]) -> Figure:
     """Draw the reliability diagram of each report."""
-    alt = f"Reliability diagrams ({', '.join(reports)}): accuracy against confidence with 95% intervals."
-    return figures.described(figures.reliability(reports), alt)
+    named = {NORMALISED.get(name, name): report for name, report in reports.items()}
+    alt = f"Reliability diagrams ({', '.join(named)}): accuracy against confidence, beside the diagonal of calibration."
+    return figures.described(figures.reliability(named), alt)
 
 
 def draw_risk_coverage(curves: Mapping[str, RiskCoverage]) -> Figure:
     """Draw the risk-coverage curve of each normalisation."""
+    named = {NORMALISED.get(name, name): curve for name, curve in curves.items()}
     alt = "Error rate among the most confident answers against coverage, one curve per normalisation."
-    return figures.described(figures.risk_coverage(curves), alt)
+    return figures.described(figures.risk_coverage(named), alt)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from workbench import figures, statistics
 from workbench.answers import Normalisation, added, block_starts, outcomes, probabilities, tag_columns
 from workbench.errors import InputError, unknown
+from workbench.hallucination.calibration import NORMALISED
 from workbench.questions import Questions
 from workbench.statistics import Finding, calibration, wilson
 from workbench.statistics.distances import Floats, fractions, mask, settled, threshold
@@ -426,48 +427,54 @@ def draw_by_benchmark(summary: pd.DataFrame, means: pd.DataFrame) -> Figure:
     """Draw the DCS of each benchmark beside that of a uniform guess."""
     dcs = summary[summary["metric"] == "dcs"].merge(means[["uniform"]].reset_index(), on="benchmark")
     label = "DCS (−1 certain and wrong, 0 abstains, +1 certain and correct)"
-    figure = figures.intervals(dcs, "benchmark", baseline="uniform", baseline_name="uniform guess", xlabel=label)
-    alt = "Mean DCS of each benchmark with its 95% interval, beside the DCS of a uniform guess."
+    named = {"baseline": "uniform", "baseline_name": "uniform guess", "of": "questions"}
+    figure = figures.intervals(dcs, "benchmark", xlabel=label, **named)
+    alt = "Mean distributional correctness score (DCS) of each benchmark, beside that of a uniform guess."
     return figures.described(figure, alt)
 
 
 def draw_simplex(table: pd.DataFrame) -> Figure:
     """Draw each question by its correct, wrong and abstaining probability, with lines of equal DCS."""
-    title = "Correct, wrong, abstaining: one mark per question"
     alt = "Triangle of correct, wrong and abstaining probability, with a mark per question and a large one per mean."
-    return figures.described(figures.simplex(table, by="benchmark", title=title), alt)
+    return figures.described(figures.simplex(table, by="benchmark"), alt)
 
 
 def draw_conventions(conventions: pd.DataFrame) -> Figure:
     """Draw the skill of each benchmark under each normalisation."""
-    skill = conventions[conventions["metric"] == "skill"]
-    how: dict[str, Any] = {"by": "normalisation", "baseline": 0.0, "baseline_name": "uniform guess"}
+    skill = conventions[conventions["metric"] == "skill"].replace({"normalisation": NORMALISED})
+    how: dict[str, Any] = {"by": "normalisation", "baseline": 0.0, "baseline_name": "uniform guess", "of": "questions"}
     figure = figures.intervals(skill, "benchmark", xlabel="skill (0 a uniform guess, 1 perfect)", **how)
-    alt = "Skill of each benchmark under the normalisations none, tokens, chars and bytes, with 95% intervals."
+    alt = "Skill of each benchmark by normalisation of the log-probabilities, beside a uniform guess."
     return figures.described(figure, alt)
 
 
 def draw_phrases(phrases: pd.DataFrame) -> Figure:
     """Draw the probability of abstaining by phrase, with and without the instruction."""
-    rows = phrases[phrases["metric"] == "p_abstain"]
+    names = {"instruction": "with the instruction to abstain", "none": "without the instruction"}
+    rows = phrases[phrases["metric"] == "p_abstain"].replace({"instructed": names})
+    rows["phrase"] = "“" + rows["phrase"].astype(str) + "”"
     label = "probability of abstaining, mean of benchmarks"
-    alt = "Mean probability of abstaining for each phrase, with and without the instruction."
-    return figures.described(figures.intervals(rows, "phrase", by="instructed", xlabel=label), alt)
+    figure = figures.intervals(rows, "phrase", by="instructed", xlabel=label, of="questions")
+    return figures.described(
+        figure, "Mean probability of abstaining for each phrase, with and without the instruction."
+    )
 
 
 def draw_confidence_targets(targets: pd.DataFrame) -> Figure:
     """Draw the score against the confidence target."""
-    labels = {"xlabel": "confidence target t", "ylabel": "score per question", "baseline_name": "always abstains"}
-    alt = "Mean score against the confidence target t, with the zero of a model that never answers."
-    return figures.described(figures.curves(targets, "t", baseline=0.0, **labels), alt)
+    labels: dict[str, Any] = {"xlabel": "confidence target t (an error costs t / (1 − t) points)", "of": "questions"}
+    named: dict[str, Any] = {"baseline": 0.0, "baseline_name": "always abstains", "ylabel": "points per question"}
+    alt = "Mean score against the confidence target t, beside the zero of a model that never answers."
+    return figures.described(figures.curves(targets, "t", **labels, **named), alt)
 
 
 def draw_loadings(loadings: pd.DataFrame) -> Figure:
     """Draw DCS and its uniform baseline against the loading of errors."""
-    rows = loadings[loadings["metric"].isin(["dcs", "uniform"])]
+    rows = loadings.replace({"metric": {"dcs": "the model", "uniform": "uniform guess"}})
+    rows = rows[rows["metric"].isin(["the model", "uniform guess"])]
     labels: dict[str, Any] = {"xlabel": "loading of errors (correct answers: 1)", "ylabel": "DCS, mean of benchmarks"}
-    alt = "Mean DCS and that of a uniform guess against the loading of errors."
-    return figures.described(figures.curves(rows, "loading", by="metric", **labels), alt)
+    alt = "Mean DCS of the model and of a uniform guess against the loading of errors."
+    return figures.described(figures.curves(rows, "loading", by="metric", of="questions", **labels), alt)
 
 
 def draw_risk_coverage(forced: pd.DataFrame) -> Figure:

@@ -509,16 +509,18 @@ def findings(
 def draw_auroc(report: pd.DataFrame) -> Figure:
     """Draw the AUROC of each reading on each table, where it is defined."""
     rows = report[(report["metric"] == "auroc") & report["mean"].notna()]
-    figure = figures.intervals(rows, ["task", "score"], baseline=0.5, xlabel="AUROC (0.5: chance)")
-    return figures.described(figure, "AUROC of each score on each table with 95% bootstrap intervals, and chance.")
+    how = {"bars": "95% bootstrap intervals", "of": "people", "xlabel": "AUROC (proportion of pairs ordered correctly)"}
+    figure = figures.intervals(rows, ["task", "score"], baseline=0.5, **how)
+    return figures.described(figure, "AUROC of each score on each table, beside chance.")
 
 
 def draw_ece(report: pd.DataFrame) -> Figure:
     """Draw the calibration error of each reading on each table beside that of a calibrated score."""
-    rows, name = report[report["metric"] == "ece"], "a calibrated score of the same spread"
-    labels = {"baseline_name": name, "xlabel": "ECE (10 equal-width bins)"}
-    figure = figures.intervals(rows, ["task", "score"], baseline="baseline", **labels)
-    alt = f"Expected calibration error of each score on each table with 95% bootstrap intervals, and that of {name}."
+    rows, name = report[report["metric"] == "ece"], "calibrated score of the same spread"
+    labels = {"baseline_name": name, "xlabel": "expected calibration error (10 equal-width bins)"}
+    how = {"baseline": "baseline", "bars": "95% bootstrap intervals", "of": "people"}
+    figure = figures.intervals(rows, ["task", "score"], **how, **labels)
+    alt = f"Expected calibration error of each score on each table, beside that of a {name}."
     return figures.described(figure, alt)
 
 

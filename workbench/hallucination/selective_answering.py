@@ -29,6 +29,12 @@ Readings = Mapping[str, pd.DataFrame]
 """Normalisation -> the probabilities of all options, see `readings`."""
 NORMALISATIONS: tuple[Normalisation, ...] = ("none", "tokens", "chars")
 CHOICES: tuple[conformal.Choice, ...] = ("split", "optimised", "trained")
+CHOSEN = {
+    "split": "chosen on a third",
+    "optimised": "chosen and calibrated on all",
+    "trained": "regression on all scores",
+}
+"""What each choice of a score does with the checked answers, in figures."""
 SCORES = (*(f"confidence ({name})" for name in NORMALISATIONS), "certainty")
 """Columns of `items` that can decide what is released."""
 AFTER = "this notebook, after"
@@ -397,31 +403,37 @@ def error_findings(trivial: pd.DataFrame, consistency: pd.DataFrame, more: Mappi
 
 def draw_error_rate(released: pd.DataFrame, over: str) -> Figure:
     """Draw the error rate among released answers against the bound; `over` names what the means are over."""
-    rows = released[released["metric"] == "error_rate"]
-    labels: dict[str, Any] = {"xlabel": "bound q on the error rate", "ylabel": "error rate among released answers"}
-    title = f"Means over {over}, 95% intervals over splits; dotted: the bound"
-    figure = figures.curves(rows, "q", by="choice", title=title, **labels)
-    levels = rows["q"].unique()
-    figure.axes[0].plot(levels, levels, color="black", linestyle=":")
-    alt = (
-        "Error rate among released answers against the bound q, for three ways to choose the score; all should lie "
-        "below the diagonal."
-    )
-    return figures.described(figure, alt)
+    rows = released[released["metric"] == "error_rate"].replace({"choice": CHOSEN})
+    bound = pd.DataFrame({"q": rows["q"].unique(), "choice": "the bound"})
+    rows = pd.concat([rows, bound.assign(mean=bound["q"], low=bound["q"], high=bound["q"])])
+    labels: dict[str, Any] = {"xlabel": "bound on the error rate", "ylabel": "error rate of released answers"}
+    alt = "Error rate of released answers against the bound, for three choices; all should lie below the diagonal."
+    return figures.described(figures.curves(rows, "q", by="choice", bars=f"95% intervals over {over}", **labels), alt)
 
 
 def draw_power(released: pd.DataFrame) -> Figure:
     """Draw the proportion of correct answers that is released against the bound."""
-    rows = released[released["metric"] == "power"]
-    labels: dict[str, Any] = {"xlabel": "bound q on the error rate", "ylabel": "proportion of correct answers released"}
-    alt = "Proportion of correct answers released against the bound q, for three ways to choose the score."
-    return figures.described(figures.curves(rows, "q", by="choice", **labels), alt)
+    rows = released[released["metric"] == "power"].replace({"choice": CHOSEN})
+    labels: dict[str, Any] = {
+        "xlabel": "bound on the error rate",
+        "ylabel": "proportion of correct answers that are released",
+    }
+    alt = "Proportion of correct answers released against the bound on the error rate, for three choices of the score."
+    figure = figures.curves(rows, "q", by="choice", bars="95% intervals over splits", **labels)
+    return figures.described(figure, alt)
 
 
 def draw_attempts(curves: pd.DataFrame) -> Figure:
     """Draw the value per question against the number of attempts."""
-    labels = {"xlabel": "attempts at most", "ylabel": "value per question", "baseline_name": "always abstains"}
-    figure = figures.curves(curves, "k", by="V", baseline=0.0, **labels)
+    rows = curves.assign(
+        V=curves["V"].astype(str).str.replace(r"V = (.*)", r"error: \1 points", regex=True).str.replace("-", "−")
+    )
+    labels: dict[str, Any] = {
+        "xlabel": "largest number of attempts",
+        "ylabel": "points per question",
+        "of": "questions",
+    }
+    figure = figures.curves(rows, "k", by="V", baseline=0.0, baseline_name="always abstains", **labels)
     return figures.described(
-        figure, "Value per question against the number of attempts, one line for each cost of a wrong answer."
+        figure, "Value per question (points) against the number of attempts, one line for each cost of a wrong answer."
     )

@@ -544,11 +544,10 @@ def findings(scores: pd.DataFrame, effects: pd.DataFrame, auroc: pd.DataFrame, a
 
 def draw_effects(effects: pd.DataFrame) -> Figure:
     """Draw the change of DCS, accuracy and probability of abstaining under each setting."""
-    rows = effects[effects["metric"].isin(["dcs", "accuracy", "p_abstain"])]
-    labels = {"baseline_name": "no change", "xlabel": "change against the plain model, paired by question"}
+    names = {"dcs": "DCS", "accuracy": "accuracy", "p_abstain": "probability of abstaining"}
+    rows = effects[effects["metric"].isin(names)].replace({"metric": names})
+    rows["setting"] = rows["setting"].str.replace(", α = ", " direction, strength ").str.replace("-", "−")
+    labels = {"baseline_name": "no change", "xlabel": "change against the plain model", "of": "paired questions"}
     figure = figures.intervals(rows, "setting", by="metric", baseline=0.0, **labels)
-    alt = (
-        "Change of DCS, accuracy and probability of abstaining for each steering strength and for a random direction, "
-        "with 95% intervals."
-    )
+    alt = "Change of DCS, accuracy and probability of abstaining by steering strength, and for a random direction."
     return figures.described(figure, alt)

@@ -24,6 +24,7 @@ from workbench.judges.readings import (
     answers_to,
     by_candidate,
     checklist_scores,
+    in_words,
     judgement,
     label_probabilities,
     likelihood_rewards,
@@ -549,32 +550,37 @@ def findings(
 
 def draw_marks(study: Study, marks: pd.DataFrame) -> Figure:
     """Draw the rank correlation of every judge's marks with the given marks, by prompt."""
-    rows, label = marks[marks["measure"] == "Spearman"], f"Spearman correlation with {study.cases.marks}"
-    drawn = figures.intervals(rows, "prompt", by="judge", xlabel=label, baseline=0.0, baseline_name="no correlation")
-    return described(drawn, f"Rank correlation of each prompt's marks with {study.cases.marks}, with intervals.")
+    rows, label = in_words(marks[marks["measure"] == "Spearman"]), f"Spearman correlation with {study.cases.marks}"
+    named: dict[str, Any] = {"baseline": 0.0, "baseline_name": "no correlation", "of": "answers"}
+    drawn = figures.intervals(rows, "prompt", by="judge", xlabel=label, **named)
+    return described(drawn, f"Rank correlation of each prompt's marks with {study.cases.marks}, by judge.")
 
 
 def draw_levels(levels: pd.DataFrame) -> Figure | None:
     """Draw ICC(A,1) with its range when one level is left out; None if the table is empty."""
     if levels.empty:
         return None
-    rows, label = levels[levels["statistic"] == "ICC(A,1)"], "ICC(A,1) (whiskers: range when one level is left out)"
-    drawn = figures.intervals(rows, "prompt", by="judge", low="loo_low", high="loo_high", xlabel=label)
-    return described(drawn, "ICC of each prompt with leave-one-out whiskers.")
+    rows, label = in_words(levels[levels["statistic"] == "ICC(A,1)"]), "agreement with the levels, ICC(A,1)"
+    zero: dict[str, Any] = {"baseline": 0.0, "baseline_name": "no agreement"}
+    ends = {"low": "loo_low", "high": "loo_high", "bars": "range if one level is left out", "of": "levels"}
+    drawn = figures.intervals(rows, "prompt", by="judge", xlabel=label, **zero, **ends)
+    return described(drawn, "Intraclass correlation of each prompt's marks with the levels of quality, by judge.")
 
 
 def draw_changes(changes: pd.DataFrame) -> Figure:
     """Draw the mean change of alpha when each judge replaces a rater."""
     label = "change of Krippendorff's alpha when the judge replaces a rater"
-    drawn = figures.intervals(changes, "judge", xlabel=label, baseline=0.0, baseline_name="no change")
-    return described(drawn, "Change of alpha when one rater is replaced by each judge.")
+    zero: dict[str, Any] = {"baseline": 0.0, "baseline_name": "as good as a rater", "of": "answers"}
+    drawn = figures.intervals(in_words(changes), "judge", xlabel=label, **zero)
+    return described(drawn, "Change of Krippendorff's alpha when one rater is replaced by each judge.")
 
 
 def draw_better(better: pd.DataFrame) -> Figure:
     """Draw how often each scorer selects the better answer, by set."""
     label = "proportion of pairs whose better answer is selected"
-    drawn = figures.intervals(better, "data", by="judge", baseline=0.5, xlabel=label)
-    return described(drawn, "Proportion of pairs whose better answer is selected, by data set and scorer.")
+    rows = better.replace({"judge": {"pmi": "pointwise mutual information", "longer": "the longer answer"}})
+    drawn = figures.intervals(rows, "data", by="judge", baseline=0.5, xlabel=label, of="pairs")
+    return described(drawn, "Proportion of pairs whose better answer is selected, by data set and scorer, and chance.")
 
 
 def _marks(study: Study, answers: pd.DataFrame) -> dict[str, Floats]:

@@ -17,7 +17,7 @@ from workbench.figures import described
 from workbench.judges import planted
 from workbench.judges.cases import Case, Cases
 from workbench.judges.prompts import Template, pairwise, questions
-from workbench.judges.readings import Judgement, answers_to, judgement, reading_table
+from workbench.judges.readings import Judgement, answers_to, in_words, judgement, reading_table
 from workbench.judges.relations import against_chance, logit_split, order_tables
 from workbench.questions import Question
 from workbench.statistics import Finding, bootstrap, finding, interval, summarise, unless
@@ -374,30 +374,36 @@ def findings(study: Study, orders: pd.DataFrame, worded: pd.DataFrame, seed: int
 
 def draw_position(rates: pd.DataFrame) -> Figure:
     """Draw the position bias of every judge on every set."""
-    rows, label = rates[rates["metric"] == "position"], "position bias (+1 always the first, −1 always the second)"
-    drawn = figures.intervals(rows, "judge", by="data", xlabel=label, baseline=0.0, baseline_name="no bias")
+    label = "position bias (+1 always the first, −1 always the second)"
+    rows = in_words(rates[rates["metric"] == "position"])
+    named: dict[str, Any] = {"baseline": 0.0, "baseline_name": "no bias", "of": "pairs"}
+    drawn = figures.intervals(rows, "judge", by="data", xlabel=label, **named)
     return described(drawn, "Position bias of the model and the planted judges on each data set.")
 
 
 def draw_margins(study: Study, orders: pd.DataFrame) -> Figure:
     """Draw a histogram over pairs of the preference for the first position."""
-    label = "p(first) − p(second), mean of both orders"
-    drawn = figures.distribution(of_judge(study, orders)["position_margin"], (-1, 1), label, "pairs")
+    label = "probability of the first minus that of the second answer, mean of both orders"
+    named: dict[str, Any] = {"baseline": 0.0, "baseline_name": "no preference"}
+    drawn = figures.distribution(of_judge(study, orders)["position_margin"], (-1, 1), label, "pairs", **named)
     return described(drawn, "Histogram over pairs of the probability of the first answer minus that of the second.")
 
 
 def draw_length(rates: pd.DataFrame) -> Figure:
     """Draw how often every judge prefers the longer answer."""
-    rows, label = rates[rates["metric"] == "longer"], "proportion of verdicts for the longer answer"
-    drawn = figures.intervals(rows, "judge", by="data", xlabel=label, baseline=0.5, baseline_name="no preference")
+    label = "proportion of verdicts for the longer answer"
+    rows = in_words(rates[rates["metric"] == "longer"])
+    named: dict[str, Any] = {"baseline": 0.5, "baseline_name": "no preference", "of": "pairs"}
+    drawn = figures.intervals(rows, "judge", by="data", xlabel=label, **named)
     return described(drawn, "Proportion of verdicts for the longer answer, by judge and data set.")
 
 
 def draw_words(rates: pd.DataFrame) -> Figure:
     """Draw accuracy and preference for the first answer by label words."""
     names = rates["metric"].map({"random": "accuracy", "first": "first answer chosen"})
-    rows = rates.assign(metric=names).dropna(subset=["metric"])
-    drawn = figures.intervals(rows, "labels", by="metric", baseline=0.5, xlabel="proportion of verdicts")
+    labels = ["labels " + str(name).partition(" ")[2].replace("/", ", ") for name in rates["labels"]]
+    rows = rates.assign(metric=names, labels=labels).dropna(subset=["metric"])
+    drawn = figures.intervals(rows, "labels", by="metric", baseline=0.5, xlabel="proportion of verdicts", of="pairs")
     return described(drawn, "Proportion of verdicts that name the first answer, and accuracy, by label words.")
 
 

@@ -16,7 +16,7 @@ from workbench.answers import Bools, Floats
 from workbench.errors import InputError
 from workbench.figures import described
 from workbench.judges.cases import Cases
-from workbench.judges.readings import Judgement, Variant, of_first_judge
+from workbench.judges.readings import Judgement, Variant, in_words, of_first_judge
 from workbench.judges.relations import Method, aggregate, differences, order_table, sgn, tie_rate, upper
 from workbench.statistics import Finding, compact, finding, interval, rows_by
 from workbench.statistics.intervals import SHARE
@@ -433,21 +433,27 @@ def findings(table: pd.DataFrame, contrasts: pd.DataFrame, orders: pd.DataFrame)
 
 def draw_conflicts(table: pd.DataFrame) -> Figure:
     """Draw the first judge's conflict ratio by scale, scoring and aggregation."""
-    rows, label = model_conflicts(table), "conflict ratio (proportion of pairs)"
-    drawn = figures.intervals(rows, ["scale", "scoring"], by="aggregation", baseline="chance", xlabel=label)
-    alt = "Conflict ratio of the model by scale, scoring and aggregation, with intervals and chance lines."
+    rows = in_words(model_conflicts(table))
+    rows["scale"] = "scores " + rows["scale"].str.removeprefix("score ").str.replace("-", " to ")
+    named: dict[str, Any] = {"baseline": "chance", "baseline_name": "unrelated scores and comparisons", "of": "pairs"}
+    label = "conflict ratio (proportion of pairs)"
+    drawn = figures.intervals(rows, ["scale", "scoring"], by="aggregation", xlabel=label, **named)
+    alt = "Conflict ratio of the model by scale, scoring and aggregation, beside that of unrelated comparisons."
     return described(drawn, alt)
 
 
 def draw_rates(rates: pd.DataFrame) -> Figure:
     """Draw the non-transitivity of every judge by aggregation."""
-    label = f"proportion of {rates['k'].max()}-subsets that no ranking fits"
-    drawn = figures.intervals(of_largest(rates), "aggregation", by="judge", baseline="chance", xlabel=label)
-    alt = "Non-transitivity rate by aggregation for the model and the planted judges, with intervals and chance lines."
+    label = f"proportion of sets of {rates['k'].max()} answers that no ranking fits"
+    named: dict[str, Any] = {"baseline": "chance", "baseline_name": "random comparisons, as many ties", "of": "sets"}
+    drawn = figures.intervals(in_words(of_largest(rates)), "aggregation", by="judge", xlabel=label, **named)
+    alt = "Non-transitivity rate by aggregation for the model and the planted judges, beside that of random relations."
     return described(drawn, alt)
 
 
 def draw_sweep(sweep: pd.DataFrame) -> Figure:
     """Draw the rates of a `tolerance_sweep`."""
-    drawn = figures.curves(sweep, "delta", by="metric", xlabel="tolerance δ (scale 1 ... 5)", ylabel="proportion")
+    rows = sweep.assign(metric=sweep["metric"].str.replace(r"NTR(\d+)", r"sets of \1 that no ranking fits", regex=True))
+    labels: dict[str, Any] = {"xlabel": "tolerance (difference of scores from 1 to 5)", "ylabel": "proportion"}
+    drawn = figures.curves(rows, "delta", by="metric", why="proportion of all comparisons", **labels)
     return described(drawn, "Conflict ratio, non-transitivity and tie rate of the model against the tolerance.")

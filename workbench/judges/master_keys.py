@@ -13,7 +13,7 @@ from workbench.errors import InputError
 from workbench.figures import described
 from workbench.judges.cases import Case
 from workbench.judges.prompts import Template, pointwise
-from workbench.judges.readings import key_table, label_probabilities, of_first_judge
+from workbench.judges.readings import in_words, key_table, label_probabilities, of_first_judge
 from workbench.questions import Question
 from workbench.statistics import Finding, compact, finding, interval, rows_by, summarise, unless, versus, wilson
 from workbench.statistics.intervals import SHARE, Interval
@@ -36,6 +36,7 @@ KEYS = {
 """Name -> text of the ten keys of the paper: punctuation, and openers in four languages."""
 NEAR_KEYS = ("Let's do this step by step.", "Let me solve it step by step.")
 """Openers that are not among the keys and fool some judges too."""
+KINDS = {"key": "master keys", "near key": "near keys", "control": "controls"}
 SHOWN = "question shown"
 """Tag of the prompts that include the question."""
 
@@ -213,24 +214,27 @@ def findings(verdicts: pd.DataFrame, controls: pd.DataFrame) -> list[Finding]:
 
 def draw_controls(controls: pd.DataFrame) -> Figure:
     """Draw the differences between controls and keys."""
-    label = "difference of p(YES)"
-    drawn = figures.intervals(controls, "metric", by="judge", xlabel=label, baseline=0.0, baseline_name="no difference")
-    return described(drawn, "Differences between controls and keys.")
+    named: dict[str, Any] = {"baseline": 0.0, "baseline_name": "no difference", "of": "questions"}
+    label, why = "difference of the probability of YES", "the same on every question"
+    drawn = figures.intervals(in_words(controls), "metric", by="judge", xlabel=label, why=why, **named)
+    return described(drawn, "Differences of the probability of YES between controls and keys, by judge.")
 
 
 def draw_rates(rates: pd.DataFrame) -> Figure:
     """Draw the proportion of YES of every judge for each key and control."""
-    title = "Master keys and controls"
-    drawn = figures.intervals(rates, ["kind", "key"], by="judge", xlabel="proportion of YES", title=title)
-    alt = "Proportion of YES of the model and the oracle for each master key and control with Wilson intervals."
+    named: dict[str, Any] = {"by": "judge", "bars": "95% Wilson intervals", "of": "questions"}
+    rows = in_words(rates).replace({"kind": KINDS})
+    drawn = figures.intervals(rows, ["kind", "key"], xlabel="proportion of verdicts YES", **named)
+    alt = "Proportion of YES of the model and the oracle for each master key and control."
     return described(drawn, alt)
 
 
 def draw_soft_rates(verdicts: pd.DataFrame) -> Figure:
     """Draw the first judge's mean probability of YES for each key and control."""
     soft = summarise(_shown(verdicts), ["p_yes"], by=["key", "kind"], cluster="case", bounds=SHARE)
-    label = "mean p(YES) / (p(YES) + p(NO))"
-    drawn = figures.intervals(soft, ["kind", "key"], xlabel=label, baseline=0.5, baseline_name="undecided")
+    label, rows = "mean probability of YES against NO", soft.replace({"kind": KINDS})
+    named: dict[str, Any] = {"baseline": 0.5, "baseline_name": "undecided", "of": "questions"}
+    drawn = figures.intervals(rows, ["kind", "key"], xlabel=label, **named)
     return described(drawn, "Mean probability of YES for each key and control.")
 
 
@@ -238,8 +242,9 @@ def draw_heat_map(verdicts: pd.DataFrame) -> Figure:
     """Draw the first judge's probability of YES, key by question."""
     rows = _shown(verdicts)
     grid = rows.pivot(index="key", columns="case", values="p_yes").loc[list(dict.fromkeys(rows["key"]))]
-    title, questions = f"{rows['judge'].iloc[0]}: probability of YES", f"{grid.shape[1]} questions"
-    drawn = figures.matrix(grid, "p(YES)", title=title, ends=(0, 1), xlabel=questions)
+    grid.columns = [str(number + 1) for number in range(grid.shape[1])]
+    label = f"probability of YES ({rows['judge'].iloc[0]})"
+    drawn = figures.matrix(grid, label, ends=(0, 1), xlabel=f"question, 1 to {grid.shape[1]}")
     return described(drawn, "Heat map of the probability of YES, one row per key or control, one column per question.")
 
 

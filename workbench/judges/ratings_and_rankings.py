@@ -18,7 +18,7 @@ from workbench.errors import InputError
 from workbench.figures import described
 from workbench.judges.cases import Cases
 from workbench.judges.consistency import conflict_ratio, cyclic_proportion
-from workbench.judges.readings import Judgement, Variant, by_candidate, of_first_judge
+from workbench.judges.readings import Judgement, Variant, by_candidate, in_words, of_first_judge
 from workbench.judges.relations import Method, aggregate, differences, right_pairs, sgn, upper
 from workbench.statistics import Finding, finding, interval, rows_by, unless, versus
 from workbench.statistics.comparisons import correlation
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMES = {1.0: "first better", 0.0: "equal", -1.0: "second better"}
+REWARDS = {
+    "P(Yes)": "probability of Yes",
+    "likelihood": "likelihood of the answer",
+    "pmi": "pointwise mutual information",
+    "follow-up": "likelihood of follow-ups",
+    "dpo": "implicit reward (DPO)",
+}
+"""Names of rewards in figures."""
 CLIP = 1e-12
 
 
@@ -308,21 +316,27 @@ def findings(consistency: pd.DataFrame, accuracy: pd.DataFrame) -> list[Finding]
 def draw_consistency(consistency: pd.DataFrame) -> Figure:
     """Draw how often ratings and comparisons agree, by judge and method."""
     label = "proportion of pairs on which ratings and comparisons agree"
-    drawn = figures.intervals(consistency, "judge", by="reading", baseline="chance", xlabel=label)
-    return described(drawn, "Consistency of ratings and comparisons by judge, with chance.")
+    rows = in_words(consistency)
+    parts = rows["reading"].str.split(", ", expand=True).set_axis(["scoring", "aggregation"], axis=1)
+    rows["reading"] = in_words(parts).agg("; ".join, axis=1)
+    named: dict[str, Any] = {"baseline": "chance", "baseline_name": "unrelated, as many ties", "of": "pairs"}
+    drawn = figures.intervals(rows, "judge", by="reading", xlabel=label, **named)
+    return described(drawn, "Agreement of ratings and comparisons by judge and method, beside that of unrelated ones.")
 
 
 def draw_accuracy(accuracy: pd.DataFrame, marks: str) -> Figure:
     """Draw the accuracy of each reward against `marks`, a description of the correct order."""
-    drawn = figures.intervals(accuracy, "reward", baseline=0.5, xlabel=f"proportion of pairs ordered as by {marks}")
-    return described(drawn, "Accuracy of each reward on pairs, with intervals and chance.")
+    label = f"proportion of pairs ordered as by {marks}"
+    drawn = figures.intervals(accuracy.replace({"reward": REWARDS}), "reward", baseline=0.5, xlabel=label, of="pairs")
+    return described(drawn, "Accuracy of each reward on pairs of answers, beside chance.")
 
 
 def draw_agreement(agreement: pd.DataFrame) -> Figure:
     """Draw a heat map of the agreement of rewards in a table of `internal_agreement`."""
-    names = list(dict.fromkeys([*agreement["head"], *agreement["other"]]))
+    table = agreement.replace({"head": REWARDS, "other": REWARDS})
+    names = list(dict.fromkeys([*table["head"], *table["other"]]))
     grid = pd.DataFrame(1.0, names, names)
-    for head, other, agree in zip(agreement["head"], agreement["other"], agreement["agree"]):
+    for head, other, agree in zip(table["head"], table["other"], table["agree"]):
         grid.loc[head, other] = grid.loc[other, head] = agree
-    drawn = figures.matrix(grid, "proportion of pairs on the same side", ends=(0, 1))
-    return described(drawn, "Heat map of the agreement between every two rewards.")
+    drawn = figures.matrix(grid, "proportion of pairs on which two rewards agree", ends=(0, 1))
+    return described(drawn, "Heat map of the proportion of pairs on which two rewards prefer the same answer.")

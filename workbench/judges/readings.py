@@ -20,6 +20,25 @@ MIN_MASS = 0.05
 """Responses with less probability mass on their labels are flagged as unreliable."""
 HIDDEN = 0.05
 """A response is undecided if labels that were not shown may have more than this proportion of the labels' mass."""
+IN_WORDS = {
+    "judge": {
+        "oracle": "oracle (planted: always right)",
+        "first": "planted: always the first",
+        "longer": "planted: the longer answer",
+        "coin": "planted: undecided",
+        "cyclic": "planted: levels in a circle",
+        "position_biased": "planted: prefers the first",
+    },
+    "aggregation": {
+        "two_pass": "both orders must agree",
+        "likelihood": "mean of both orders",
+        "debiased_logit": "log-odds without position",
+        "ppl": "order of lower perplexity",
+        "single_order": "one order",
+    },
+    "scoring": {"argmax": "most probable level", "expected": "expected score", "geval": "G-Eval score"},
+}
+"""Names of planted judges and methods in figures, by column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +195,11 @@ def _arranged(keys: pd.DataFrame, axes: list[str], x: Floats, order: Sequence[st
 
 
 Variant = Literal["expected", "geval", "argmax", "trustjudge_repo"]
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with planted judges and methods as figures name them."""
+    return table.replace({column: names for column, names in IN_WORDS.items() if column in table})
 
 
 def score(p: ArrayLike, values: ArrayLike, variant: Variant = "expected") -> Floats:

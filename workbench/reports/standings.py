@@ -365,10 +365,10 @@ def draw_ranks(comparison: Comparison, table: pd.DataFrame) -> Figure:
     """Draw the ranks with their bootstrap intervals."""
     from matplotlib.ticker import MaxNLocator
 
-    label = f"rank by {comparison.quantity} (1 = {comparison.best}), 95 % of resamples"
-    drawn = figures.intervals(table, "run", "rank", xlabel=label)
+    label = f"rank by {comparison.quantity} (1 = {comparison.best})"
+    drawn = figures.intervals(table, "run", "rank", xlabel=label, bars="95% bootstrap intervals")
     drawn.axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figures.described(drawn, "Rank of each run with its bootstrap interval.")
+    return figures.described(drawn, "Rank of each run.")
 
 
 def draw_correlations(table: pd.DataFrame) -> Figure | None:
@@ -379,7 +379,7 @@ def draw_correlations(table: pd.DataFrame) -> Figure | None:
     square = pd.DataFrame(np.eye(len(names)), names, names)
     for one, two, r in zip(table["group"], table["other"], table["mean"]):
         square.loc[one, two] = square.loc[two, one] = r
-    drawn = figures.matrix(square, "correlation over runs", centre=0.0)
+    drawn = figures.matrix(square, "correlation over runs", centre=0.0, centre_name="no correlation")
     return figures.described(
         drawn, "Correlation of the scores of each two groups over runs; intervals are in the table."
     )
@@ -391,9 +391,8 @@ def draw_sizes(comparison: Comparison, table: pd.DataFrame) -> Figure | None:
         return None
     named = table.rename(columns={"low": "mean_low", "high": "mean_high"})
     drawn = figures.points(
-        named, "parameters", "mean", "run", "parameters of the model (log scale)", comparison.quantity
+        named, "parameters", "mean", "run", "parameters of the model", comparison.quantity, logarithmic=True
     )
-    drawn.axes[0].set_xscale("log")
     return figures.described(
         drawn, f"{_capital(comparison.quantity)} of each run by number of parameters of its model."
     )

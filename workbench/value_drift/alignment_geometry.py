@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from workbench import figures
+from workbench import drawing, figures
 from workbench.errors import InputError, unknown
 from workbench.extraction import hidden_states
 from workbench.statistics import Finding, finding
@@ -255,12 +255,13 @@ def findings(changes: pd.DataFrame) -> list[Finding]:
 def draw_changes(changes: pd.DataFrame) -> Figure:
     """Plot the change of AQI (A) over the steps of fine-tuning, by run."""
     start = pd.DataFrame({"run": changes["run"].unique(), "step": 0, "mean": 0.0, "low": 0.0, "high": 0.0})
-    table, ylabel = pd.concat([start, changes[changes["variant"] == "A"]]), "change of AQI (A)"
-    zero: dict[str, Any] = {"baseline": 0.0, "baseline_name": "no change"}
+    table = pd.concat([start, changes[changes["variant"] == "A"]])
+    how: dict[str, Any] = {"baseline": 0.0, "baseline_name": "no change", "of": "sentences"}
+    labels: dict[str, Any] = {"xlabel": "fine-tuning steps", "ylabel": "change of the alignment quality index (A)"}
     return figures.described(
-        figures.curves(table, "step", by="run", xlabel="fine-tuning steps", ylabel=ylabel, **zero),
+        figures.curves(table, "step", by="run", **how, **labels),
         "Change of the alignment quality index over the steps of fine-tuning on unsafe and on safe advice, and the "
-        "difference of both, with 95% bands.",
+        "difference of both.",
     )
 
 
@@ -272,15 +273,18 @@ def draw_projection(states: States, labels: ArrayLike, seed: int) -> Figure:
     flat = in_base_space(states, 2, seed)
     panels = {"before": next(iter(flat.values()))}
     panels |= {f"after {label} advice": x for (label, step), x in flat.items() if step == last}
-    with plt.rc_context(figures.STYLE):
-        size = (figures.WIDTH, 3.4)
+    with plt.rc_context(drawing.STYLE):
+        size = (drawing.WIDTH, 3.4)
         figure, grid = plt.subplots(1, len(panels), figsize=size, sharex=True, sharey=True, layout="constrained")
-    for axes, (title, x) in zip(grid, panels.items()):
-        for name, marker, colour in zip(LABELS, "ox", figures.PALETTE):
-            axes.scatter(*x[y == name].T, marker=marker, s=22, label=name, color=colour)
-        axes.set(title=title, xlabel="first component")
-    grid[0].set_ylabel("second component")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+        for axes, (title, x) in zip(grid, panels.items()):
+            for name, marker, colour in zip(LABELS, "ox", drawing.PALETTE):
+                axes.scatter(*x[y == name].T, marker=marker, s=18, label=name, color=colour)
+            axes.set_title(title.replace(" ", "\n", 1))
+        grid[0].set_ylabel("second component")
+        figure.supxlabel("first component", size=10)
+        look: dict[str, Any] = {"ncols": 2, "title": f"One mark per sentence, {len(y)} in all; no intervals."}
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", **look)
+        plt.close(figure)
     return figures.described(
         figure,
         "Safe and unsafe sentences on two principal components of the untrained model, before and after fine-tuning on "

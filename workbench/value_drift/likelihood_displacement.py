@@ -36,6 +36,11 @@ REPAIRED = "similar + likelihood"
 MEASURES, NAMES = ("chosen_change", "margin", "displaced"), ("run", "pair_id")
 """Measures of a pair in `reports`, and the columns that identify it."""
 SCORES = ("ches", "ln_ches", "edit_similarity", "last_hidden_product")
+SCORES_IN_WORDS = {
+    "ches": "CHES",
+    "ln_ches": "CHES, length-normalised",
+    "last_hidden_product": "product of last hidden states",
+}
 UNEMBEDDING, STATE, TOKENS = ((1, 0), (2, -1), (0, 3)), (0.8, 0.3), ("No (preferred)", "Never (rejected)", "Yes")
 """Three tokens and one hidden state for which displacement is catastrophic with a frozen unembedding."""
 PAPER = "arXiv 2410.08847"
@@ -110,9 +115,13 @@ def draw_toy(path: Floats) -> Figure:
     """Plot the probabilities of the three tokens over gradient steps, `path` `[steps, 3]`."""
     table = pd.DataFrame(path, columns=list(TOKENS)).rename_axis("step").reset_index()
     table = table.melt("step", var_name="token", value_name="mean")
-    table = table.assign(low=table["mean"], high=table["mean"])
+    labels: dict[str, Any] = {
+        "xlabel": "gradient steps",
+        "ylabel": "probability of the token",
+        "why": "exact probabilities",
+    }
     return figures.described(
-        figures.curves(table, "step", by="token", xlabel="gradient steps", ylabel="probability"),
+        figures.curves(table, "step", low=None, high=None, by="token", **labels),
         "Probabilities of the three tokens over gradient steps with a frozen unembedding: Yes rises to nearly 1 while "
         "the preferred No falls.",
     )
@@ -501,9 +510,9 @@ def findings(
 
 def draw_preferred(reports: pd.DataFrame) -> Figure:
     """Plot the mean log-probability of the preferred answer over training, by run."""
-    path, ylabel = summarise(reports, "chosen_after", by=["run", "step"]), "ln p(preferred), nats"
+    path, ylabel = summarise(reports, "chosen_after", by=["run", "step"]), "log-probability of preferred answer (nats)"
     return figures.described(
-        figures.curves(path, "step", by="run", xlabel="training steps", ylabel=ylabel),
+        figures.curves(path, "step", by="run", xlabel="training steps", ylabel=ylabel, of="pairs"),
         "Mean log-probability of the preferred answer over training for similar pairs, paraphrases, dissimilar pairs, "
         "and similar pairs with a likelihood term.",
     )
@@ -511,8 +520,8 @@ def draw_preferred(reports: pd.DataFrame) -> Figure:
 
 def draw_margin(reports: pd.DataFrame) -> Figure:
     """Plot the mean margin over the reference over training, by run."""
-    path, ylabel = summarise(reports, "margin", by=["run", "step"]), "margin over the reference (nats)"
-    start: dict[str, Any] = {"baseline": 0.0, "baseline_name": "start"}
+    path, ylabel = summarise(reports, "margin", by=["run", "step"]), "margin over the reference model (nats)"
+    start: dict[str, Any] = {"baseline": 0.0, "baseline_name": "start", "of": "pairs"}
     return figures.described(
         figures.curves(path, "step", by="run", xlabel="training steps", ylabel=ylabel, **start),
         "Mean margin between preferred and rejected answers over training, by run.",
@@ -522,12 +531,12 @@ def draw_margin(reports: pd.DataFrame) -> Figure:
 def draw_tokens(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
     """Plot the mean change of ln p of each token of the preferred answer, in order."""
     chosen = token_changes(before, after).query("response == 'chosen'")
-    named = chosen.assign(token=chosen["position"].astype(str).str.zfill(2) + " " + chosen["token"])
+    named = chosen.assign(token=chosen["position"].astype(str).str.zfill(2) + " “" + chosen["token"] + "”")
     return _draw_changes(
         summarise(named, ["change"], by="token"),
         "token",
         "no change",
-        "change of ln p (nats), by position and token",
+        "change of log-probability (nats), by position and token",
         "Mean change of the log-probability of each token of the preferred answer, in order.",
     )
 
@@ -535,10 +544,10 @@ def draw_tokens(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
 def draw_correlations(correlations: pd.DataFrame) -> Figure:
     """Plot the rank correlation of each score with the change of the preferred answer."""
     return _draw_changes(
-        correlations,
+        correlations.replace({"score": SCORES_IN_WORDS}),
         "score",
         "no relation",
-        "rank correlation with the change of ln p(preferred)",
+        "rank correlation with the change of the preferred answer's log-probability",
         "Spearman correlation of CHES, its length-normalised form and two baselines with the change of the preferred "
         "answer.",
     )
@@ -548,19 +557,20 @@ def draw_percentiles(by_percentile: pd.DataFrame) -> Figure | None:
     """Plot the change of the preferred answers by percentile of CHES; None without a set."""
     if by_percentile.empty:
         return None
+    rows = by_percentile[by_percentile["metric"] == "chosen_change"]
     return _draw_changes(
-        by_percentile[by_percentile["metric"] == "chosen_change"],
+        rows.assign(percentile=["percentile " + str(each) for each in rows["percentile"]]),
         "percentile",
         "no change",
-        "change of ln p(preferred), nats",
-        "Change of the preferred answers of each set by percentile of CHES, with 95% intervals.",
+        "change of the preferred answer's log-probability (nats)",
+        "Change of the preferred answers of each set by percentile of CHES.",
         by="set",
     )
 
 
 def _draw_changes(table: pd.DataFrame, label: str, zero: str, xlabel: str, alt: str, by: str | None = None) -> Figure:
     """Plot intervals around a baseline of 0, with the alt text."""
-    figure = figures.intervals(table, label, by=by, baseline=0.0, baseline_name=zero, xlabel=xlabel)
+    figure = figures.intervals(table, label, by=by, baseline=0.0, baseline_name=zero, xlabel=xlabel, of="pairs")
     return figures.described(figure, alt)
 
 

@@ -29,6 +29,13 @@ from workbench.value_drift.texts import STANCES, Stance, labelled, preference_ro
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+ALGORITHMS = {
+    **{name: name.upper() for name in ("dpo", "ipo", "kto", "rloo", "grpo")},
+    "ln_dpo": "length-normalised DPO",
+    "dpo_sft": "DPO + likelihood",
+    "simpo": "SimPO",
+}
+"""Names of algorithms in figures."""
 Rule = Literal["ci", "fraction"]
 RULES: tuple[Rule, ...] = ("ci", "fraction")
 Z, FRACTION = 1.96, 0.95
@@ -521,28 +528,35 @@ def _of_rewards(scores: Mapping[tuple[str, str], Floats]) -> list[Finding]:
 def draw_stances(table: pd.DataFrame) -> Figure:
     """Plot the probability of each stance over the steps of fine-tuning, by arm, over all topics."""
     vectors = value_vectors(table.assign(topic="all"))
-    vectors["arm: stance"] = vectors["run"] + ": " + vectors["stance"]
-    ylabel = "probability of the stance"
+    vectors["arm"] = runs_in_words(vectors["run"]) + ": " + vectors["stance"]
+    labels: dict[str, Any] = {"xlabel": "fine-tuning steps", "ylabel": "probability of the stance", "of": "prompts"}
     return figures.described(
-        figures.curves(vectors, "step", by="arm: stance", xlabel="fine-tuning steps", ylabel=ylabel),
-        "Probability of support, neutral and oppose over the steps of fine-tuning, one line per arm and stance, with "
-        "95% bands.",
+        figures.curves(vectors, "step", by="arm", **labels),
+        "Probability of support, neutral and oppose over the steps of fine-tuning, one line per arm and stance.",
     )
 
 
 def draw_magnitude(report: pd.DataFrame) -> Figure:
     """Plot the drift of support in each topic, by arm."""
-    alt = "Drift of support in each topic for each fine-tuning arm, with 95% intervals."
-    return draw_drifts(report[report["stance"] == "support"], "topic", "run", "drift of support, M", alt)
+    alt = "Drift of support in each topic for each fine-tuning arm, beside no drift."
+    return draw_drifts(report[report["stance"] == "support"], "topic", "run", "drift: change of p(support)", alt)
 
 
 def draw_preference(overall: pd.DataFrame) -> Figure:
     """Plot the drift of each stance during preference training, by run."""
-    alt = "Drift of each stance for each algorithm, with and without a value gap, with 95% intervals."
-    return draw_drifts(overall, "run", "stance", "drift during preference training, M", alt)
+    alt = "Drift of each stance for each algorithm, with and without a value gap, beside no drift."
+    return draw_drifts(overall, "run", "stance", "drift in preference training: change of probability", alt)
 
 
 def draw_drifts(table: pd.DataFrame, label: str, by: str, xlabel: str, alt: str) -> Figure:
     """Plot magnitudes of drift against no drift, with the alt text."""
-    figure = figures.intervals(table, label, by=by, baseline=0.0, baseline_name="no drift", xlabel=xlabel)
-    return figures.described(figure, alt)
+    named: dict[str, Any] = {"baseline": 0.0, "baseline_name": "no drift", "of": "prompts"}
+    rows = table.assign(run=runs_in_words(table["run"]))
+    return figures.described(figures.intervals(rows, label, by=by, xlabel=xlabel, **named), alt)
+
+
+def runs_in_words(runs: pd.Series) -> pd.Series:
+    """Return the names of training runs as figures show them."""
+    named = runs.str.replace("^sft ", "trained on ", regex=True).str.replace(", no gap", ", no value gap")
+    named = named.str.replace(", gap", ", value gap")
+    return named.str.replace(r"^(\w+)(?=[,:])", lambda match: ALGORITHMS.get(match[1], match[1]), regex=True)

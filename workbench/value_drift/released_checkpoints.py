@@ -113,9 +113,10 @@ def planted_findings(report: pd.DataFrame, overall: pd.DataFrame, undecided: str
 def draw_profiles(profiles: pd.DataFrame) -> Figure:
     """Plot the probability of each stance at every stage."""
     table = profiles[profiles["metric"] != "mass"].assign(stance=lambda rows: rows["metric"].str[2:])
+    how: dict[str, Any] = {"baseline": 1 / 3, "baseline_name": "uniform", "of": "prompts"}
     return figures.described(
-        figures.intervals(table, "phase", by="stance", xlabel="probability"),
-        "Probability of support, neutral and oppose at every stage, with 95% intervals clustered by prompt.",
+        figures.intervals(table, "phase", by="stance", xlabel="probability of the stance, by stage", **how),
+        "Probability of support, neutral and oppose at every stage, beside uniform.",
     )
 
 
@@ -123,5 +124,5 @@ def draw_drift(report: pd.DataFrame) -> Figure | None:
     """Plot the drift of each stance by topic; None for one stage."""
     if report["mean"].isna().all():
         return None
-    alt = "Drift of support, neutral and oppose in each topic from the first to the last stage, with 95% intervals."
-    return draw_drifts(report, "topic", "stance", "drift from the first stage to the last, M", alt)
+    alt = "Drift of support, neutral and oppose in each topic from the first to the last stage, beside no drift."
+    return draw_drifts(report, "topic", "stance", "drift from first to last stage: change of probability", alt)
