@@ -64,13 +64,13 @@ def name_points(figure: Figure, axes: Axes, xy: NDArray[np.float64], names: Sequ
     A point with an empty name is kept clear; a name without room is left out.
     """
     figure.draw_without_rendering()
-    known = np.isfinite(xy).all(axis=1)
+    known = np.flatnonzero(np.isfinite(xy).all(axis=1))
     at, frame, unit = axes.transData.transform(xy), axes.get_window_extent(), figure.dpi / 72
     taken = [np.concatenate([place - 4 * unit, place + 4 * unit]) for place in at[known]]
     fars = np.arange(5, 200, 5)[:, None]
     turns = np.radians([0, 180, 90, -90, *range(15, 180, 15), *range(-165, 0, 15)])
     ways = np.stack([np.cos(turns), np.sin(turns)], axis=-1)
-    for place, point, name in zip(at[known], xy[known], [name for name, kept in zip(names, known) if kept]):
+    for place, point, name in zip(at[known], xy[known], [names[int(k)] for k in known]):
         if not name:
             continue
         text = axes.annotate(name, point, (0, 0), textcoords="offset points", size=SMALL, ha="center", va="center")

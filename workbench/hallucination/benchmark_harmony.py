@@ -532,7 +532,10 @@ def draw_parts(accuracies: pd.DataFrame) -> Figure:
 
 def draw_plane(plane: pd.DataFrame) -> Figure:
     """Draw mean and variance of each benchmark's harmony over configurations."""
-    labels = {"xlabel": "mean harmony over configurations", "ylabel": "variance of harmony over configurations"}
-    notes = {"bars": "95% bootstrap intervals", "of": "configurations", "why": "fewer than 8 configurations"}
-    figure = figures.points(plane, "mean", "variance", "benchmark", **labels, **notes)
+    labels: dict[str, Any] = {
+        "xlabel": "mean harmony over configurations",
+        "ylabel": "variance of harmony over configurations",
+    }
+    labels |= {"bars": "95% bootstrap intervals", "of": "configurations", "why": "fewer than 8 configurations"}
+    figure = figures.points(plane, "mean", "variance", "benchmark", **labels)
     return figures.described(figure, "Mean and variance of each benchmark's harmony over configurations.")

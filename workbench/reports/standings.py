@@ -462,7 +462,7 @@ def draw_plane(table: pd.DataFrame | None) -> Figure | None:
     """Draw the mean-variance plane of harmony over runs."""
     if table is None or table[["mean", "variance"]].isna().any(axis=None):
         return None
-    labels = {"xlabel": "mean harmony over runs", "ylabel": "variance over runs"}
+    labels: dict[str, Any] = {"xlabel": "mean harmony over runs", "ylabel": "variance over runs"}
     alt = f"Mean and variance of each benchmark's harmony over runs; intervals need {FEWEST_ON_PLANE} runs."
     return figures.described(figures.points(table, "mean", "variance", "benchmark", **labels), alt)
 
