@@ -69,6 +69,7 @@ _HOMES = {
     "parameters_form": "runs",
     "probabilities": "answers",
     "score_texts": "extraction",
+    "show": "browse",
     "summarise": "statistics",
     "wrap_model": "models",
 } | dict.fromkeys([*NAMES, *CHOICES], "kinds")

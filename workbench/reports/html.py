@@ -80,7 +80,7 @@ def render(run: Run, notebook: NotebookNode) -> str:
     question = ""
     if blocks and blocks[0]["kind"] == "text" and (match := QUESTION.match(blocks[0]["html"])):
         question, blocks[0]["html"] = match[1], blocks[0]["html"][match.end() :]
-    source, declared = script("report"), _declared(run)
+    source, declared = script("browse") + script("report"), _declared(run)
     title = markdown.title or html.escape(run.notebook.replace("_", " "))
     return filled(
         "run",
@@ -379,7 +379,7 @@ def _joined(content: object) -> str:
 
 
 def script(name: str) -> str:
-    """Return the script of a page: `report` sorts tables, `gallery` searches and filters."""
+    """Return a script: `report` sorts tables, `browse` single questions, `gallery` searches and filters."""
     return (HERE / f"{name}.js").read_text(encoding="utf-8")
 
 
