@@ -100,7 +100,7 @@ def show(
         names = [str(name) for name in scores.select_dtypes("number") if name not in results]
         numbers = numbers.assign(**{name: scores[name].to_numpy() for name in names})
     if sort and sort not in numbers:
-        raise unknown("metric", sort, list(numbers))
+        raise unknown("metric", sort, list(map(str, numbers)))
     order = numbers[sort].argsort(kind="stable") if sort else range(len(results))
     starts = [*block_starts(p), len(p)]
     every = (q for each in questions for q in ([each] if isinstance(each, Question) else each))
@@ -109,7 +109,7 @@ def show(
     for at in list(order)[:most]:
         rows, result = p.iloc[starts[at] : starts[at + 1]], results.iloc[at]
         asked = prompts.get((result["question_id"], str(rows.iloc[0].get("benchmark", ""))))
-        section, line = _section(at + 1, rows, result, numbers.iloc[at].to_dict(), asked)
+        section, line = _section(at + 1, rows, result, dict(zip(numbers, numbers.iloc[at])), asked)
         sections.append(section)
         lines.append(line)
     return ShownAnswers(sections, len(results), lines)
