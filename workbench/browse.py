@@ -109,7 +109,7 @@ def show(
     for at in list(order)[:most]:
         rows, result = p.iloc[starts[at] : starts[at + 1]], results.iloc[at]
         asked = prompts.get((result["question_id"], str(rows.iloc[0].get("benchmark", ""))))
-        section, line = _section(at + 1, rows, result, dict(zip(numbers, numbers.iloc[at])), asked)
+        section, line = _section(at + 1, rows, result, dict(zip(map(str, numbers), numbers.iloc[at])), asked)
         sections.append(section)
         lines.append(line)
     return ShownAnswers(sections, len(results), lines)
