@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+
 import pytest
 import tiny
 from tokenizers import AddedToken
 
 from workbench.errors import InputError
+from workbench.extraction import templates
 from workbench.extraction.templates import thought_opened
 from workbench.extraction.tokens import Encoder
 from workbench.questions import Message, Option, Question
+
+with suppress(ImportError):
+    import resource
 
 pytestmark = pytest.mark.model
 
@@ -47,6 +54,36 @@ DROPPING = {
 def test_a_template_that_drops_or_changes_a_message_is_refused(kind):
     with pytest.raises(InputError, match=r"drops or changes message \d of question 'capital'.*chat=False"):
         text_of(DROPPING[kind])
+
+
+ENDLESS = {
+    "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "on one question": "{% if 'Germany' in messages[-1].content %}{{ lipsum(n=99999) }}{% endif %}",
+    "doubles": "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "fills": "{{ 'a'.ljust(4000000000) }}",
+    "repeats, when it is read": "{{ ['a'] * 4000000000 }}",
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_template_without_end_is_stopped(kind, monkeypatch):
+    if kind in ("doubles", "fills", "repeats, when it is read") and not sys.platform.startswith("linux"):
+        pytest.skip("memory is limited on Linux")
+    monkeypatch.setattr(templates, "SECONDS", 0.3)
+    plain = "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}"
+    limits = (lambda: resource.getrlimit(resource.RLIMIT_AS)) if sys.platform.startswith("linux") else (lambda: 0)
+    before = limits()
+    with pytest.raises(InputError, match=r"takes more than 0.3 s or 512 MB for one chat; correct it.*chat=False"):
+        text_of(ENDLESS[kind] + plain)
+    assert limits() == before
+    assert "Germany" in text_of(plain)
+
+
+def test_a_template_may_compute_no_power_and_write_two_asterisks():
+    plain = "{% for m in messages %}<|im_start|>**{{ dict(**{'x': m.content}).x }}**{% endfor %}"
+    assert "**Of Germany?**" in text_of(plain)
+    with pytest.raises(InputError, match=r"not valid \(it computes a power with \*\*"):
+        text_of("{{ 7 ** 7 ** 9 }}" + plain)
 
 
 def test_a_short_message_that_occurs_in_the_templates_own_text_is_still_missed():

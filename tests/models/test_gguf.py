@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import shutil
+import struct
 import sys
 
 import gguf
@@ -144,7 +145,29 @@ def test_a_file_of_the_other_byte_order_is_refused(tmp_path, cache):
 def test_a_file_that_was_cut_is_refused(cut, tmp_path, cache):
     path = gguf_files.write(tmp_path / "model.gguf")
     path.write_bytes(path.read_bytes()[:cut])
-    refused(path, "Cannot read")
+    refused(path, f"it ends after {path.stat().st_size:,} bytes")
+
+
+LISTS = struct.pack("<4sIQQQ1sIIQ", b"GGUF", 3, 0, 1, 1, b"k", 9, 0, 2_000_001) + bytes(2_000_001)
+DAMAGED = {
+    "no GGUF": (lambda whole: b"PK" + whole, "is not a GGUF file by its first bytes"),
+    "in the header": (lambda whole: whole[:20], "in its header, it ends after 20 bytes; download or copy it again"),
+    "in a setting": (lambda whole: whole[:900], "in its setting 'tokenizer.ggml.tokens', it ends after 900 bytes"),
+    "in a tensor": (lambda whole: whole[:-40], "in its tensor 'output.weight', it ends after"),
+    "too many settings": (lambda whole: whole[:16] + b"\xff" * 8 + whole[24:], "in its header, it states the number"),
+    "a long name": (
+        lambda whole: whole[:24] + b"\xff" * 8 + whole[32:],
+        "it states the number 18,446,744,073,709,551,615",
+    ),
+    "a long list": (lambda whole: LISTS, "in its setting 'k', it has more than 2,000,000 values"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), DAMAGED.values(), ids=DAMAGED)
+def test_the_place_where_a_file_is_damaged_is_named(change, message, tmp_path, cache):
+    path = gguf_files.write(tmp_path / "net.gguf")
+    path.write_bytes(change(path.read_bytes()))
+    refused(path, message)
 
 
 def test_a_file_that_is_no_language_model_is_refused(tmp_path, cache):

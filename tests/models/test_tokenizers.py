@@ -233,3 +233,31 @@ def test_a_pattern_that_the_user_has_replaced_stays(folder):
     model = loaded(folder)
     assert model.tokenizer(" 10", add_special_tokens=False)["input_ids"] != file_ids(folder, " 10")
     assert "fix_mistral_regex" in model.note
+
+
+BOMBS = {
+    "normalizer": {
+        "type": "Sequence",
+        "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 40,
+    },
+    "decoder": {
+        "type": "Sequence",
+        "decoders": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aaaa"}] * 9,
+    },
+    "post_processor": {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}] * 200 + [{"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1] * 200, "tokens": ["<s>"] * 200}},
+    },
+}
+
+
+@pytest.mark.parametrize("part", BOMBS)
+def test_a_file_that_makes_texts_thousands_of_times_as_long_is_refused(part, tmp_path):
+    tiny.network().save_pretrained(tmp_path)
+    tiny.byte_tokenizer().save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text()) | {part: BOMBS[part]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"The {part} of .* can make a text [0-9,]+ times as long"):
+        wb.load_model(tmp_path).tokenizer  # noqa: B018

@@ -6,12 +6,17 @@ written by templates only: data that spell one are encoded as plain text.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError
@@ -19,6 +24,9 @@ from workbench.questions import Message
 
 TEMPLATE_DATE = datetime(2025, 1, 1)
 """Today's date for templates, so that a score does not change overnight."""
+SECONDS, ROOM = 10.0, 1 << 29
+"""Time and bytes of memory that a template may take to be read or to write one chat."""
+_rendering = threading.RLock()
 _MARK = re.compile(
     r"[<\[{(◁«【〈⟨《「『＜]([^<>\[\]{}◁▷«»【】〈〉⟨⟩《》「」『』＜＞\n]{1,60})[>\]})▷»】〉⟩》」』＞]"
     r"|```(\w+)|(?:^|(?<=[>\]}]))[^<>\[\]{}()|\n]*\w[^<>\[\]{}()|\n]*[:.…]\W*\Z",
@@ -134,7 +142,8 @@ class ChatTemplate:
         }
         chat = [{"role": message.role, "content": content} for message, content in zip(messages, contents)]
         try:
-            return str(self.tokenizer.apply_chat_template(chat, tokenize=False, **options))
+            with bounded():
+                return str(self.tokenizer.apply_chat_template(chat, tokenize=False, **options))
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in ("jinja2", "builtins"):
                 raise
@@ -165,13 +174,81 @@ def template_of(tokenizer: Any) -> str:
             "chat_template to the text of one, or load the questions with chat=False."
         )
     try:
+        _check_code(given)
         _compile_jinja_template(given).environment.globals["strftime_now"] = _fixed_date
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"The chat template of this model is not valid ({error}); correct it, or load the questions with "
             "chat=False."
         ) from error
     return given
+
+
+@lru_cache(8)
+def _check_code(template: str) -> None:
+    """Raise an error for a template that is not valid, takes too long to be read, or computes x**y."""
+    from jinja2 import Environment
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    code = [text for _, kind, text in Environment().lex(template) if kind not in ("whitespace", "data")]
+    if any(text == "**" and before not in ("(", ",") for before, text in pairwise(code)):  # but not f(**names)
+        raise ValueError("it computes a power with **, which no time limit can stop")
+    with bounded():
+        _compile_jinja_template(template)
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Stop a model's template, which is a program, after `SECONDS`, and on Linux if it takes `ROOM` of memory.
+
+    Raises:
+        InputError: It was stopped.
+    """
+    thread, ended, stopping = ctypes.c_ulong(threading.get_ident()), False, threading.Lock()
+    raises = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+    def stop() -> None:
+        with stopping:
+            if not ended:
+                raises(thread, ctypes.py_object(TimeoutError))
+
+    timer = threading.Timer(SECONDS, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        with _rendering, _little_memory():
+            yield
+    except (TimeoutError, MemoryError) as error:
+        raise InputError(
+            f"The chat template of this model takes more than {SECONDS:g} s or {ROOM >> 20} MB for one chat; correct "
+            "it, or load the questions with chat=False."
+        ) from error
+    finally:
+        with stopping:
+            ended = True
+        timer.cancel()
+        raises(thread, None)
+
+
+@contextmanager
+def _little_memory() -> Iterator[None]:
+    """Limit the memory of this process to what it has and `ROOM`, where the system can."""
+    before = None
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        most = pages * resource.getpagesize() + ROOM
+        if before[0] == resource.RLIM_INFINITY or most < before[0]:
+            resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    try:
+        yield
+    finally:
+        if before is not None:
+            resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def thought_opened(header: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -11,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError
+from workbench.reading import opened_file, printable
 
+MOST_VALUES = 2_000_000
+"""Values in all lists of a file's metadata, each of which the `gguf` reader turns into several objects."""
+_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+"""Types of values in metadata -> their bytes."""
+_TEXT, _LIST = 8, 9
+"""The other two types of values."""
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 _ZERO = (
     "attention.clamp_kqv", "attention.max_alibi_bias", "attention.scale", "attention.sliding_window",
@@ -113,6 +121,7 @@ def read(parts: list[Path]) -> Gguf:
 
     file = Gguf(parts[0], {}, {})
     for number, part in enumerate(parts):
+        _check_whole(part)
         reader = gguf.GGUFReader(part)
         if reader.byte_order == "S":
             raise file.error("is written for machines of the other byte order")
@@ -139,6 +148,74 @@ def read(parts: list[Path]) -> Gguf:
     if (kind := file.values.get("general.type", "model")) != "model":
         raise file.error(f"is not a model (general.type {kind!r})")
     return file
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a file that ends before its metadata and tensors do, or whose metadata would fill the memory.
+
+    Raises:
+        InputError: It is such a file.
+    """
+    import gguf
+
+    size, place, values = path.stat().st_size, "header", 0
+    with opened_file(path) as file:
+
+        def damaged(reason: str) -> InputError:
+            where = f"in its {printable(place, 100)}, it {reason}"
+            return InputError(f"The GGUF file {path} is incomplete or damaged: {where}; download or copy it again.")
+
+        def skip(count: int) -> None:
+            if count > size - file.tell():
+                raise damaged(f"ends after {size:,} bytes")
+            file.seek(count, 1)
+
+        def number(form: str, most: int = 1 << 64) -> int:
+            skip(length := struct.calcsize(form))
+            file.seek(-length, 1)
+            if (value := int(struct.unpack(form, file.read(length))[0])) > most:
+                raise damaged(f"states the number {value:,}, where {most:,} is the most that a model has")
+            return value
+
+        def text() -> str:
+            skip(length := number("<Q", 1 << 16))
+            file.seek(-length, 1)
+            return file.read(length).decode("utf-8", "replace")
+
+        def skip_value(kind: int) -> None:
+            nonlocal values
+            if kind == _LIST:
+                kind, count = number("<I"), number("<Q")
+                if (values := values + count) > MOST_VALUES:
+                    raise damaged(f"has more than {MOST_VALUES:,} values in the lists of its metadata")
+                if kind in _BYTES:
+                    skip(count * _BYTES[kind])
+                for _ in range(count if kind in (_TEXT, _LIST) else 0):
+                    skip_value(kind)
+            else:
+                skip(number("<Q") if kind == _TEXT else _BYTES.get(kind, 0))
+
+        if file.read(4) != b"GGUF":
+            raise InputError(f"{path} is not a GGUF file by its first bytes; check the path, or download it again.")
+        if number("<I") not in (2, 3):
+            return  # another version or byte order, which the reader refuses
+        tensors, settings, alignment, ends = number("<Q", 1 << 17), number("<Q", 1 << 17), 32, []
+        for _ in range(settings):
+            place = f"setting {text()!r}"
+            kind, start = number("<I"), file.tell()
+            skip_value(kind)
+            if place == "setting 'general.alignment'" and kind == 4:
+                file.seek(start)
+                alignment = number("<I") or 1
+        for _ in range(tensors):
+            place = f"tensor {text()!r}"
+            elements = math.prod(number("<Q") for _ in range(number("<I", 4)))
+            block, length = gguf.GGML_QUANT_SIZES.get(number("<I"), (1, 0))  # type: ignore[call-overload]
+            ends.append((number("<Q") + elements // block * length, place))
+        start = -(-file.tell() // alignment) * alignment
+        for end, place in ends:  # noqa: B007
+            file.seek(start)
+            skip(end)
 
 
 def check_all_read(file: Gguf) -> None:

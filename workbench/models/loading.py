@@ -81,8 +81,9 @@ def read_tokenizer(model: Model) -> Any:
 
     def read(folder: Path) -> Any:
         with _quiet(), _loading(f"the tokenizer of {str(folder)!r}", folder):
+            own = tokenizers.stated(folder)
             tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=model.trust_remote_code)
-            model.add_note(tokenizers.proved(tokenizer, folder))
+            model.add_note(tokenizers.proved(tokenizer, folder, own))
             return tokenizer
 
     assert model.folder is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from itertools import zip_longest
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ MISTRAL = "fix_mistral_regex"
 """Setting with which a user makes transformers replace a pattern that is wrong in some files of Mistral's models."""
 PARTS = {"normalizer": "normaliser", "pre_tokenizer": "pre-tokenizer", "model": "model"}
 """The parts of a tokenizer that decide the ids of a text, and their names in messages."""
+MOST_TIMES = 10_000
+"""How many times as long a tokenizer may make a text."""
 PROBES = (
     "In 1984 there were 10 or 123 of 15000000000, and 3.14 or 1,000 at 02138.",
     " two  spaces,   three, before 45\n\n1\n \n 2\r\n3\t4 \t5    6 ",
@@ -36,8 +39,22 @@ PROBES = (
 """Texts that a tokenizer and its file must encode alike, chosen for differences of pre-tokenizers and normalisers."""
 
 
-def proved(tokenizer: Any, folder: Path) -> str:
+def stated(folder: Path) -> Any:
+    """Return the tokenizer of a folder's `tokenizer.json` alone, or None without one.
+
+    Raises:
+        InputError: The file cannot be read, or makes a text thousands of times as long.
+    """
+    return _read(folder / FILE) if (folder / FILE).is_file() else None
+
+
+def proved(tokenizer: Any, folder: Path, own: Any) -> str:
     """Replace the parts of a tokenizer that differ from its folder's `tokenizer.json`, and check that it encodes alike.
+
+    Args:
+        tokenizer: As transformers built it.
+        folder: Its folder.
+        own: What `stated` returns for it.
 
     Returns:
         What was replaced, for the record; empty if transformers reads the file as it is.
@@ -48,9 +65,8 @@ def proved(tokenizer: Any, folder: Path) -> str:
     _check_fast(tokenizer, str(folder))
     _check_added(tokenizer, folder)
     path = folder / FILE
-    if not path.is_file():
+    if own is None:
         return _unproved(tokenizer, folder)
-    own = _read(path)
     _check_vocabulary_files(own, folder)
     ids = {token.content: number for number, token in own.get_added_tokens_decoder().items()}
     _check_ids(tokenizer, ids, path)
@@ -121,9 +137,27 @@ def _read(path: Path) -> Any:
         own = Tokenizer.from_str(text)
     if getattr(own.model, "dropout", None):
         raise InputError(f"{path} has BPE dropout, so the ids of a text are random; set it to null there.")
+    for part in ("normalizer", "post_processor", "decoder"):
+        if (times := _growth(json.loads(_state(getattr(own, part)) or b"{}"))) > MOST_TIMES:
+            raise InputError(
+                f"The {part} of {path} can make a text {times:,} times as long; take {path.name} from the model's "
+                "source."
+            )
     own.no_truncation()
     own.no_padding()
     return own
+
+
+def _growth(part: Any) -> int:
+    """Return how many times as long a part of a tokenizer may make a text, or how many tokens it adds."""
+    if not isinstance(part, dict):
+        return 1
+    nested = next((part[name] for name in ("normalizers", "processors", "decoders") if name in part), [])
+    own = len(str(part.get("content", ""))) + len(str(part.get("prepend", "")))
+    if part.get("type") == "TemplateProcessing":
+        ids = {name: len(token["ids"]) for name, token in part["special_tokens"].items()}
+        own = sum(ids.get(piece.get("SpecialToken", {}).get("id"), 0) for piece in part["single"])
+    return max(1, own) * prod(min(MOST_TIMES + 1, _growth(each)) for each in nested)
 
 
 def _use_edges(own: Any, tokenizer: Any, folder: Path) -> str:

@@ -12,6 +12,7 @@ from scipy.special import expit, log_expit
 
 from workbench.datasets.rendering import PLAIN
 from workbench.errors import InputError
+from workbench.extraction.templates import bounded
 from workbench.statistics import interval
 from workbench.statistics.distances import Floats, bin_of
 from workbench.training.algorithms import ALGORITHMS, Reward, Row
@@ -217,5 +218,6 @@ def _ids(tokenizer: Any, prompt: Prompt, response: str) -> list[int]:
     row = as_trained(tokenizer, {"prompt": prompt, "completion": response})
     if tokenizer.chat_template:
         chat = row["prompt"] + row["completion"]
-        return list(tokenizer.apply_chat_template(chat, tokenize=True, return_dict=True)["input_ids"])
+        with bounded():
+            return list(tokenizer.apply_chat_template(chat, tokenize=True, return_dict=True)["input_ids"])
     return [*tokenizer(row["prompt"] + row["completion"])["input_ids"], tokenizer.eos_token_id]
