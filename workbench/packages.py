@@ -518,7 +518,7 @@ def _reason(error: BaseException) -> str:
         case TimeoutError():
             return "timed out"
         case InputError() | _TooLateError() | EOFError() | tarfile.TarError() | zipfile.BadZipFile():
-            return printable(cause).rstrip(".")
+            return printable(cause).rstrip(".") or type(cause).__name__
         case OSError() if cause.strerror:
             return printable(f"{cause.filename}: {cause.strerror}" if cause.filename else cause.strerror)
         case OSError() if tunnel := re.match(r"Tunnel connection failed: \d+", str(cause)):

@@ -235,6 +235,12 @@ def test_a_pattern_that_the_user_has_replaced_stays(folder):
     assert "fix_mistral_regex" in model.note
 
 
+def test_a_special_token_of_the_configuration_that_is_ordinary_text_is_refused(folder):
+    changed(folder / "tokenizer_config.json", eos_token=" ")
+    with pytest.raises(InputError, match="adds the token ' ', which splits ordinary text"):
+        _ = loaded(folder).tokenizer
+
+
 BOMBS = {
     "normalizer": {
         "type": "Sequence",

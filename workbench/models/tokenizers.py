@@ -256,6 +256,11 @@ def _encoded_otherwise(tokenizer: Any, own: Any) -> str:
     own.encode_special_tokens = True
     more = [text for text in tokenizer.added_tokens_encoder if own.token_to_id(text) is None]
     texts = [text for text in PROBES if not any(token in text for token in more)]
+    if token := next((token for token in more if 2 * sum(token in text for text in PROBES) > len(PROBES)), ""):
+        raise InputError(
+            f"tokenizer_config.json adds the token {token!r}, which splits ordinary text and is not in {FILE}; "
+            "remove it there, or take both files from one source."
+        )
     encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     expected = (own.encode(text, add_special_tokens=False).ids for text in texts)
     return next((text for text, ids, right in zip(texts, encoded, expected) if list(ids) != right), "")
