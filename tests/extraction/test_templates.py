@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 
 import pytest
 import tiny
@@ -14,9 +13,6 @@ from workbench.extraction import templates
 from workbench.extraction.templates import thought_opened
 from workbench.extraction.tokens import Encoder
 from workbench.questions import Message, Option, Question
-
-with suppress(ImportError):
-    import resource
 
 pytestmark = pytest.mark.model
 
@@ -67,15 +63,15 @@ ENDLESS = {
 
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_a_template_without_end_is_stopped(kind, monkeypatch):
-    if kind in ("doubles", "fills", "repeats, when it is read") and not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux"):
         pytest.skip("memory is limited on Linux")
+    resource = pytest.importorskip("resource")
     monkeypatch.setattr(templates, "SECONDS", 0.3)
     plain = "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}"
-    limits = (lambda: resource.getrlimit(resource.RLIMIT_AS)) if sys.platform.startswith("linux") else (lambda: 0)
-    before = limits()
+    before = resource.getrlimit(resource.RLIMIT_AS)
     with pytest.raises(InputError, match=r"takes more than 0.3 s or 512 MB for one chat; correct it.*chat=False"):
         text_of(ENDLESS[kind] + plain)
-    assert limits() == before
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
     assert "Germany" in text_of(plain)
 
 

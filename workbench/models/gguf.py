@@ -159,6 +159,7 @@ def _check_whole(path: Path) -> None:
     import gguf
 
     size, place, values = path.stat().st_size, "header", 0
+    sizes: dict[int, tuple[int, int]] = {int(kind): each for kind, each in gguf.GGML_QUANT_SIZES.items()}
     with opened_file(path) as file:
 
         def damaged(reason: str) -> InputError:
@@ -199,7 +200,8 @@ def _check_whole(path: Path) -> None:
             raise InputError(f"{path} is not a GGUF file by its first bytes; check the path, or download it again.")
         if number("<I") not in (2, 3):
             return  # another version or byte order, which the reader refuses
-        tensors, settings, alignment, ends = number("<Q", 1 << 17), number("<Q", 1 << 17), 32, []
+        tensors, settings, alignment = number("<Q", 1 << 17), number("<Q", 1 << 17), 32
+        ends: list[tuple[int, str]] = []
         for _ in range(settings):
             place = f"setting {text()!r}"
             kind, start = number("<I"), file.tell()
@@ -210,7 +212,7 @@ def _check_whole(path: Path) -> None:
         for _ in range(tensors):
             place = f"tensor {text()!r}"
             elements = math.prod(number("<Q") for _ in range(number("<I", 4)))
-            block, length = gguf.GGML_QUANT_SIZES.get(number("<I"), (1, 0))  # type: ignore[call-overload]
+            block, length = sizes.get(number("<I"), (1, 0))
             ends.append((number("<Q") + elements // block * length, place))
         start = -(-file.tell() // alignment) * alignment
         for end, place in ends:  # noqa: B007
