@@ -7,11 +7,15 @@ escapes the rest. Nothing that was not allowed by name is written, whatever the 
 from __future__ import annotations
 
 import html
+import math
 import re
 import warnings
 from base64 import b64decode
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -80,6 +84,14 @@ TEXT_ONLY = words("title desc mi mn mo ms mtext")
 LONGEST_VALUE = 2_000
 """Characters of a parameter or fact; `run.json` has it whole."""
 DEEPEST = 100
+LONGEST_MARKDOWN, ALL_MARKDOWN = 100_000, 2_000_000
+"""Characters of one text in markdown, and of all of a page."""
+MOST_ENVIRONMENTS = 300
+r"""Uses of `\begin` in one text: the search for the end of each goes through all of it."""
+MATCHES = 100
+"""Elements that a rule of a style is compared with, for each part of its selector, that count as an element."""
+MOST_DASHES = 300_000
+"""Dashes of one output, at most; more take a browser many seconds, so that its lines are drawn without."""
 MOST_ELEMENTS = 50_000
 """Elements of one output, every use of a symbol or pattern counted."""
 TOKEN = re.compile(
@@ -94,6 +106,8 @@ PIXELS, CHARACTERS = 2_000, 20
 PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
 LINK = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x1f]+|#[\w.:-]+|[\w.][\w./%~-]*(?:#[\w.-]+)?", re.IGNORECASE)
 """Addresses of links: of the web, of mail, of this page, and of files beside it."""
+DASHES = re.compile(r"stroke-dasharray: ([\d. ,eE+px-]*);?")
+COORDINATE = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 OWN_ANCHOR = re.compile(r"#(section|cell)-\d+")
 MEASURE = re.compile(r"[-+\w\s.,%()]*")
 SHORT = re.compile(r"(?!.*-\s*([2-9]|\d\d))(?!.*\d{3})[-\w\s.%]{0,30}")
@@ -118,6 +132,8 @@ class Budget:
 
     elements: int = 4 * MOST_ELEMENTS
     """Elements of all outputs."""
+    markdown: int = ALL_MARKDOWN
+    """Characters of markdown."""
 
 
 class Markdown(IPythonRenderer):  # type: ignore[misc]  # nbconvert is untyped
@@ -133,7 +149,15 @@ class Markdown(IPythonRenderer):  # type: ignore[misc]  # nbconvert is untyped
         """Anchors of kept tables that are not in the page yet."""
 
     def render(self, text: str, prefix: str, attachments: Any = None) -> str:
-        """Return one cell as HTML; the notebook's first top-level heading becomes `title` and is left out."""
+        """Return one cell as HTML; the notebook's first top-level heading becomes `title` and is left out.
+
+        Raises:
+            TooLarge: If there is no room for the text.
+        """
+        many = text.count("\\begin{") > MOST_ENVIRONMENTS
+        if many or len(text) > min(LONGEST_MARKDOWN, self.budget.markdown):
+            raise TooLarge
+        self.budget.markdown -= len(text)
         self.attachments = attachments if isinstance(attachments, dict) else {}
         known = len(self.headings)
         content = MarkdownWithMath(self).render(text)
@@ -350,9 +374,41 @@ class _Cleaner:
                 return styles.presentation(key, value, self.prefix)
         return value if VALUES[inside].fullmatch(value) else ""
 
+    def match(self) -> None:
+        """Count what a browser compares: every rule with the elements that its last part can be.
+
+        Raises:
+            TooLarge: If there is no room for them.
+        """
+        counts = Counter(f"{mark}{name}" for e in self.root.iter() for mark, name in _names(e))
+        for rule in filter(None, "\n".join(self.sheets).split("\n")):
+            for selector in rule.partition(" {")[0].split(f", #{self.prefix} "):
+                *_, last = parts = re.split(r"[\s>+~]+", selector)
+                names = [] if "(" in selector else re.findall(r"[.#][\w-]+|^[\w-]+", last)
+                self.spend(min((counts[name] for name in names), default=counts["*"]) * len(parts) // MATCHES)
+
+    def without_many_dashes(self, sheet: str) -> str:
+        """Remove the dashes of lines that have too many; return the sheet."""
+        values = [(e, key, e.get(key, "")) for e in self.root.iter() for key in ("stroke-dasharray", "style")]
+        given = [
+            sheet,
+            *(value if key == "style" else f"stroke-dasharray: {value}" for _, key, value in values if value),
+        ]
+        sums = [sum(map(float, COORDINATE.findall(found[1]))) for text in given for found in DASHES.finditer(text)]
+        if not (least := min(filter(None, sums), default=0.0)):
+            return sheet
+        if _weight(self.root, math.inf, _length) <= MOST_DASHES * least:
+            return sheet
+        for element, key, value in values:
+            if key == "style" and value:
+                element.set(key, DASHES.sub("", value))
+            elif value:
+                del element.attrib[key]
+        return DASHES.sub("", sheet)
+
     def finish(self) -> str:
         """Return the tree as HTML: ids that something refers to, tables in boxes that scroll, numbers marked."""
-        sheet = "\n".join(filter(None, self.sheets))
+        sheet = self.without_many_dashes("\n".join(filter(None, self.sheets)))
         self.used.update(REFERENCE.findall(sheet), self.anchors)
         styled = styles.KNOWN_CLASSES.union(re.findall(r"\.([\w-]+)", sheet))
         for element in list(self.root.iter()):
@@ -387,25 +443,26 @@ def clean(text: str, prefix: str, anchors: frozenset[str] = frozenset(), budget:
     budget = budget or Budget()
     cleaner = _Cleaner(prefix, anchors, most=min(MOST_ELEMENTS, budget.elements))
     cleaner.read(text)
-    cleaner.spend(_weight(cleaner.root, cleaner.most))
+    cleaner.spend(int(_weight(cleaner.root, cleaner.most)))
+    cleaner.match()
     budget.elements -= cleaner.count
     return cleaner.finish()
 
 
-def _weight(root: Element, most: int) -> int:
-    """Number of elements when every symbol and pattern is drawn where it is used.
+def _weight(root: Element, most: float, own: Callable[[Element], float] = lambda element: 1) -> float:
+    """Number of elements, or the sum of another number, when every symbol and pattern is drawn where it is used.
 
     Raises:
         TooLarge: If symbols name each other in a circle, or there are more than `most`.
     """
     named = {element.get("id"): element for element in root.iter() if element.get("id")}
-    known: dict[Element, int] = {}
+    known: dict[Element, float] = {}
 
-    def weight(element: Element, depth: int) -> int:
+    def weight(element: Element, depth: int) -> float:
         if depth > 3 * DEEPEST:
             raise TooLarge
         if element not in known:
-            total = 1 + sum(weight(child, depth + 1) for child in element)
+            total = own(element) + sum(weight(child, depth + 1) for child in element)
             for name in [name for value in element.attrib.values() for name in REFERENCE.findall(value)]:
                 if name in named and element.tag != "a":
                     total += weight(named[name], depth + 1)
@@ -415,6 +472,26 @@ def _weight(root: Element, most: int) -> int:
         return known[element]
 
     return weight(root, 0)
+
+
+def _names(element: Element) -> list[tuple[str, str]]:
+    """What a selector can name an element by, with its mark."""
+    names = [("", element.tag), ("", "*"), ("#", element.get("id", ""))]
+    return names + [(".", name) for name in element.get("class", "").split()]
+
+
+def _length(element: Element) -> float:
+    """Length of the lines of an element of a drawing, at most."""
+    path = element.get("d", "")
+    if re.fullmatch(r"[MLQCZz\d\s.,eE+-]*", path) and path:  # the polygon of the points is longer than the curve
+        numbers = list(map(float, COORDINATE.findall(path)))
+        points = list(zip(numbers[::2], numbers[1::2]))
+        return 2 * sum(math.hypot(a - c, b - d) for (a, b), (c, d) in pairwise(points))
+    sizes = (
+        element.get(key, "") for key in ("d", "points", "r", "rx", "ry", "width", "height", "x1", "x2", "y1", "y2")
+    )
+    total = sum(abs(float(number)) for text in sizes for number in COORDINATE.findall(text))
+    return 7 * total * (len(path) if re.search("[SsTt]", path) else 1)  # reflected points go further and further
 
 
 def _pixels(picture: str) -> int:

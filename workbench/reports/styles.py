@@ -24,8 +24,7 @@ PROPERTIES = words(
     "border-top-color border-right-color border-bottom-color border-left-color "
     "fill fill-opacity fill-rule stroke stroke-width stroke-opacity stroke-linecap stroke-linejoin stroke-miterlimit "
     "stroke-dasharray stroke-dashoffset clip-path clip-rule paint-order "
-    "stop-color stop-opacity dominant-baseline alignment-baseline shape-rendering text-rendering image-rendering "
-    "vector-effect"
+    "stop-color stop-opacity dominant-baseline alignment-baseline shape-rendering text-rendering image-rendering"
 )
 COLOURS = words("rgb rgba hsl hsla")
 FUNCTIONS = COLOURS | {"linear-gradient"}
@@ -121,6 +120,8 @@ def _measured(name: str, token: Any, drawing: bool) -> bool:
     """Whether a number is allowed there: of a known unit, and in HTML neither negative nor huge."""
     if token.type == "dimension" and token.lower_unit not in UNITS:
         return False
+    if name == "stroke-dasharray" and (token.type == "percentage" or getattr(token, "lower_unit", "px") != "px"):
+        return False  # of an unknown size
     return name != "text-decoration" and (drawing or 0 <= token.value <= MOST_LENGTH)
 
 
