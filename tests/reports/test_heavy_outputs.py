@@ -51,6 +51,17 @@ def test_dashes_are_counted_wherever_they_are(shape):
     assert "stroke-dasharray" not in clean(f"<svg>{shape}</svg>", "d-")
 
 
+def test_long_paths_are_bounded_wherever_they_are_drawn():
+    pattern = f"<pattern id='p'><path d='M0 0{SHAKY[:50_000]}'/></pattern>"
+    for lines in (f"<path d='M0 0{SHAKY * 6}'/>", f"<polygon points='{'9 9 ' * 250_000}'/>"):
+        with pytest.raises(TooLarge):
+            clean(f"<svg>{lines}</svg>", "d-")
+    use = "<rect fill='url(#p)'/>"
+    assert "d-p" in clean(f"<svg>{pattern}{use}</svg>", "d-")
+    with pytest.raises(TooLarge):
+        clean(f"<svg>{pattern}{use * 50}</svg>", "d-")
+
+
 @pytest.mark.parametrize("length", ["1em", "90%", "1mm"])
 def test_dashes_of_an_unknown_length_are_removed(length):
     assert "dasharray" not in clean(LINE.format("L9 9", f"font-size='0.0001' stroke-dasharray='{length}'"), "d-")

@@ -88,6 +88,8 @@ LONGEST_MARKDOWN, ALL_MARKDOWN = 100_000, 2_000_000
 """Characters of one text in markdown, and of all of a page."""
 MOST_ENVIRONMENTS = 300
 r"""Uses of `\begin` in one text: the search for the end of each goes through all of it."""
+PATH = 16
+"""Characters of a path that count as an element."""
 MATCHES = 100
 """Elements that a rule of a style is compared with, for each part of its selector, that count as an element."""
 MOST_DASHES = 300_000
@@ -449,7 +451,12 @@ def clean(text: str, prefix: str, anchors: frozenset[str] = frozenset(), budget:
     return cleaner.finish()
 
 
-def _weight(root: Element, most: float, own: Callable[[Element], float] = lambda element: 1) -> float:
+def _size(element: Element) -> float:
+    """What an element without its children counts, by the length of its path."""
+    return 1 + (len(element.get("d", "")) + len(element.get("points", ""))) // PATH
+
+
+def _weight(root: Element, most: float, own: Callable[[Element], float] = _size) -> float:
     """Number of elements, or the sum of another number, when every symbol and pattern is drawn where it is used.
 
     Raises:
