@@ -31,6 +31,10 @@ def test_the_styles_of_a_large_table_are_kept():
 def test_dashes_are_drawn_unless_they_are_too_many(style):
     sheet = "<style>.y {stroke-dasharray: 0.5; fill: none}</style>"
     assert "stroke-dasharray" in clean(sheet + LINE.format("L9 9", style), "d-")
+    letters = LINE.format(SHAKY, "").removeprefix("<svg viewBox='0 0 9 9'>").removesuffix("</svg>")
+    assert "stroke-dasharray: 0.6" in clean(
+        f"<svg><path d='M0 0L9 9' style='stroke-dasharray: 0.6'/>{letters}</svg>", "d-"
+    )
     heavy = clean(sheet + LINE.format(SHAKY, style), "d-")
     assert "stroke-dasharray" not in heavy and SHAKY in heavy and ("fill: none" in heavy or "=" in style)
 

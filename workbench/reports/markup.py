@@ -399,7 +399,10 @@ class _Cleaner:
         sums = [sum(map(float, COORDINATE.findall(found[1]))) for text in given for found in DASHES.finditer(text)]
         if not (least := min(filter(None, sums), default=0.0)):
             return sheet
-        if _weight(self.root, math.inf, _length) <= MOST_DASHES * least:
+        found = [element for element, key, value in values if value and (key != "style" or "dash" in value)]
+        dashed = _reached(self.root, [self.root] if "dash" in sheet else found)
+        length = _weight(self.root, math.inf, lambda element: _length(element) if element in dashed else 0)
+        if length <= MOST_DASHES * least:
             return sheet
         for element, key, value in values:
             if key == "style" and value:
@@ -449,6 +452,18 @@ def clean(text: str, prefix: str, anchors: frozenset[str] = frozenset(), budget:
     cleaner.match()
     budget.elements -= cleaner.count
     return cleaner.finish()
+
+
+def _reached(root: Element, start: list[Element]) -> set[Element]:
+    """Elements that have the style of one of these: those inside of it, and those that it refers to."""
+    named = {element.get("id"): element for element in root.iter()}
+    reached: set[Element] = set()
+    while start:
+        if (element := start.pop()) not in reached:
+            reached.add(element)
+            names = [name for value in element.attrib.values() for name in REFERENCE.findall(value)]
+            start += [*element, *(named[name] for name in names if name in named)]
+    return reached
 
 
 def _size(element: Element) -> float:
