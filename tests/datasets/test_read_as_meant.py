@@ -71,7 +71,7 @@ def answers(*groups: object) -> str:
         (trustjudge, answers((1, "bad"), (5, ["good"])), "another shape than the format 'trustjudge'"),
         (trustjudge, answers(("4_5", ["bad"])), "another shape than the format 'trustjudge'"),
         (trustjudge, answers((True, ["bad"])), "another shape than the format 'trustjudge'"),
-        (load_instrument, "text,scale\nI do,likert7\n", "statements are asked on likert5"),
+        (load_instrument, "text,scale\nI do,likert7\n", "statements use likert5"),
         (load_instrument, "text,options\nI do,a|b\n", "'options', which is not read; name it scale"),
         (load_instrument, "text,opposite\nI do,I do\n", "its own text as the opposite statement"),
         (load_personas, "name,text\nnone,You are old.\n", "the name of responses without a persona"),

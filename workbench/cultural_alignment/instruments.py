@@ -136,9 +136,7 @@ def _item(row: Row, number: int) -> SurveyItem:
     scale = tuple(row.texts("scale"))
     if len(scale) == 1 and scale[0] in SCALES and scale != ("likert5",):
         options = " | ".join(SCALES[scale[0]])
-        raise row.wrong(
-            f"scale is {scale[0]!r}, and statements are asked on likert5; leave it empty, or write {options}."
-        )
+        raise row.wrong(f"scale is {scale[0]!r}, and statements use likert5; leave it empty, or write {options}.")
     positions = [Row({"positions": text}, row.where).number("positions") for text in row.texts("positions")]
     with error_prefix(row.where):
         return SurveyItem(

@@ -396,11 +396,11 @@ class _Cleaner:
             sheet,
             *(value if key == "style" else f"stroke-dasharray: {value}" for _, key, value in values if value),
         ]
-        sums = [sum(map(float, COORDINATE.findall(found[1]))) for text in given for found in DASHES.finditer(text)]
+        sums = [sum(map(float, COORDINATE.findall(match[1]))) for text in given for match in DASHES.finditer(text)]
         if not (least := min(filter(None, sums), default=0.0)):
             return sheet
-        found = [element for element, key, value in values if value and (key != "style" or "dash" in value)]
-        dashed = _reached(self.root, [self.root] if "dash" in sheet else found)
+        given_by = [element for element, key, value in values if value and (key != "style" or "dash" in value)]
+        dashed = _reached(self.root, [self.root] if "dash" in sheet else given_by)
         length = _weight(self.root, math.inf, lambda element: _length(element) if element in dashed else 0)
         if length <= MOST_DASHES * least:
             return sheet
