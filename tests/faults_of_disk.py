@@ -2,12 +2,15 @@
 
 An action runs in a forked process in which each open, write, fsync, rename, unlink, mkdir, rmdir, truncate and link
 inside one folder is counted. At the n-th one the call fails, or the process is killed, a write after half of its bytes.
-Calls of libraries that do not go through Python (SQLite, Arrow) are not seen; `limited` bounds the size of their files.
+SQLite's own calls are counted after `count_sqlite`. Those of other libraries (Arrow) are not seen; `largest` bounds the
+size of their files.
 """
 
 from __future__ import annotations
 
+import _sqlite3
 import builtins
+import ctypes
 import errno
 import io
 import os
@@ -119,6 +122,43 @@ def _install(disk: _Disk) -> None:
     os.write = write
     os.fsync, os.fdatasync = partial(synced, os.fsync), partial(synced, os.fdatasync)  # type: ignore[assignment]
     sys.addaudithook(disk.hook)
+
+
+class _System(ctypes.Structure):
+    """SQLite's table of system calls, https://sqlite.org/c3ref/vfs.html."""
+
+    _fields_ = [
+        ("numbers", ctypes.c_int * 3),
+        ("pointers", ctypes.c_void_p * 16),
+        ("set", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)),
+        ("get", ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)),
+    ]
+
+
+SYSTEM_CALL = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 6, use_errno=True)
+SQLITE = {"pwrite64": "write", "ftruncate": "write", "unlink": "os.remove", "open": "open"}
+SQLITE |= dict.fromkeys(("access", "stat", "fstat", "fcntl", "read", "pread64", "mmap"), "read")
+_kept: list[object] = []
+
+
+def count_sqlite() -> None:
+    """Count SQLite's own system calls too, in the process of an action."""
+    library = ctypes.CDLL(_sqlite3.__file__)
+    library.sqlite3_vfs_find.restype = ctypes.c_void_p
+    system = _System.from_address(library.sqlite3_vfs_find(None))
+
+    def counted(real: Callable[..., int], what: str, *arguments: int) -> int:
+        try:
+            step(what)
+        except OSError as error:
+            ctypes.set_errno(error.errno or 0)
+            return -1
+        return real(*arguments)
+
+    for name, what in SQLITE.items():
+        call = SYSTEM_CALL(partial(counted, SYSTEM_CALL(system.get(ctypes.byref(system), name.encode())), what))
+        _kept.append(call)
+        assert system.set(ctypes.byref(system), name.encode(), ctypes.cast(call, ctypes.c_void_p)) == 0
 
 
 def run(action: Callable[[Path], object], folder: Path, fault: str = "", at: int = 0, largest: int = 0) -> Outcome:

@@ -186,6 +186,17 @@ def test_a_reader_that_has_gone_stops_nothing(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "0" and not done.stderr
 
 
+@pytest.mark.parametrize("words", [("store", "check"), ("models",), ("--version",)])
+def test_output_that_cannot_be_written_is_no_success(
+    call: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(cli, "_unwritten", [])
+    with open("/dev/full", "w", encoding="utf-8") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        code = call(*words)
+    assert code == 2 and "is incomplete (No space left on device)" in capsys.readouterr().err
+
+
 def test_text_from_records_cannot_control_the_terminal(
     call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -229,6 +229,24 @@ def test_stored_answers_stay_and_new_ones_come_all_or_none(
         assert answers(folder / "cache/answers/a.sqlite") == OLD | NEW, fault
 
 
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 101])
+@pytest.mark.parametrize("action", [put, merged, lambda folder: store.export_stores("out")])
+def test_no_answer_is_lost_by_a_fault_of_one_of_the_system_calls_of_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, action: Action
+) -> None:
+    monkeypatch.setattr(store, "PATIENCE", 0.05)
+
+    def faulty(folder: Path) -> None:
+        disk.count_sqlite()
+        action(folder)
+
+    for folder, fault, outcome in disk.exhaust(filled, faulty, tmp_path, every):
+        assert outcome.sentence, (fault, outcome)
+        assert answers(folder / "cache/answers/a.sqlite") in (OLD, OLD | NEW), (fault, outcome)
+        assert disk.run(action, folder).text == "ok", fault
+        assert all(answers(path) == OLD for path in (folder / "out").rglob("*.sqlite")), fault
+
+
 @pytest.mark.parametrize("action", [put, merged])
 def test_a_store_that_cannot_grow_keeps_its_answers(tmp_path: Path, action: Action) -> None:
     filled(tmp_path)

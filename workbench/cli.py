@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -53,6 +55,10 @@ def main() -> None:
             signal.signal(number, signal.default_int_handler)
     try:
         app()
+    except SystemExit as ended:
+        if _unwritten and not ended.code:
+            _fail(_unwritten[0], USER_ERROR)
+        raise
     except InputError as error:
         _fail(str(error), USER_ERROR)
     except Exception as error:
@@ -85,13 +91,16 @@ def _fail(sentence: str, code: int) -> NoReturn:
 def say(line: object, file: TextIO | None = None) -> None:
     """Print one line, in which no text from files, records or servers can control the terminal.
 
-    If its reader has gone, as in `workbench run ... | head -1`, the command goes on without one.
+    If its reader has gone, as in `workbench run ... | head -1`, the command goes on without one. If a line cannot be
+    written, as on a full disk, the command goes on too, and ends with an exit code that is not 0.
     """
     file = file or sys.stdout
     try:
         print(one_line(line, LONGEST_LINE), file=file, flush=True)
-    except OSError:  # a pipe or, after a hangup, a terminal
+    except OSError as error:
         with suppress(OSError):
+            if error.errno not in READER_GONE or stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                _unwritten.append(f"The output of this command is incomplete ({error.strerror}): write it elsewhere.")
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
@@ -145,6 +154,10 @@ LONGEST_LINE = 20_000
 """Characters of a line on the terminal."""
 LAB_SETTINGS = Path(__file__).parent / "runs" / "jupyter"
 """Settings of JupyterLab under those of the user."""
+READER_GONE = {errno.EPIPE, errno.EIO, errno.EINVAL}
+"""Errors of a pipe that nobody reads, of a terminal after a hangup, and of such a pipe on Windows."""
+_unwritten: list[str] = []
+"""What could not be printed."""
 STATUS_RUNS = 10
 """Finished runs that `status` lists."""
 

@@ -325,9 +325,9 @@ def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) 
         raise InputError(
             f"Cannot keep {kind} of {len(line):,} bytes in a run's record, which takes {LARGEST_NOTE:,}; use a table."
         )
-    as_bytes = getattr(os, "O_BINARY", 0)  # Windows would change line ends
+    flags = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # no line ends of Windows; no wait for a pipe
     with full_disk_named(folder, needed=len(line)):
-        notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | as_bytes, 0o644)
+        notes = os.open(folder / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags, 0o644)
         try:
             if (written := os.write(notes, line)) < len(line):
                 os.ftruncate(notes, os.fstat(notes).st_size - written)

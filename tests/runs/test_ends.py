@@ -57,6 +57,7 @@ def append(staging: Path, line: bytes) -> None:
         notes.write(line + b"\n")
 
 
+AFTER = ("changes.patch", "run.json", "report.html", "index.html", ".progress.json")
 MEDDLING: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder removed": (shutil.rmtree, "does not exist"),
     "folder renamed": (lambda f: f.rename(f.with_name(".away")), "does not exist"),
@@ -73,6 +74,7 @@ MEDDLING: dict[str, tuple[Callable[[Path], object], str]] = {
     "line nested deeply": (lambda f: append(f, b"[" * 9999 + b"]" * 9999), "nested more than"),
     "lease removed": (lambda f: lease(f).unlink(), "was removed"),
     "lease a folder": (lambda f: (p := lease(f), p.unlink(), p.mkdir()), "was removed"),
+    "lease of another": (lambda f: lease(f).write_text("token=a\npid=1\nhostname=b\n"), "or replaced"),
     "lease a pipe": (lambda f: (p := lease(f), p.unlink(), os.mkfifo(p)), "was removed"),
     "table removed": (lambda f: (f / "tables/kept.parquet").unlink(), "tables/kept.parquet"),
     "table changed": (lambda f: (f / "tables/kept.csv").write_text("x"), "tables/kept.csv"),
@@ -82,6 +84,7 @@ MEDDLING: dict[str, tuple[Callable[[Path], object], str]] = {
     "links in a circle": (lambda f: ((f / "a").symlink_to("b"), (f / "b").symlink_to("a")), ""),
     "a link to itself": (lambda f: (f / "c").symlink_to("."), ""),
     "a pipe": (lambda f: os.mkfifo(f / "pipe"), ""),
+    "pipes for what is written after the cells": (lambda f: [os.mkfifo(f / name) for name in AFTER], ""),
     "a name that is not UTF-8": (lambda f: open(os.fsencode(f) + b"/\xff", "w").close(), ""),
     "a folder of the run's name": (lambda f: (f.with_name(f.name[len(".staging-") :]) / "x").mkdir(parents=True), ""),
 }  # fmt: skip
@@ -89,8 +92,9 @@ MEDDLING: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", MEDDLING)
 def test_whatever_a_cell_does_to_its_folder_the_run_is_recorded_and_the_next_one_starts(
-    run: Callable[..., Run], name: str
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.setattr(execution_module, "changes_of", lambda folder: "a patch")
     meddle, said = MEDDLING[name]
     ended = run(meddle)
     assert ended.folder is not None and load_run(ended.folder) == ended and (ended.folder / "report.html").is_file()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nbformat
@@ -9,7 +10,7 @@ from toys import write_notebook, write_study
 
 from workbench.errors import InputError
 from workbench.runs import parameters_form, plan
-from workbench.runs.parameters import Parameter, check, read_parameters, title_of
+from workbench.runs.parameters import Parameter, check, open_notebook, read_parameters, title_of
 
 CELL = """\
 from typing import Literal
@@ -228,3 +229,19 @@ def test_odd_python_in_the_parameters_is_one_sentence(tmp_path: Path, line: str)
 def test_the_title_and_the_question_of_a_notebook(source: str, title: str, question: str) -> None:
     cells = [new_code_cell("1"), new_markdown_cell(source)]
     assert title_of(new_notebook(cells=cells)) == (title, question)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, {"kernelspec": {"name": "python3"}}, {"kernelspec": {}}, {"kernelspec": None}, {"language_info": {}}],
+    ids=str,
+)
+def test_a_notebook_of_another_tool_may_lack_what_no_run_needs(
+    tmp_path: Path, metadata: dict[str, object], recwarn: pytest.WarningsRecorder
+) -> None:
+    """Without names for people, ids of cells, outputs and counts, as converters and scripts write it."""
+    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": "n: int = 3"}
+    content = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": [cell, {**cell, "metadata": {}}]}
+    (tmp_path / "n.ipynb").write_text(json.dumps(content))
+    assert read_parameters(tmp_path / "n.ipynb") == [Parameter("n", "int", 3)]
+    assert nbformat.validate(open_notebook(tmp_path / "n.ipynb")) is None and not recwarn

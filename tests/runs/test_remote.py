@@ -47,7 +47,13 @@ def test_a_finished_run_on_the_store_is_not_repeated_on_another_machine(quick: E
     assert second.folder and (second.folder / "report.html").exists()
 
 
-def test_a_copy_that_failed_is_made_up_for(quick: Execute, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_failed_is_no_success_and_is_made_up_for(
+    quick: Execute,
+    url: str,
+    call: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     store, top = fsspec.core.url_to_fs(url)
 
     def broken(*_: object, **__: object) -> None:
@@ -57,6 +63,8 @@ def test_a_copy_that_failed_is_made_up_for(quick: Execute, url: str, monkeypatch
         patch.setattr(type(store), "put_file", broken)
         with pytest.raises(InputError, match=r"no such right; it is complete in .*, and the same command copies it"):
             quick(outputs=url)
+        assert call("run", "toy", "--again", "--outputs", url) == 2
+        assert "the same command copies it later" in capsys.readouterr().out
     run = quick(outputs=url)
     assert run.reused and store.exists(f"{top}/toy/fine/{run.run_id}/run.json")
 
@@ -86,6 +94,7 @@ def test_a_record_on_the_store_that_cannot_be_read_is_a_line_of_status(
     assert "has layout 99, and this workbench reads up to" in said[1] and f"toy/fine/{run.run_id}" in said[3]
 
 
-def test_an_unknown_store_is_one_sentence(quick: Execute) -> None:
-    with pytest.raises(InputError, match="Cannot open nostore://x"):
-        quick(outputs="nostore://x")
+@pytest.mark.parametrize("url", ["nostore://x", "zip:///none.zip", "ftp://127.0.0.1:9/x", "reference://x", "dir://x"])
+def test_a_store_that_cannot_be_opened_is_one_sentence(quick: Execute, url: str) -> None:
+    with pytest.raises(InputError, match=f"^Cannot open {url}: .*; check the address"):
+        quick(outputs=url)

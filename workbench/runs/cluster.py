@@ -146,7 +146,11 @@ def _not_recorded(planned: PlannedRun, status: Status, failure: Failure, unsuita
 def outcome(planned: PlannedRun, home: Path, error: BaseException) -> Run | CellResult:
     """Return what became of a cell whose execution here ended with an error: its run, if it was recorded before."""
     with suppress(InputError):
-        return load_run(home / planned.name / planned.run_id)
+        run = load_run(home / planned.name / planned.run_id)
+        if not isinstance(error, InputError):
+            return run
+        failure = Failure(name="InputError", message=printable(error, 1000))  # it is here, and not where it should be
+        return run.model_copy(update={"status": "failed", "failure": failure})
     stopped = isinstance(error, KeyboardInterrupt)
     message = "Stopped by hand before its notebook was started" if stopped else printable(error, 1000)
     failure = Failure(name=type(error).__name__, message=message)

@@ -131,14 +131,15 @@ def execute(
     home = remote.working_copy(outputs)
     folder = notebook_folder(home, planned.study, planned.notebook)
     begun = datetime.now(UTC)
-    run = None
-    while run is None:  # repeated only after the lease was lost to another machine
+    run, attempts = None, 0
+    while run is None:  # repeated once, after the lease was lost to another machine
+        attempts += 1
         with writing(outputs), leased(folder, planned.key, on_wait) as lease:
             sweep(folder, own=planned.key)
             if lease.waited or not again:
                 run = _existing_run(planned, folder, outputs, begun if lease.waited else None)
             if run is None:
-                run = _run_under(lease, planned, folder, timeout, on_cell, kernel)
+                run = _run_under(lease, planned, folder, timeout, on_cell, kernel, final=attempts > 1)
     if gallery:
         with suppress(Exception):  # `workbench gallery` writes it later, or says why not
             write_gallery(home)
@@ -187,9 +188,15 @@ class _Attempt:
 
 
 def _run_under(
-    lease: Lease, planned: PlannedRun, folder: Path, timeout: float | None, on_cell: OnCell, kernel: Kernel | None
+    lease: Lease,
+    planned: PlannedRun,
+    folder: Path,
+    timeout: float | None,
+    on_cell: OnCell,
+    kernel: Kernel | None,
+    final: bool,
 ) -> Run | None:
-    """Execute and publish; None, with nothing published, if another machine took the lease meanwhile."""
+    """Execute and publish; None, with nothing published, if another machine took the lease and this is not `final`."""
     from workbench.runs.kernel import KernelStats
 
     with stops_deferred() as stops:
@@ -197,7 +204,7 @@ def _run_under(
         attempt = _Attempt(planned, staging, KernelStats(), datetime.now(UTC), source)
         _execute(attempt, timeout, on_cell, kernel, stops)
         other = None if lease.valid else newest(folder, planned.key)
-        if lease.taken or (other and other.finished > attempt.started):
+        if not final and (lease.taken or (other and other.finished > attempt.started)):
             remove_tree(staging)
             warnings.warn(
                 f"{planned.name}: this machine or its disk stalled until its lease expired, and another process took "
@@ -206,8 +213,11 @@ def _run_under(
             )
             return None
         if attempt.status == "ok" and not lease.valid:
-            message = f"Its lease {lease.path} was removed, so another process may have worked on it at the same time."
-            attempt.end("failed", "InputError", f"{message} Run it again, and leave that file alone.", AFTERWARDS)
+            message = (
+                f"Its lease {lease.path} was removed or replaced, so another process may have worked on it at the same "
+                "time. Run it again, and leave that file alone."
+            )
+            attempt.end("failed", "InputError", message, AFTERWARDS)
         return _publish(attempt, stops)
 
 
@@ -267,8 +277,8 @@ def _publish(attempt: _Attempt, stops: Stops) -> Run:
         message = f"The record of what the notebook kept is damaged ({damage}), and may lack some of it"
         attempt.end("failed", "InputError", f"{message}; its cells must leave their folder alone.", AFTERWARDS)
     if attempt.patch:
-        with suppress(OSError):  # on a full disk the record matters more
-            (staging / PATCH).write_text(attempt.patch, encoding="utf-8", errors="surrogateescape")
+        with suppress(OSError), written_whole(staging / PATCH) as path:  # on a full disk the record matters more
+            path.write_text(attempt.patch, encoding="utf-8", errors="surrogateescape")
     try:
         title, question = title_of(notebook) if notebook is not None else ("", "")
         run = record(
@@ -316,12 +326,13 @@ def _papermill(
     from workbench.runs.kernel import Kernel, Setup
 
     papermill.execute_notebook(
-        str(planned.path).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
+        open_notebook(planned.path),
         None,  # the engine saves
         planned.parameters_given,
         engine_name="workbench",
         kernel_name="python3",
         language="python",
+        name=planned.path.name,
         save_to=staging / NOTEBOOK,
         stats=stats,
         kernel=kernel or Kernel(),

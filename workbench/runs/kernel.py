@@ -48,14 +48,11 @@ logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters
 class _CellStates(NotebookExecutionManager):  # type: ignore[misc]  # papermill is untyped
     """Writes cell states into the saved notebook; cells that never ran stay pending."""
 
-    input_path = ""
-
     def notebook_complete(self, **kwargs: Any) -> None:
         marks = self.nb.metadata.papermill
         self.end_time = self.now()
         marks["end_time"] = self.end_time.isoformat()
         marks["duration"] = (self.end_time - self.start_time).total_seconds()
-        marks["input_path"], marks["output_path"] = Path(self.input_path).name, Path(self.output_path).name
         for cell in self.nb.cells:
             if cell.metadata.papermill.status == "running":  # stopped in between
                 cell.metadata.papermill.status = "failed"
@@ -92,8 +89,8 @@ class WorkbenchEngine(Engine):  # type: ignore[misc]
         nb: Any,
         kernel_name: str,
         *,
+        name: str,
         save_to: Path,
-        input_path: str,
         stats: KernelStats,
         kernel: Kernel,
         setup: Setup,
@@ -106,7 +103,7 @@ class WorkbenchEngine(Engine):  # type: ignore[misc]
         `timeout` limits the whole notebook, in seconds. `stats` is filled with measurements of the kernel's process.
         """
         states = _CellStates(nb, output_path=str(save_to), progress_bar=False)
-        states.input_path = input_path
+        nb.metadata.papermill |= {"input_path": name, "output_path": save_to.name}
         stats.notebook = nb
         states.notebook_start()
         cells = [(i, c) for i, c in enumerate(nb.cells) if c.cell_type == "code" and c.source.strip()]
@@ -351,7 +348,8 @@ class Kernel:
             file.seek(self._logged)
             output = file.read()
             self._logged += len(output)
-            log.write_bytes(output)
+            with written_whole(log) as path:
+                path.write_bytes(output)
 
 
 def _takes_sockets(folder: str) -> bool:

@@ -9,6 +9,7 @@ import os
 import re
 import tokenize
 import types
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -64,7 +65,7 @@ def read_parameters(notebook: Path) -> list[Parameter]:
     opened, where = open_notebook(notebook), f"The parameters cell of {notebook}"
     kernel = opened.metadata.get("kernelspec", {})
     language = kernel.get("language") or opened.metadata.get("language_info", {}).get("name") or "python"
-    if language.lower() != "python":  # a Python kernel of any name is run by this interpreter
+    if str(language).lower() != "python":  # a Python kernel of any name is run by this interpreter
         raise InputError(
             f"{notebook} is for the kernel {shown(kernel.get('name'))}, which runs {language}; only Python can be run."
         )
@@ -94,6 +95,8 @@ def read_parameters(notebook: Path) -> list[Parameter]:
 def open_notebook(path: Path) -> NotebookNode:
     """Return the notebook in a file, in the current format.
 
+    What the format requires, other tools leave out, and no run needs is filled in, or left out where it is malformed.
+
     Raises:
         InputError: If there is no such file, or it is not a notebook.
     """
@@ -104,7 +107,9 @@ def open_notebook(path: Path) -> NotebookNode:
     text = read_text(path)
     parse_json(text, str(path), strict=False)
     try:
-        opened = nbformat.convert(nbformat.reader.reads(text), to_version=4)
+        opened = nbformat.convert(_completed(nbformat.reader.reads(text)), to_version=4)
+        with warnings.catch_warnings(action="ignore"):  # of missing and repeated ids of cells, which it replaces
+            _, opened = nbformat.validator.normalize(opened, relax_add_props=True, strip_invalid_metadata=True)
         nbformat.validate(opened, relax_add_props=True)
         return opened
     except Exception as error:  # nbformat's errors have no common base
@@ -118,6 +123,19 @@ def title_of(notebook: NotebookNode) -> tuple[str, str]:
     texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     match = TITLE.match(next(texts, ""))
     return (printable(match[1].strip(), 300), printable((match[2] or "").strip(), 600)) if match else ("", "")
+
+
+def _completed(notebook: NotebookNode) -> NotebookNode:
+    metadata = notebook.setdefault("metadata", {})
+    if "kernelspec" in metadata:
+        kernel = metadata["kernelspec"] or {}
+        metadata["kernelspec"] = {"name": "python3", "display_name": kernel.get("name", "Python 3"), **kernel}
+    for cell in notebook.get("cells", []):
+        cell.setdefault("metadata", {})
+        if cell.get("cell_type") == "code":
+            cell.setdefault("outputs", [])
+            cell.setdefault("execution_count", None)
+    return notebook
 
 
 def check(parameters: list[Parameter], values: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def working_copy(outputs: Path | str) -> Path:
     if not is_url(outputs):
         return Path(outputs)
     opened(str(outputs))
-    return cache_folder() / "outputs" / hashlib.sha256(str(outputs).encode()).hexdigest()[:16]
+    return cache_folder() / "outputs" / hashlib.sha256(str(outputs).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def push(run: Run, home: Path, url: str, gallery: bool) -> None:
