@@ -314,7 +314,7 @@ def fault(name: str, text: str = "x") -> sqlite3.Error:
         (fault("SQLITE_IOERR_LOCK"), f"is locked .*{NETWORK}"),
         (fault("SQLITE_IOERR_READ"), f"reports an error .*{NETWORK}"),
         (fault("SQLITE_FULL", "database or disk is full"), "No space left for files in .* its answers are kept"),
-        (fault("SQLITE_READONLY_DBMOVED"), "cannot be written .*: make the file and its folder writable, or copy"),
+        (fault("SQLITE_READONLY_DBMOVED"), "cannot be written .*: make it and its folder writable, or copy"),
         (fault("SQLITE_CORRUPT_VTAB"), r"is damaged .*salvage '/a b/s\.sqlite'`.*if you delete the file instead, all"),
         (fault("SQLITE_NOTADB"), "is damaged .*: run `workbench store salvage"),
         (MemoryError(), r"is damaged \(MemoryError\): run `workbench store salvage"),
@@ -326,6 +326,12 @@ def test_each_fault_has_its_own_way_out(error: Exception, sentence: str) -> None
     told = str(store_module.fault_of(Path("/a b/s.sqlite"), error))
     assert re.search(sentence, told)
     assert ("delete" in told) == ("is damaged" in told)
+
+
+def test_permissions_are_not_blamed_where_they_allow_writing(tmp_path: Path) -> None:
+    path = written(tmp_path / "s.sqlite", KEYS[:3])
+    told = str(store_module.fault_of(path, fault("SQLITE_CANTOPEN")))
+    assert "raise the limit of open files" in told and "writable" not in told
 
 
 def test_a_locked_store_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,9 +119,13 @@ def fault_of(path: Path, error: BaseException) -> InputError:
             f"The disk or file system of the answer store {path} reports an error ({error}): check the disk; on a "
             f"network file system, {LOCAL_CACHE}."
         )
+    allowed = code == sqlite3.SQLITE_CANTOPEN and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    way = (
+        "raise the limit of open files (`ulimit -n`), check the disk" if allowed else "make it and its folder writable"
+    )
     return InputError(
-        f"The answer store {path} cannot be written ({error}): make the file and its folder writable, or "
-        f"copy the cache folder and set {CACHE_VARIABLE} to the copy."
+        f"The answer store {path} cannot be written ({error}): {way}, or copy the cache folder and set "
+        f"{CACHE_VARIABLE} to the copy."
     )
 
 
