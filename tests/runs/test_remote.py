@@ -16,7 +16,7 @@ Execute = Callable[..., Run]
 
 @pytest.fixture(params=["memory", "file"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return "memory://bucket/results" if request.param == "memory" else f"file://{tmp_path}/far away/results"
+    return f"memory://{tmp_path.name}/results" if request.param == "memory" else f"file://{tmp_path}/far away/results"
 
 
 def test_a_run_is_copied_when_complete_its_record_last(
