@@ -152,7 +152,7 @@ def _growth(part: Any) -> int:
     """Return how many times as long a part of a tokenizer may make a text, or how many tokens it adds."""
     if not isinstance(part, dict):
         return 1
-    nested = next((part[name] for name in ("normalizers", "processors", "decoders") if name in part), [])
+    nested: list[Any] = next((part[name] for name in ("normalizers", "processors", "decoders") if name in part), [])
     own = len(str(part.get("content", ""))) + len(str(part.get("prepend", "")))
     if part.get("type") == "TemplateProcessing":
         ids = {name: len(token["ids"]) for name, token in part["special_tokens"].items()}
