@@ -80,7 +80,7 @@ def render(run: Run, notebook: NotebookNode) -> str:
     question = ""
     if blocks and blocks[0]["kind"] == "text" and (match := QUESTION.match(blocks[0]["html"])):
         question, blocks[0]["html"] = match[1], blocks[0]["html"][match.end() :]
-    source, declared = script("browse") + script("report"), _declared(run)
+    source, declared = script("browse", "report"), _declared(run)
     title = markdown.title or html.escape(run.notebook.replace("_", " "))
     return filled(
         "run",
@@ -378,9 +378,9 @@ def _joined(content: object) -> str:
     return "".join(map(str, content)) if isinstance(content, list) else str(content)
 
 
-def script(name: str) -> str:
-    """Return a script: `report` sorts tables, `browse` single questions, `gallery` searches and filters."""
-    return (HERE / f"{name}.js").read_text(encoding="utf-8")
+def script(*names: str) -> str:
+    """Return scripts: `report` sorts tables, `browse` single questions, `gallery` searches and filters."""
+    return "".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
 
 def policy(source: str, pictures: str = "data:") -> str:
