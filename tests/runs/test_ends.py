@@ -23,6 +23,7 @@ from workbench.files import owned, sweep_remains
 from workbench.reports import write_gallery
 from workbench.runs import Run, listing, load_run
 from workbench.runs import execution as execution_module
+from workbench.runs.checkout import Changes
 from workbench.runs.folder import CurrentRun, read_notes
 from workbench.runs.record import digest_of
 from workbench.runs.staging import make_staging, read_progress, sweep
@@ -94,7 +95,7 @@ MEDDLING: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_whatever_a_cell_does_to_its_folder_the_run_is_recorded_and_the_next_one_starts(
     run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(execution_module, "changes_of", lambda folder: "a patch")
+    monkeypatch.setattr(execution_module, "changes_of", lambda folder: Changes("a patch"))
     meddle, said = MEDDLING[name]
     ended = run(meddle)
     assert ended.folder is not None and load_run(ended.folder) == ended and (ended.folder / "report.html").is_file()
@@ -231,7 +232,7 @@ def test_what_a_record_cannot_contain_fails_the_cell_that_states_it(
     assert "\n" not in str(caught.value) and str(caught.value).encode()
     notes = read_notes(folder, "20260101T000000.000Z-k")
     assert notes == {"facts": {"before": True}, "gpu": notes["gpu"], "tables": [], "figures": [], "headline": None,
-                     "files": {}, "damage": ""}  # fmt: skip
+                     "findings": [], "refers_to": [], "files": {}, "damage": ""}  # fmt: skip
     assert list(folder.rglob("*.part")) == [] and not (folder / "tables/t.parquet").exists()
 
 
@@ -333,4 +334,4 @@ def test_a_run_that_cannot_be_recorded_does_not_end_the_matrix(
     assert call("run", "toy") == cli.EXIT_CODES["failed"]
     out = capsys.readouterr().out
     assert [f"[n={n}]: {status}" in out for n, status in ((1, "ok"), (2, "failed"), (3, "ok"))] == [True] * 3
-    assert "toy/fine is not recorded" in out and len(listing.run_folders(toy_folder / "outputs")) == 2
+    assert out.count("    not recorded\n") == 1 and len(listing.run_folders(toy_folder / "outputs")) == 2
