@@ -9,7 +9,7 @@ SAMPLE ?= 1000000
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help studies test fuzz stress benchmark mutation lab setup fetch browser clean
+.PHONY: help studies test fuzz stress benchmark mutation lab docs setup fetch browser clean
 
 help:
 	@echo "make studies   set up, fetch the embedded model and data, run the studies (PROFILE=quick|default|paper)"
@@ -19,14 +19,15 @@ help:
 	@echo "make benchmark measure the engine beside lm-evaluation-harness, half an hour on a quiet machine"
 	@echo "make mutation  change the formulas one at a time and list the changes that no test notices (MUTANTS='workbench.statistics*', SAMPLE=100 of them)"
 	@echo "make lab       open JupyterLab on the notebooks"
+	@echo "make docs      build the documentation as a site, with the reports of outputs/: open site/index.html"
 	@echo "make clean     remove the environment (outputs and the cache stay)"
 
 studies: fetch
 	$(BIN)/workbench run all --profile $(PROFILE)
 
 test: .venv/tests.stamp fetch browser
-	$(BIN)/ruff check workbench notebooks tests benchmarks
-	$(BIN)/ruff format --check workbench notebooks tests benchmarks
+	$(BIN)/ruff check workbench notebooks docs tests benchmarks
+	$(BIN)/ruff format --check workbench notebooks docs tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
@@ -49,6 +50,10 @@ mutation: .venv/tests.stamp fetch
 lab: fetch
 	$(BIN)/workbench lab
 
+docs: .venv/docs.stamp
+	$(BIN)/sphinx-build --quiet --fail-on-warning --conf-dir docs . site
+	@echo "site/index.html"
+
 setup: .venv/core.stamp
 
 fetch: .venv/core.stamp
@@ -65,6 +70,11 @@ fetch: .venv/core.stamp
 .venv/tests.stamp: .venv/core.stamp
 	@echo "Installing what the tests need ..."
 	@$(PIP) --editable '.[dev,peer,cluster]'
+	@touch $@
+
+.venv/docs.stamp: .venv/core.stamp
+	@echo "Installing what the documentation needs ..."
+	@$(PIP) --editable '.[docs]'
 	@touch $@
 
 browser:  # without it, tests that need a browser are skipped
