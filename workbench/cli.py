@@ -493,6 +493,9 @@ def report(
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Also print it as report.pdf, with the installed browser.")
     ] = False,
+    embed: Annotated[
+        str, typer.Option(help="Also write this figure, its caption and its data as one HTML file.", metavar="FIGURE")
+    ] = "",
 ) -> None:
     """Write a run's report again."""
     from workbench.reports import write_report
@@ -507,6 +510,10 @@ def report(
             from workbench.reports.html import print_pdf
 
             say(print_pdf(page))
+        if embed:
+            from workbench.reports.html import write_figure
+
+            say(write_figure(folder, embed))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from records import a_finding, a_run
 
 from workbench.errors import InputError
 from workbench.reports import write_report
-from workbench.reports.html import duration, render, script
+from workbench.reports.html import duration, render, script, write_figure
 from workbench.runs.record import Counts, Failure, Figure, Headline, Source
 
 SCRIPT = "<script>alert(1)</script>"
@@ -353,3 +353,47 @@ def test_control_characters_can_be_seen_wherever_they_stand() -> None:
     assert "\U0001f469\u200d\U0001f52c \u200f\u05d0" in shown(
         display(text__plain="\U0001f469\u200d\U0001f52c \u200f\u05d0")
     )
+
+
+def test_a_figure_alone_is_one_file_with_its_caption_and_its_data(tmp_path: Path) -> None:
+    from workbench.runs.record import Table
+
+    for name, text in (
+        ("figures/bars.svg", f'<svg xmlns="{SVG}">{SCRIPT}<text>up</text></svg>'),
+        ("tables/bars.csv", "a\n1\n"),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    run = a_run(
+        figures=[Figure(name="bars", alt="Bars <b>")], tables=[Table(name="bars", caption="", rows=1, columns=["a"])]
+    )
+    (tmp_path / "run.json").write_text(run.sealed(), encoding="utf-8")
+    text = write_figure(tmp_path, "bars").read_text(encoding="utf-8")
+    page = Page(text)
+    assert "up" in text and "Bars &lt;b&gt;." in text and not page.named("script") and not page.named("b")
+    assert [base64.b64decode(str(each["href"]).partition(",")[2]) for each in page.named("a")] == [b"a\n1\n"]
+    with pytest.raises(InputError, match="no figure 'nothing'; its figures: bars"):
+        write_figure(tmp_path, "nothing")
+
+
+def test_links_of_gallery_and_report_stay_in_the_folder(tmp_path: Path) -> None:
+    """A folder of outputs can be moved, or put on a host of static files."""
+    from records import write_runs
+
+    from workbench.reports import write_gallery
+
+    write_runs(tmp_path / "outputs", 4)
+    folder = next((tmp_path / "outputs").glob("*/*/*/run.json")).parent
+    nbformat.write(new_notebook(cells=[]), folder / "notebook.ipynb")
+    write_report(folder)
+    write_gallery(tmp_path / "outputs")
+    (tmp_path / "outputs").rename(tmp_path / "moved")
+    moved = tmp_path / "moved" / folder.relative_to(tmp_path / "outputs")
+    checked = 0
+    for file in (tmp_path / "moved/index.html", moved / "report.html"):
+        for link in (str(each["href"]) for each in Page(file.read_text(encoding="utf-8")).named("a")):
+            if link.startswith(("#", "https://")):
+                continue
+            assert not re.match(r"/|\w+:", link) and (file.parent / link).resolve().is_relative_to(tmp_path / "moved")
+            checked += 1
+    assert checked > 3

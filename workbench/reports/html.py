@@ -160,16 +160,53 @@ def _headline(run: Run) -> tuple[str, str] | None:
 def _leading(run: Run, markdown: Markdown, room: _Room, blocks: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The figure that the page begins with; none if its files are gone."""
     figure = run.leading_figure
-    if figure is None or run.folder is None:
+    if figure is None or not (drawn := _drawn(run, figure, markdown, room)):
         return None
-    for kind, ending in (("image/svg+xml", "svg"), ("image/png", "png")):
-        with suppress(Exception):  # of a file that is gone, too large or no picture
-            content = (run.folder / "figures" / f"{figure.name}.{ending}").read_bytes()
+    shown = [each for block in blocks for each in block.get("outputs", ()) if each["name"] == figure.name]
+    return {"figure": figure, "html": drawn, "anchor": shown[0]["anchor"] if shown else ""}
+
+
+def _drawn(run: Run, figure: Figure, markdown: Markdown, room: _Room) -> str:
+    """A kept figure as safe HTML; empty if its files are gone, too large or no picture."""
+    for kind, ending in (("image/svg+xml", "svg"), ("image/png", "png")) if run.folder else ():
+        with suppress(Exception):
+            content = ((run.folder or Path()) / "figures" / f"{figure.name}.{ending}").read_bytes()
             text = content.decode() if ending == "svg" else base64.b64encode(content).decode()
-            written = _written(kind, text, {kind: {"alt": figure.alt}}, markdown, "lead-", room)
-            shown = [each for block in blocks for each in block.get("outputs", ()) if each["name"] == figure.name]
-            return {"figure": figure, "html": written, "anchor": shown[0]["anchor"] if shown else ""}
-    return None
+            return _written(kind, text, {kind: {"alt": figure.alt}}, markdown, "lead-", room)
+    return ""
+
+
+def write_figure(folder: Path, name: str) -> Path:
+    """Write `figure-<name>.html` beside a run's report: one figure with its caption and data, for a paper or slides.
+
+    The data are in the file: the kept table of the figure's name, or all kept tables if there is none.
+
+    Raises:
+        InputError: If the run has no such figure, or its files are gone.
+    """
+    from workbench.reports.markup import Markdown
+
+    run = load_run(folder)
+    figure = next((each for each in run.figures if each.name == name), None)
+    if figure is None:
+        names = ", ".join(each.name for each in run.figures) or "none"
+        raise InputError(f"The run {run.run_id} has no figure {name!r}; its figures: {names}.")
+    if not (drawn := _drawn(run, figure, Markdown(), _Room())):
+        raise InputError(f"The files of figure {name!r} in {folder} cannot be read; run the notebook again.")
+    kept = [each.name for each in run.tables]
+    files = [folder / "tables" / f"{each}.csv" for each in ([name] if name in kept else kept)]
+    page = filled(
+        "figure",
+        {"sentence": sentence},
+        run=run,
+        figure=figure,
+        drawn=drawn,
+        files=[(each.name, base64.b64encode(each.read_bytes()).decode()) for each in files if each.is_file()],
+        policy=policy(""),
+    )
+    with written_whole(folder / f"figure-{name}.html") as path:
+        path.write_text(page, encoding="utf-8")
+    return folder / f"figure-{name}.html"
 
 
 def _cost(run: Run) -> list[str]:
