@@ -51,7 +51,7 @@ lab: fetch
 	$(BIN)/workbench lab
 
 docs: .venv/docs.stamp
-	$(BIN)/sphinx-build --quiet --fail-on-warning --conf-dir docs . site
+	$(BIN)/sphinx-build --quiet --conf-dir docs . site
 	@echo "site/index.html"
 
 setup: .venv/core.stamp

@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        """`<notebook>: <n> runs`."""
+        """The name of the notebook and the number of runs."""
         return f"{self.runs[0].name}: {len(self.runs)} runs"
 
     @property
