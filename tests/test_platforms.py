@@ -25,7 +25,6 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from records import write_runs
 from toys import write_study
 
-from workbench import reading
 from workbench.datasets import sources
 from workbench.errors import InputError
 from workbench.files import CHECKOUT, RUN_FOLDER, moved, sha256_of_text, titles, written_whole
@@ -226,7 +225,7 @@ class Windows(PureWindowsPath):
 
 def test_paths_of_windows_are_read_as_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sources, "Path", Windows)
-    monkeypatch.setattr(reading, "Path", Windows)
+    monkeypatch.setattr(sources, "user_path", Windows)
     assert sources.parse(r"C:\data\items.csv", "questions").path == Windows(r"C:\data\items.csv")
     assert sources.parse(r"c:items.csv", "cases").path == Windows("c:items.csv")
     named = sources.parse(r"C:\data\human_resp:POLPARTY", "opinions")

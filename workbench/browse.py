@@ -35,9 +35,9 @@ ASKING = re.compile(r"(question|q)\s*:\s*", re.IGNORECASE)
 TECHNICAL = {"order", "style", "instruction"}
 """Tags that state how a question was put."""
 STYLE = """<style>
-.asked table { width: 100%; font-variant-numeric: tabular-nums } .asked td, .asked th { text-align: left }
-.asked pre { white-space: pre-wrap; max-width: 100% } .asked .bar { white-space: pre; color: #0072b2 }
-.asked .num { text-align: right }
+.single table { width: 100%; font-variant-numeric: tabular-nums } .single td, .single th { text-align: left }
+.single pre { white-space: pre-wrap; max-width: 100% } .single .bar { white-space: pre; color: #0072b2 }
+.single .num { text-align: right }
 </style>"""
 
 
@@ -61,9 +61,9 @@ class ShownAnswers:
 
     def _repr_html_(self) -> str:
         body = "".join(self.sections)
-        name = "asked-" + hashlib.sha256(body.encode()).hexdigest()[:8]
+        name = "single-" + hashlib.sha256(body.encode()).hexdigest()[:8]
         script = f"(() => {{{SCRIPT.read_text(encoding='utf-8')}browse(document.getElementById('{name}'));}})();"
-        return f'{STYLE}<div class="asked" id="{name}"><p>{self._count()}</p>{body}</div><script>{script}</script>'
+        return f'{STYLE}<div class="single" id="{name}"><p>{self._count()}</p>{body}</div><script>{script}</script>'
 
 
 def show(
@@ -80,7 +80,7 @@ def show(
 
     Args:
         answers: Returned by `ask` or `probabilities`, or several such tables.
-        questions: The questions that were asked, of one set or several; without them, prompts are not shown.
+        questions: The questions, of one set or several; without them, prompts are not shown.
         scores: One row per question with `question_id` and metrics, such as `distributional_correctness.scores(p)`.
         sort: Metric whose smallest values come first; empty for the order of the table.
         most: Number of questions shown.
@@ -108,19 +108,19 @@ def show(
     sections, lines = [], []
     for at in list(order)[:most]:
         rows, result = p.iloc[starts[at] : starts[at + 1]], results.iloc[at]
-        asked = prompts.get((result["question_id"], str(rows.iloc[0].get("benchmark", ""))))
-        section, line = _section(at + 1, rows, result, dict(zip(map(str, numbers), numbers.iloc[at])), asked)
+        question = prompts.get((result["question_id"], str(rows.iloc[0].get("benchmark", ""))))
+        section, line = _section(at + 1, rows, result, dict(zip(map(str, numbers), numbers.iloc[at])), question)
         sections.append(section)
         lines.append(line)
     return ShownAnswers(sections, len(results), lines)
 
 
 def _section(
-    position: int, rows: pd.DataFrame, result: Any, numbers: dict[str, float], asked: Question | None
+    position: int, rows: pd.DataFrame, result: Any, numbers: dict[str, float], question: Question | None
 ) -> tuple[str, str]:
     """HTML and text of one question."""
     best = rows.iloc[int(result["choice"])]
-    prompt = _prompt(asked) if asked else ""
+    prompt = _prompt(question) if question else ""
     heading = _shortened(_question_in(prompt) or str(result["question_id"]))
     chosen = f"{_shortened(best['text'])!s} ({best['role']}, {number(result['choice_p'])})"
     flags = [name.replace("_", " ") for name in FLAGS if name in rows and rows[name].any()]

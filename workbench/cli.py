@@ -155,7 +155,7 @@ LONGEST_LINE = 20_000
 LAB_SETTINGS = Path(__file__).parent / "runs" / "jupyter"
 """Settings of JupyterLab under those of the user."""
 READER_GONE = {errno.EPIPE, errno.EIO, errno.EINVAL}
-"""Errors of a pipe that nobody reads, of a terminal after a hangup, and of such a pipe on Windows."""
+"""Errors of a pipe without a reader, of a terminal after a hangup, and of such a pipe on Windows."""
 _unwritten: list[str] = []
 """What could not be printed."""
 STATUS_RUNS = 10

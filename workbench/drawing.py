@@ -39,6 +39,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
     "axes.axisbelow": True,
+    "axes.formatter.limits": (-3, 5),  # beyond, one power of ten for all ticks: their labels would overlap
     "grid.color": FAINT,
     "grid.linewidth": 0.7,
     "xtick.color": GREY,

@@ -98,7 +98,7 @@ def intervals(
     lines, ticks, heads = _lines(table[labels])
     groups = _groups(table, by)
     step = min(0.8 / len(groups), 0.28)
-    line = max(0.27, 0.18 * len(groups), 0.165 * tallest(ticks) + 0.08)
+    line = max(0.27, 0.18 * len(groups), 0.175 * tallest(ticks) + 0.08)
     with canvas((WIDTH, 1.3 + line * len(ticks))) as (figure, axes):
         for number, (name, rows) in enumerate(groups.items()):
             part = table[rows]

@@ -28,7 +28,7 @@ QUESTIONS = Questions(
     )
     for k in range(12)
 )
-SHOWN = "[...document.querySelectorAll('.asked > details:not([hidden]) summary b')].map(b => b.textContent)"
+SHOWN = "[...document.querySelectorAll('.single > details:not([hidden]) summary b')].map(b => b.textContent)"
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,14 @@ def test_questions_are_searched_sorted_and_filtered(page: Page, answers: pd.Data
     choose(page, "subject", "=s1")
     assert page.run(SHOWN) == ["11", "8", "5", "2"]
     choose(page, "Search the questions", "what is 4?")
-    assert page.run(SHOWN) == ["5"] and page.run("document.querySelector('.asked output').value") == "1 of 12"
+    assert page.run(SHOWN) == ["5"] and page.run("document.querySelector('.single output').value") == "1 of 12"
     choose(page, "Search the questions", "")
-    page.run("document.querySelector('.asked > details:not([hidden]) summary').focus()")
+    page.run("document.querySelector('.single > details:not([hidden]) summary').focus()")
     for key, code, text in (("ArrowDown", 40, {}), ("Enter", 13, {"text": "\r"})):
         for kind in ("rawKeyDown", "char", "keyUp"):
             more = text if kind == "char" else {}
             page.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more)
-    opened = page.run("[...document.querySelectorAll('.asked > details[open]')].map(each => each.innerText)")
+    opened = page.run("[...document.querySelectorAll('.single > details[open]')].map(each => each.innerText)")
     assert len(opened) == 1 and "Some <b>context</b> 7." in opened[0] and "correct 7" in opened[0]
     page.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
     assert page.run("document.documentElement.scrollWidth <= 390")

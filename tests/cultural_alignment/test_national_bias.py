@@ -76,7 +76,7 @@ def test_regions_leave_out_questions_without_one_and_figures_those_with_few_temp
     for metric, what in national_bias.REGION_METRICS.items():
         figure = national_bias.draw_regions(SCORES, regions, metric)
         assert what in figure.get_label()
-        assert figure.axes[0].get_yticklabels()[0].get_text() == "North (16 questions, 4 templates)"
+        assert figure.axes[0].get_yticklabels()[0].get_text() == "North (4 templates)"
     few = SCORES[SCORES["template"].isin(["Nationality0", "Nationality1"])]
     assert national_bias.draw_regions(few, national_bias.by_region(few), "bias") is None
     nowhere = SCORES[SCORES["subject"] == "Religion"]

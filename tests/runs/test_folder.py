@@ -46,8 +46,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CurrentRun:
 
 
 def line(values: list[float]) -> pyplot.Figure:
-    figure, axes = pyplot.subplots()
+    figure, axes = pyplot.subplots(figsize=(4, 3))
     axes.plot(values)
+    axes.set(xlabel="steps", ylabel="loss in nats")
     return figure
 
 
@@ -116,17 +117,17 @@ def test_texts_that_a_spreadsheet_would_run_are_guarded_in_csv_and_exact_in_parq
 def test_a_figure_is_kept_as_the_same_svg_every_time_and_closed(
     run: CurrentRun, shown: list[Any], tmp_path: Path
 ) -> None:
-    run.figure("line", line([1, 2]), 'A line "up" <b>')
-    run.figure("again", described(line([1, 2]), 'A line "up" <b>'))
+    run.figure("line", line([1, 2]), 'A line "up" <b>, no intervals')
+    run.figure("again", described(line([1, 2]), 'A line "up" <b>, no intervals'))
     assert pyplot.get_fignums() == []
     first, second = ((tmp_path / f"figures/{n}.svg").read_bytes() for n in ("line", "again"))
     assert first == second
     root = ElementTree.fromstring(first)
-    assert (root.get("role"), root.get("aria-label")) == ("img", 'A line "up" <b>')
+    assert (root.get("role"), root.get("aria-label")) == ("img", 'A line "up" <b>, no intervals')
     assert (tmp_path / "figures/line.png").read_bytes().startswith(b"\x89PNG")
     data, _ = shown[0]._repr_mimebundle_()
     drawn = 'src="data:image/svg+xml;base64,' + b64encode(first).decode()
-    assert drawn in data["text/html"] and 'alt="A line &quot;up&quot; &lt;b&gt;"' in data["text/html"]
+    assert drawn in data["text/html"] and 'alt="A line &quot;up&quot; &lt;b&gt;, no intervals"' in data["text/html"]
     assert data["image/png"] and "image/svg+xml" not in data  # stored once
     output = new_output("display_data", data=data)
     page = render(a_run(), new_notebook(cells=[new_code_cell("1", outputs=[output])]))

@@ -239,7 +239,7 @@ def _little_memory() -> Iterator[None]:
     with suppress(ImportError, OSError, ValueError):
         import resource
 
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         before = resource.getrlimit(resource.RLIMIT_AS)
         most = pages * resource.getpagesize() + ROOM
         if before[0] == resource.RLIM_INFINITY or most < before[0]:

@@ -546,7 +546,7 @@ def draw_effects(effects: pd.DataFrame) -> Figure:
     """Draw the change of DCS, accuracy and probability of abstaining under each setting."""
     names = {"dcs": "DCS", "accuracy": "accuracy", "p_abstain": "probability of abstaining"}
     rows = effects[effects["metric"].isin(names)].replace({"metric": names})
-    rows["setting"] = rows["setting"].str.replace(", α = ", " direction, strength ").str.replace("-", "−")
+    rows["setting"] = rows["setting"].str.replace(", α = ", ", strength ").str.replace("-", "−")
     labels = {"baseline_name": "no change", "xlabel": "change against the plain model", "of": "paired questions"}
     figure = figures.intervals(rows, "setting", by="metric", baseline=0.0, **labels)
     alt = "Change of DCS, accuracy and probability of abstaining by steering strength, and for a random direction."

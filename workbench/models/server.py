@@ -301,8 +301,8 @@ class Server:
             answer = parse_json(text, "the answer", finite=False, most=most)
             problem = "" if isinstance(answer, dict) else f"the answer is {kind_of(answer)}"
         except (InputError, UnicodeDecodeError) as error:
-            told = isinstance(error, InputError)
-            problem = str(error).partition(";")[0].rstrip(".") if told else "the answer is not UTF-8"
+            ours = isinstance(error, InputError)
+            problem = str(error).partition(";")[0].rstrip(".") if ours else "the answer is not UTF-8"
         if problem:
             (problem,) = self._secret.removed(printable(problem, 200))
             raise InputError(

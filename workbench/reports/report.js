@@ -1,6 +1,6 @@
 "use strict";
-document.querySelectorAll("main .asked").forEach(browse);
-for (const table of document.querySelectorAll("main table:not(.asked table)")) {
+document.querySelectorAll("main .single").forEach(browse);
+for (const table of document.querySelectorAll("main table:not(.single table)")) {
   const body = table.tBodies[0], heads = table.tHead ? [...table.tHead.rows[table.tHead.rows.length - 1].cells] : [];
   if (!body || body.rows.length < 2 || table.querySelector("[colspan], [rowspan]")) continue;
   const original = [...body.rows];

@@ -32,7 +32,7 @@ REFERRING = words("fill stroke clip-path")
 """Properties whose value can be `url(#id)` of the same drawing."""
 UNITS = words("px pt pc em rem ex ch cm mm in deg")
 PSEUDO = words("hover not is where nth-child first-child last-child even odd empty")
-KNOWN_CLASSES = words("dataframe num long asked bar metrics flags tags")
+KNOWN_CLASSES = words("dataframe num long single bar metrics flags tags")
 """Classes that the page's own style and scripts know."""
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 PLAIN = re.compile(r"[\w\s#%.,()/'+-]+")
