@@ -163,9 +163,7 @@ def test_the_pause_a_server_asks_for_is_kept(fake, folder):
     wb.ask(model, questions(2))
     assert time.monotonic() - start >= 1
     fake.failures = [(429, {"Retry-After": "86400"})]
-    with pytest.raises(
-        InputError, match=r"\(not now\), asks for a pause of 86400 s, tried 1 times in 0 s; check"
-    ):
+    with pytest.raises(InputError, match=r"\(not now\), asks for a pause of 86400 s, tried 1 times in 0 s; check"):
         wb.ask(model, questions(3))
 
 
