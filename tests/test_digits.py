@@ -22,6 +22,8 @@ NAN = float("nan")
         ((0.5, NAN, None), "0.50 no interval"),
         ((NAN, NAN, NAN), "undefined "),
         ((0.5, -3.0, float("inf")), "0.50 [−3.00, inf]"),
+        ((4.5e-5, -0.009, 0.009), "0.000 [−0.009, 0.009]"),
+        ((4.5e-6, 4e-6, 5e-6), "4.5e−06 [4.0e−06, 5.0e−06]"),
     ],
 )
 def test_an_interval_has_the_digits_it_supports(numbers: tuple[float, ...], text: str) -> None:

@@ -31,7 +31,13 @@ def interval(
     if low is None or high is None or math.isnan(low + high):
         return number(mean, _least(mean)), "no interval"
     digits = places(low, high, baseline)
-    return number(mean, digits), f"[{number(low, digits)}, {number(high, digits)}]"
+    return estimate(mean, low, high, digits), f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def estimate(mean: float, low: float, high: float, places: int) -> str:
+    """Return an estimate beside its interval; one that is nothing at the interval's decimals is 0, as 0.000."""
+    nothing = round(mean, places) == 0 and high - low > 10**-places
+    return number(0.0 if nothing else mean, places)
 
 
 def places(low: float, high: float, baseline: float | None = None) -> int:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from records import a_finding, write_runs
+from records import a_finding, a_run, write_runs
 
 from workbench.reports import write_gallery
 from workbench.reports.html import policy, script
@@ -26,6 +26,16 @@ def test_runs_stand_by_study_the_newest_first_and_failures_last_with_text_escape
     assert page.index("seed=11,") < page.index("seed=2,")
     assert "x=&lt;b&gt;é" in page and "<b>é" not in page
     assert policy(script("gallery"), "'self' file: data:").replace("'", "&#39;") in page
+
+
+def test_a_study_begins_with_its_first_notebook(tmp_path: Path) -> None:
+    for number, notebook in enumerate(("calibration", "steering", "calibration", "steering")):
+        run = a_run(study="hallucination", notebook=notebook, run_id=f"2026010{number + 1}T000000.000Z-k")
+        folder = tmp_path / run.name / run.run_id
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(run.sealed(), encoding="utf-8")
+    page = write_gallery(tmp_path).read_text(encoding="utf-8")
+    assert re.findall(r"hallucination/(\w+)/2026010(\d)[^\"]*/report.html", page)[:1] == [("calibration", "3")]
 
 
 def test_a_card_shows_title_question_the_first_finding_and_a_picture_of_all(

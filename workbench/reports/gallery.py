@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from workbench.reports.html import HERE, capital, filled, policy, script, senten
 from workbench.reports.strips import KINDS, forest
 from workbench.runs.listing import run_folders
 from workbench.runs.record import Headline, Run, load_run
-from workbench.runs.studies import COMPARISONS
+from workbench.runs.studies import COMPARISONS, load_study, study_names
 
 
 def write_gallery(outputs: Path) -> Path:
     """Write `index.html` into the outputs folder; the same runs give the same bytes.
 
-    Runs are grouped by study, the newest first, those that did not succeed after the others. Runs that a later success
+    Runs are grouped by study: first the newest of its first notebook, the one to begin with, then the others from the
+    newest on, then those that did not succeed. Runs that a later success
     with the same parameters replaces are folded. A folder whose record cannot be read is listed with the reason.
     """
     cards = sorted((_card(folder) for folder in run_folders(outputs)), key=lambda card: card["run_id"], reverse=True)
@@ -33,11 +35,24 @@ def write_gallery(outputs: Path) -> Path:
     for card in cards:
         card["replaced"] = card["run_id"] < succeeded.get(card["same"], "")
     cards.sort(key=lambda card: card["status"] != "ok")
+    for study, notebook in _first_notebooks().items():
+        named = (at for at, card in enumerate(cards) if (card["study"], card["notebook"]) == (study, notebook))
+        if (at := next(named, None)) is not None and cards[at]["status"] == "ok":
+            cards.insert(0, cards.pop(at))
     page = _render(cards)
     outputs.mkdir(parents=True, exist_ok=True)
     with written_whole(outputs / "index.html") as path:
         path.write_text(page, encoding="utf-8")
     return outputs / "index.html"
+
+
+def _first_notebooks() -> dict[str, str]:
+    """The first notebook of each of the project's studies."""
+    first = {}
+    for name in study_names():
+        with suppress(InputError):
+            first[name] = next(iter(load_study(name).notebooks.values())).stem
+    return first
 
 
 def _render(cards: list[dict[str, Any]]) -> str:
