@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -313,14 +314,29 @@ def moved(source: Path, target: Path) -> None:
     os.replace(source, target)
 
 
+_NOTING = threading.Lock()
+_NOTED: dict[tuple[int, str], int] = {}
+"""Lines of notes by process and folder."""
+
+
 def note_down(folder: Path, kind: str, content: Mapping[str, Any], **more: Any) -> None:
     """Append a line to a run's notes in one system call, so that a crash leaves no partial line.
+
+    Each process numbers its lines, so that a line that is missing or there twice is noticed.
 
     Raises:
         InputError: If the line is too large for a record.
         DiskFull: If the disk has no room for the whole line, which then is removed again.
     """
-    line = (json.dumps({"kind": kind, "content": content, **more}) + "\n").encode()
+    with _NOTING:
+        writer = (os.getpid(), str(folder))
+        number = _NOTED.get(writer, 0) + 1
+        _append(folder, {"kind": kind, "content": content, "by": writer[0], "number": number, **more})
+        _NOTED[writer] = number
+
+
+def _append(folder: Path, entry: dict[str, Any]) -> None:
+    line, kind = (json.dumps(entry) + "\n").encode(), entry["kind"]
     if len(line) > LARGEST_NOTE:
         raise InputError(
             f"Cannot keep {kind} of {len(line):,} bytes in a run's record, which takes {LARGEST_NOTE:,}; use a table."

@@ -58,6 +58,11 @@ def append(staging: Path, line: bytes) -> None:
         notes.write(line + b"\n")
 
 
+def edited(staging: Path, edit: Callable[[list[str]], list[str]]) -> None:
+    notes = staging / ".notes.jsonl"
+    notes.write_text("".join(edit(notes.read_text().splitlines(keepends=True))))
+
+
 AFTER = ("changes.patch", "run.json", "report.html", "index.html", ".progress.json")
 MEDDLING: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder removed": (shutil.rmtree, "does not exist"),
@@ -70,9 +75,13 @@ MEDDLING: dict[str, tuple[Callable[[Path], object], str]] = {
     "notes a pipe": (lambda f: ((f / ".notes.jsonl").unlink(), os.mkfifo(f / ".notes.jsonl")), "is a pipe"),
     "line not JSON": (lambda f: append(f, b'{"kind": "ta'), "line 3"),
     "line not UTF-8": (lambda f: append(f, b'{"kind": "\xff"}'), "line 3"),
-    "line of another kind": (lambda f: append(f, b'{"kind": "tables", "content": {}}'), "an unknown kind"),
+    "line of another kind": (lambda f: append(f, b'{"kind":"x","content":{},"by":1,"number":1}'), "an unknown kind"),
     "line without fields": (lambda f: append(f, b'{"kind": "table", "content": {"name": "a"}}'), "line 3"),
     "line nested deeply": (lambda f: append(f, b"[" * 9999 + b"]" * 9999), "nested more than"),
+    "line cut": (lambda f: (CurrentRun(f).note(a=1), edited(f, lambda x: [x[0], x[-1]])), "are missing, or there"),
+    "last line cut": (lambda f: edited(f, lambda lines: lines[:-1]), "tables/kept.csv is there, and no line names it"),
+    "line twice": (lambda f: edited(f, lambda lines: [*lines, lines[-1]]), "lines are missing, or there twice"),
+    "line forged": (lambda f: append(f, b'{"kind": "facts", "content": {}}'), "line 3"),
     "lease removed": (lambda f: lease(f).unlink(), "was removed"),
     "lease a folder": (lambda f: (p := lease(f), p.unlink(), p.mkdir()), "was removed"),
     "lease of another": (lambda f: lease(f).write_text("token=a\npid=1\nhostname=b\n"), "or replaced"),

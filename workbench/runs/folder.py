@@ -336,7 +336,7 @@ def read_notes(folder: Path, run_id: str = "") -> dict[str, Any]:
     notes: dict[str, Any] = {"facts": {}, "gpu": None, "tables": [], "figures": [], "findings": [], "headline": None}
     notes["files"] = {}
     notes["refers_to"] = []
-    begun, damage = "", list[str]()
+    begun, damage, numbers = "", list[str](), dict[int, list[int]]()
     try:
         lines = read_bytes(folder / NOTES).splitlines() if run_id or (folder / NOTES).exists() else []
     except InputError as error:
@@ -345,6 +345,7 @@ def read_notes(folder: Path, run_id: str = "") -> dict[str, Any]:
         try:
             entry = parse_json(line.decode(), NOTES)
             content = field(entry, "content", dict, NOTES)
+            numbers.setdefault(field(entry, "by", int, NOTES), []).append(field(entry, "number", int, NOTES))
             match field(entry, "kind", str, NOTES):
                 case "begun":
                     begun = begun or field(content, "run_id", str, NOTES)
@@ -369,6 +370,12 @@ def read_notes(folder: Path, run_id: str = "") -> dict[str, Any]:
             damage.append(f"line {number}: {printable(error)}")
     if run_id and begun != run_id and not damage:
         damage.append(f"{NOTES} does not begin with this run: it was removed or replaced, or its folder was")
+    if any(sorted(each) != [*range(1, len(each) + 1)] for each in numbers.values()):
+        damage.append("lines are missing, or there twice")
+    there = (path for kind in ("tables", "figures") for path in sorted(folder.glob(f"{kind}/[!.]*")))
+    names = (f"{path.parent.name}/{printable(path.name)}" for path in there)
+    if run_id and (unknown_file := next((name for name in names if name not in notes["files"]), "")):
+        damage.append(f"{unknown_file} is there, and no line names it")
     notes["damage"] = f"{damage[0]}{f' ({len(damage)} such lines)' if len(damage) > 1 else ''}" if damage else ""
     notes["facts"] |= _plain(counts, "ask")
     return notes
