@@ -289,6 +289,10 @@ def test_configurations_and_their_range(readings):
     row = bh.plane(many, draws=50, seed=0).iloc[0]
     assert row["mean_low"] < row["mean"] < row["mean_high"] and row["variance_low"] < row["variance_high"]
     assert "configurations" in bh.draw_plane(few).get_label()
+    runs = pd.concat([many.assign(partition=kind) for kind in ("clusters", "subject")])
+    over = bh.plane_over_runs(runs, draws=50, seed=0)
+    assert over.iloc[0].equals(row) and "over runs" in bh.draw_plane(over, "runs").get_label()
+    assert bh.plane_over_runs(None, 50, 0) is None and bh.draw_plane(None) is None
     rising = pd.DataFrame({"harmony": np.linspace(0, 1, 9), "k": range(9), "n": 5})
     control = bh.size_control(rising, draws=20, seed=0).set_index("harmony and")["mean"]
     assert control["k"] == pytest.approx(1) and np.isnan(control["n"])

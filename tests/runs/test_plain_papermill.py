@@ -19,7 +19,7 @@ from workbench.errors import InputError
 from workbench.files import CHECKOUT, cache_folder
 from workbench.runs.parameters import check_declared, read_parameters
 
-NOTEBOOKS = sorted(CHECKOUT.glob("notebooks/*/*.ipynb"))
+NOTEBOOKS = sorted([*CHECKOUT.glob("notebooks/**/*.ipynb"), *CHECKOUT.glob("docs/*.ipynb")])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

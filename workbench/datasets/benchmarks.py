@@ -10,10 +10,11 @@ from typing import Any
 
 from workbench.datasets.items import Item, Unlisted, Unusable, check, counted, read_items
 from workbench.datasets.referring import KEPT
-from workbench.datasets.rendering import Rendering, Style, question, refers, rendering
+from workbench.datasets.rendering import Rendering, question, refers, rendering
 from workbench.datasets.sources import SUFFIXES, Source, adapted, parse
 from workbench.errors import InputError
 from workbench.files import sha256_of, titles
+from workbench.kinds import Style
 from workbench.questions import Origin, Question, Questions, ranked
 
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from string import ascii_uppercase
-from typing import Literal, get_args
+from typing import get_args
 
 from workbench.datasets.items import Item, Unlisted, Unusable
 from workbench.datasets.referring import NO_ORDER, UNLISTED, arranged, referring
 from workbench.errors import InputError, unknown
+from workbench.kinds import Style
 from workbench.questions import Message, Option, Question, Speaker, normalised
 
-Style = Literal["cloze", "letters"]
 DEFAULT_ABSTENTION: dict[Style, str] = {"cloze": "I don't know.", "letters": "?"}
 INSTRUCTION = (
     "You score by being right, and every mistake is counted against you. "

@@ -429,6 +429,11 @@ def by_configuration(
     return pd.DataFrame(rows), pd.DataFrame(ranges)
 
 
+def plane_over_runs(table: pd.DataFrame | None, draws: int, seed: int) -> pd.DataFrame | None:
+    """Return the `plane` of the kept tables `harmony` of several runs, whose labels are the column `configuration`."""
+    return None if table is None else plane(table[table["partition"] == "clusters"], draws, seed)
+
+
 def plane(table: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     """Return mean and variance (ddof 1) of each benchmark's harmony over configurations, see `by_configuration`.
 
@@ -530,12 +535,11 @@ def draw_parts(accuracies: pd.DataFrame) -> Figure:
     return figures.described(figure, "Accuracy of each part of the benchmarks with known subjects.")
 
 
-def draw_plane(plane: pd.DataFrame) -> Figure:
-    """Draw mean and variance of each benchmark's harmony over configurations."""
-    labels: dict[str, Any] = {
-        "xlabel": "mean harmony over configurations",
-        "ylabel": "variance of harmony over configurations",
-    }
-    labels |= {"bars": "95% bootstrap intervals", "of": "configurations", "why": "fewer than 8 configurations"}
+def draw_plane(plane: pd.DataFrame | None, over: str = "configurations") -> Figure | None:
+    """Draw mean and variance of each benchmark's harmony over configurations, or what else they are; None without."""
+    if plane is None or plane[["mean", "variance"]].isna().any(axis=None):
+        return None
+    labels: dict[str, Any] = {"xlabel": f"mean harmony over {over}", "ylabel": f"variance of harmony over {over}"}
+    labels |= {"bars": "95% bootstrap intervals", "of": over, "why": f"fewer than {FEWEST_CONFIGURATIONS} {over}"}
     figure = figures.points(plane, "mean", "variance", "benchmark", **labels)
-    return figures.described(figure, "Mean and variance of each benchmark's harmony over configurations.")
+    return figures.described(figure, f"Mean and variance of each benchmark's harmony over {over}.")

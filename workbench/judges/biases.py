@@ -18,7 +18,7 @@ from workbench.judges import planted
 from workbench.judges.cases import Case, Cases
 from workbench.judges.prompts import Template, pairwise, questions
 from workbench.judges.readings import Judgement, answers_to, in_words, judgement, reading_table
-from workbench.judges.relations import against_chance, logit_split, order_tables
+from workbench.judges.relations import above_chance, against_chance, logit_split, order_tables
 from workbench.questions import Question
 from workbench.statistics import Finding, bootstrap, finding, interval, summarise, unless
 from workbench.statistics.calibration import calibration_report
@@ -359,16 +359,7 @@ def findings(study: Study, orders: pd.DataFrame, worded: pd.DataFrame, seed: int
         ),
         finding(longer, source, length, "above", 0.0, "", "difference of accuracy", "no difference"),
         finding(agree, here, same, "above", 0.5, "", "proportion of pairs with one answer in both orders", "half"),
-        finding(
-            "The judge is right more often than chance",
-            here,
-            right,
-            "above",
-            0.5,
-            "",
-            "proportion of correct verdicts",
-            "chance",
-        ),
+        above_chance(right, here),
     ]
 
 

@@ -17,7 +17,7 @@ from workbench.errors import InputError
 from workbench.figures import described
 from workbench.judges.cases import Cases
 from workbench.judges.readings import Judgement, Variant, in_words, of_first_judge
-from workbench.judges.relations import Method, aggregate, differences, order_table, sgn, tie_rate, upper
+from workbench.judges.relations import Method, above_chance, aggregate, differences, order_table, sgn, tie_rate, upper
 from workbench.statistics import Finding, compact, finding, interval, rows_by
 from workbench.statistics.intervals import SHARE
 
@@ -418,16 +418,7 @@ def findings(table: pd.DataFrame, contrasts: pd.DataFrame, orders: pd.DataFrame)
             ties, PAPER, row["tied, above chance"], "above", 0.0, "", "proportion with a tie, less chance", "at chance"
         ),
         finding(unrelated, HERE, best, "below", best["chance"], "", "conflict ratio", "unrelated judgements"),
-        finding(
-            "The judge is right more often than chance",
-            HERE,
-            right,
-            "above",
-            0.5,
-            "",
-            "proportion of correct verdicts",
-            "chance",
-        ),
+        above_chance(right, HERE),
     ]
 
 

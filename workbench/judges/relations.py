@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from workbench.answers import Floats
 from workbench.errors import InputError, unknown
 from workbench.judges.readings import Judgement
-from workbench.statistics import interval
-from workbench.statistics.intervals import SHARE
+from workbench.statistics import Finding, finding, interval
+from workbench.statistics.intervals import SHARE, Interval
 
 Method = Literal["likelihood", "two_pass", "ppl", "debiased_logit", "single_order"]
 TIE_TOLERANCE = 1e-12
@@ -245,6 +245,12 @@ def against_chance(orders: pd.DataFrame, by: Sequence[str] = ("judge",)) -> pd.D
     """Return whether each group of an `order_table` is better than chance: the columns `by`, and `against chance`."""
     groups = orders.groupby(list(by), sort=False)
     return pd.DataFrame([{**dict(zip(by, key)), "against chance": chance_verdict(part)} for key, part in groups])
+
+
+def above_chance(right: Interval, source: str) -> Finding:
+    """Return the claim that a judge of pairs is right more often than chance, from the proportion it is right."""
+    claim = "The judge is right more often than chance"
+    return finding(claim, source, right, "above", 0.5, "", "proportion of correct verdicts", "chance")
 
 
 def chance_verdict(table: pd.DataFrame) -> str:

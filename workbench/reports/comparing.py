@@ -186,6 +186,16 @@ def chosen(
     return list(newest.values())[::-1]
 
 
+def kept(comparison: Comparison, name: str) -> pd.DataFrame | None:
+    """Return one kept table of all runs, the label of each as column `configuration`; None unless all kept it."""
+    import pandas as pd
+
+    if not all(name in [table.name for table in run.tables] for run in comparison.runs):
+        return None
+    frames = (run.frame(name).assign(configuration=label) for label, run in zip(comparison.labels, comparison.runs))
+    return pd.concat(frames, ignore_index=True)
+
+
 def _check(runs: list[Run]) -> None:
     """Refuse runs that cannot be compared."""
     if not 2 <= len(runs) <= MOST_RUNS:

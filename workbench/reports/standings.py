@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,10 @@ import pandas as pd
 from workbench import figures
 from workbench.errors import InputError, unknown
 from workbench.reports.comparing import Comparison
+from workbench.reports.html import capital
 from workbench.statistics import (
     Finding,
     adjusted,
-    bootstrap,
     finding,
     holm_pairs,
     interval,
@@ -36,8 +36,6 @@ FEWEST_MODELS = 4
 """Fewest runs for a correlation over runs: Fisher's interval needs four."""
 MOST_CELLS = 6
 """Most runs with intervals in the cells of the heat map."""
-FEWEST_ON_PLANE = 8
-"""Fewest runs for intervals over runs on the mean-variance plane."""
 NULL_DRAWS = 9999
 """Random orders under the null of Kendall's W."""
 MOST_COLUMNS = 8
@@ -131,7 +129,7 @@ def matrix_caption(comparison: Comparison) -> str:
     lost += f"; {undefined:,} questions undefined in a run are left out" if undefined else ""
     best = comparison.best
     return (
-        f"{_capital(comparison.quantity)} with 95 % intervals. {BEST} {best} · {LIKE_BEST} not distinguishable from "
+        f"{capital(comparison.quantity)} with 95 % intervals. {BEST} {best} · {LIKE_BEST} not distinguishable from "
         f"the {best} (paired sign-flip tests of all pairs in a row, Holm){lost}"
     )
 
@@ -393,9 +391,7 @@ def draw_sizes(comparison: Comparison, table: pd.DataFrame) -> Figure | None:
     drawn = figures.points(
         named, "parameters", "mean", "run", "parameters of the model", comparison.quantity, logarithmic=True
     )
-    return figures.described(
-        drawn, f"{_capital(comparison.quantity)} of each run by number of parameters of its model."
-    )
+    return figures.described(drawn, f"{capital(comparison.quantity)} of each run by number of parameters of its model.")
 
 
 def _finding(
@@ -427,45 +423,3 @@ def _parameters(facts: dict[str, Any]) -> float | None:
 
 def _sign(comparison: Comparison) -> int:
     return -1 if comparison.better == "lower" else 1
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def plane(comparison: Comparison, seed: int = 0) -> pd.DataFrame | None:
-    """Return mean and variance over runs of each benchmark's harmony; None unless every run kept its table `harmony`.
-
-    Intervals resample runs and need `FEWEST_ON_PLANE` of them.
-    """
-    if not all("harmony" in [table.name for table in run.tables] for run in comparison.runs):
-        return None
-    kept = pd.concat([run.frame("harmony") for run in comparison.runs])
-    groups = (
-        kept[kept["partition"] == "clusters"].dropna(subset=["harmony"]).groupby("benchmark", sort=False)["harmony"]
-    )
-    moments: dict[str, Callable[..., float]] = {"mean": np.mean, "variance": _variance}
-    rows = []
-    for name, values in groups:
-        row: dict[str, Any] = {"benchmark": name, "n": len(values)}
-        for column, statistic in moments.items():
-            row[column] = float(statistic(values)) if len(values) > 1 else np.nan
-            ends: Interval = {"low": np.nan, "high": np.nan}
-            if len(values) >= FEWEST_ON_PLANE:
-                ends = bootstrap(statistic, values, seed=seed, centred=True)
-            row |= {f"{column}_low": ends["low"], f"{column}_high": ends["high"]}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def draw_plane(table: pd.DataFrame | None) -> Figure | None:
-    """Draw the mean-variance plane of harmony over runs."""
-    if table is None or table[["mean", "variance"]].isna().any(axis=None):
-        return None
-    labels: dict[str, Any] = {"xlabel": "mean harmony over runs", "ylabel": "variance over runs"}
-    alt = f"Mean and variance of each benchmark's harmony over runs; intervals need {FEWEST_ON_PLANE} runs."
-    return figures.described(figures.points(table, "mean", "variance", "benchmark", **labels), alt)
-
-
-def _variance(values: Any) -> float:
-    return float(np.var(values, ddof=1))

@@ -333,9 +333,8 @@ def read_notes(folder: Path, run_id: str = "") -> dict[str, Any]:
     notes: lines that cannot be read are left out, and the first one must name the run `run_id`.
     """
     counts: dict[str, Any] = {}
-    notes: dict[str, Any] = {"facts": {}, "gpu": None, "tables": [], "figures": [], "findings": [], "headline": None}
-    notes["files"] = {}
-    notes["refers_to"] = []
+    notes: dict[str, Any] = {"facts": {}, "gpu": None, "headline": None, "files": {}}
+    notes |= {name: [] for name in ("tables", "figures", "findings", "refers_to")}
     begun, damage, numbers = "", list[str](), dict[int, list[int]]()
     try:
         lines = read_bytes(folder / NOTES).splitlines() if run_id or (folder / NOTES).exists() else []
