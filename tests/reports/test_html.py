@@ -180,7 +180,9 @@ def test_the_run_is_described_at_the_end_complete_and_folded(tmp_path: Path) -> 
         {"n": 3, "names": ["a b", "c"]},
         Source(notebook_sha256="0" * 64, workbench="0", commit="c0ffee" * 6),
     )
-    run = a_run(parameters_given=given, facts={"kept": "a fact"}, source=source, files={"changes.patch": "0"})
+    run = a_run(
+        study="judges", parameters_given=given, facts={"kept": "a fact"}, source=source, files={"changes.patch": "0"}
+    )
     declared = new_code_cell("n: int = 300  # questions\nnames: list[str] = []\nname: str | None = None")
     declared.metadata["tags"] = ["parameters"]
     nbformat.write(new_notebook(cells=[declared]), tmp_path / "notebook.ipynb")
@@ -193,7 +195,7 @@ def test_the_run_is_described_at_the_end_complete_and_folded(tmp_path: Path) -> 
     again = html.unescape(end.partition("<pre>")[2].partition("</pre>")[0]).splitlines()
     assert again[0] == f"git checkout {'c0ffee' * 6}" and again[1].startswith("git apply changes.patch")
     command = shlex.split(again[2])
-    assert command[:3] == ["workbench", "run", "toy"] and command[-3:] == ["n=3", "-p", 'names=["a b", "c"]']
+    assert command[:3] == ["workbench", "run", "judges"] and command[-3:] == ["n=3", "-p", 'names=["a b", "c"]']
     assert run.run_id in end.partition("How to cite")[2]
 
 

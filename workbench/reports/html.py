@@ -25,6 +25,7 @@ from workbench.files import written_whole
 from workbench.reports.strips import KINDS, strip
 from workbench.runs.parameters import open_notebook, read_parameters
 from workbench.runs.record import EXPLAINED, Figure, Run, load_run
+from workbench.runs.studies import COMPARISONS, study_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -237,9 +238,14 @@ def _again(run: Run) -> str:
     def text(value: Any) -> str:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
-    command = ["workbench", "run", run.study, "--notebook", run.notebook, "--profile", run.profile, "--again"]
-    for name, value in run.parameters_given.items():
-        command += ["-p", f"{name}={text(value)}"]
+    given = dict(run.parameters_given)
+    if run.study == COMPARISONS:
+        command = ["workbench", "compare", *given.pop("runs", [])]
+    elif run.study in study_names():
+        command = ["workbench", "run", run.study, "--notebook", run.notebook, "--profile", run.profile]
+    else:  # a notebook by its path, of which the record has the last two names
+        command = ["workbench", "run", f"{run.name}.ipynb"]
+    command += ["--again", *(word for name, value in given.items() for word in ("-p", f"{name}={text(value)}"))]
     lines = [f"git checkout {run.source.commit}"] if run.source.commit else []
     lines += ["git apply changes.patch  # of this run's folder"] if "changes.patch" in run.files else []
     return "\n".join([*lines, shlex.join(command)])
