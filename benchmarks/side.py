@@ -12,7 +12,7 @@ from typing import Any
 
 import workbench as wb
 from benchmarks import workloads
-from workbench.models import Model, fetched
+from workbench.models import Model, packaged
 from workbench.questions import Question
 
 SHAPES = {"1b": (2048, 8192, 16), "8b": (4096, 14336, 32)}
@@ -76,7 +76,7 @@ def peer(model: Model, questions: list[Question]) -> dict[str, Any]:
 
 def load_model(device: str, dtype: str, random: str) -> Model:
     """The embedded model, or a network of a Llama shape with random weights and the embedded tokenizer."""
-    described = wb.load_model(fetched.EMBEDDED, device=device, dtype=dtype)
+    described = wb.load_model(packaged.EMBEDDED, device=device, dtype=dtype)
     if not random:
         return described
     import torch

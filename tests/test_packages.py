@@ -257,6 +257,66 @@ def test_from_a_folder(cache, tmp_path):
     assert (fetch(package, from_folder=tmp_path) / "pack-1.0/data/b.json").is_file()
 
 
+def parts_in(folder, pieces, whole=None):
+    """A file in parts, whose archives are in a folder; `whole` are the bytes of which the hash is pinned."""
+    folder.mkdir(exist_ok=True)
+    parts = []
+    for number, piece in enumerate(pieces, 1):
+        content = archive_bytes("wheel", {f"part{number}/data/part.bin": piece, f"part{number}/__init__.py": b"boom"})
+        filename = f"part{number}-1.0-py3-none-any.whl"
+        (folder / filename).write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        parts.append(Package(f"part{number}", "1.0", filename, sha256, "wheel", ("*.bin",), len(content), "own"))
+    whole = b"".join(pieces) if whole is None else whole
+    sha256 = hashlib.sha256(whole).hexdigest()
+    return Package("big", "1", "big.gguf", sha256, "file", ("big.gguf",), len(whole), "own", tuple(parts))
+
+
+PIECES = [b"GGUF" + bytes(range(256)) * 9000, b"middle", b"end" * 1000]
+
+
+def test_a_file_in_parts_is_joined_in_order_and_only_whole(cache, tmp_path):
+    package, seen = parts_in(tmp_path / "own", PIECES), []
+    folder = fetch(package, tmp_path / "own", lambda *step: seen.append(step))
+    assert (folder / "big.gguf").read_bytes() == b"".join(PIECES) and located(package) == folder
+    assert leftovers(cache) == ["big-1"]
+    total = sum(part.size for part in package.parts)
+    assert {step[0] for step in seen} == {"big 1"} and seen[-1][1:] == (total, total)
+    assert [step[1] for step in seen] == sorted(step[1] for step in seen)
+
+
+@pytest.mark.parametrize("whole", [b"".join(reversed(PIECES)), b"".join(PIECES)[:-1], b"".join(PIECES) + b"x"])
+def test_a_file_in_parts_of_another_hash_is_never_kept(cache, tmp_path, whole):
+    package = parts_in(tmp_path / "own", PIECES, whole)
+    with pytest.raises(InputError, match=r"big.gguf is not the pinned file|big 1 could not be fetched"):
+        fetch(package, tmp_path / "own")
+    assert located(package) is None and not list(cache.rglob("big.gguf"))
+
+
+def test_a_fetch_of_parts_goes_on_where_it_stopped(cache, index, tmp_path):
+    package = parts_in(tmp_path / "own", PIECES)
+    for part in package.parts:
+        index.pages[f"/files/{part.filename}"] = ("", (tmp_path / "own" / part.filename).read_bytes())
+        body = f'<a href="../../files/{part.filename}#sha256={part.sha256}">it</a>'.encode()
+        index.pages[f"/simple/{part.name}/"] = ("text/html", body)
+    held = index.pages.pop("/files/part3-1.0-py3-none-any.whl")
+    with pytest.raises(InputError, match=r"part3 1.0 could not be fetched .*404"):
+        fetch(package)
+    index.seen.clear()
+    index.pages["/files/part3-1.0-py3-none-any.whl"] = held
+    assert (fetch(package) / "big.gguf").read_bytes() == b"".join(PIECES)
+    assert [path for path, _ in index.seen] == ["/simple/part3/", "/files/part3-1.0-py3-none-any.whl"]
+
+
+def test_a_whole_file_in_the_folder_needs_no_parts(cache, tmp_path):
+    package = parts_in(tmp_path / "own", PIECES)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "big.gguf").write_bytes(b"".join(PIECES))
+    assert (fetch(package, tmp_path / "whole") / "big.gguf").read_bytes() == b"".join(PIECES)
+    (cache / "big-1" / "big.gguf").write_bytes(b"changed")
+    assert located(package) is None
+
+
 def test_leftovers_of_a_killed_fetch_are_removed(cache, published):
     (cache / ".Pa_ck-1.0.killed.part/files").mkdir(parents=True)
     fetch(published)

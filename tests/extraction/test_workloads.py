@@ -14,7 +14,7 @@ import workbench as wb
 from benchmarks import workloads
 from workbench.extraction import engine, trie
 from workbench.extraction.tokens import Encoder, Request
-from workbench.models import fetched
+from workbench.models import packaged
 from workbench.questions import Question
 
 pytestmark = pytest.mark.model
@@ -35,7 +35,7 @@ WHOLE = {
 
 @pytest.fixture(scope="module")
 def model() -> wb.Model:
-    return wb.load_model(fetched.EMBEDDED, device="cpu")
+    return wb.load_model(packaged.EMBEDDED, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,15 @@ import json
 import shutil
 import struct
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import gguf
 import gguf_files
 import numpy as np
 import pytest
 import tiny
+import torch
 from gguf_files import logits, made, read, refused
 
 import workbench as wb
@@ -185,8 +188,8 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, cache, monkey
 
     path, convert = gguf_files.write(tmp_path / "model.gguf"), fetched._convert
 
-    def changed(parts, target):
-        convert(parts, target)
+    def changed(parts, *arguments):
+        convert(parts, *arguments)
         data = bytearray(path.read_bytes())
         data[-3] ^= 1
         path.write_bytes(data)
@@ -196,15 +199,56 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, cache, monkey
     assert not list((cache / "models").glob("model-*"))
 
 
-def test_one_flipped_bit_of_the_embedded_models_package_is_noticed(tmp_path, cache, monkeypatch):
+def test_one_flipped_bit_of_a_packaged_model_is_noticed(tmp_path, cache, monkeypatch):
+    from workbench.models import fetched, packaged
+
+    path = gguf_files.write(tmp_path / "model.gguf")
+    model = packaged.MODELS[packaged.EMBEDDED]
+    monkeypatch.setattr(fetched, "require", lambda package, purpose: tmp_path)
+    with pytest.raises(InputError, match="other bytes than expected"):
+        fetched.convert(model)
+    model = replace(model, gguf_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setitem(packaged.MODELS, packaged.EMBEDDED, model)
+    assert fetched.convert(model) == model.located()
+
+
+def test_a_model_is_stored_in_shards_and_rounded_only_if_that_is_chosen(tmp_path, cache, monkeypatch):
+    from safetensors.torch import load_file
+
+    from workbench.models import fetched, packaged
+
+    path = gguf_files.write(tmp_path / "model.gguf")
+    model = replace(
+        packaged.MODELS[packaged.EMBEDDED], gguf_sha256=hashlib.sha256(path.read_bytes()).hexdigest(), parameters=10**9
+    )
+    monkeypatch.setattr(fetched, "require", lambda package, purpose: tmp_path)
+    monkeypatch.setitem(packaged.MODELS, packaged.EMBEDDED, model)
+    whole = load_file(wb.load_model(path, device="cpu").folder / "model.safetensors")
+    monkeypatch.setattr(fetched, "SHARD", 20_000)
+    exact, rounded = None, fetched.convert(model, "bfloat16")
+    subject = wb.load_model(packaged.EMBEDDED, device="cpu")
+    assert (subject.folder, subject.note.split("; ")[-1]) == (rounded, "rounded to bfloat16")
+    assert packaged.names().here[packaged.EMBEDDED] == "bfloat16"
+    exact = fetched.convert(model)
+    assert wb.load_model(packaged.EMBEDDED, device="cpu").folder == exact == model.located()
+    for folder, dtype in ((exact, torch.float32), (rounded, torch.bfloat16)):
+        files = sorted(folder.glob("model-*-of-*.safetensors"))
+        assert len(files) > 1
+        stored = {name: values for file in files for name, values in load_file(file).items()}
+        assert stored.keys() == whole.keys()
+        assert all(torch.equal(values, whole[name].to(dtype)) for name, values in stored.items())
+        network = wb.load_model(folder, device="cpu").network
+        assert torch.equal(network.get_input_embeddings().weight, whole["model.embed_tokens.weight"].to(dtype).float())
+
+
+def test_a_model_that_does_not_fit_on_the_disk_is_refused_before_it_is_written(tmp_path, cache, monkeypatch):
     from workbench.models import fetched
 
     path = gguf_files.write(tmp_path / "model.gguf")
-    monkeypatch.setattr(fetched, "require", lambda package, purpose: tmp_path)
-    with pytest.raises(InputError, match="other bytes than expected"):
-        fetched.convert()
-    monkeypatch.setattr(fetched, "GGUF_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
-    assert fetched.convert() == fetched.located()
+    monkeypatch.setattr(fetched.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(InputError, match=r"needs 0\.0 GB of the disk of .*; free that, or set WORKBENCH_CACHE"):
+        wb.load_model(path, device="cpu")
+    assert not list((cache / "models").glob("model-*"))
 
 
 def test_a_copy_made_by_other_rules_is_not_used(tmp_path, cache, monkeypatch):

@@ -13,7 +13,7 @@ import tiny
 from gguf_files import refused
 
 import workbench as wb
-from workbench.models import fetched
+from workbench.models import packaged
 from workbench.models.gguf import Gguf
 from workbench.models.gguf_tokenizer import PRE, tokenizer_of
 from workbench.packages import require
@@ -69,9 +69,11 @@ def bytes_merged(text: str, tokens: list[str], merges: list[str], control: list[
 
 
 def test_the_embedded_models_ids_are_those_of_the_split_its_file_names():
-    tokenizer = wb.load_model(fetched.EMBEDDED, device="cpu").tokenizer
+    tokenizer = wb.load_model(packaged.EMBEDDED, device="cpu").tokenizer
     assert {text: tokenizer(text)["input_ids"] for text in TEXTS} == TEXTS
-    fields = gguf.GGUFReader(next(require(fetched.SMOLLM2, "This test").rglob("*.gguf"))).fields
+    fields = gguf.GGUFReader(
+        next(require(packaged.MODELS[packaged.EMBEDDED].package, "This test").rglob("*.gguf"))
+    ).fields
     tokens, merges, kinds = (fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "merges", "token_type"))
     control = [token for token, kind in zip(tokens, kinds, strict=True) if kind == 3]
     assert fields["tokenizer.ggml.pre"].contents() == "smollm"

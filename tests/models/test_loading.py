@@ -16,7 +16,7 @@ from tokenizers import pre_tokenizers
 
 import workbench as wb
 from workbench.errors import InputError
-from workbench.models import fetched, fingerprint
+from workbench.models import fingerprint, packaged
 
 pytestmark = pytest.mark.model
 
@@ -220,7 +220,7 @@ def test_an_unknown_dtype_is_refused(folder):
 
 
 def test_the_embedded_model_answers_a_question_it_knows():
-    model = wb.load_model(fetched.EMBEDDED, device="cpu")
+    model = wb.load_model(packaged.EMBEDDED, device="cpu")
     options = (wb.Option(" Paris", "correct"), wb.Option(" Berlin", "wrong"), wb.Option(" Madrid", "wrong"))
     table = wb.ask(model, [wb.Question("Question: What is the capital of France?\nAnswer:", options)], store=False)
     assert table["logprob"].idxmax() == 0

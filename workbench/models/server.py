@@ -26,6 +26,7 @@ from workbench.models import fetched
 from workbench.models import fingerprint as fingerprints
 from workbench.models.connection import Answer, Connection
 from workbench.models.fetched import HUB_ID
+from workbench.models.packaged import MODELS
 from workbench.models.secrets import RUN_OF_ADDRESS, RUN_OF_TOKENS, SHORTEST, Secret
 from workbench.reading import kind_of, parse_json, printable
 
@@ -399,8 +400,8 @@ def _tokenizer(address: Address, root: str) -> tuple[str, Path]:
     """
     chosen = bool(address.tokenizer)
     for source in [address.tokenizer] if chosen else [address.name, root]:
-        if source == fetched.EMBEDDED and source in (address.tokenizer, address.name):
-            return source, fetched.located()
+        if source in MODELS and source in (address.tokenizer, address.name):
+            return source, MODELS[source].located()
         folder = Path(source).expanduser() if chosen else Path(source)
         if isdir(folder) and (chosen or folder.is_absolute()):
             return source, folder

@@ -1,6 +1,6 @@
 """Names of models, and loading the model of a name.
 
-A name is the embedded model's, a hub id, a folder, a GGUF file, any of these with an adapter, or a server's address.
+A name is a packaged model's, a hub id, a folder, a GGUF file, any of these with an adapter, or a server's address.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from workbench.models import fetched, proof, server, tokenizers
 from workbench.models import fingerprint as fingerprints
 from workbench.models.loading import StoredModel
 from workbench.models.model import Model
+from workbench.models.packaged import MODELS
 from workbench.models.weights import ADAPTER, check_folder, check_members, unread, weight_files
 from workbench.reading import read_json, read_text
 
@@ -25,11 +26,6 @@ DTYPES = ["float32", "bfloat16", "float16", "float64"]
 TRAINED_FROM = "finished"
 """File in a checkpoint trained here with the fingerprint of the model it was trained from."""
 DEVICE = re.compile(r"cpu|mps|auto|cuda(:\d+)?")
-
-
-def names() -> list[str]:
-    """Return the short names of models; hub ids, folders and GGUF files work too."""
-    return [fetched.EMBEDDED]
 
 
 def split_adapter(source: str, here: Path = Path()) -> tuple[str, str]:
@@ -46,7 +42,7 @@ def split_adapter(source: str, here: Path = Path()) -> tuple[str, str]:
         return source, ""
     whole = [(source, "")] if _exists(here, source) else []
     based = [cut for cut in cuts if _exists(here, cut[0])]
-    known = [cut for cut in cuts if cut[0] == fetched.EMBEDDED or fetched.HUB_ID.fullmatch(cut[0].partition("@")[0])]
+    known = [cut for cut in cuts if cut[0] in MODELS or fetched.HUB_ID.fullmatch(cut[0].partition("@")[0])]
     ways = whole + [cut for cut in dict.fromkeys(based + known) if _exists(here, cut[1])]
     if len(ways) > 1:
         listed = (f"{base!r} with adapter {adapter!r}" if adapter else repr(base) for base, adapter in ways)
@@ -61,7 +57,7 @@ def paths_in(source: str, here: Path = Path()) -> list[str]:
     if "://" in source:
         return [source]
     base, adapter = split_adapter(source, here)
-    if base == fetched.EMBEDDED or not _exists(here, base):
+    if base in MODELS or not _exists(here, base):
         return [f"{base}#", adapter] if adapter else [source]
     return ["", base, "#", adapter] if adapter else ["", base]
 
@@ -84,7 +80,7 @@ def cached_commit(source: str, here: Path = Path()) -> str | None:
 
     base = source if "://" in source else split_adapter(source, here)[0]
     name, _, revision = base.partition("@")
-    if base == fetched.EMBEDDED or not fetched.HUB_ID.fullmatch(name) or _exists(here, base):
+    if base in MODELS or not fetched.HUB_ID.fullmatch(name) or _exists(here, base):
         return None
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return None
@@ -106,7 +102,7 @@ def check_name(source: str, here: Path = Path()) -> None:
         return
     base, adapter = split_adapter(source, here)
     _check_base(base, _path(base, here))
-    if base != fetched.EMBEDDED and (folder := _path(base, here)).is_dir():
+    if base not in MODELS and (folder := _path(base, here)).is_dir():
         check_folder(folder, base)
     if base != source and not adapter:
         raise InputError(f"{source!r} names no adapter behind the '#'; write BASE#FOLDER.")
@@ -222,8 +218,10 @@ def _folder_of(base: str, allow_pickle: bool) -> tuple[Path, str, str]:
     """Return folder, revision and note of a model without an adapter."""
     path = _path(base)
     _check_base(base, path)
-    if base == fetched.EMBEDDED:
-        return fetched.located(), f"{fetched.SMOLLM2.name} {fetched.SMOLLM2.version}", fetched.NOTE
+    if packaged := MODELS.get(base):
+        folder = packaged.located()
+        rounded = "; rounded to bfloat16" if folder == packaged.folder("bfloat16") else ""
+        return folder, str(packaged.package), packaged.note + rounded
     if path.is_dir():
         return path, "", ""
     if path.suffix == ".gguf":
@@ -233,15 +231,15 @@ def _folder_of(base: str, allow_pickle: bool) -> tuple[Path, str, str]:
 
 
 def _check_base(base: str, path: Path) -> None:
-    """Refuse a name that is not the embedded model, a folder, a GGUF file or a hub id; `path` is the name as a path."""
+    """Refuse a name that is not a packaged model, a folder, a GGUF file or a hub id; `path` is the name as a path."""
     if not base:
         raise InputError("The model has no name; give a short name, a hub id `owner/name`, a folder or a .gguf file.")
-    if base == fetched.EMBEDDED and path.is_dir():
+    if base in MODELS and path.is_dir():
         raise InputError(
-            f"{base!r} is the embedded model and also a folder in {str(path.parent.resolve())!r}; write './{base}' for "
+            f"{base!r} is a packaged model and also a folder in {str(path.parent.resolve())!r}; write './{base}' for "
             "the folder, or rename it."
         )
-    if base == fetched.EMBEDDED or path.is_dir():
+    if base in MODELS or path.is_dir():
         return
     if base.endswith("@") and fetched.HUB_ID.fullmatch(base[:-1]):
         raise InputError(f"{base!r} names no revision behind the '@'; write one, or leave the '@' out.")
@@ -250,7 +248,7 @@ def _check_base(base: str, path: Path) -> None:
             raise InputError(f"There is no GGUF file {base!r}; check the path.")
     elif base.startswith((".", "/", "~")) or not fetched.HUB_ID.fullmatch(base.partition("@")[0]):
         if "/" not in base:
-            raise unknown("model", base, [*names(), "a hub id `owner/name[@revision]`", "a folder", "a .gguf file"])
+            raise unknown("model", base, [*MODELS, "a hub id `owner/name[@revision]`", "a folder", "a .gguf file"])
         raise InputError(f"There is no model folder {base!r}; check the path, or give a hub id `owner/name`.")
 
 
