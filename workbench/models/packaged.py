@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workbench.errors import InputError
+from workbench.errors import InputError, unknown
 from workbench.files import cache_folder
 from workbench.models import fingerprint as fingerprints
 from workbench.packages import Package
@@ -45,6 +45,15 @@ class PackagedModel:
         rounded = "" if dtype == "float32" else f"-{dtype}"
         return cache_folder() / "models" / f"{self.name}-{self.package.version}-rules-{RULES}{rounded}"
 
+    def needs(self, dtype: str) -> str:
+        """Return what a download, a conversion to `dtype` and a run take."""
+        size = self.bytes_float32 / 1e9
+        disk = size / (STORED.index(dtype) + 1)
+        return (
+            f"{self.name}: {self.package.size / 1e6:,.0f} MB to download, then {disk:.1f} GB of disk in {dtype}, "
+            f"converted once in a minute or more; {size:.1f} GB of memory in float32, half of that in bfloat16"
+        )
+
     def located(self) -> Path:
         """Return the folder of the converted model, preferably in float32, after checking its files.
 
@@ -58,6 +67,19 @@ class PackagedModel:
                     return folder
                 raise InputError(f"The files of the model {self.name!r} are damaged: run {command} to restore them.")
         raise InputError(f"The model {self.name!r} is not fetched: run {command}.")
+
+
+def find(name: str, dtype: str = "float32") -> PackagedModel:
+    """Return the model of a short name.
+
+    Raises:
+        InputError: There is none, or it cannot be stored in `dtype`.
+    """
+    if dtype not in STORED:
+        raise unknown("dtype", dtype, list(STORED))
+    if name not in MODELS:
+        raise unknown("packaged model", name, list(MODELS))
+    return MODELS[name]
 
 
 def names() -> pd.DataFrame:
