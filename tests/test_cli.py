@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from toys import write_study
@@ -176,7 +177,7 @@ def test_an_error_that_is_no_users_is_named_a_fault_of_workbench(
     def broken() -> None:
         raise KeyError("a\x1b[31m\nb")
 
-    monkeypatch.setattr("workbench.models.names", broken)
+    monkeypatch.setattr("workbench.models.packaged.MODELS", SimpleNamespace(values=broken))
     assert call("models") == FAULT
     said = capsys.readouterr().err
     assert "This is a fault of workbench, not of your input: KeyError at cli.py:" in said

@@ -629,11 +629,10 @@ def fetch(
 @app.command()
 def models() -> None:
     """List the models that have a short name."""
-    from workbench.models import names
+    from workbench.models.packaged import MODELS
 
-    for model in names().itertuples():
-        size = f"{model.parameters / 1e6:,.0f}M parameters, {model.licence}, {model.float32_gb} GB in float32"
-        say(f"{model.Index}: {size}; {f'here in {model.here}' if model.here else 'not fetched'}; {model.fit_for}")
+    for model in MODELS.values():
+        say(model)
 
 
 @app.command()

@@ -35,6 +35,16 @@ class PackagedModel:
     note: str
     """How its weights differ from the published ones."""
 
+    def __str__(self) -> str:
+        size = f"{self.parameters / 1e6:,.0f}M parameters, {self.package.licence}, {self.bytes_float32 / 1e9:.1f} GB"
+        where = f"here in {self.here}" if self.here else "not fetched"
+        return f"{self.name}: {size} in float32, {where}; {self.fit_for}"
+
+    @property
+    def here(self) -> str:
+        """The dtype in which it is converted on this machine; "" if it is not."""
+        return next((dtype for dtype in STORED if self.folder(dtype).is_dir()), "")
+
     @property
     def bytes_float32(self) -> int:
         """Bytes of its weights in float32, on disk and in memory."""
@@ -95,7 +105,7 @@ def names() -> pd.DataFrame:
             "licence": model.package.licence,
             "download_mb": round(model.package.size / 1e6),
             "float32_gb": round(model.bytes_float32 / 1e9, 1),
-            "here": next((dtype for dtype in STORED if model.folder(dtype).is_dir()), ""),
+            "here": model.here,
             "fit_for": model.fit_for,
         }
         for model in MODELS.values()
