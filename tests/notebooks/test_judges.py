@@ -50,9 +50,9 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path, tiny_m
         assert (swapped["n"] == 10).all() and (swapped["low"] < swapped["high"]).all()
         claims = run.frame("what_holds").set_index("claim")["source"]
         assert claims["Replacing a planted rater by the judge lowers agreement"].endswith("here planted")
-        assert "The judge's marks are higher than this project's own levels" in claims
+        assert "The judge's marks are higher than the intended quality levels" in claims
         assert "Pairwise comparison agrees with people's marks on nq_human more often than chance" in claims
-        assert "this project's own levels" in run.headline.text and "people" not in run.headline.text
+        assert "the intended quality levels" in run.headline.text and "people" not in run.headline.text
     if notebook == "master_keys":
         rates = run.frame("rates").set_index(["judge", "key"])["mean"]
         assert rates["oracle", "the reference"] == 1 and rates["oracle", "empty"] == 0
