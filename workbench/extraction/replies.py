@@ -27,6 +27,8 @@ PLAIN = {"temperature": 1.0, "top_p": 1.0}
 PLAIN_VLLM = PLAIN | {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
 SENTINEL = -9000.0
 """Values at or below this are placeholders: vLLM and others write -9999 for an unknown log-probability."""
+CHECKED = 20
+"""Listed tokens of a reply whose texts are compared with the local tokenizer's."""
 ROUNDING = 1e-6
 """Probability that a server's float32 may lose or gain."""
 
@@ -154,7 +156,7 @@ def values_of(
     Raises:
         InvalidReply: The reply is not the requested one.
     """
-    choice = choice_of(reply)
+    choice = with_ids(choice_of(reply), names)
     check_lengths(read, reply)
     shown = choice.get("logprobs") or {}
     for written in (choice.get("token_ids") if exact else None, shown.get("top_logprobs"), shown.get("tokens")):
@@ -248,6 +250,27 @@ def _most_probable(read: Read, choice: dict[str, Any], text_of: Callable[[int], 
         raise InvalidReply("names tokens by their text, and two tokens of the options have the same")
     values = np.array([shown.get(name, np.nan) for name in names], np.float64)
     return values, np.where(np.isnan(values), bound, values)
+
+
+def with_ids(choice: dict[str, Any], names: TokenNames) -> dict[str, Any]:
+    """Return a completion whose tokens are named by their ids, where the server states these (llama.cpp's).
+
+    Raises:
+        InvalidReply: A token has another text in the local tokenizer, or occurs twice.
+    """
+    content = (choice.get("logprobs") or {}).get("content")
+    if not content or not isinstance(content[0].get("id"), int):
+        return choice
+    if len(content) != 1:
+        raise InvalidReply(f"writes {len(content)} tokens instead of one")
+    written, listed = content[0], content[0].get("top_logprobs") or []
+    for token in [written, *listed[:CHECKED]]:
+        names.check([token["id"]], token.get("token"))
+    shown = {f"token_id:{token['id']}": token.get("logprob") for token in listed}
+    if len(shown) < len(listed):
+        raise InvalidReply("lists a token twice")
+    tokens, values = [f"token_id:{written['id']}"], [written.get("logprob")]
+    return choice | {"logprobs": {"tokens": tokens, "token_logprobs": values, "top_logprobs": [shown]}}
 
 
 def shown_in(choice: dict[str, Any]) -> dict[str, Any]:

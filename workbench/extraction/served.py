@@ -183,7 +183,7 @@ class Completions(TokenReader):
             if self.exact:
                 return {"": float(replies.values_of(read, reply, True, None, self.names)[0].sum())}
             replies.check_lengths(read, reply)
-            shown = replies.shown_in(replies.choice_of(reply))
+            shown = replies.shown_in(replies.with_ids(replies.choice_of(reply), self.names))
             return {name: replies.plausible(value) for name, value in shown.items()}
 
     @contextmanager

@@ -37,6 +37,8 @@ HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?")
 SECRET = re.compile(r"key|token$|secret|password|auth", re.I)
 STATED = ("id", "root", "parent", "max_model_len", "revision")
 """Fields of a model card that identify the model. `created` is not one: vLLM sets it anew at each call."""
+META = {"n_ctx": "max_model_len", "n_vocab": "n_vocab", "n_params": "n_params", "size": "size", "ftype": "ftype"}
+"""Fields of `meta` in the card of llama.cpp's server that identify the model, and what they are called here."""
 PATHS = ("tokenizer", "check_against")
 """Options whose value may be a path."""
 KEY_VARIABLE = "WORKBENCH_API_KEY"
@@ -70,7 +72,15 @@ COMPLETION: dict[str, Any] = {
             "finish_reason": str,
             "token_ids": [int],
             "prompt_token_ids": [int],
-            "logprobs": {"tokens": [str], "token_logprobs": [float], "top_logprobs": [(float,)]},
+            "logprobs": {
+                "tokens": [str],
+                "token_logprobs": [float],
+                "top_logprobs": [(float,)],
+                "content": [
+                    {"id": int, "token": str, "logprob": float}
+                    | {"top_logprobs": [{"id": int, "token": str, "logprob": float}]}
+                ],
+            },
             "prompt_logprobs": [({"logprob": float, "decoded_token": str},)],
         }
     ],
@@ -134,6 +144,8 @@ class Server:
         self._first: dict[str, Any] = {}
         self._semaphore = threading.Semaphore(address.concurrency)
         self.stated = self._card()
+        llama = "n_params" in self.stated
+        self._also = {"cache_prompt": False} if llama else {}  # its cache changes numbers of quantised models
         longest = address.context or self.stated.get("max_model_len")
         if not isinstance(longest, int) or not 8 <= longest <= HIGHEST:
             raise InputError(
@@ -158,7 +170,7 @@ class Server:
         length = len(body.get("prompt", "")) + body.get("max_tokens", 0) + (body.get("logprobs") or 0)
         most = LARGEST + LARGEST_PER_TOKEN * length
         with self._semaphore:
-            content = {"model": self.address.name, **body}
+            content = {"model": self.address.name, **self._also, **body}
             received = self._request("POST", "completions", content, self.address.retries, most, question)
         texts: list[str] = []
         try:
@@ -249,8 +261,10 @@ class Server:
         for card in cards:
             if card.get("id") == name:
                 stated = {field: card[field] for field in STATED if card.get(field) is not None}
+                if isinstance(meta := card.get("meta"), dict):
+                    stated |= {name: meta[field] for field, name in META.items() if meta.get(field) is not None}
                 for field, value in stated.items():
-                    if type(value) is not (int if field == "max_model_len" else str):
+                    if type(value) is not (str if field in ("id", "root", "parent", "revision", "ftype") else int):
                         raise InputError(f"The server at {base} states the {field} of {name!r} in an unknown format.")
                 return self._shown(stated)
         others = [card["id"] for card in cards if isinstance(card.get("id"), str)][:10]
