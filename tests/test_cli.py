@@ -171,6 +171,18 @@ def test_exit_codes(ends: list[tuple[str, str]], code: int) -> None:
     assert exit_code(runs) == code  # type: ignore[arg-type]
 
 
+def test_ctrl_c_while_modules_are_imported_ends_as_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    from workbench import __main__ as entry
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.__import__", interrupted)
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert end.value.code == 130
+
+
 def test_an_error_that_is_no_users_is_named_a_fault_of_workbench(
     call: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from chromium import Page
+from chromium import Page, until
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from records import a_run
 from toys import write_study
@@ -129,6 +129,14 @@ def test_a_long_table_is_folded_opened_by_its_link_and_searched(page: Page, long
     page.run("document.querySelectorAll('#long-one th button')[2].click()")
     page.run("document.querySelectorAll('#long-one th button')[2].click()")
     assert page.run(f"{SEEN}[0].cells[2].textContent").startswith("0.67") and page.complaints == []
+
+
+def test_a_link_opens_all_that_folds_its_target(page: Page, long_table: str) -> None:
+    page.open(long_table)
+    page.run("outer = document.createElement('details'), table = document.getElementById('long-one')")
+    page.run("table.before(outer); outer.append(table); location.hash = '#long-one'")
+    until(lambda: page.run("outer.open && table.open"))
+    assert page.run(f"{SEEN}.length") == 60
 
 
 def test_the_head_of_a_long_table_stays_and_a_phone_scrolls_it_in_its_box(page: Page, long_table: str) -> None:

@@ -59,6 +59,12 @@ def test_a_notebook_refuses_a_value_that_papermill_lets_through(value: Any, kind
         check_declared(names)
 
 
+def test_annotations_that_a_namespace_computes_lazily_are_read() -> None:
+    """Python 3.14 keeps a function in place of the dictionary."""
+    with pytest.raises(InputError, match="Parameter 'n' must be int, not 'four'"):
+        check_declared({"n": "four", "__annotate__": lambda form: {"n": int}})
+
+
 @pytest.mark.notebook
 @pytest.mark.model
 def test_papermill_runs_a_notebook_and_nothing_is_kept_aside(tmp_path: Path) -> None:

@@ -58,8 +58,9 @@ for (const table of document.querySelectorAll("main table:not(.single table)")) 
 }
 const unfold = () => {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  const folded = target && target.closest("details");
-  if (folded) { folded.open = true; folded.scrollIntoView(); }
+  if (!target) return;
+  for (let folded = target; (folded = folded.closest("details")); folded = folded.parentElement) folded.open = true;
+  target.scrollIntoView();
 };
 addEventListener("hashchange", unfold);
 unfold();

@@ -177,7 +177,8 @@ def check_declared(names: Mapping[str, Any]) -> None:
         InputError: Naming every unfit value.
     """
     wrong = []
-    for name, kind in dict(names.get("__annotations__", {})).items():
+    lazy = names.get("__annotate__")  # of Python 3.14: a function of the last cell with annotations
+    for name, kind in (names.get("__annotations__") or (lazy(1) if lazy else {})).items():
         if name in names and _is_declarable(kind):
             try:
                 _strict(kind, names[name])
