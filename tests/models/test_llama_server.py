@@ -112,7 +112,7 @@ def test_after_a_crash_only_what_is_missing_is_asked(local: wb.Model, shipped: P
     asked, tokenizer = questions(letters=2), str(local.folder)
     with llama_server.serving(shipped) as port:
         first = wb.ask(opened(port, "&top_k=200", tokenizer), asked[:1])
-    with pytest.raises(InputError, match="cannot be reached|refused|tried"):
+    with pytest.raises(InputError, match=r"cannot be reached|refused|tried"):
         wb.ask(opened(port, "&top_k=200&retries=0", tokenizer), asked)
     with llama_server.serving(shipped, port=port):
         both = wb.ask(opened(port, "&top_k=200", tokenizer), asked)
@@ -123,5 +123,5 @@ def test_after_a_crash_only_what_is_missing_is_asked(local: wb.Model, shipped: P
 def test_another_tokenizer_is_refused(shipped: Path, tmp_path: Path) -> None:
     tiny.byte_tokenizer().save_pretrained(tmp_path)
     with llama_server.serving(shipped) as port:  # noqa: SIM117
-        with pytest.raises(InputError, match="calls token .* in the local tokenizer|breaks the contract"):
+        with pytest.raises(InputError, match=r"calls token .* in the local tokenizer|breaks the contract"):
             wb.ask(opened(port, "&top_k=200", str(tmp_path)), questions(letters=1), store=False)
