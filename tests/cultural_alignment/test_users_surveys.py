@@ -33,6 +33,18 @@ def test_none_is_an_answer_with_its_share(write):
     assert found.attrs["dropped"] == {"respondents without a group": 1}
 
 
+def test_shares_of_items_that_a_short_run_leaves_out_are_skipped_and_unknown_ones_refused(write):
+    items = Instrument("own", [SurveyItem(f"q{i}", f"Statement {i}.", scale=("no", "yes")) for i in range(3)]).head(1)
+    rows = [f"q{i},all,{option},0.5\n" for i in range(3) for option in ("no", "yes")]
+    text = "item,group,option,share\n" + "".join(rows)
+    assert load_shares(write(text), items)["item"].unique().tolist() == ["q0"]
+    assert items.head(None).left_out == {"q1", "q2"}
+    with pytest.raises(InputError, match="Unknown item 'q3'"):
+        load_shares(write(text + "q3,all,no,1\n"), items)
+    with pytest.raises(InputError, match=r"No row is about an item of this run \(q0\)"):
+        load_shares(write("item,group,option,share\n" + "".join(rows[2:])), items)
+
+
 def test_one_stray_text_drops_one_respondent_and_no_item(write):
     data = write("COUNTRY,Q1,Q2\nA,1,1\nA,2,x\nA,refused,2\nB,1.0,\nC,01,9\n")
     found = load_microdata(data, {"Q1": [1, 2], "Q2": [1, 2]})

@@ -64,8 +64,9 @@ def load_shares(
 ) -> pd.DataFrame:
     """Return people's answers to an instrument from a user's CSV with the columns item, group, option and share.
 
-    An option is its text, or its number from 1. `scale` is the agreement scale of statements without a scale of their
-    own; `renormalise` divides shares by their sum where they do not add up to 1.
+    An option is its text, or its number from 1. Rows of items that `Instrument.head` left out are skipped. `scale` is
+    the agreement scale of statements without a scale of their own; `renormalise` divides shares by their sum where they
+    do not add up to 1.
 
     Returns:
         Columns item, group, level (0 for the lowest position) and share.
@@ -80,13 +81,17 @@ def load_shares(
     places = {name: {text: i for i, text in enumerate(texts)} for name, texts in options.items()}
     rows = []
     for row in read_rows(path, ["item", "group", "option", "share"], (), what="shares"):
-        if (name := row.needed("item")) not in options:
+        if (name := row.needed("item")) in instrument.left_out:
+            continue
+        if name not in options:
             raise unknown("item", name, list(options), f" in {row.where}")
         if (share := row.number("share")) is None or share < 0:
             raise row.wrong("the share is negative or missing; leave out a group without answers.")
         level = _level(name, places[name], row)
         rows.append({"item": name, "group": row.needed("group"), "level": level, "share": share})
     with error_prefix(path.name):
+        if not rows:
+            raise InputError(f"No row is about an item of this run ({', '.join(options)}).")
         return check_shares(pd.DataFrame(rows), renormalise, options)
 
 

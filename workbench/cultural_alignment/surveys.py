@@ -99,6 +99,7 @@ class Instrument(Items[SurveyItem]):
         """
         super().__init__(items, Origin(name, licence=licence), dropped)
         self.note = note
+        self.left_out: frozenset[str] = frozenset()
         if twice := [name for name, n in Counter(self.ids).items() if n > 1]:
             raise InputError(f"Instrument {self.name!r} has an id twice, {twice[0]!r}; give each item its own id.")
         if not self:
@@ -114,13 +115,15 @@ class Instrument(Items[SurveyItem]):
         return super().facts() | {"note": self.note}
 
     def head(self, n: int | None) -> Instrument:
-        """Return the first n items of each dimension; all for None."""
+        """Return the first n items of each dimension; all for None. `left_out` are the ids of the others."""
         place = Counter[str]()
         kept = []
         for item in self:
             place[item.dimension] += 1
             kept += [item] if n is None or place[item.dimension] <= n else []
-        return self._with(kept)
+        first = self._with(kept)
+        first.left_out = self.left_out.union(self.ids).difference(first.ids)
+        return first
 
 
 def content_free(instrument: Instrument) -> Instrument:
