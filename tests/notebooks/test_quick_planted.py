@@ -31,14 +31,14 @@ def chance(text: str) -> float:
 
 
 def says(question: Question, right: float, abstains: float = 0.0) -> np.ndarray:
-    """Nearly all of each role's probability on its first option."""
+    """Nearly all of each role's probability on its first option; uniform where options have no roles."""
     roles = np.array([option.role for option in question.options])
     p = np.zeros(len(roles))
     for role, mass in (("correct", right), ("wrong", 1 - right - abstains), ("abstain", abstains)):
         if len(at := np.flatnonzero(roles == role)):
             p[at] = 0.05 * mass / len(at)
             p[at[0]] += 0.95 * mass
-    return p / p.sum()
+    return p / p.sum() if p.any() else flat(question)
 
 
 def knows(question: Question) -> np.ndarray:
