@@ -101,6 +101,9 @@ def test_claims_need_content_beside_the_prior(people, aligned):
     flat = opinion_distributions.by_reading(blind, shares)
     said = opinion_distributions.alignment_findings(flat, gaps)[0].verdict
     assert said == "cannot tell: no nearer than the same prompts without content"
+    swapped = aligned.replace({"reading": {"one order": "uniform", "uniform": "one order"}})
+    farther = opinion_distributions.alignment_findings(swapped, gaps)[0]
+    assert farther.high < 0 and farther.verdict == "does not hold"  # an interval on the other side refutes the claim
 
 
 def _row(mean):

@@ -28,6 +28,7 @@ from workbench.statistics import (
     sign_flip_p,
     summarise,
     unless,
+    verdict,
     versus,
 )
 from workbench.statistics.distances import Floats, entropy, fractions, settled
@@ -490,7 +491,8 @@ def alignment_findings(aligned: pd.DataFrame, emotions: Mapping[str, pd.Series])
             _by_items(of_reading(aligned, reading), of_reading(aligned, each), ["similarity"])["similarity"]
             for each in (UNIFORM, BLIND)
         )
-        undecided = unless(blind, "above", 0.0, "no nearer than the same prompts without content")
+        position = unless(blind, "above", 0.0, "no nearer than the same prompts without content")
+        undecided = "" if verdict(flat["low"], flat["high"], "above") == "does not hold" else position
         claim = f"In {name}, the model is nearer to people than uniform answers are"
         claims.append(finding(claim, HERE, flat, "above", 0.0, undecided, f"{what} of uniform answers", same))
     uniform, prior = emotions.values()
@@ -511,7 +513,7 @@ def peaked_findings(means: pd.DataFrame) -> tuple[Finding, Finding]:
     return (
         finding(
             one,
-            f"{HERE}, after arXiv 2302.07267",
+            f"{HERE}, after Park et al. 2023, arXiv 2302.07267",
             rows["one_robust_answer"],
             "above",
             0.05,
@@ -529,7 +531,7 @@ def twin_findings(twins: Mapping[str, pd.DataFrame]) -> list[Finding]:
         return []
     before, after = (twins[f"{when}, orders averaged"] for when in ("before", "after"))
     gap = _by_items(before, after, ["similarity", "mass"])
-    source = f"{HERE}, after arXiv 2510.06084"
+    source = f"{HERE}, after Sorensen et al. 2025, arXiv 2510.06084"
     higher = "Before post-training the alignment with people is higher"
     lower = "Before post-training the probability of the listed answers is lower"
     return [
