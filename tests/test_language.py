@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -57,3 +58,14 @@ def test_excluded_words_are_not_used(path: Path) -> None:
 def test_the_search_sees_names_and_prose() -> None:
     assert excluded("held_out: the file was not found") == []
     assert len(excluded("def _told(found): ...  # what stands twice, nobody asked")) == 5
+
+
+def test_sources_of_findings_name_authors_or_method_beside_the_number() -> None:
+    bare = []
+    for path in (ROOT / "workbench").rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+        prose = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        texts = [node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in prose]
+        numbered = [text for text in texts if isinstance(text, str) and re.search(r"\b\d{4}\.\d{5}\b", text)]
+        bare += [f"{path.name}: {text}" for text in numbered if not re.search(r"[A-Z].*, arXiv \d{4}\.", text)]
+    assert bare == []

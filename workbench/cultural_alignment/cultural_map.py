@@ -534,7 +534,7 @@ def findings(
 
     wide = [places.by_format[axis].unstack("format").loc[countries] for axis in ("x", "y")]
     moved = bootstrap(excess, *wide, seed=seed, centred=True)
-    here, source = "this notebook", "this notebook, after arXiv 2309.12342"
+    here, source = "this notebook", "this notebook, after Masoud et al. 2023, arXiv 2309.12342"
     ranked = "Personas are ranked as the countries are"
     ranked_in_formats = "Format by format the ranking agrees with the published one"
     less = "Kendall's tau, mean of {}, less that of shuffled countries"

@@ -336,7 +336,16 @@ def plural_finding(worlds: pd.DataFrame) -> Finding:
     more = _gap(worlds, "plural", "listed")
     undecided = unless(more, "above", 0.0, "listing the countries does as much")
     row = _gap(worlds, "plural", "plain")
-    return finding(claim, "this notebook, after arXiv 2505.09595", row, "above", 0.0, undecided, MORE, "no difference")
+    return finding(
+        claim,
+        "this notebook, after WorldView-Bench, arXiv 2505.09595",
+        row,
+        "above",
+        0.0,
+        undecided,
+        MORE,
+        "no difference",
+    )
 
 
 def open_finding(opened: pd.DataFrame, means: pd.DataFrame) -> Finding | None:
@@ -347,7 +356,7 @@ def open_finding(opened: pd.DataFrame, means: pd.DataFrame) -> Finding | None:
     reason = "closed answers are no nearer to the text on their own statement than to others"
     return finding(
         "Free text and closed answers disagree",
-        "this notebook, after arXiv 2406.19238",
+        "this notebook, after Wright et al. 2024, arXiv 2406.19238",
         means[means["metric"] == "disparity"].iloc[0],
         "above",
         0.1,
@@ -362,5 +371,5 @@ def pooled_finding(worlds: pd.DataFrame) -> Finding | None:
     if POOLED not in set(worlds["condition"]):
         return None
     claim = "Pooled over personas the regions named are more diverse than the model's own"
-    source = "arXiv 2505.09595 (13 to 94 %); by construction"
+    source = "WorldView-Bench, arXiv 2505.09595 (13 to 94 %); by construction"
     return finding(claim, source, _gap(worlds, POOLED, "plain"), "above", 0.0, "", MORE, "no difference")

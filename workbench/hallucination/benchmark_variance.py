@@ -23,7 +23,7 @@ from workbench.statistics.findings import no_rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HERE, PAPER = "this notebook", "arXiv 2406.10229"
+HERE, PAPER = "this notebook", "Madaan et al. 2024, arXiv 2406.10229"
 DIGITS = "digits, networks"
 """Name of the items of the small networks, beside the names of benchmarks."""
 ROUNDING = 1e-9

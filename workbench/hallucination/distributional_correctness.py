@@ -30,7 +30,7 @@ OUTCOMES = (
     *("answer_correct", *PARTS),
 )
 """Columns of `workbench.answers.outcomes` in the table of scores."""
-HERE, PAPER = "this notebook", "arXiv 2510.04302"
+HERE, PAPER = "this notebook", "Burns 2025, arXiv 2510.04302"
 JUDGED = ("forced", "chance", "accuracy", "ternary", "CWA", "dcs", "uniform", "skill")
 PROBABILITIES = ("p_correct", "p_wrong", "p_abstain", "mass")
 RATES = ("forced", "accuracy")

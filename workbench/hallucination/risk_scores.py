@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Reading = Literal["expectation", "midpoint", "argmax"]
 LETTERS, NUMBER = "letters, both orders", "number"
-HERE, PAPER = "this notebook", "arXiv 2407.14614"
+HERE, PAPER = "this notebook", "Cruz et al. 2024, arXiv 2407.14614"
 SUPERVISED = {
     "base rate": "base_rate",
     "logistic regression": "logistic_regression",

@@ -38,6 +38,7 @@ CHOSEN = {
 SCORES = (*(f"confidence ({name})" for name in NORMALISATIONS), "certainty")
 """Columns of `items` that can decide what is released."""
 AFTER = "this notebook, after"
+BAI, DISCREPANCY = "Bai and Jin 2024, arXiv 2411.17983", "Zhao and Chen 2025, arXiv 2509.13262"
 MOST_LABELS = 8
 """Questions with more options are left out of the label sets."""
 MOST_SHOWN = 20
@@ -351,7 +352,7 @@ def release_findings(runs: pd.DataFrame, released: pd.DataFrame, q: float) -> li
             f"Released answers err less often than every bound q allows ({how} score; nearest at q = {worst['q']:g})"
         )
         findings.append(
-            statistics.finding(claim, "guarantee (2411.17983)", worst, "below", worst["q"], "", what, "the bound q")
+            statistics.finding(claim, f"guarantee ({BAI})", worst, "below", worst["q"], "", what, "the bound q")
         )
     optimised, split = (runs[(runs["q"] == q) & (runs["choice"] == how)] for how in ("optimised", "split"))
     more = statistics.paired(optimised, split, ["power"], on="split", bounds=SHARE).iloc[0]
@@ -360,7 +361,7 @@ def release_findings(runs: pd.DataFrame, released: pd.DataFrame, q: float) -> li
         f"(q = {q:g}; a property of the method)"
     )
     what = "difference in the proportion of correct answers released"
-    return [*findings, statistics.finding(claim, "2411.17983", more, "above", 0.0, "", what, "no difference")]
+    return [*findings, statistics.finding(claim, BAI, more, "above", 0.0, "", what, "no difference")]
 
 
 def guarantee_findings(batches: pd.DataFrame, sets: pd.DataFrame, alpha: float) -> list[Finding]:
@@ -376,7 +377,7 @@ def guarantee_findings(batches: pd.DataFrame, sets: pd.DataFrame, alpha: float) 
     ]
     covered = sets[sets["metric"] == "covered"].iloc[0].rename({"splits": "n"})
     claim = "The label sets have at least nominal coverage of the true set"
-    rows.append((claim, "guarantee (2312.09304)", covered))
+    rows.append((claim, "guarantee (Maltoudoglou et al. 2023, arXiv 2312.09304)", covered))
     words = ("", "coverage", "nominal coverage less 3 standard errors")
     return [statistics.finding(claim, source, row, "above", least, *words) for claim, source, row in rows]
 
@@ -392,11 +393,18 @@ def error_findings(trivial: pd.DataFrame, consistency: pd.DataFrame, more: Mappi
     first, detects, same = consistency.iloc[0], "The discrepancy detects wrong answers", "no difference"
     return [
         statistics.finding(
-            better, f"{AFTER} 2306.16564", smaller, "above", 0.0, "", "AUROC difference, the smaller", same
+            better,
+            f"{AFTER} Zhao et al. 2023, arXiv 2306.16564",
+            smaller,
+            "above",
+            0.0,
+            "",
+            "AUROC difference, the smaller",
+            same,
         ),
-        statistics.finding(detects, "2509.13262", first, "above", 0.5, "", "AUROC", "chance"),
+        statistics.finding(detects, DISCREPANCY, first, "above", 0.5, "", "AUROC", "chance"),
         statistics.finding(
-            entropy_claim, f"{AFTER} 2509.13262", more, "above", 0.0, "", "AUROC minus that of the entropy", same
+            entropy_claim, f"{AFTER} {DISCREPANCY}", more, "above", 0.0, "", "AUROC minus that of the entropy", same
         ),
     ]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Baseline = Literal["half", "mean", "zero"]
 Join = Literal["mean", "pca"]
-HERE, PAPER = "this notebook", "arXiv 2507.18043"
+HERE, PAPER = "this notebook", "Nguyen et al. 2025, arXiv 2507.18043"
 JUDGED = ("dcs", "accuracy", "p_correct", "p_wrong", "p_abstain")
 SHOWN = ("question_id", "setting", *JUDGED, "mass")
 """Columns of the table of questions."""
@@ -534,7 +534,7 @@ def findings(scores: pd.DataFrame, effects: pd.DataFrame, auroc: pd.DataFrame, a
         ),
         (more.format("accuracy"), HERE, against["accuracy"], 0.0, "", beyond.format("accuracy"), same),
         (more.format("DCS"), HERE, against["dcs"], 0.0, "", beyond.format("the DCS"), same),
-        (ratings, "arXiv 2506.12072", auroc.iloc[0], 0.5, "", "AUROC", "chance"),
+        (ratings, "TrueGL, arXiv 2506.12072", auroc.iloc[0], 0.5, "", "AUROC", "chance"),
     ]
     return [
         statistics.finding(claim, source, row, "above", baseline, undecided, *words)

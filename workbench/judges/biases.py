@@ -333,7 +333,7 @@ def rate(study: Study, orders: pd.DataFrame, metric: str) -> Interval:
 
 def findings(study: Study, orders: pd.DataFrame, worded: pd.DataFrame, seed: int) -> list[Finding]:
     """Return the claims of Wei et al. and of this notebook, tested on the judge."""
-    source, here, table = "Wei et al., arXiv 2408.13006", "this notebook", of_judge(study, orders)
+    source, here, table = "Wei et al. 2024, arXiv 2408.13006", "this notebook", of_judge(study, orders)
     same = interval(table["agree"] * (table["ties"] == 0), table["cluster"], "bootstrap", bounds=SHARE)  # without ties
     both, position, right = (rate(study, orders, name) for name in ("both", "position", "random"))
     undecided = unless(right, "above", 0.5, "the judge is at chance")

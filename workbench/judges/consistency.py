@@ -398,7 +398,7 @@ def findings(table: pd.DataFrame, contrasts: pd.DataFrame, orders: pd.DataFrame)
     The mean of a contrast must be below the part explained by ties.
     """
     row = rows_by(contrasts.assign(beyond=contrasts["explained"].clip(upper=0).fillna(0)), "contrast")
-    sources = {name: PAPER if name in PUBLISHED else f"{HERE}, after arXiv 2509.21117" for name in CLAIMS}
+    sources = {name: PAPER if name in PUBLISHED else f"{HERE}, after {PAPER}" for name in CLAIMS}
     words = dict.fromkeys(CLAIMS, "difference of conflict ratios") | {"transitivity": "difference of non-transitivity"}
     explained = "what ties explain"
     claims = [

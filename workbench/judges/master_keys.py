@@ -164,7 +164,7 @@ def accepted(verdicts: pd.DataFrame) -> Interval:
 
 def findings(verdicts: pd.DataFrame, controls: pd.DataFrame) -> list[Finding]:
     """Return the claims of the paper and of the controls, tested on the first judge."""
-    row, paper = _controls(verdicts, controls), "arXiv 2507.08794"
+    row, paper = _controls(verdicts, controls), "One Token to Fool LLM-as-a-Judge, arXiv 2507.08794"
     worst = false_positive_rates(_keys(verdicts)).sort_values("mean").iloc[-1]
     other = row["reference − another reference"]
     undecided = unless(other, "above", 0.0, "the judge does not discriminate the reference from another question's")

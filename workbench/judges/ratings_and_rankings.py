@@ -293,7 +293,14 @@ def findings(consistency: pd.DataFrame, accuracy: pd.DataFrame) -> list[Finding]
     }
     return [
         finding(
-            disagree, "arXiv 2308.15812", rows[first], "below", 0.5, undecided[first], agreement, "half of the pairs"
+            disagree,
+            "Peering Through Preferences, arXiv 2308.15812",
+            rows[first],
+            "below",
+            0.5,
+            undecided[first],
+            agreement,
+            "half of the pairs",
         ),
         finding(
             agree,

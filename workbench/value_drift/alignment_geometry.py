@@ -239,7 +239,7 @@ def group_changes(states: States, sentences: pd.DataFrame, draws: int, seed: int
 def findings(changes: pd.DataFrame) -> list[Finding]:
     """Return the claims on the last step, each tested on every variant of `TESTED`."""
     end: dict[Any, Any] = last_changes(changes).to_dict("index")
-    paper, claims = "this notebook, after arXiv 2506.13901", []
+    paper, claims = "this notebook, after AQI, arXiv 2506.13901", []
     none, same = "no change", "no difference"
     for variant in TESTED:
         change, apart = f"change of AQI ({variant})", f"change of AQI ({variant}) under unsafe minus under safe advice"

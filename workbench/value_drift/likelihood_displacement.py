@@ -43,7 +43,7 @@ SCORES_IN_WORDS = {
 }
 UNEMBEDDING, STATE, TOKENS = ((1, 0), (2, -1), (0, 3)), (0.8, 0.3), ("No (preferred)", "Never (rejected)", "Yes")
 """Three tokens and one hidden state for which displacement is catastrophic with a frozen unembedding."""
-PAPER = "arXiv 2410.08847"
+PAPER = "Razin et al. 2024, arXiv 2410.08847"
 NO_PAIRS = "no preference set of your own in this run: set `more_pairs`"
 
 

@@ -44,7 +44,7 @@ DRAWS = 200
 """Bootstrap samples of the drift time."""
 CHANGE = (-1.0, 1.0)
 """Range of the change of a probability."""
-PAPER, HERE = "Value Drifts, arXiv 2510.26707", "this notebook, after arXiv 2510.26707"
+PAPER, HERE = "Value Drifts, arXiv 2510.26707", "this notebook, after Value Drifts, arXiv 2510.26707"
 LEANING: dict[str, Stance] = {**{stance: stance for stance in STANCES}, "wildchat": "neutral", "alpaca": "support"}
 """Training set -> the stance of most of its answers."""
 LOGGED = ("loss", "logps/chosen", "logps/rejected", "rewards/accuracies", "rewards/margins", "reward", "kl")
@@ -522,7 +522,11 @@ def _of_rewards(scores: Mapping[tuple[str, str], Floats]) -> list[Finding]:
         return []
     text = "On other topics the implicit reward is less accurate than the explicit one"
     row = interval(implicit[0] - right["explicit"], bounds=CHANGE)
-    return [finding(text, "arXiv 2409.03650", row, "below", 0.0, "", "difference of accuracy", "no difference")]
+    return [
+        finding(
+            text, "Lin et al. 2024, arXiv 2409.03650", row, "below", 0.0, "", "difference of accuracy", "no difference"
+        )
+    ]
 
 
 def draw_stances(table: pd.DataFrame) -> Figure:
