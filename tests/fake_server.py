@@ -93,7 +93,10 @@ class FakeServer:
         return f"127.0.0.1:{self.http.server_port}"
 
     def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of a completion."""
+        """Status and JSON of a completion or a chat completion."""
+        if "messages" in body:
+            ids = self.tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=False)
+            body = body | {"prompt": ids}
         if isinstance(body["prompt"], str):
             body = body | {"prompt": self.tokenizer(body["prompt"])["input_ids"]}
         wanted = body.get("logprob_token_ids") if self.vllm else None
@@ -108,7 +111,12 @@ class FakeServer:
         choice: dict[str, Any] = {"index": 0, "text": self.tokenizer.decode(emitted), "finish_reason": "length"}
         if emitted[-1] == self.tokenizer.eos_token_id:
             choice["finish_reason"] = "stop"
-        if body.get("logprobs") is not None:
+        if "messages" in body:
+            listed = rows[0].topk(body["top_logprobs"]).indices.tolist()
+            token, *others = [self.token(rows[0], i) for i in (emitted[0], *listed)]
+            choice["message"] = {"role": "assistant", "content": choice.pop("text")}
+            choice["logprobs"] = {"content": [token | {"top_logprobs": others}]}
+        elif body.get("logprobs") is not None:
             choice["logprobs"] = self.shown(rows[0], emitted[0], body, wanted)
         if self.vllm and body.get("return_token_ids"):
             choice |= {"prompt_token_ids": body["prompt"], "token_ids": emitted}
@@ -147,6 +155,11 @@ class FakeServer:
             "token_logprobs": [float(row[sampled])],
             "top_logprobs": [{names[i]: max(float(row[i]), -9999.0) for i in ids}],
         }
+
+    def token(self, row: torch.Tensor, i: int) -> dict[str, Any]:
+        """A token as chat completions name it."""
+        text = self.tokenizer.decode([i])
+        return {"token": text, "bytes": list(text.encode()), "logprob": float(row[i])}
 
     def prompt_rows(self, ids: list[int]) -> list[Any]:
         """For every token of the prompt but the first, it and the most probable one."""

@@ -127,7 +127,7 @@ def test_oracle_reward_of_follow_ups():
     rows = [(sum(turn), len(turn), value) for value, turns in ((1.0, pleased), (0.0, displeased)) for turn in turns]
     asked = pd.DataFrame(rows, columns=["logprob", "n_tokens", "value"])
     asked = asked.assign(question_id="q", case="c", candidate=0, option=range(4))
-    assert ratings_and_rankings.followup_matrix(asked, ["c"])[0, 0] == pytest.approx(0.833333, abs=1e-6)
+    assert ratings_and_rankings.followup_rewards(asked, ["c"])["follow-up"][0, 0] == pytest.approx(0.833333, abs=1e-6)
 
 
 def test_raw_logits_are_no_log_probabilities():

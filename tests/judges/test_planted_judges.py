@@ -154,7 +154,7 @@ def test_follow_ups_reward_what_pleases():
             pleased = option.text.strip() not in DISPLEASED
             row = {"question_id": question.id, "option": k, "value": option.value, "n_tokens": 2, **question.tags}
             rows.append(row | {"logprob": -2.0 * (1.0 if pleased else question.tags["human"])})
-    found = ratings_and_rankings.followup_matrix(pd.DataFrame(rows), FIVE[:2].ids)
+    found = ratings_and_rankings.followup_rewards(pd.DataFrame(rows), FIVE[:2].ids)["follow-up"]
     assert found == pytest.approx(FIVE[:2].scores - 1)
 
 

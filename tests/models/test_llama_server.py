@@ -125,3 +125,15 @@ def test_another_tokenizer_is_refused(shipped: Path, tmp_path: Path) -> None:
     with llama_server.serving(shipped) as port:  # noqa: SIM117
         with pytest.raises(InputError, match=r"calls token .* in the local tokenizer|breaks the contract"):
             wb.ask(opened(port, "&top_k=200", str(tmp_path)), questions(letters=1), store=False)
+
+
+def test_its_chat_endpoint_gives_the_labels_of_the_local_template(local: wb.Model, plain: Path) -> None:
+    options = tuple(wb.Option(text) for text in ("Yes", "No"))
+    asked = [wb.Question((wb.Message("user", f"{text} Reply Yes or No."),), options) for text, *_ in ASKED[:3]]
+    with llama_server.serving(plain) as port:
+        address = f"chat+http://127.0.0.1:{port}/v1/{llama_server.NAME}?concurrency=1&top_k=100"
+        model = wb.load_model(f"{address}&check_against={packaged.EMBEDDED}")
+        served = wb.ask(model, asked, store=False)
+    exact = ~served.bounded
+    assert exact.sum() > 3 and gaps(served, wb.ask(local, asked, store=False))[exact].max() < 1e-2
+    assert "nat from smollm2-135m-instruct" in model.facts()["contract"]

@@ -56,7 +56,7 @@ def test_an_address_is_parsed(text, base, name, exact):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("http://host:8000/NAME", "write vllm://host:port/NAME or openai"),
+        ("http://host:8000/NAME", "write vllm://host:port/NAME, openai"),
         ("vllm://host:8000", "Cannot read the address"),
         ("vllm://ho st/NAME", "Cannot read the address"),
         ("openai+http://host/NAME", "Cannot read the address"),

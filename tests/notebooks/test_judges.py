@@ -5,8 +5,10 @@ from __future__ import annotations
 from html import unescape
 
 import pytest
+from fake_server import FakeServer
 from records import assert_comparable
 
+import workbench as wb
 from workbench.runs import execute, plan
 
 pytestmark = [pytest.mark.notebook, pytest.mark.model]
@@ -109,3 +111,18 @@ def test_items_without_scores_run_and_report_what_is_unknown(tmp_path, tiny_mode
     assert set(run.frame("what_holds").query("claim.str.contains('right')", engine="python")["verdict"]) == {
         "cannot tell: only 0 units"
     }
+
+
+@pytest.mark.parametrize("notebook", ["agreement", "ratings_and_rankings"])
+def test_a_judge_behind_a_chat_endpoint_has_no_rewards_of_whole_answers(notebook, tmp_path, tiny_model, kernel):
+    served = wb.load_model(tiny_model, device="cpu")
+    with FakeServer(served.network, served.tokenizer, vllm=False) as fake:
+        given = SMALL[notebook] | {"model": f"chat+http://{fake.host}/v1/tiny?top_k=100"}
+        (planned,) = plan("judges", "quick", given, notebook=notebook)
+        run = execute(planned, tmp_path, kernel=kernel)
+    assert run.status == "ok", run.failure
+    table, column, rows = {
+        "agreement": ("better", "judge", {"comparison", "P(Yes)", "longer"}),
+        "ratings_and_rankings": ("accuracy", "reward", {"rating", "P(Yes)", "length", "comparison"}),
+    }[notebook]
+    assert set(run.frame(table)[column]) == rows

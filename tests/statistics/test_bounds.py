@@ -80,7 +80,7 @@ def test_metrics_that_need_every_number_refuse_intervals():
         lambda: risk_scores.numeric_scores(digits),
         lambda: wb.levels(answers),
         lambda: national_bias.stereoset_scores(tagged),
-        lambda: ratings_and_rankings.followup_matrix(tagged, ["c"]),
+        lambda: ratings_and_rankings.followup_rewards(tagged, ["c"]),
     ):
         with pytest.raises(InputError, match="known as intervals only"):
             refused()

@@ -16,6 +16,7 @@ from workbench import progress
 from workbench.answers import BOUNDS, FLAGS, LENGTHS, RESERVED
 from workbench.errors import InputError
 from workbench.extraction.backend import Backend, Facts, Number, TokenBackend
+from workbench.extraction.chats import Chats
 from workbench.extraction.engine import Local
 from workbench.extraction.served import Completions, ExactCompletions
 from workbench.extraction.store import AnswerStore, Reading, bound_key, store_of
@@ -95,6 +96,8 @@ def backend_of(model: Model) -> Backend:
     """Return a new backend that reads a model."""
     if model.server is None:
         return Local(model)
+    if model.server.address.chat:
+        return Chats(model, Local)
     return (ExactCompletions if model.server.address.exact else Completions)(model, Local)
 
 

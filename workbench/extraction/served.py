@@ -63,21 +63,24 @@ class Contract:
     """Largest difference from the local model, in nats; None if the address names none."""
     against: str
     """The local model."""
-    otherwise: float = 0.0
+    otherwise: float | None = 0.0
     """Largest difference from the server's other interface (a label as the end of a prompt; where only the most
-    probable tokens are shown, a prompt as text), in nats."""
+    probable tokens are shown, a prompt as text), in nats; None for a chat endpoint, which has no other."""
+    items: int = len(ITEMS)
+    """Number of items."""
 
     def __str__(self) -> str:
         local = "no local model named" if self.local is None else f"{self.local:.2g} nat from {self.against}"
+        other = "" if self.otherwise is None else f"{self.otherwise:.2g} nat through the other interface, "
         return (
-            f"passed on {len(ITEMS)} items: {self.repeated:.2g} nat when repeated, {self.reordered:.2g} nat in "
-            f"reverse order, {self.otherwise:.2g} nat through the other interface, {local}"
+            f"passed on {self.items} items: {self.repeated:.2g} nat when repeated, {self.reordered:.2g} nat in "
+            f"reverse order, {other}{local}"
         )
 
     @property
     def gap(self) -> float:
         """The largest of the differences, in nats."""
-        return max(self.repeated, self.reordered, self.otherwise, self.local or 0.0)
+        return max(self.repeated, self.reordered, self.otherwise or 0.0, self.local or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,86 @@ class Reply:
         return {i: Number(float(terms.sum()), self.high.get(i, nan)) for i, terms in self.terms.items()}
 
 
-class Completions(TokenReader):
-    """Backend for a completions server that shows its most probable tokens."""
+class Served:
+    """What the backends of all servers share: their counts, errors, and replies as they arrive."""
 
     label = "querying the server"
+
+    def __init__(self, model: Model) -> None:
+        """Send nothing yet."""
+        assert model.server is not None
+        self.server: Server = model.server
+        self.used = False
+        self.spent_before = self.server.spent()
+
+    def check_unchanged(self) -> None:
+        """See `Backend`; the server's model was checked before its replies were returned."""
+
+    def facts(self) -> Facts:
+        """See `Backend`."""
+        if not self.used:
+            return {}
+        contract = self.server.contract
+        facts = {"engine_step": "server", "engine_gap_nats": contract.gap, "engine_passed_over": ""}
+        spent = {f"server_{name}": value - self.spent_before[name] for name, value in self.server.spent().items()}
+        return facts | {"engine_contract": str(contract)} | spent
+
+    @contextmanager
+    def naming(self, question: str) -> Iterator[None]:
+        """Turn whatever is wrong with a reply into an InputError that names the server and the question."""
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            problem = str(error) if isinstance(error, InvalidReply) else "answers in an unknown format"
+            raise InputError(
+                f"The server at {self.server.address.base} {problem}{about(question)}; this number is not used."
+            ) from None
+
+    def received(self, bodies: Sequence[dict[str, Any]], names: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Return (index of the request, reply) as replies arrive, once the server has confirmed its model.
+
+        Confirmation takes at most a fifth of the time; replies wait for the next one. If a request fails, those in
+        flight are completed and returned before the error is raised.
+
+        Args:
+            bodies: Requests.
+            names: The question of each, in errors.
+        """
+        waiting, next_check = iter(range(len(bodies))), 0.0
+        ready: list[tuple[int, dict[str, Any]]] = []
+        failure: BaseException | None = None
+        in_flight: dict[Future[dict[str, Any]], int] = {}
+        at_once = self.server.address.concurrency
+        pool = ThreadPoolExecutor(at_once)
+        try:
+            while True:
+                while failure is None and len(in_flight) < at_once:
+                    if (index := next(waiting, None)) is None:
+                        break
+                    in_flight[pool.submit(self.server.complete, bodies[index], about(names[index]))] = index
+                if not in_flight and not ready:
+                    break
+                pause = max(0.0, next_check - time.monotonic()) if ready else None
+                done, _ = wait(in_flight, timeout=pause, return_when=FIRST_COMPLETED)
+                failure = failure or next((error for one in done if (error := one.exception())), None)
+                ended = [(in_flight.pop(one), one) for one in done]
+                ready += [(index, one.result()) for index, one in ended if not one.exception()]
+                if ready and (not in_flight or time.monotonic() >= next_check):
+                    start = time.monotonic()
+                    self.server.confirm()
+                    next_check = time.monotonic() + 4 * (time.monotonic() - start)
+                    yield from ready
+                    ready = []
+            if failure:
+                raise failure
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Completions(Served, TokenReader):
+    """Backend for a completions server that shows its most probable tokens."""
 
     def __init__(self, model: Model, local: Callable[[Model], TokenBackend]) -> None:
         """Send nothing yet.
@@ -108,14 +187,11 @@ class Completions(TokenReader):
             model: A model behind a server.
             local: Makes the backend of a local model, for the contract test.
         """
-        super().__init__(model, VERSION)
-        assert model.server is not None
-        self.server: Server = model.server
+        Served.__init__(self, model)
+        TokenReader.__init__(self, model, VERSION)
         self.exact = self.server.address.exact
         self.bounded = not self.exact
         self.local = local
-        self.used = False
-        self.spent_before = self.server.spent()
 
     @cached_property
     def names(self) -> TokenNames:
@@ -130,23 +206,11 @@ class Completions(TokenReader):
         self.used = True
         return total, ((reply.tokens, reply.numbers()) for reply in received)
 
-    def check_unchanged(self) -> None:
-        """See `Backend`; the server's model was checked before its replies were returned."""
-
-    def facts(self) -> Facts:
-        """See `Backend`."""
-        if not self.used:
-            return {}
-        contract = self.server.contract
-        facts = {"engine_step": "server", "engine_gap_nats": contract.gap, "engine_passed_over": ""}
-        spent = {f"server_{name}": value - self.spent_before[name] for name, value in self.server.spent().items()}
-        return facts | {"engine_contract": str(contract)} | spent
-
     def read(self, requests: Sequence[Request], names: Sequence[str]) -> tuple[int, Iterator[Reply]]:
         """Return the number of tokens to send for some requests, and their scores reply by reply.
 
         Runs the contract test first, once per server. Before replies are returned, the server confirms that it serves
-        the same model. If a request fails, those in flight are completed and returned before the error is raised.
+        the same model.
 
         Args:
             requests: What to score.
@@ -163,7 +227,9 @@ class Completions(TokenReader):
     def _replies(self, requests: Sequence[Request], names: Sequence[str], reads: Sequence[Read]) -> Iterator[Reply]:
         text_of = None if self.exact else replies.texts_of(self.model.tokenizer)
         sums = _Sums(requests)
-        for read, reply in self._received(reads, names):
+        bodies = [replies.body_of(read, self.server.address) for read in reads]
+        for index, reply in self.received(bodies, [names[read.first] for read in reads]):
+            read = reads[index]
             with self.naming(names[read.first]):
                 values, highest = replies.values_of(read, reply, self.exact, text_of, self.names)
             terms, high = sums.filled(read, values, highest)
@@ -178,7 +244,7 @@ class Completions(TokenReader):
         """
         body = replies.body_of(read, self.server.address)
         question = f"of {len(read.prompt)} tokens"
-        reply = self.server.complete(body | {"prompt": text} if text else body, _about(question))
+        reply = self.server.complete(body | {"prompt": text} if text else body, about(question))
         with self.naming(question):
             if self.exact:
                 return {"": float(replies.values_of(read, reply, True, None, self.names)[0].sum())}
@@ -186,58 +252,9 @@ class Completions(TokenReader):
             shown = replies.shown_in(replies.with_ids(replies.choice_of(reply), self.names))
             return {name: replies.plausible(value) for name, value in shown.items()}
 
-    @contextmanager
-    def naming(self, question: str) -> Iterator[None]:
-        """Turn whatever is wrong with a reply into an InputError that names the server and the question."""
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:
-            problem = str(error) if isinstance(error, InvalidReply) else "answers in an unknown format"
-            raise InputError(
-                f"The server at {self.server.address.base} {problem}{_about(question)}; this number is not used."
-            ) from None
 
-    def _received(self, reads: Sequence[Read], names: Sequence[str]) -> Iterator[tuple[Read, dict[str, Any]]]:
-        """Replies as they arrive, returned once the server has confirmed that its model is unchanged.
-
-        Confirmation takes at most a fifth of the time; replies wait for the next one.
-        """
-        waiting, next_check = iter(reads), 0.0
-        ready: list[tuple[Read, dict[str, Any]]] = []
-        failure: BaseException | None = None
-        in_flight: dict[Future[dict[str, Any]], Read] = {}
-        at_once = self.server.address.concurrency
-        pool = ThreadPoolExecutor(at_once)
-        try:
-            while True:
-                while failure is None and len(in_flight) < at_once:
-                    if (read := next(waiting, None)) is None:
-                        break
-                    body = replies.body_of(read, self.server.address)
-                    in_flight[pool.submit(self.server.complete, body, _about(names[read.first]))] = read
-                if not in_flight and not ready:
-                    break
-                pause = max(0.0, next_check - time.monotonic()) if ready else None
-                done, _ = wait(in_flight, timeout=pause, return_when=FIRST_COMPLETED)
-                failure = failure or next((error for one in done if (error := one.exception())), None)
-                ended = [(in_flight.pop(one), one) for one in done]
-                ready += [(read, one.result()) for read, one in ended if not one.exception()]
-                if ready and (not in_flight or time.monotonic() >= next_check):
-                    start = time.monotonic()
-                    self.server.confirm()
-                    next_check = time.monotonic() + 4 * (time.monotonic() - start)
-                    yield from ready
-                    ready = []
-            if failure:
-                raise failure
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _about(question: str) -> str:
-    """The end of an error that names a question."""
+def about(question: str) -> str:
+    """Return the end of an error that names a question."""
     return f" (question {printable(question)!r})"
 
 
@@ -259,7 +276,7 @@ class ExactCompletions(Completions):
 
         def one(n: int) -> tuple[list[int], bool]:
             body = replies.PLAIN_VLLM | sampling | {"prompt": list(contexts[n]), "seed": seed + n}
-            reply = self.server.complete(body, _about(f"prompt {n}"))
+            reply = self.server.complete(body, about(f"prompt {n}"))
             with self.naming(f"prompt {n}"):
                 choice = replies.choice_of(reply)
                 ids: list[int] = choice.get("token_ids") or []
@@ -268,7 +285,7 @@ class ExactCompletions(Completions):
                 if len(ids) > settings["max_new_tokens"]:
                     raise InvalidReply(f"writes {len(ids)} tokens where {body['max_tokens']} were wanted")
                 self.names.check(ids, choice.get("text"))
-                self.server.refuse_key(str(self.model.tokenizer.decode(ids)), _about(f"prompt {n}"))
+                self.server.refuse_key(str(self.model.tokenizer.decode(ids)), about(f"prompt {n}"))
             return ids, choice.get("finish_reason") == "stop"
 
         with ThreadPoolExecutor(self.server.address.concurrency) as pool:
@@ -311,14 +328,14 @@ def check(reader: Completions) -> Contract:
         first, again, backwards = (_shown(reader, requests, way) for way in (order, order, order[::-1]))
         if len({value for (i, _), value in first.items() if len(requests[i].continuation) == 1}) == 1:
             raise InputError(f"The server at {server.address.base} gives every token the same log-probability.")
-        repeated = _within(server, _gap(first, again), REPEATED, "when requests are repeated")
-        reordered = _within(server, _gap(first, backwards), REPEATED, "when requests are sent in reverse order")
+        repeated = within(server, _gap(first, again), REPEATED, "when requests are repeated")
+        reordered = within(server, _gap(first, backwards), REPEATED, "when requests are sent in reverse order")
         singles = {i: request for i, request in enumerate(requests) if len(request.continuation) == 1}
         otherwise = _other_interface(reader, singles, first)
         local, against = None, server.address.check_against
         if against:
             gap = _local_gap(reader, against, requests, first)
-            local = _within(server, gap, LOCAL, f"compared with {against!r}")
+            local = within(server, gap, LOCAL, f"compared with {against!r}")
         server.contract = Contract(repeated, reordered, local, against, otherwise)
         server.witness = lambda: _repeat_one(reader, requests[0], first)
     return server.contract
@@ -346,7 +363,7 @@ def _other_interface(reader: Completions, singles: dict[int, Request], first: Sh
             "cannot be verified as the model's tokenizer; use a vLLM that returns decoded_token."
         )
     way = "a label as the end of a prompt" if exact else f"as text, not as ids of the tokenizer {server.tokenizer!r}"
-    return _within(server, _gap({key: first[key] for key in first if key[0] in singles}, values), LOCAL, f"read {way}")
+    return within(server, _gap({key: first[key] for key in first if key[0] in singles}, values), LOCAL, f"read {way}")
 
 
 def _repeat_one(reader: Completions, request: Request, first: Shown) -> None:
@@ -357,7 +374,7 @@ def _repeat_one(reader: Completions, request: Request, first: Shown) -> None:
     """
     now = _shown(reader, [request], [0])
     gap = _gap({key: first[key] for key in first if key[0] == 0}, now)
-    _within(reader.server, gap, REPEATED, "when a request is repeated later")
+    within(reader.server, gap, REPEATED, "when a request is repeated later")
 
 
 def _requests(reader: Completions) -> list[Request]:
@@ -401,7 +418,12 @@ def _local_gap(reader: Completions, source: str, requests: list[Request], first:
     return max(gaps)
 
 
-def _within(server: Server, gap: float, allowed: float, when: str) -> float:
+def within(server: Server, gap: float, allowed: float, when: str) -> float:
+    """Return a difference (nats) of the contract test if it is allowed.
+
+    Raises:
+        InputError: It is larger than `allowed` or the tolerance of the address.
+    """
     allowed = server.address.tolerance or allowed
     if gap > allowed:
         raise InputError(

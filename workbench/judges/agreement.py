@@ -456,11 +456,11 @@ def chance_by_set(study: Study, compared: Mapping[str, Judgement]) -> pd.DataFra
 
 
 def selection_accuracy(
-    study: Study, answers: pd.DataFrame, compared: Mapping[str, Judgement], likely: Mapping[str, pd.DataFrame]
+    study: Study, answers: pd.DataFrame, compared: Mapping[str, Judgement], likely: Mapping[str, pd.DataFrame | None]
 ) -> pd.DataFrame:
     """Return how often comparison, P(Yes), mutual information and length select the better answer, by set.
 
-    `likely` has by set the answers to `study.likely()`, with their unconditional log-probability.
+    `likely` has by set the answers to `study.likely()`, with their unconditional log-probability, or None.
     """
     rows: list[dict[str, Any]] = []
     for name, cases in study.sets.items():
@@ -469,9 +469,10 @@ def selection_accuracy(
         yes = label_probabilities(answers_to(answers, study.yes(name)))
         scorers = {
             "P(Yes)": by_candidate(yes.keys, yes.p[:, 1], cases.ids),
-            "pmi": likelihood_rewards(likely[name], cases.ids)["pmi"],
+            **likelihood_rewards(likely[name], cases.ids),
             "longer": cases.chars,
         }
+        scorers.pop("likelihood", None)
         for scorer, scores in scorers.items():
             right = right_pairs(differences(scores), cases.scores)
             row = interval(right["right"], right["case"], "bootstrap", bounds=SHARE)

@@ -21,6 +21,8 @@ from workbench.questions import Message, Option, Question, Tag
 from workbench.reading import parse_yaml, read_text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workbench.models import Model
 
 Kind = Literal["pointwise", "pairwise", "checklist"]
@@ -262,6 +264,15 @@ def reasoned(model: Model, questions: Sequence[Question], samples: int, seed: in
         return questions
     prompts = reasoning_prompts(questions)
     return after_reasoning(questions, generate(model, prompts, samples=samples, max_new_tokens=96, seed=seed))
+
+
+def whole_answers(model: Model, questions: Sequence[Question], unconditional: str | None = None) -> pd.DataFrame | None:
+    """Return the answers to questions whose options are whole texts; None behind a chat endpoint, which has no such."""
+    from workbench.extraction import ask
+
+    if model.server is not None and model.server.address.chat:
+        return None
+    return ask(model, questions, unconditional=unconditional)
 
 
 def reasoning_prompts(questions: Sequence[Question]) -> list[tuple[Message, ...]]:

@@ -85,8 +85,13 @@ def general_preference(v: ArrayLike, tau: float = 0.1) -> tuple[Floats, Floats]:
     return s, expit(s / tau)
 
 
-def followup_matrix(answers: pd.DataFrame, order: Sequence[str]) -> Floats:
-    """Return the follow-up reward of every answer, `[cases, candidates]`, from the answers to `follow_up_questions`."""
+def followup_rewards(answers: pd.DataFrame | None, order: Sequence[str]) -> dict[str, Floats]:
+    """Return the follow-up reward of every answer, `[cases, candidates]`, from the answers to `follow_up_questions`.
+
+    None for no reward.
+    """
+    if answers is None:
+        return {}
     if not {"case", "candidate", "value"} <= set(answers.columns):
         raise InputError("The answers lack the tags 'case' and 'candidate'; ask the questions of follow_up_questions.")
     require_shown(answers)
@@ -94,7 +99,7 @@ def followup_matrix(answers: pd.DataFrame, order: Sequence[str]) -> Floats:
     by_side = mean.groupby([answers["question_id"], answers["value"]], sort=False).mean().unstack()
     keys = answers.drop_duplicates("question_id")[["question_id", "case", "candidate"]].reset_index(drop=True)
     gap = (by_side[1.0] - by_side[0.0]).reindex(keys["question_id"]).to_numpy()
-    return by_candidate(keys, gap, order)
+    return {"follow-up": by_candidate(keys, gap, order)}
 
 
 def symmetric_kl(p: ArrayLike, q: ArrayLike) -> Floats:
@@ -220,13 +225,13 @@ def consistency_table(judges: Sequence[Judgement], score: str, pair: str) -> pd.
 
 
 def implicit_rewards(
-    likely: pd.DataFrame, base: pd.DataFrame | None, beta: float, order: Sequence[str]
+    likely: pd.DataFrame | None, base: pd.DataFrame | None, beta: float, order: Sequence[str]
 ) -> dict[str, Floats]:
-    """Return the implicit rewards of a model relative to its reference model; empty without a reference.
+    """Return the implicit rewards of a model relative to its reference model; empty if one of them is None.
 
     `likely` and `base` have the answers of both to `prompts.likelihood`; beta is the reward per nat.
     """
-    if base is None:
+    if likely is None or base is None:
         return {}
     gap = likely["logprob"] - base["logprob"]
     rewards = {"implicit (DPO)": beta * gap, "density ratio, per token": gap / likely["n_tokens"]}
@@ -316,6 +321,7 @@ def findings(consistency: pd.DataFrame, accuracy: pd.DataFrame) -> list[Finding]
         *[
             finding(claim, source, reward[name], "above", 0.5, "", ordered, "chance")
             for name, (claim, source) in better.items()
+            if name in reward
         ],
     ]
 

@@ -144,11 +144,13 @@ def by_candidate(
     return _arranged(keys, [candidate], np.asarray(x, np.float64), order)
 
 
-def likelihood_rewards(likely: pd.DataFrame, order: Sequence[str]) -> dict[str, Floats]:
+def likelihood_rewards(likely: pd.DataFrame | None, order: Sequence[str]) -> dict[str, Floats]:
     """Return log-likelihood and pointwise mutual information per token of every answer, `[cases, candidates]` each.
 
-    `likely` has the answers to `prompts.likelihood`, with their unconditional log-probability.
+    `likely` has the answers to `prompts.likelihood`, with their unconditional log-probability; None for no rewards.
     """
+    if likely is None:
+        return {}
     gain = likely["logprob"] - likely["logprob_unconditional"]
     rewards = {"likelihood": likely["logprob"] / likely["n_tokens"], "pmi": gain / likely["n_tokens"]}
     return {name: by_candidate(likely, reward, order, "option") for name, reward in rewards.items()}

@@ -24,6 +24,8 @@ class StoredModel(Model):
     """A model whose network and tokenizer are read from files on first use."""
 
     def _read(self, name: str) -> Any:
+        if self.folder is None:
+            raise InputError(f"{self.name!r} is a chat endpoint, which shows no token ids; use a completions server.")
         return _shared_network(self) if name == "network" else read_tokenizer(self)
 
 

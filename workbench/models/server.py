@@ -31,8 +31,9 @@ from workbench.models.secrets import RUN_OF_ADDRESS, RUN_OF_TOKENS, SHORTEST, Se
 from workbench.reading import kind_of, parse_json, printable
 
 CHECK = "check the address and the port"
-FORMS = "vllm://host:port/NAME or openai+https://host/v1/NAME"
+FORMS = "vllm://host:port/NAME, openai+https://host/v1/NAME or chat+https://host/v1/NAME"
 SCHEMES = {"vllm": "http", "vllm+https": "https", "openai+http": "http", "openai+https": "https"}
+SCHEMES |= {"chat+http": "http", "chat+https": "https"}
 HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?")
 SECRET = re.compile(r"key|token$|secret|password|auth", re.I)
 STATED = ("id", "root", "parent", "max_model_len", "revision")
@@ -62,10 +63,13 @@ COUNTS = ("calls", "retries", "prompt_tokens", "completion_tokens", "unmetered_c
 """Answered requests, requests sent again, tokens by the server's `usage`, and answers without `usage`."""
 
 
-COMPLETION: dict[str, Any] = {
+ANSWER: dict[str, Any] = {
     "model": str,
     "system_fingerprint": str,
     "usage": {"prompt_tokens": int, "completion_tokens": int},
+}
+TOKEN: dict[str, Any] = {"id": int, "token": str, "bytes": [int], "logprob": float}
+COMPLETION: dict[str, Any] = ANSWER | {
     "choices": [
         {
             "text": str,
@@ -76,10 +80,7 @@ COMPLETION: dict[str, Any] = {
                 "tokens": [str],
                 "token_logprobs": [float],
                 "top_logprobs": [(float,)],
-                "content": [
-                    {"id": int, "token": str, "logprob": float}
-                    | {"top_logprobs": [{"id": int, "token": str, "logprob": float}]}
-                ],
+                "content": [TOKEN | {"top_logprobs": [TOKEN]}],
             },
             "prompt_logprobs": [({"logprob": float, "decoded_token": str},)],
         }
@@ -87,6 +88,15 @@ COMPLETION: dict[str, Any] = {
 }
 """The fields of a completion that enter, with their types, each of which may be null; a tuple is an object with any
 names, all of whose values have one type."""
+CHAT: dict[str, Any] = ANSWER | {
+    "choices": [
+        {
+            "message": {"content": str, "reasoning_content": str, "reasoning": str},
+            "logprobs": {"content": [TOKEN | {"top_logprobs": [TOKEN]}]},
+        }
+    ],
+}
+"""The same of a chat completion."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,8 @@ class Address:
     """The model's name there."""
     exact: bool
     """Whether every requested log-probability is returned (vLLM), or only the `top_k` most probable tokens."""
+    chat: bool = False
+    """Whether it takes messages, which it renders itself, and shows the first token of its answer."""
     tokenizer: str = ""
     """Folder or hub id of the tokenizer; by default the model's name or `root` of its card."""
     check_against: str = ""
@@ -108,7 +120,9 @@ class Address:
     context: int = 0
     """Context length in tokens, where the server does not state one."""
     top_k: int = 5
-    """Number of most probable tokens to request from servers that return only those."""
+    """Number of most probable tokens to request from servers that return only those; by default 20 for chats."""
+    thinking: str = ""
+    """`off` asks a chat template with a switch not to open a chain of thought."""
     concurrency: int = 16
     """Largest number of simultaneous requests."""
     timeout: float = 120.0
@@ -142,11 +156,16 @@ class Server:
         self._connection = Connection(address.base, self._secret, address.timeout)
         self._lock, self._counts = threading.Lock(), dict.fromkeys(COUNTS, 0)
         self._first: dict[str, Any] = {}
+        self._systems: dict[str, None] = {}
         self._semaphore = threading.Semaphore(address.concurrency)
         self.stated = self._card()
         llama = "n_params" in self.stated
-        self._also = {"cache_prompt": False} if llama else {}  # its cache changes numbers of quantised models
+        self._also: dict[str, Any] = {"cache_prompt": False} if llama else {}  # it changes numbers of quantised models
+        if address.thinking:
+            self._also["chat_template_kwargs"] = {"enable_thinking": False}
         longest = address.context or self.stated.get("max_model_len")
+        if address.chat:
+            longest = longest or HIGHEST
         if not isinstance(longest, int) or not 8 <= longest <= HIGHEST:
             raise InputError(
                 f"The server at {address.base} does not state the context length of {address.name!r}; add "
@@ -154,27 +173,32 @@ class Server:
             )
         # an answer takes one token of room, and the encoder counts the last option token as free
         self.context_length = longest - 2
-        self.tokenizer, self.folder = _tokenizer(address, str(self.stated.get("root", "")))
+        self.tokenizer, self.folder = "the server's, as its chat template", None
+        if not address.chat:
+            self.tokenizer, self.folder = _tokenizer(address, str(self.stated.get("root", "")))
 
     def complete(self, body: dict[str, Any], question: str = "") -> dict[str, Any]:
-        """Return the answer to a completion request, with the fields of `COMPLETION`, and count its tokens.
+        """Return the answer to a request, with the fields of `COMPLETION` or `CHAT`, and count its tokens.
 
         Args:
-            body: The request.
+            body: The request; with `messages`, of a chat completion.
             question: What it is for, in errors.
 
         Raises:
             InputError: The request fails, the answer has fields of other types or repeats the key, or another model
                 answers than before.
         """
-        length = len(body.get("prompt", "")) + body.get("max_tokens", 0) + (body.get("logprobs") or 0)
+        chat = "messages" in body
+        path, kind = ("chat/completions", CHAT) if chat else ("completions", COMPLETION)
+        length = len(body.get("prompt", "")) + body.get("max_tokens", 0)
+        length += (body.get("top_logprobs") if chat else body.get("logprobs")) or 0
         most = LARGEST + LARGEST_PER_TOKEN * length
         with self._semaphore:
             content = {"model": self.address.name, **self._also, **body}
-            received = self._request("POST", "completions", content, self.address.retries, most, question)
+            received = self._request("POST", path, content, self.address.retries, most, question)
         texts: list[str] = []
         try:
-            answer = _reduced(received, COMPLETION, "", texts)
+            answer = _reduced(received, kind, "", texts)
         except _WrongType as wrong:
             raise InputError(
                 f"The server at {self.address.base} answers in an unknown format ({wrong} has another type){question}; "
@@ -184,6 +208,7 @@ class Server:
         names = ("model", "system_fingerprint")
         now = self._shown({name: answer.get(name) for name in names})
         answer |= now
+        system = now.pop("system_fingerprint") if chat else None  # services answer from several systems at once
         usage = answer.get("usage") or {}
         read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
         with self._lock:
@@ -194,6 +219,7 @@ class Server:
             else:
                 self._counts["unmetered_calls"] += 1
             self._first = self._first or now
+            self._systems |= {system: None} if system else {}
         _check_same(self._first, now, self.address)
         return answer
 
@@ -238,10 +264,13 @@ class Server:
             "tokenizer": self.tokenizer,
             "contract": str(self.contract or "not tested, since no question was sent"),
             "spent": ", ".join(f"{name} {value:g}" for name, value in self.spent().items()),
-        }
+        } | ({"systems": ", ".join(self._systems)} if self._systems else {})
 
     def fingerprint(self) -> str:
         """Return the SHA-256 over the kind of server, what it states of the model, and the tokenizer's files."""
+        if self.folder is None:
+            statement = json.dumps(["chat", self.address.top_k, self.stated, self.address.revision, self._also])
+            return hashlib.sha256(statement.encode()).hexdigest()
         files = fingerprints.settings_files(self.folder)
         if not any(path.name.startswith(("tokenizer", "vocab")) or path.suffix == ".model" for path in files):
             raise InputError(
@@ -351,7 +380,10 @@ def parse(source: str) -> Address:
     if not HOST.fullmatch(host) or not parts:
         raise InputError(f"Cannot read the address {scheme}://{where}; write {FORMS}.")
     base = f"{SCHEMES[scheme]}://{host}/{parts[1]}v1"
-    return Address(base=base, name=unquote(parts[2]), exact=kind == "vllm", **_options(query))
+    options = ({"top_k": 20} if kind == "chat" else {}) | _options(query)
+    if options.get("thinking", "off") != "off" or (kind != "chat" and "thinking" in options):
+        raise InputError("Option thinking of a model's address is `off`, and for chat+http(s)://... alone.")
+    return Address(base=base, name=unquote(parts[2]), exact=kind == "vllm", chat=kind == "chat", **options)
 
 
 def paths_in(source: str, parts_of: Callable[[str], list[str]]) -> list[str]:
@@ -376,7 +408,7 @@ def paths_in(source: str, parts_of: Callable[[str], list[str]]) -> list[str]:
 
 def _options(query: str) -> dict[str, Any]:
     """Return the options behind the question mark, converted to their types."""
-    kinds: dict[str, Any] = {option.name: type(option.default) for option in fields(Address)[3:]}
+    kinds: dict[str, Any] = {option.name: type(option.default) for option in fields(Address)[4:]}
     options: dict[str, Any] = {}
     for name, _, text in (pair.partition("=") for pair in query.split("&") if pair):
         if name not in kinds and SECRET.search(name):

@@ -27,6 +27,8 @@ TRAINED_FROM = "finished"
 """File in a checkpoint trained here with the fingerprint of the model it was trained from."""
 DEVICE = re.compile(r"cpu|mps|auto|cuda(:\d+)?")
 
+UNSEEN = "its weights were not seen: the fingerprint covers the server's statement"
+
 
 def split_adapter(source: str, here: Path = Path()) -> tuple[str, str]:
     """Return base and adapter folder of a model's name; the adapter is empty if there is none.
@@ -144,7 +146,7 @@ def load_model(
             dtype="as served",
             fingerprint=served.fingerprint(),
             revision=served.address.revision,
-            note="its weights were not seen: the fingerprint covers the server's statement and the tokenizer's files",
+            note=UNSEEN + (" and the tokenizer's files" if served.folder else ""),
             trust_remote_code=trust_remote_code,
             server=served,
         )
