@@ -84,8 +84,8 @@ def test_a_mark_without_an_interval_is_hollow_and_said_to_have_none(table, said)
 
 
 def test_words_for_codes_but_not_for_addresses_and_quotations():
-    names = ["nq_human", "org/a_model", "“<|im_end|>”", "two-pass"]
-    assert [drawing.words(name) for name in names] == ["nq human", *names[1:]]
+    names = ["my_items", "org/a_model", "“<|im_end|>”", "two-pass"]
+    assert [drawing.words(name) for name in names] == ["my items", *names[1:]]
 
 
 def test_the_first_49_series_look_different():

@@ -47,7 +47,7 @@ def is_rounded(text: str, number: float) -> bool:
 def test_an_estimate_and_its_interval_are_one_cell_and_equal_counts_are_in_the_caption() -> None:
     assert displayed(FRAME)[1] == "n\u00a0=\u00a01,028 each"
     assert shown(FRAME) == {
-        "benchmark": ["piqa", "piqa", "mmlu", "mmlu"],
+        "benchmark": ["PIQA", "PIQA", "MMLU", "MMLU"],
         "metric": ["DCS", "p(abstain)", "DCS", "p(abstain)"],
         "mean [low,\u00a0high]": ["0.12 [0.02, 0.22]", "0.50 [0.41, 0.59]", "−0.20 [−0.40, 0.00]", "1.00"],
         "clusters": ["20", "21", "20", "21"],
@@ -58,7 +58,7 @@ def test_an_estimate_and_its_interval_are_one_cell_and_equal_counts_are_in_the_c
 
 def test_a_column_is_spread_over_columns_for_display_only() -> None:
     assert shown(FRAME, "metric") == {
-        "benchmark": ["piqa", "mmlu"],
+        "benchmark": ["PIQA", "MMLU"],
         "DCS": ["0.12 [0.02, 0.22]", "−0.20 [−0.40, 0.00]"],
         "p(abstain)": ["0.50 [0.41, 0.59], 21 clusters", "1.00, 21 clusters"],
         "clusters": ["20", "20"],

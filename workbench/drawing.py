@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from workbench.called import called
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -54,8 +56,8 @@ STYLE = {
 
 
 def words(name: Any) -> str:
-    """Return a name without the underscores of a code; an address, a path or a quotation is kept as it is."""
-    text = str(name)
+    """Return the name of a data set, or a name without the underscores of a code; addresses and quotations are kept."""
+    text = called(str(name))
     return text if re.search(r"[/\\“]", text) else text.replace("_", " ")
 
 

@@ -13,6 +13,7 @@ from statistics import mode
 from typing import TYPE_CHECKING, Any
 
 from workbench import digits
+from workbench.called import called
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -305,6 +306,7 @@ class _Table:
                 if any(each in self.values for each in BASELINES) or self.baseline
                 else f"{beside[1]} ({beside[2]})"
             )
+        text = called(text) if name in GROUPS else text
         return self.headers.get(text) or (words(text) if name in NAMING else text)
 
     def shown(self) -> list[Cells]:

@@ -53,7 +53,8 @@ def test_the_judges_notebook_runs_and_leaves_a_report(notebook, tmp_path, tiny_m
         claims = run.frame("what_holds").set_index("claim")["source"]
         assert claims["Replacing a planted rater by the judge lowers agreement"].endswith("here planted")
         assert "The judge's marks are higher than the intended quality levels" in claims
-        assert "Pairwise comparison agrees with people's marks on nq_human more often than chance" in claims
+        choices = "Pairwise comparison agrees with people's marks on NQ-open (rated answers) more often than chance"
+        assert choices in claims
         assert "the intended quality levels" in run.headline.text and "people" not in run.headline.text
     if notebook == "master_keys":
         rates = run.frame("rates").set_index(["judge", "key"])["mean"]

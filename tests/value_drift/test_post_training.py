@@ -206,7 +206,7 @@ def test_claims_hold_where_they_were_planted() -> None:
     assert order[:2] == ["Fine-tuning"] * 2 and order[-5:] == ["The", "With", "With", "With", "SimPO's"]
     assert sum("(for PPO)" in claim for claim in found) == 1
     against = claims({run: 0.7 - end for run, end in planted.items()}, list(ends))
-    assert against["dpo moves support more with a value gap than without"] == "does not hold"
+    assert against["DPO moves support more with a value gap than without"] == "does not hold"
     blocked = claims(planted, list(ends), "the judge is at chance")
     assert set(blocked.values()) == {"cannot tell: the judge is at chance"}
 
@@ -214,8 +214,8 @@ def test_claims_hold_where_they_were_planted() -> None:
 def test_what_does_not_move_at_all_is_no_finding() -> None:
     ends = {"dpo, gap": 0.2001, "dpo, no gap": 0.2, "simpo, gap": 0.2001, "simpo, no gap": 0.2}
     found = claims(ends, ["dpo", "simpo"])
-    less = next(verdict for claim, verdict in found.items() if claim.startswith("dpo on pairs without"))
-    assert less == "cannot tell: dpo moved support by less than 0.01 with a value gap as well"
+    less = next(verdict for claim, verdict in found.items() if claim.startswith("DPO on pairs without"))
+    assert less == "cannot tell: DPO moved support by less than 0.01 with a value gap as well"
     several = ["simpo", "simpo:simpo_gamma=2"]
     still = claims({f"{name}, {kind}": 0.2 for name in several for kind in ("gap", "no gap")}, several)
     margin = next(verdict for claim, verdict in still.items() if claim.startswith("SimPO's"))

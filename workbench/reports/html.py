@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from workbench import digits
+from workbench.called import called
 from workbench.errors import InputError
 from workbench.files import written_whole
 from workbench.reports.strips import KINDS, strip
@@ -144,7 +145,7 @@ def _items(facts: Mapping[str, Any]) -> str:
         sets = [each for each in (noted if isinstance(noted, list) else [noted]) if isinstance(each, dict)]
         counts = [each["n"] for each in sets if isinstance(each.get("n"), int)]
         if counts and len(counts) == len(sets):
-            names = list(dict.fromkeys(str(each.get("name", "")) for each in sets))
+            names = list(dict.fromkeys(called(str(each.get("name", ""))) for each in sets))
             listed = ", ".join(names) if len(names) <= 2 else f"{len(names)} data sets"
             return f"{sum(counts):,} {word} ({listed})"
     return ""

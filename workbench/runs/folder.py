@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from workbench.called import called_in
 from workbench.errors import InputError, unknown
 from workbench.files import NOTES, RUN_FOLDER, note_down, sha256_of, written_whole
 from workbench.reading import field, parse_json, printable, read_bytes
@@ -142,7 +143,7 @@ class CurrentRun:
         """
         from workbench.statistics.findings import findings_table, no_rows
 
-        tested = [claim for claim in claims if claim is not None]
+        tested = [replace(each, claim=called_in(each.claim)) for each in claims if each is not None]
         if not tested:
             return self.table(FINDINGS, no_rows("no claim could be tested on this run"), caption)
         noted = [_finding(claim) for claim in tested]
@@ -228,7 +229,7 @@ def keep_figure(folder: Path | None, name: str, figure: Any, alt: str, leading: 
 def keep_headline(folder: Path | None, text: str, row: Row, n: str = "n") -> Headline:
     """Note the main number in the run's folder, if there is one, and return it as it is shown."""
     numbers = {"value": row["mean"], "low": row.get("low"), "high": row.get("high"), "n": row.get(n)}
-    headline = _checked(Headline, "headline", text=text, **numbers)
+    headline = _checked(Headline, "headline", text=called_in(text), **numbers)
     if folder is not None:
         note_down(folder, "headline", headline.model_dump())
     return headline

@@ -456,12 +456,13 @@ class Claims:
         tuned = change(self.sft, f"sft {self.arms[0]}", self.stance).abs()
         gap, none = self._moved(algorithm, "gap"), self._moved(algorithm, "no gap")
         moved = f"absolute change of {self.stance}"
-        still = f"{algorithm} moved {self.stance} by less than 0.01 with a value gap as well"
+        title = ALGORITHMS.get(algorithm, algorithm)
+        still = f"{title} moved {self.stance} by less than 0.01 with a value gap as well"
         given = algorithm_named(algorithm).settings
         steps, rate = given.get("max_steps", second.end), given.get("learning_rate", second.rate)
         budgets = f"{steps} preference steps at {rate:g} against {first.end} of fine-tuning at {first.rate:g}"
-        less = f"{algorithm} on pairs without a value gap moves {self.stance} less than fine-tuning did ({budgets})"
-        more = f"{algorithm} moves {self.stance} more with a value gap than without"
+        less = f"{title} on pairs without a value gap moves {self.stance} less than fine-tuning did ({budgets})"
+        more = f"{title} moves {self.stance} more with a value gap than without"
         source = PAPER if algorithm.partition(":")[0] in ("dpo", "simpo") else HERE
         return [
             self._claim(
