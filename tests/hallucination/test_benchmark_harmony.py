@@ -266,6 +266,7 @@ def test_accuracies_of_subjects_else_of_the_first_clusters(readings, parts):
     ]
     bare = bh.Parts({("two", "clusters"): parts.labels["two", "clusters"]}, parts.sizes, parts.sizes)
     assert sorted(bh.accuracies(readings, bare)["mean"]) == [0.5, 1.0]
+    assert sorted(bh.accuracies(readings, bare)["part"]) == ["cluster 1", "cluster 2"]
     assert "Wilson" in bh.draw_parts(found).get_label()
 
 

@@ -13,6 +13,7 @@ from workbench.hallucination import calibration
 from workbench.planted import planted_answers
 from workbench.questions import Option, Question, Questions
 from workbench.statistics import bootstrap, generator
+from workbench.tables import ShownTable
 
 PERFECT = np.tile([0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.6, 0.6, 0.6, 0.6, 0.6], 8)
 """Confidences of a respondent that is right in 9 of 10 and in 3 of 5 cases, as `correct` has it."""
@@ -103,6 +104,9 @@ def test_overconfidence_is_detected_and_temperature_scaling_removes_it():
     assert after.reports["temperature"].bias == pytest.approx(0, abs=0.1)
     assert after.reports["as it is"].bias > 0.1
     assert calibration.metrics(after.reports, "method").loc["isotonic", "n"] == 60
+    assert "isotonic regression" in repr(
+        ShownTable(calibration.metrics(after.reports, "method"))
+    )  # names as in figures
     assert after.errors["temperature"].mean() < after.errors["as it is"].mean()
     claims = calibration.findings(main, table, noise, after)
     assert [claim.verdict for claim in claims[:3]] == ["holds"] * 3 and claims[3].estimate > 0

@@ -390,10 +390,11 @@ def accuracies(readings: Readings, parts: Parts) -> pd.DataFrame:
     """Return the accuracy of each subject, or of each cluster of the first benchmark if no benchmark has subjects."""
     correct = readings.of("answer_correct")
     keys = [key for key in parts.labels if key[1] == "subject"] or [next(iter(parts.labels))]
-    tables = [
-        pd.DataFrame({"benchmark": name, "part": parts.labels[name, kind].astype(str), "accuracy": correct[name]})
-        for name, kind in keys
-    ]
+    tables = []
+    for name, kind in keys:
+        labels = parts.labels[name, kind]
+        named = [f"cluster {label + 1}" for label in labels] if kind == "clusters" else labels.astype(str)
+        tables.append(pd.DataFrame({"benchmark": name, "part": named, "accuracy": correct[name]}))
     means = statistics.summarise(pd.concat(tables), ["accuracy"], by=["benchmark", "part"], method="wilson")
     return means[["benchmark", "part", "mean", "low", "high", "n"]]
 
@@ -532,7 +533,7 @@ def draw_parts(accuracies: pd.DataFrame) -> Figure:
     """Draw the accuracies of the first 24 parts."""
     how = {"xlabel": "accuracy, abstention left out", "bars": "95% Wilson intervals", "of": "questions"}
     figure = figures.intervals(accuracies.head(24), ["benchmark", "part"], **how)
-    return figures.described(figure, "Accuracy of each part of the benchmarks with known subjects.")
+    return figures.described(figure, "Accuracy of each subject, or of each cluster of one benchmark without subjects.")
 
 
 def draw_plane(plane: pd.DataFrame | None, over: str = "configurations") -> Figure | None:

@@ -17,6 +17,7 @@ from workbench.statistics import Finding
 from workbench.statistics import calibration as metrics_of
 from workbench.statistics.calibration import CalibrationReport, RiskCoverage
 from workbench.statistics.distances import Floats
+from workbench.tables import headed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ NORMALISED = {
     "isotonic": "isotonic regression",
     "platt": "Platt scaling",
 }
-"""Normalisations and recalibrations as figures name them."""
+"""Normalisations and recalibrations as figures and tables name them."""
 
 
 def readings(answers: Sequence[pd.DataFrame], normalisations: Sequence[Normalisation]) -> dict[str, pd.DataFrame]:
@@ -73,7 +74,8 @@ def reports(readings: Readings, bins: int) -> dict[str, CalibrationReport]:
 
 def metrics(reports: Mapping[str, CalibrationReport], label: str = "normalisation") -> pd.DataFrame:
     """Return the metrics of each report, one row per report, in an index named `label`."""
-    return pd.DataFrame({name: report.metrics() for name, report in reports.items()}).T.rename_axis(label)
+    table = pd.DataFrame({name: report.metrics() for name, report in reports.items()}).T.rename_axis(label)
+    return headed(table, NORMALISED)
 
 
 def noise(main: pd.DataFrame, bins: int, draw: np.random.Generator) -> Floats:
@@ -117,7 +119,7 @@ def selective(readings: Readings) -> tuple[dict[str, RiskCoverage], pd.DataFrame
         }
         for name, curve in curves.items()
     }
-    return curves, pd.DataFrame(rows).T.rename_axis("normalisation")
+    return curves, headed(pd.DataFrame(rows).T.rename_axis("normalisation"), NORMALISED)
 
 
 @dataclass(frozen=True, slots=True)
