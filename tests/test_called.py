@@ -40,6 +40,7 @@ def test_figures_tables_and_the_line_of_facts_show_the_name_and_files_keep_the_c
     table = pd.DataFrame({"benchmark": ["piqa", "nq_human"], "mean": [0.5, 0.4], "low": [0.3, 0.2], "high": [0.7, 0.6]})
     shown = tables.ShownTable(table)._repr_html_()
     assert "PIQA" in shown and "NQ-open" in shown and "nq_human" not in shown
+    assert "PIQA" in repr(tables.ShownTable(table.rename(columns={"benchmark": "group"})))  # of a comparison
     assert table["benchmark"].tolist() == ["piqa", "nq_human"]
     assert drawing.words("openbookqa") == "OpenBookQA" and drawing.words("my_items") == "my items"
     assert _items({"questions": [{"name": "piqa", "n": 20}]}) == "20 questions (PIQA)"

@@ -306,7 +306,7 @@ class _Table:
                 if any(each in self.values for each in BASELINES) or self.baseline
                 else f"{beside[1]} ({beside[2]})"
             )
-        text = called(text) if name in GROUPS else text
+        text = called(text) if name in GROUPS | {"group"} else text
         return self.headers.get(text) or (words(text) if name in NAMING else text)
 
     def shown(self) -> list[Cells]:

@@ -104,9 +104,8 @@ def test_overconfidence_is_detected_and_temperature_scaling_removes_it():
     assert after.reports["temperature"].bias == pytest.approx(0, abs=0.1)
     assert after.reports["as it is"].bias > 0.1
     assert calibration.metrics(after.reports, "method").loc["isotonic", "n"] == 60
-    assert "isotonic regression" in repr(
-        ShownTable(calibration.metrics(after.reports, "method"))
-    )  # names as in figures
+    shown = repr(ShownTable(calibration.metrics(after.reports, "method")))
+    assert "isotonic regression" in shown  # named as in figures
     assert after.errors["temperature"].mean() < after.errors["as it is"].mean()
     claims = calibration.findings(main, table, noise, after)
     assert [claim.verdict for claim in claims[:3]] == ["holds"] * 3 and claims[3].estimate > 0
