@@ -254,26 +254,25 @@ def run(
     gpus: Annotated[float | None, typer.Option(help="GPUs per cell, with --on.", min=0)] = None,
 ) -> None:
     """Execute the notebooks of a study and write their results and reports."""
+    from workbench.reports.html import duration
+    from workbench.runs.record import gflops
+
     if on is not None and not on.strip():
         raise InputError("--on is empty; name the scheduler, as in --on tcp://HOST:8786, or leave it out.")
     if gpus is not None and not on:
         raise InputError("--gpus applies to clusters only; name the scheduler with --on, or leave --gpus out.")
     if fresh and on:
         raise InputError("--fresh changes nothing with --on, where every cell has its own process; leave it out.")
-    seconds = timeout * 60 if timeout else None
     home, remote = home_of(outputs), isinstance(outputs_of(outputs), str)
-    options = (every, outputs, seconds, again)
+    options = (every, outputs, timeout * 60 if timeout else None, again)
     ended = _run_on(on, *options, gpus) if on else _run_here(*options, fresh)
     on_store_only = on is not None and remote
-    runs: list[Run | CellResult] = []
     cells: list[tuple[PlannedRun, Any]] = []
-    stopped = False
-    left = _time_left(every, home)
+    left, start, stopped = _time_left(every, home), time.monotonic(), False
     try:
         for planned, done in ended if on_store_only else _with_gallery(ended, home):
-            runs.append(done)
             cells.append((planned, done))
-            say(f"[{len(runs)} of {len(every)}{left(planned, done)}] {_result_line(planned, done)}")
+            say(f"[{len(cells)} of {len(every)}{left(planned, done)}] {_result_line(planned, done)}")
             where = f"{done.folder}/report.html" if done.folder else "not recorded"
             if done.folder and not on_store_only and not Path(where).is_file():
                 where = f"{done.folder} has no report yet; `workbench report {done.folder}` writes one"
@@ -282,8 +281,9 @@ def run(
         stopped = True
     compared = 0 if stopped or on_store_only else _compared(list(_over_models(cells, home)), outputs)
     if not on_store_only:
-        say(f"Gallery: {home}/index.html")
-    raise typer.Exit(EXIT_CODES["cancelled"] if stopped else exit_code(runs) or compared)
+        speed = f" on a machine with {gflops():,.0f} GFLOP/s" if len(cells) > 1 and not on else ""
+        say(f"Gallery, after {duration(time.monotonic() - start)}{speed}: {home}/index.html")
+    raise typer.Exit(EXIT_CODES["cancelled"] if stopped else exit_code([done for _, done in cells]) or compared)
 
 
 def _over_models(cells: list[tuple[PlannedRun, Any]], home: Path) -> Iterator[PlannedRun]:

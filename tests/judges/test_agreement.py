@@ -151,15 +151,16 @@ def test_findings_are_undecided_for_a_judge_that_does_not_rank(spread, ranks, re
     study, answers, _ = oracle
     noise = np.random.default_rng(0).normal(0, spread, GRADED.scores.shape)
     panels, raters = {"model": {agreement.PANEL: GRADED.scores + noise}}, agreement.raters(study, seed=0)
-    marks, levels = agreement.mark_agreement(study, panels, 0, 49), agreement.icc_by_level(study, panels, 0, 9)
+    marks, errors = agreement.mark_agreement(study, panels, 0, 49), agreement.mark_errors(study, panels)
     better = agreement.selection_accuracy(study, answers, agreement.comparisons(study, answers), likely(study, 1.0))
     changes = agreement.mean_changes(study, panels, raters, 0, 19)
-    found = agreement.findings(study, marks, levels, changes, better, raters)
+    found = agreement.findings(study, marks, errors, changes, better, raters)
     assert len(found) == 5 and found[0].verdict.startswith(ranks) and replaces in found[1].verdict
     assert found[1].source.endswith("here planted") and found[4].claim.startswith(
         "Pairwise comparison agrees with my choices"
     )
-    without = agreement.findings(study, marks, levels.head(0), changes, better, raters)
-    assert [each.claim for each in without] == [each.claim for each in found if "higher" not in each.claim]
+    lenient = agreement.findings(study, marks, errors.assign(error=errors["error"] + 0.9), changes, better, raters)
+    assert lenient[2].verdict.startswith(ranks) and found[2].verdict.startswith("cannot tell")
+    assert lenient[2].n == GRADED.scores.size
     for drawn in (agreement.draw_marks(study, marks), agreement.draw_changes(changes), agreement.draw_better(better)):
         assert drawn.get_label()

@@ -502,22 +502,22 @@ def main_mark(study: Study, marks: pd.DataFrame) -> pd.Series[Any]:
 def findings(
     study: Study,
     marks: pd.DataFrame,
-    levels: pd.DataFrame,
+    errors: pd.DataFrame,
     changes: pd.DataFrame,
     better: pd.DataFrame,
     raters: Raters,
 ) -> list[Finding]:
     """Return the claims of the papers and of this notebook, tested on the judge with the tables made above.
 
-    Without rows in `levels`, there is no claim about bias.
+    The bias is the mean of `errors` (`mark_errors`), clustered by question: five levels are too few units.
     """
     here, source, spearman = "this notebook", study.cases.marks, main_mark(study, marks)
     undecided = unless(spearman, "above", 0.0, "the marks of the panel do not correlate with the given marks")
     acorn = "ACORN v1, arXiv 2405.04818 (v2: not with larger models)"
     acorn += "" if raters.one == "a rater" else "; its raters are people, here planted"
     change = rows_by(changes, "judge")[study.judge]
-    bias = levels[(levels["judge"] == study.judge) & (levels["prompt"] == PANEL) & (levels["statistic"] == "bias")]
-    mental, apart = "MentalAlign, arXiv 2510.19032", "mean difference of the marks"
+    bias = interval(errors["error"], errors["question_id"], "bootstrap")
+    mental, apart = "MentalAlign, arXiv 2510.19032", "mean difference of the marks, as a proportion of the scale"
     higher = f"The judge's marks are higher than {source}"
     claims = [
         finding(
@@ -540,7 +540,7 @@ def findings(
             "change of Krippendorff's alpha",
             "no change",
         ),
-        *[finding(higher, mental, row, "above", 0.0, undecided, apart, "equal") for _, row in bias.iterrows()],
+        finding(higher, mental, bias, "above", 0.0, undecided, apart, "equal"),
     ]
     for scorer, subject in (("P(Yes)", "P(Yes)"), ("comparison", "Pairwise comparison")):
         for name, row in rows_by(better[better["judge"] == scorer], "data").items():

@@ -217,7 +217,8 @@ def _cost(run: Run) -> list[str]:
     parts = [f"{counts.tokens:,} tokens computed"] if counts.tokens is not None else []
     if counts.computed is not None or counts.cached is not None:
         parts.append(f"{counts.computed or 0:,} answers computed and {counts.cached or 0:,} read from the store")
-    parts.append(f"{duration(run.seconds)} on {run.host.gpu or f'{threads} CPU thread' + 's' * (threads != 1)}")
+    speed = f" at {run.host.gflops:,.0f} GFLOP/s" if run.host.gflops else ""
+    parts.append(f"{duration(run.seconds)} on {run.host.gpu or f'{threads} CPU thread' + 's' * (threads != 1) + speed}")
     return [*parts, f"{size(run.peak_memory)} peak memory"] if run.peak_memory else parts
 
 
