@@ -46,6 +46,9 @@ def test_a_given_value_goes_to_the_notebooks_that_declare_it(study: Path) -> Non
 
 def test_the_key_tells_computations_apart_and_the_id_sorts_by_time() -> None:
     one, again, other = (plan("toy", given={"n": n}, notebook="first")[0] for n in (1, 1, 2))
+    assert [each.name for each in plan("toy/first")] == ["toy/first"]
+    with pytest.raises(InputError, match="Unknown notebook 'frist'"):
+        plan("toy/frist")
     assert one.key == again.key != other.key
     assert one.run_id.endswith(f"Z-{one.key}")
     assert one.run_id[:20] <= other.run_id[:20]

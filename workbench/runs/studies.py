@@ -264,7 +264,7 @@ def plan(
     """Return the runs of a study with every parameter checked; no kernel starts.
 
     Args:
-        study: A study's name, a study file, a notebook's file, or `all`.
+        study: A study's name, `<study>/<notebook>`, a study file, a notebook's file, or `all`.
         profile: One of the study's parameter sets.
         given: Parameter -> value, overriding profile and matrix in every chosen notebook that declares it; text is
             read by the declared type, as on the command line.
@@ -278,6 +278,9 @@ def plan(
     Raises:
         InputError: For an unknown study, profile, notebook or parameter, or unfit values; names all of them.
     """
+    parts = study.split("/")
+    if len(parts) == 2 and parts[0] in study_names() and not parts[1].endswith((".ipynb", ".yaml", ".yml")):
+        study, notebook = parts[0], notebook or parts[1]
     studies = [load_study(name) for name in (study_names() if study == "all" else [study])]
     chosen = [(s, name) for s in studies for name in s.notebooks if notebook in (None, name, name.rpartition("/")[2])]
     if not chosen:
