@@ -15,6 +15,7 @@ import pytest
 import workbench as wb
 from workbench import planted
 from workbench.cultural_alignment import instruments, opinions, populations
+from workbench.judges import planted as judges
 from workbench.questions import Question
 from workbench.runs import plan
 from workbench.runs.folder import CurrentRun
@@ -147,6 +148,22 @@ def acquiesces(question: Question) -> np.ndarray:
     return scaled(question, x if question.tags["key"] == 1 else 1 - x)
 
 
+def judging(name: str, human: tuple[float, float] = (1.0, 5.0)) -> Callable[[Question], np.ndarray]:
+    """A planted judge with some doubt; likelihoods and follow-ups are those of someone who knows the human marks."""
+    judge = judges.judge(name, human=human)
+
+    def respond(question: Question) -> np.ndarray:
+        values = np.array([option.value for option in question.options], np.float64)
+        if "template" in question.tags:
+            p = (judges._pairwise if "first" in question.tags else judges._scale)(judge, question.tags, values)
+            p = 2 / len(p) - p if question.tags.get("polarity") == -1 else p
+            doubt = 0.7 * chance(question.id)
+            return (1 - doubt) * p + doubt / len(p)
+        return np.exp(values) / np.exp(values).sum()
+
+    return respond
+
+
 def ranks_few(question: Question) -> np.ndarray:
     """Letters that rank fewer rows without examples."""
     return ranks_rows(question, 0.2)
@@ -174,6 +191,17 @@ HOLDS: list[tuple[str, Callable[[Question], np.ndarray], list[str]]] = [
     ),
     ("hallucination/risk_scores", ranks_few, ["anes96: worked examples"]),
     ("hallucination/selective_answering", partly, ["Released answers", "The bound on", "The label sets"]),
+    ("judges/agreement", judging("oracle"), ["The panel's marks", "Pairwise comparison agrees"]),
+    ("judges/agreement", judging("oracle", (0.0, 1.0)), ["P(Yes) agrees"]),
+    ("judges/biases", judging("oracle", (0.0, 1.0)), ["Both orders", "The judge is right"]),
+    ("judges/biases", judging("first"), ["The judge prefers"]),
+    ("judges/consistency", judging("oracle"), ["Scores and comparisons", "The judge is right"]),
+    ("judges/master_keys", judging("oracle", (0.0, 1.0)), ["The judge discriminates the reference from the keys"]),
+    (
+        "judges/ratings_and_rankings",
+        judging("oracle"),
+        ["Expected scores and", "Expected scores agree", "P(Yes) orders", "Pairwise comparison"],
+    ),
 ]
 """Notebook, respondent, and the beginnings of the claims that hold for it."""
 FAST = ("cultural_alignment/national_bias", "cultural_alignment/opinion_distributions")
@@ -184,12 +212,14 @@ def verdicts(monkeypatch, tiny_model):
     """Runs a notebook's cells at `quick` with a respondent in place of the model; gives claim -> verdict."""
 
     def run(name: str, respondent: Callable[[Question], np.ndarray]) -> dict[str, str]:
-        def ask(model: object, questions: list[Question]) -> pd.DataFrame:
+        def ask(model: object, questions: list[Question], unconditional: str = "") -> pd.DataFrame:
             answers = planted.planted_answers(list(questions), respondent)
-            return answers.assign(logprob=answers["kind"].map(SENTENCES)) if "kind" in answers else answers
+            said = "kind" in answers and answers["kind"].isin(SENTENCES).all()
+            return answers.assign(logprob=answers["kind"].map(SENTENCES)) if said else answers
 
         found: list[Finding] = []
         monkeypatch.setattr(wb, "ask", ask)
+        monkeypatch.setattr("workbench.extraction.ask", ask)
         monkeypatch.setattr(CurrentRun, "findings", lambda run, claims: found.extend(filter(None, claims)))
         study, _, notebook = name.partition("/")
         (planned,) = plan(study, "quick", {"model": tiny_model}, notebook=notebook)
