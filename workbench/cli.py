@@ -133,8 +133,7 @@ def home_of(outputs: str | None) -> Path:
 
 
 StudyName = Annotated[
-    str,
-    typer.Argument(help="A study, STUDY/NOTEBOOK, a study file or notebook of your own, or 'all'.", metavar="STUDY"),
+    str, typer.Argument(help="A study, STUDY/NOTEBOOK, a file of your own, or 'all'.", metavar="STUDY")
 ]
 Profile = Annotated[str, typer.Option("--profile", help="The study's parameter set.")]
 NotebookName = Annotated[str | None, typer.Option("--notebook", help="Only this notebook of the study.")]
