@@ -187,7 +187,7 @@ HOLDS: list[tuple[str, Callable[[Question], np.ndarray], list[str]]] = [
     (
         "hallucination/risk_scores",
         ranks_rows,
-        [f"ANES 1996: the {claim}" for claim in ("letters rank", "number is", "number ranks", "order of")],
+        [f"anes96: the {claim}" for claim in ("letters rank", "number is", "number ranks", "order of")],
     ),
     ("hallucination/risk_scores", ranks_few, ["anes96: worked examples"]),
     ("hallucination/selective_answering", partly, ["Released answers", "The bound on", "The label sets"]),
