@@ -42,14 +42,16 @@ def test_a_card_shows_title_question_the_first_finding_and_a_picture_of_all(
     tmp_path: Path,
 ) -> None:
     first = a_finding("cannot tell", claim="It is <right>", quantity="<accuracy>", reason="only 4 units")
-    write_runs(tmp_path, 1, findings=[first, a_finding("does not hold", low=None, high=None)])
+    long = a_finding("holds", quantity="mean absolute shift of an item on a scale of 0 to 1")
+    write_runs(tmp_path, 1, findings=[first, a_finding("does not hold", low=None, high=None), long])
     page = write_gallery(tmp_path).read_text(encoding="utf-8")
     assert ">A title of some length</a></h3>" in page and '<p class="question">Is the model as right' in page
     assert '<p class="open">It is &lt;right&gt;. <b class="verdict">cannot tell</b></p>' in page
     assert "&lt;accuracy&gt; <b>0.36</b> [0.29, 0.44] against 0.25 (chance), n = 60 (48 independent)</p>" in page
-    assert 'aria-label="2 findings: 1 does not hold, 1 cannot tell"' in page
+    assert 'aria-label="3 findings: 1 holds, 1 does not hold, 1 cannot tell"' in page
     rows = json.loads(html.unescape(re.search(r'data-rows="([^"]*)"', page)[1]))
-    assert rows == [["open", "<accuracy>", 0.21, 1.0, 0.58], ["fails", "Accuracy"]]
+    assert rows[:2] == [["open", "<accuracy>", 0.21, 1.0, 0.58], ["fails", "Accuracy"]]
+    assert rows[2][1] == "Mean absolute shift of an\nitem on a scale of 0 to 1"
     assert "<img" not in page and "−0.1" not in page  # neither a figure that is too small nor a second number
 
 

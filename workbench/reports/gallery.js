@@ -29,11 +29,11 @@ const draw = (picture) => {
     return parent.appendChild(element);
   };
   const rows = JSON.parse(picture.dataset.rows), middle = 230, x = (value) => middle + 46 * value;
-  add(picture, "path", { class: "base", d: `M${middle} 15V${18 * (rows.length + 1)}` });
+  add(picture, "path", { class: "base", d: `M${middle} 15V${30 * rows.length + 18}` });
   add(picture, "text", { class: "s", x: 280, y: 10 }, "as claimed →");
   rows.forEach(([kind, label, low, high, mean], i) => {
-    const group = add(picture, "g", { class: kind }), y = 18 * i + 27;
-    add(group, "text", { y: y + 4 }, label);
+    const group = add(picture, "g", { class: kind }), y = 30 * i + 33, lines = label.split("\n");
+    lines.forEach((line, k) => add(group, "text", { y: y + 4 + 13 * (k - (lines.length - 1) / 2) }, line));
     if (mean === undefined) return;
     add(group, "path", { d: `M${x(low)} ${y}H${x(high)}` });
     add(group, "circle", { cx: x(mean), cy: y, r: 3 });

@@ -6,6 +6,7 @@ import html
 import json
 import math
 from collections.abc import Sequence
+from textwrap import wrap
 
 from workbench import digits
 from workbench.runs.record import Finding
@@ -14,10 +15,10 @@ KINDS = {"holds": "holds", "does not hold": "fails", "cannot tell": "open"}
 """Class of each verdict in the stylesheets."""
 WIDTH = 132
 """Width of the picture of one finding, in pixels."""
-ROW = 18
-"""Height of a row of `forest`."""
+ROW, HEAD = 30, 18
+"""Heights of a row of `forest` and of the line above it."""
 MOST_ROWS, LONGEST_LABEL = 4, 27
-"""Rows of `forest`, and characters of their labels."""
+"""Rows of `forest`, and characters of each of the two lines of their labels."""
 
 
 def strip(finding: Finding) -> str:
@@ -47,19 +48,19 @@ def forest(findings: Sequence[Finding]) -> str:
     """
     shown = findings[:MOST_ROWS]
     rows = html.escape(json.dumps([_row(each) for each in shown], ensure_ascii=False, separators=(",", ":")))
-    box = f'viewBox="0 0 280 {ROW * (len(shown) + 1)}"'
+    box = f'viewBox="0 0 280 {ROW * len(shown) + HEAD}"'
     return f'<svg class="forest" {box} role="img" aria-label="{html.escape(tally(findings))}" data-rows="{rows}"></svg>'
 
 
 def _row(finding: Finding) -> list[str | float]:
     label = finding.quantity or finding.claim
-    label = label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1].rstrip()}…"
+    label = "\n".join(wrap(label[:1].upper() + label[1:], LONGEST_LABEL, max_lines=2, placeholder="…"))
     sign, base = 1 if finding.expected == "above" else -1, finding.baseline or 0.0
     ends = [finding.low, finding.high, finding.estimate]
     offsets = [sign * (end - base) for end in ends if end is not None and math.isfinite(end)]
     largest = max(map(abs, offsets), default=0.0) or 1.0
     drawn = [round(offset / largest, 2) for offset in offsets] if len(offsets) == len(ends) else []
-    return [KINDS[finding.verdict], label[:1].upper() + label[1:], *drawn]
+    return [KINDS[finding.verdict], label, *drawn]
 
 
 def tally(findings: Sequence[Finding]) -> str:
