@@ -53,5 +53,5 @@ def called(text: str) -> str:
 
 
 def called_in(sentence: str) -> str:
-    """Return a sentence with the names of data sets in place of their codes."""
-    return " ".join(map(called, sentence.split(" ")))
+    """Return a sentence with the names of data sets in place of their codes; other values as they are."""
+    return " ".join(map(called, sentence.split(" "))) if isinstance(sentence, str) else sentence
