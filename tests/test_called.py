@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from workbench import drawing, tables
-from workbench.called import CALLED, called, called_in
+from workbench.called import called, called_in, names
 from workbench.datasets.sources import registry
 from workbench.reports.html import _items
 
@@ -32,8 +32,8 @@ def test_sentences_name_data_sets() -> None:
 
 def test_names_are_those_of_sources_and_every_benchmark_has_one() -> None:
     codes = {source.name for source in registry()}
-    assert CALLED.keys() <= codes
-    assert {source.name for source in registry() if source.kind == "questions"} <= CALLED.keys()
+    assert names().keys() <= codes
+    assert {source.name for source in registry() if source.kind == "questions"} <= names().keys()
 
 
 def test_figures_tables_and_the_line_of_facts_show_the_name_and_files_keep_the_code() -> None:

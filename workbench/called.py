@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from pathlib import Path
 
-CALLED = {
-    "acorn": "ACORN",
-    "anes96": "ANES 1996",
-    "arc_challenge": "ARC-Challenge",
-    "arc_easy": "ARC-Easy",
-    "bbq_lite": "BBQ Lite",
-    "commonsense_qa": "CommonsenseQA",
-    "copa": "COPA",
-    "disambiguation_qa": "Disambiguation QA",
-    "general_knowledge": "General Knowledge",
-    "gpqa": "GPQA",
-    "graded_answers": "graded answers",
-    "hellaswag": "HellaSwag",
-    "helpsteer2": "HelpSteer2",
-    "hh_rlhf": "HH-RLHF",
-    "hhh_alignment": "HHH Alignment",
-    "hindu_knowledge": "Hindu Knowledge",
-    "judge_bench": "JudgeBench",
-    "known_unknowns": "Known Unknowns",
-    "mmlu": "MMLU",
-    "mmlu_pro": "MMLU-Pro",
-    "mt_bench_human": "MT-Bench (human votes)",
-    "nq_human": "NQ-open (rated answers)",
-    "openbookqa": "OpenBookQA",
-    "piqa": "PIQA",
-    "reward_bench": "RewardBench",
-    "reward_bench_2": "RewardBench 2",
-    "sciq": "SciQ",
-    "sparse_feedback": "Sparse Feedback",
-    "summary_pairs": "Factual Summary Pairs",
-    "truthful_qa": "TruthfulQA",
-    "truthful_qa_mc": "TruthfulQA (one best answer)",
-    "winogender": "Winogender",
-    "winogrande": "WinoGrande",
-}
+from workbench.reading import read_yaml
 
 CODE = re.compile(r"(?:hub:)?(\w+)((?: \(|[:@]).*)?", re.DOTALL)
+
+
+@cache
+def names() -> dict[str, str]:
+    """Return code -> name of the data sets whose entry in a `sources.yaml` states how they are called."""
+    rooms = sorted(Path(__file__).parent.glob("*/sources.yaml"))
+    entries = [entry for path in rooms for entry in read_yaml(path)["sources"]]
+    return {entry["name"]: entry["called"] for entry in entries if "called" in entry}
 
 
 def called(text: str) -> str:
@@ -49,9 +25,9 @@ def called(text: str) -> str:
     `bbq_lite (Age)` becomes "BBQ Lite (Age)".
     """
     known = CODE.fullmatch(text)
-    return CALLED[known[1]] + (known[2] or "") if known and known[1] in CALLED else text
+    return names()[known[1]] + (known[2] or "") if known and known[1] in names() else text
 
 
 def called_in(sentence: str) -> str:
-    """Return a sentence with the names of data sets in place of their codes; other values as they are."""
-    return " ".join(map(called, sentence.split(" "))) if isinstance(sentence, str) else sentence
+    """Return a sentence with the names of data sets in place of their codes."""
+    return " ".join(map(called, sentence.split(" ")))

@@ -81,6 +81,8 @@ class Source:
     """Source of the scores of cases, for all parts or by part."""
     n: int | None = None
     """Number of items (of the first part)."""
+    called: str = ""
+    """Name as papers print it, in figures, tables and sentences (`workbench.called`); by default that of the entry."""
     home: Path = field(default=ROOMS, repr=False)
     """Folder of the `sources.yaml`."""
 

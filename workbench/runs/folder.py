@@ -229,7 +229,8 @@ def keep_figure(folder: Path | None, name: str, figure: Any, alt: str, leading: 
 def keep_headline(folder: Path | None, text: str, row: Row, n: str = "n") -> Headline:
     """Note the main number in the run's folder, if there is one, and return it as it is shown."""
     numbers = {"value": row["mean"], "low": row.get("low"), "high": row.get("high"), "n": row.get(n)}
-    headline = _checked(Headline, "headline", text=called_in(text), **numbers)
+    headline = _checked(Headline, "headline", text=text, **numbers)
+    headline = headline.model_copy(update={"text": called_in(headline.text)})
     if folder is not None:
         note_down(folder, "headline", headline.model_dump())
     return headline
