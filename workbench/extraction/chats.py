@@ -9,15 +9,16 @@ listed token that the option begins with.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import exp, inf, log
 from typing import Any
 
 from workbench.errors import InputError
 from workbench.extraction import replies
 from workbench.extraction.backend import Backend, Number, Numbers
-from workbench.extraction.replies import ROUNDING, SENTINEL, InvalidReply
-from workbench.extraction.served import LOCAL, Contract, Served, within
+from workbench.extraction.replies import SENTINEL, InvalidReply
+from workbench.extraction.served import LOCAL, Contract, Served, thrice, within
 from workbench.extraction.store import Reading
 from workbench.extraction.tokens import Truncate
 from workbench.models import Model, load_model
@@ -145,13 +146,13 @@ def shown_in(reply: dict[str, Any]) -> tuple[Shown, float]:
     choice = replies.choice_of(reply)
     message, content = choice.get("message") or {}, (choice.get("logprobs") or {}).get("content")
     shown: Shown = {}
-    ranked, total, thoughts = [], 0.0, 0.0
+    listed, ranked, thoughts = [], [], 0.0
     drawn = (content or [{}])[0]
     for token in drawn.get("top_logprobs") or ():
         if isinstance(token.get("logprob"), float) and token["logprob"] <= SENTINEL:
             continue
         value, text = replies.plausible(token.get("logprob")), text_of(token)
-        total += exp(value)
+        listed.append(value)
         thoughts += exp(value) * text.startswith(THOUGHTS)
         ranked += [value] if token.get("token") != drawn.get("token") else []
         shown[text] = max(value, shown.get(text, -inf))
@@ -162,9 +163,7 @@ def shown_in(reply: dict[str, Any]) -> tuple[Shown, float]:
         )
     if not shown:
         raise InvalidReply("gives no log-probabilities; it needs to support top_logprobs of chat completions")
-    if total > 1 + 1e-3:
-        raise InvalidReply("gives its tokens a total probability above 1")
-    return shown, min(exp(min(ranked, default=0.0)), max(1 - total, 0.0) + ROUNDING)
+    return shown, replies.unlisted(listed, ranked)
 
 
 def text_of(token: dict[str, Any]) -> str:
@@ -190,50 +189,53 @@ def check(reader: Chats) -> Contract:
     """
     server = reader.server
     if server.contract is None:
-        first = [reader.once(item) for item in ITEMS]
-        again = [reader.once(item) for item in ITEMS]
-        backwards = [reader.once(item) for item in ITEMS[::-1]][::-1]
-        repeated = within(server, _gap(first, again), LOCAL, "when requests are repeated")
-        reordered = within(server, _gap(first, backwards), LOCAL, "when requests are sent in reverse order")
+        first, repeated, reordered = thrice(server, partial(_shown, reader), len(ITEMS), _gap, LOCAL)
         local, against = None, server.address.check_against
         if against:
-            local = within(server, _gap(first, _locally(reader, against, first)), LOCAL, f"compared with {against!r}")
+            gap = _gap(first, _locally(reader, against, first))
+            local = within(server, gap, LOCAL, f"compared with {against!r}")
         server.contract = Contract(repeated, reordered, local, against, None, len(ITEMS))
         server.witness = lambda: _repeat_one(reader, first)
     return server.contract
 
 
-def _repeat_one(reader: Chats, first: Sequence[Shown]) -> None:
+def _shown(reader: Chats, order: Sequence[int]) -> dict[int, Shown]:
+    """The tokens listed for the items, sent one after the other in this order."""
+    return {i: reader.once(ITEMS[i]) for i in order}
+
+
+def _repeat_one(reader: Chats, first: Mapping[int, Shown]) -> None:
     """Send one item of the test again.
 
     Raises:
         InputError: Its numbers differ from those of the test.
     """
-    within(reader.server, _gap(first[:1], [reader.once(ITEMS[0])]), LOCAL, "when a request is repeated later")
+    within(reader.server, _gap({0: first[0]}, _shown(reader, [0])), LOCAL, "when a request is repeated later")
 
 
-def _gap(one: Sequence[Shown], other: Sequence[Shown]) -> float:
+def _gap(one: Mapping[int, Shown], other: Mapping[int, Shown]) -> float:
     """Largest difference of the probable tokens that both list, in nats; infinite if an item has none in common."""
     gaps = [
-        max((abs(a[text] - b[text]) for text in a.keys() & b.keys() if a[text] > COMPARED), default=inf)
-        for a, b in zip(one, other, strict=True)
+        max((abs(a[text] - other[i][text]) for text in a.keys() & other[i].keys() if a[text] > COMPARED), default=inf)
+        for i, a in one.items()
     ]
     return max(gaps)
 
 
-def _locally(reader: Chats, source: str, first: Sequence[Shown]) -> list[Shown]:
+def _locally(reader: Chats, source: str, first: Mapping[int, Shown]) -> dict[int, Shown]:
     """The numbers of a local model for the probable tokens of each item."""
     backend = reader.local(load_model(source))
     listed = [
-        [t for t in shown if t and shown[t] > COMPARED] or [max(shown, key=lambda t: shown[t])] for shown in first
+        [t for t in shown if t and shown[t] > COMPARED] or [max(shown, key=lambda t: shown[t])]
+        for _, shown in sorted(first.items())
     ]
     forms = [[space + text for text in texts for space in ("", " ")] for texts in listed]
     items = [Question(item.prompt, tuple(map(Option, each))) for item, each in zip(ITEMS, forms)]
     readings = backend.prepare(items, "error")
     _, batches = backend.run(list(dict.fromkeys(reading.key for each in readings for reading in each)))
     known = {key: each.logprob for _, numbers in batches for key, each in numbers.items()}
-    local: list[Shown] = [{} for _ in ITEMS]
-    for shown, texts, each in zip(local, forms, readings):
+    local: dict[int, Shown] = {i: {} for i in range(len(ITEMS))}
+    for shown, texts, each in zip(local.values(), forms, readings):
         for text, reading in zip(texts, each):
             if reading.n_tokens == 1:
                 shown[text.lstrip()] = max(known[reading.key], shown.get(text.lstrip(), -inf))

@@ -237,19 +237,32 @@ def _most_probable(read: Read, choice: dict[str, Any], text_of: Callable[[int], 
     ranked if it is the sampled one, or if the reply does not name the sampled one.
     """
     shown = {name: plausible(value) for name, value in shown_in(choice).items()}
-    total = float(np.exp(list(shown.values())).sum())
-    if total > 1 + 1e-3:
-        raise InvalidReply("gives its tokens a total probability above 1")
     sampled = ((choice.get("logprobs") or {}).get("tokens") or [None])[0]
     least = min(shown, key=lambda name: shown[name])
     ranked = [value for name, value in shown.items() if name != least or sampled not in (None, name)]
-    bound = np.log(min(float(np.exp(min(ranked, default=0.0))), max(1 - total, 0.0) + ROUNDING))
+    bound = np.log(unlisted(list(shown.values()), ranked))
     by_id = all(name.startswith("token_id:") for name in shown)
     names = [f"token_id:{token}" if by_id else text_of(token) for token in read.labels]
     if len(set(names)) < len(names):
         raise InvalidReply("names tokens by their text, and two tokens of the options have the same")
     values = np.array([shown.get(name, np.nan) for name in names], np.float64)
     return values, np.where(np.isnan(values), bound, values)
+
+
+def unlisted(listed: Sequence[float], ranked: Sequence[float]) -> float:
+    """Return an upper bound of the probability of a token that is not in a list of the most probable ones.
+
+    Args:
+        listed: Log-probabilities of the list.
+        ranked: Those of its tokens that are there by their rank.
+
+    Raises:
+        InvalidReply: The list has a total probability above 1.
+    """
+    total = float(np.exp(listed).sum())
+    if total > 1 + 1e-3:
+        raise InvalidReply("gives its tokens a total probability above 1")
+    return min(float(np.exp(min(ranked, default=0.0))), max(1 - total, 0.0) + ROUNDING)
 
 
 def with_ids(choice: dict[str, Any], names: TokenNames) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf, nan
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,7 @@ REPEATED = 0.1
 """Tolerance in nats for repeated requests; in half precision a shared cache moves a number by less."""
 LOCAL = 0.5
 """Tolerance in nats between two engines, as between two ways to batch in half precision."""
+T = TypeVar("T")
 Shown = dict[tuple[int, str], float]
 """(request, token name) -> log-probability; one number under "" per request where the server is exact."""
 
@@ -324,12 +325,10 @@ def check(reader: Completions) -> Contract:
     server = reader.server
     if server.contract is None:
         requests = _requests(reader)
-        order = list(range(len(requests)))
-        first, again, backwards = (_shown(reader, requests, way) for way in (order, order, order[::-1]))
+        shown = partial(_shown, reader, requests)
+        first, repeated, reordered = thrice(server, shown, len(requests), _gap, REPEATED)
         if len({value for (i, _), value in first.items() if len(requests[i].continuation) == 1}) == 1:
             raise InputError(f"The server at {server.address.base} gives every token the same log-probability.")
-        repeated = within(server, _gap(first, again), REPEATED, "when requests are repeated")
-        reordered = within(server, _gap(first, backwards), REPEATED, "when requests are sent in reverse order")
         singles = {i: request for i, request in enumerate(requests) if len(request.continuation) == 1}
         otherwise = _other_interface(reader, singles, first)
         local, against = None, server.address.check_against
@@ -339,6 +338,26 @@ def check(reader: Completions) -> Contract:
         server.contract = Contract(repeated, reordered, local, against, otherwise)
         server.witness = lambda: _repeat_one(reader, requests[0], first)
     return server.contract
+
+
+def thrice(
+    server: Server, read: Callable[[Sequence[int]], T], n: int, gap: Callable[[T, T], float], allowed: float
+) -> tuple[T, float, float]:
+    """Return the numbers of n items, and their largest differences (nats) when repeated and in reverse order.
+
+    Args:
+        server: The server.
+        read: Sends items one after the other in the given order, and returns their numbers.
+        n: Number of items.
+        gap: Largest difference of two such results.
+        allowed: Largest difference that is allowed.
+
+    Raises:
+        InputError: A difference is larger.
+    """
+    first, again, backwards = (read(order) for order in (range(n), range(n), range(n)[::-1]))
+    repeated = within(server, gap(first, again), allowed, "when requests are repeated")
+    return first, repeated, within(server, gap(first, backwards), allowed, "when requests are sent in reverse order")
 
 
 def _other_interface(reader: Completions, singles: dict[int, Request], first: Shown) -> float:
@@ -385,7 +404,7 @@ def _requests(reader: Completions) -> list[Request]:
     return [request for pair in zip(single, whole) for request in pair] if reader.exact else single
 
 
-def _shown(reader: Completions, requests: list[Request], order: list[int]) -> Shown:
+def _shown(reader: Completions, requests: Sequence[Request], order: Sequence[int]) -> Shown:
     """The numbers of requests that are sent one after the other, in this order."""
     values: Shown = {}
     for i in order:
