@@ -12,7 +12,6 @@ import pytest
 import tiny
 
 import workbench as wb
-from workbench.answers import probability_bounds
 from workbench.errors import InputError
 from workbench.models import packaged
 
@@ -83,9 +82,6 @@ def test_the_same_weights_in_float32_give_the_same_numbers(local: wb.Model, plai
     bounded = served[served.bounded].merge(exact, on=["question_id", "option"], suffixes=("", "_local"))
     assert len(bounded) > 1
     assert (bounded.logprob_local <= bounded.logprob_high + 1e-2).all()
-    assert (bounded.logprob_local >= bounded.logprob_low).all()
-    low_high = probability_bounds(served)
-    assert (low_high.p_low <= low_high.p_high).all()
 
 
 @pytest.mark.slow

@@ -9,12 +9,11 @@ import yaml
 
 from workbench.files import CACHE_VARIABLE, cache_folder
 from workbench.runs import execute, plan
+from workbench.runs.studies import study_names
 
 pytestmark = [pytest.mark.notebook, pytest.mark.model]
 FOLDER = Path(__file__).parents[2] / "studies"
-STUDIES = ("cultural_alignment", "hallucination", "judges", "value_drift")
-"""Studies whose `quick` is sized for the budget."""
-TEXTS = {name: (FOLDER / f"{name}.yaml").read_text(encoding="utf-8") for name in STUDIES}
+TEXTS = {name: (FOLDER / f"{name}.yaml").read_text(encoding="utf-8") for name in study_names()}
 NAMES = sorted(f"{study}/{name}" for study, text in TEXTS.items() for name in yaml.safe_load(text)["notebooks"])
 TRAINS = {f"value_drift/{name}" for name in ("post_training", "likelihood_displacement", "alignment_geometry")}
 BUDGET = 4_000

@@ -409,7 +409,7 @@ def host(gpu: str | None = None) -> Host:
 
 @cache
 def gflops() -> float:
-    """Return the speed of a float32 matrix product here, in 10^9 operations a second: the best of five, in 0.1 s."""
+    """Return the speed of a float32 matrix product here, in 10^9 operations a second: the best of five."""
     import numpy as np
 
     size = 1024
