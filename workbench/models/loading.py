@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError
-from workbench.models import proof, state, tokenizers
+from workbench.models import proof, quantised, state, tokenizers
 from workbench.models.adapters import with_adapter, with_tokenizer
 from workbench.models.model import Model, context_length_of, positions_before
 from workbench.models.weights import headers, loading, read_json, reason_of, weight_files
@@ -36,25 +36,24 @@ def read_network(model: Model) -> Any:
         InputError: If the files are incomplete, are not safetensors, or are not those of a causal language model.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
-    options: dict[str, Any] = {"dtype": getattr(torch, model.dtype), "trust_remote_code": model.trust_remote_code}
-    if not model.allow_pickle:
-        options["use_safetensors"] = True
-    if model.device == "auto":
-        options["device_map"] = "auto"
     assert model.folder is not None
     stored = headers(weight_files(model.folder, model.name, model.allow_pickle))
     written = read_json(model.folder / "config.json")
     with _quiet(), proof.full_loading_report(), _loading(repr(model.name), model.folder):
+        form = quantised.form_of(written, stored, model.name)
+        proof.check_memory(quantised.numbers_in(stored, form), model.dtype, model.device, model.name)
         if not model.trust_remote_code:
             proof.check_size(model.folder, stored, written, model.name)
-        network, report = AutoModelForCausalLM.from_pretrained(
-            str(model.folder), output_loading_info=True, ignore_mismatched_sizes=True, **options
-        )
+        numbers = None
+        if form:
+            numbers, stored = quantised.dequantised(stored, form, getattr(torch, model.dtype), model.name)
+            written.pop("quantization_config")
+        network, report = _built(model, numbers)
     network.config.return_dict = network.config.get_text_config().return_dict = True
     with _loading(repr(model.name), model.folder):
-        notes = [proof.check_network(network, report, stored, written, model.name)]
+        notes = [quantised.note_of(form)] if form else []
+        notes.append(proof.check_network(network, report, stored, model.name))
         notes.append(proof.check_settings(network, written, model.name))
     network.workbench_note = "; ".join(filter(None, notes))
     if model.device != "auto":
@@ -71,6 +70,27 @@ def read_network(model: Model) -> Any:
         with loading(repr(model.name), "the adapter's files"):
             network = with_adapter(network, model)
     return network.eval().requires_grad_(False)
+
+
+def _built(model: Model, numbers: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+    """Return a network as transformers builds it from a folder, or from the numbers of its weights; and its report."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    own_code = {"trust_remote_code": model.trust_remote_code}
+    options: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    options["dtype"] = getattr(torch, model.dtype)
+    if not model.allow_pickle:
+        options["use_safetensors"] = True
+    if model.device == "auto":
+        options["device_map"] = "auto"
+    if numbers is None:
+        return AutoModelForCausalLM.from_pretrained(str(model.folder), **own_code, **options)
+    config = AutoConfig.from_pretrained(str(model.folder), **own_code)
+    del config.quantization_config
+    with torch.device("meta"):
+        kind = type(AutoModelForCausalLM.from_config(config, **own_code))
+    return kind.from_pretrained(None, config=config, state_dict=numbers, **options)
 
 
 def read_tokenizer(model: Model) -> Any:

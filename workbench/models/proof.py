@@ -7,6 +7,7 @@ numbers.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import prod
@@ -39,13 +40,13 @@ HARMLESS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
 OTHER_SENSES = re.compile(r"(^|[._])(visual|vision|image|img|audio|speech|multi_?modal|mm_projector)")
 """In names of weights for images or sound, in any architecture."""
 WHOLE = ("F64", "F32", "F16", "BF16", "F")
-"""Types of numbers that need no scale; the last stands for the floats of a pickle."""
-SCALE = re.compile(r"scale|absmax|SCB")
-"""In names of tensors that hold the scale of an 8-bit weight."""
+"""Types of numbers that need no scale; the last stands for the floats of a pickle and for dequantised weights."""
 EXTRA_BLOCK = re.compile(r"(.*\.layers\.(\d+)\.)eh_proj\.weight")
 """Marks a block behind the last layer that predicts the token after next."""
 LARGER = 2**28
 """Numbers that a network may have beyond those of its files, before memory for it is taken."""
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux states the limit of a container or job in bytes, or `max`."""
 LAYERS = re.compile(r"(num_|n_)?(hidden_|decoder_)?layers?")
 exact_sums: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
 """Log-probabilities of the probes in float32 by base plus adapter, for networks with a merged adapter."""
@@ -61,16 +62,13 @@ DECISIVE = re.compile(
 """Settings that change numbers in any architecture that has them."""
 
 
-def check_network(
-    network: Any, report: dict[str, Any], stored: dict[str, Stored], written: dict[str, Any], name: str
-) -> str:
+def check_network(network: Any, report: dict[str, Any], stored: dict[str, Stored], name: str) -> str:
     """Compare a network that was just loaded with the headers and some numbers of its files.
 
     Args:
         network: As transformers built it.
         report: transformers' loading report, in full (`full_loading_report`).
         stored: The tensors of the files.
-        written: Content of config.json.
         name: The model's name.
 
     Returns:
@@ -107,13 +105,10 @@ def check_network(
         )
     _check_tied(network, stored, name)
     kinds = sorted(set(unused.values()))
-    if _is_quantised(written):
-        _check_scales(stored, name)
-    else:
-        skipped = {key for key in stored if key not in state and _harmless(key, stored, config) in kinds}
-        in_files = sum(prod(stored[key].shape) for key in stored.keys() - skipped)
-        _check_count(network, in_files, missing, stored, name)
-        _check_values(network, state, stored, name)
+    skipped = {key for key in stored if key not in state and _harmless(key, stored, config) in kinds}
+    in_files = sum(prod(stored[key].shape) for key in stored.keys() - skipped)
+    _check_count(network, in_files, missing, stored, name)
+    _check_values(network, state, stored, name)
     return f"not used: {', '.join(kinds)}" if kinds else ""
 
 
@@ -135,7 +130,10 @@ def check_size(folder: Path, stored: dict[str, Stored], written: dict[str, Any],
     sizes = [(key, value) for key, value in _entries(written) if isinstance(value, int)]
     if max((abs(value) for _, value in sizes), default=0) ** 2 * len(stored) < LARGER:
         return
-    in_files, factor = sum(prod(tensor.shape) for tensor in stored.values()), 16 if _is_quantised(written) else 4
+    in_files, factor = (
+        sum(prod(tensor.shape) for tensor in stored.values()),
+        16 if written.get("quantization_config") else 4,
+    )
     built: Any = next(
         (f"{key} {value}" for key, value in sizes if LAYERS.fullmatch(key) and value > 1000 + len(stored)), 0
     )
@@ -150,6 +148,44 @@ def check_size(folder: Path, stored: dict[str, Stored], written: dict[str, Any],
             f"config.json of {name!r} describes a network of {built}, but its files contain {in_files:,} numbers in "
             f"{len(stored)} weights; take config.json from the source of the weights."
         )
+
+
+def check_memory(numbers: int, dtype: str, device: str, name: str) -> None:
+    """Refuse a network that cannot fit into the free memory of its device, before its weights are read.
+
+    Args:
+        numbers: The number of its weights.
+        dtype: The type in which they are loaded.
+        device: The device; `auto` spreads them over all and is not checked.
+        name: The model's name.
+
+    Raises:
+        InputError: If the weights alone take more than is free.
+    """
+    import torch
+
+    if device == "auto":
+        return
+    need, free, place = numbers * getattr(torch, dtype).itemsize, _free_bytes(), "this machine"
+    if device.startswith("cuda") and torch.cuda.is_available():
+        free, place = torch.cuda.mem_get_info(torch.device(device))[0], f"device {device!r}"
+    if need > free:
+        ways = ["dtype='bfloat16'"] * (need > 2 * numbers) + ["device='auto'"] * device.startswith("cuda")
+        raise InputError(
+            f"{name!r} takes {need / 1e9:,.1f} GB in {dtype}, and {place} has {free / 1e9:,.1f} GB free; use "
+            f"{', '.join([*ways, 'a smaller model'])}, or serve it elsewhere and give vllm://host:port/NAME."
+        )
+
+
+def _free_bytes() -> int:
+    """Return the bytes of memory that this process may still take, swap and the limit of its container included."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    free = int(memory.total if sys.platform == "darwin" else memory.available + psutil.swap_memory().free)
+    with suppress(OSError, ValueError):
+        free = min(free, int(CONTAINER.read_text("ascii")))
+    return free
 
 
 def check_wrapped(network: Any, name: str) -> None:
@@ -294,27 +330,6 @@ def _harmless(key: str, stored: dict[str, Stored], config: Any, dimensions: int 
     return ""
 
 
-def _is_quantised(written: dict[str, Any]) -> bool:
-    """Whether config.json names a quantisation that transformers supports."""
-    from transformers.quantizers.auto import AutoHfQuantizer
-
-    settings = written.get("quantization_config")
-    return bool(settings) and AutoHfQuantizer.supports_quant_method(settings)
-
-
-def _check_scales(stored: dict[str, Stored], name: str) -> None:
-    """Refuse quantised files in which an 8-bit weight has no scale."""
-    for key, tensor in stored.items():
-        whole = tensor.dtype in ("I8", "U8") and key.endswith(".weight")
-        if (tensor.dtype.startswith("F8") or whole) and "scale" not in key and len(tensor.shape) > 1:
-            stem = key.removesuffix("weight")
-            if not any(other.startswith(stem) and SCALE.search(other) for other in stored):
-                raise InputError(
-                    f"The weight {key} of {name!r} is stored as {tensor.dtype} in {tensor.file.name} without its "
-                    "scale; the download may be incomplete, or the scales were lost in a conversion."
-                )
-
-
 def _check_tied(network: Any, stored: dict[str, Stored], name: str) -> None:
     """Refuse files with a separate head if the configuration ties the head to the embedding."""
     if not getattr(network.config.get_text_config(), "tie_word_embeddings", False):
@@ -360,6 +375,8 @@ def _check_values(network: Any, state: dict[str, Any], stored: dict[str, Stored]
                 weight = state.get(key)
                 if tensor.file != path or weight is None or weight.is_meta or tuple(weight.shape) != tensor.shape:
                     continue
+                if tensor.dtype == "F":
+                    continue  # computed from several tensors of the file
                 if weight.is_floating_point() and tensor.dtype not in WHOLE:
                     raise InputError(
                         f"The weight {key} of {name!r} is stored as {tensor.dtype} in {path.name}, and config.json "
