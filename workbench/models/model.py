@@ -180,6 +180,6 @@ def context_length_of(config: Any, name: str) -> int:
         length = getattr(config, setting, None)
         if isinstance(length, int) and 0 < length < 10**8:
             return length
-    if getattr(config, "state_size", None) or config.model_type in ("bloom", "rwkv"):
+    if getattr(config, "state_size", None) or config.model_type in ("bloom", "rwkv", "recurrent_gemma", "xlstm"):
         return 10**8  # a recurrent state or ALiBi: no limit
     raise InputError(f"The configuration of {name!r} states no context length; set max_position_embeddings.")
