@@ -83,6 +83,17 @@ def test_a_mark_without_an_interval_is_hollow_and_said_to_have_none(table, said)
     assert hollow(places)[-1][0] == 2.0
 
 
+def test_numbers_in_the_cells_of_a_matrix_contrast_with_their_cells():
+    """WCAG 2.2 asks for 4.5 to 1."""
+    table = pd.DataFrame(np.linspace(0, 1, 32).reshape(8, 4), index=list("abcdefgh"), columns=list("wxyz"))
+    for figure in (figures.matrix(table, "score"), figures.matrix(table, "difference", centre=0.4)):
+        axes = figure.axes[0]
+        fills = [figures._luminance(colour) for colour in axes.collections[0].get_facecolors()]
+        written = [figures._luminance(matplotlib.colors.to_rgb(text.get_color())) for text in axes.texts]
+        contrasts = [(max(pair) + 0.05) / (min(pair) + 0.05) for pair in zip(fills, written, strict=True)]
+        assert min(contrasts) >= 4.5
+
+
 def test_words_for_codes_but_not_for_addresses_and_quotations():
     names = ["my_items", "org/a_model", "“<|im_end|>”", "two-pass"]
     assert [drawing.words(name) for name in names] == ["my items", *names[1:]]

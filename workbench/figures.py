@@ -49,6 +49,8 @@ MOST_NAMED, MOST_WRITTEN = 30, 8
 """Maximum numbers of columns of a matrix with names, and with values in the cells."""
 MOST_ENDS = 8
 """Maximum number of curves that are named at their ends."""
+MIDDLE_LUMINANCE = 0.179
+"""Where black and white text have the same contrast, 4.6 to 1."""
 
 
 def described(figure: Figure, alt: str) -> Figure:
@@ -358,6 +360,10 @@ def matrix(
     with canvas((WIDTH, height)) as (figure, axes):
         look = {"cbar_kws": bar, "yticklabels": True, "xticklabels": named, "rasterized": True}
         sns.heatmap(shown, ax=axes, **look, **scale, **written)
+        fills = axes.collections[0].get_facecolors().reshape(len(shown), columns, 4)
+        for text in axes.texts:
+            x, y = (int(place) for place in text.get_position())
+            text.set_color("white" if _luminance(fills[y, x]) < MIDDLE_LUMINANCE else "black")
         axes.tick_params(length=0)
         axes.set_xticks(axes.get_xticks(), axes.get_xticklabels(), size=SMALL, **turn)
         axes.set_yticks(axes.get_yticks(), axes.get_yticklabels(), rotation=0, size=SMALL)
@@ -370,6 +376,12 @@ def matrix(
         for row, column in np.argwhere([[mark_diagonal and str(r) == str(c) for c in table] for r in table.index]):
             axes.add_patch(Rectangle((column, row), 1, 1, fill=False, lw=2, edgecolor="black"))
     return figure
+
+
+def _luminance(colour: Any) -> float:
+    """Relative luminance of an sRGB colour as WCAG 2.2 defines it, 0 (black) to 1 (white)."""
+    parts = np.asarray(colour[:3])
+    return float(np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
 
 
 def _fitted(texts: pd.DataFrame, room: float) -> NDArray[Any]:

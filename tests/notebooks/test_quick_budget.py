@@ -27,6 +27,8 @@ ABOVE = {
     "judges/agreement": 7_700,  # six questions with a checklist, and twelve pairs
 }
 """Most tokens of the notebooks whose claims cannot be decided within the budget; the study file states the reason."""
+MOST_DRAWN = 1_000_000
+"""Bytes of a notebook that code hosts still draw."""
 BY_VIOLATIONS = "Triples that two-pass aggregation violates"
 """A claim on the questions whose triples are violated: how many depends on the judge."""
 CHEAP = "cultural_alignment/national_bias"
@@ -52,5 +54,7 @@ def test_quick_comes_within_the_budget_and_no_claim_has_too_few_units(name, tmp_
     run = execute(planned, tmp_path / "outputs", gallery=False)
     assert run.status == "ok", run.failure
     assert 0 < run.counts.tokens <= ABOVE.get(name, BUDGET)
+    assert run.folder is not None
+    assert (run.folder / "notebook.ipynb").stat().st_size < MOST_DRAWN
     forced = [each.claim for each in run.findings if each.reason.startswith("only ")]
     assert run.findings and [claim for claim in forced if not claim.startswith(BY_VIOLATIONS)] == []

@@ -473,15 +473,18 @@ class ShownFigure:
 
 
 def draw(figure: Any, alt: str) -> ShownFigure:
-    """Draw a matplotlib figure; the same figure gives the same SVG, byte for byte."""
+    """Draw a matplotlib figure; the same figure gives the same SVG, byte for byte, and a PNG of 256 colours."""
     import io
 
     import matplotlib
+    from PIL import Image
 
     vector, pixels = io.StringIO(), io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "workbench"}):
         figure.savefig(vector, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-    figure.savefig(pixels, format="png", bbox_inches="tight", dpi=160, metadata={"Software": None})
+    figure.savefig(pixels, format="png", bbox_inches="tight", dpi=144)
+    few, pixels = Image.open(pixels).convert("RGB").quantize(256, dither=Image.Dither.NONE), io.BytesIO()
+    few.save(pixels, "png", optimize=True)
     svg = vector.getvalue()
     opening = f'<svg role="img" aria-label="{html.escape(alt)}" '
     svg = NO_XML.sub("\ufffd", svg[svg.index("<svg") :].replace("<svg ", opening, 1))
