@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from legible import faults
+from legible import CODE, faults
 
 from workbench.runs.checkout import package_versions
 from workbench.runs.record import Failure, Figure, Finding, Headline, Run, Source, host
@@ -84,6 +86,9 @@ def assert_comparable(run: Run) -> None:
     for figure in run.figures:
         found = faults((run.folder / "figures" / f"{figure.name}.svg").read_text(encoding="utf-8"), figure.alt)
         assert not found, (figure.name, found)
+    notebook = html.unescape((run.folder / "notebook.ipynb").read_text(encoding="utf-8"))
+    for written in re.findall(r"<(?:th scope=\\\"col\\\"|figcaption|summary)[^>]*>(.*?)(?:<small>|</)", notebook):
+        assert not CODE.search(re.sub("[“'].*?[”']", "", written)), f"{written!r} is a code"
     if "no_items" not in run.facts:
         items = run.frame("items")
         keys = [name for name in ("benchmark", "question_id") if name in items]

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from workbench import drawing, tables
-from workbench.called import called, called_in, names
+from workbench.called import called, called_in, names, setting
 from workbench.datasets.sources import registry
 from workbench.reports.html import _items
 
@@ -44,3 +44,12 @@ def test_figures_tables_and_the_line_of_facts_show_the_name_and_files_keep_the_c
     assert table["benchmark"].tolist() == ["piqa", "nq_human"]
     assert drawing.words("openbookqa") == "OpenBookQA" and drawing.words("my_items") == "my items"
     assert _items({"questions": [{"name": "piqa", "n": 20}]}) == "20 questions (PIQA)"
+
+
+def test_settings_are_shown_in_words():
+    frame = pd.DataFrame({"normalisation": ["none", "chars"], "x": [1.5, 2.0]})
+    assert "log-probability per character" in repr(tables.ShownTable(frame, "Scores on nq_human: one row each"))
+    assert "NQ-open (rated answers): one row" in repr(tables.ShownTable(frame, "Scores on nq_human: one row each"))
+    assert setting("format", "likert5-letters-descending-text") == "5-point letters, descending, by text"
+    assert setting("region", "MiddleEast") == "Middle East"
+    assert setting("steering", "none") == "none"

@@ -13,7 +13,7 @@ from statistics import mode
 from typing import TYPE_CHECKING, Any
 
 from workbench import digits
-from workbench.called import called
+from workbench.called import called, called_in, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ TERMS = {
     "null": "shuffled",
     "null 97.5%": "shuffled, 97.5th percentile",
     "shuffled_high": "shuffled, 97.5th percentile",
-    "A_shuffled_95": "A, labels shuffled (95th percentile)",
+    "A_shuffled_95": "AQI of DBS and DI, labels shuffled (95th percentile)",
     "dbs": "Davies–Bouldin",
     "di": "Dunn",
     "xb": "Xie–Beni",
@@ -100,6 +100,25 @@ TERMS = {
     "icc_agreement": "ICC, agreement",
     "icc_consistency": "ICC, consistency",
     "ln_ches": "LN-CHES",
+    "spearman": "Spearman",
+    "spearman_brown": "Spearman–Brown",
+    "mae_of_mean": "MAE of the mean",
+    "equiv": "equivalence violated",
+    "cycle": "in a cycle",
+    "delta": "tolerance",
+    "ok": "transitive",
+    "chance_strict": "chance without ties",
+    "rest": "remainder",
+    "explained": "explained by ties",
+    "conflict": "conflict ratio",
+    "logps/chosen": "log-probability, chosen",
+    "logps/rejected": "log-probability, rejected",
+    "rewards/accuracies": "accuracy of the reward",
+    "rewards/margins": "margin of the reward",
+    "a": "discrimination a",
+    "b": "difficulty b",
+    "level_0": "from",
+    "level_1": "to",
 }
 """Names of columns and metrics in words; others lose their underscores."""
 CAPITALS = {
@@ -306,7 +325,7 @@ class _Table:
                 if any(each in self.values for each in BASELINES) or self.baseline
                 else f"{beside[1]} ({beside[2]})"
             )
-        text = called(text) if name in GROUPS | {"group"} else text
+        text = called(text) if name in GROUPS | {"group"} else setting(name, text)
         return self.headers.get(text) or (words(text) if name in NAMING else text)
 
     def shown(self) -> list[Cells]:
@@ -510,7 +529,8 @@ def _text(value: Any) -> str:
 
 
 def _ended(caption: str, facts: str) -> str:
-    """A caption that ends with a full stop if something follows."""
+    """A caption with data sets by their names, and with a full stop if something follows."""
+    caption = called_in(caption)
     return f"{caption}." if facts and caption and caption[-1] not in ".?!:" else caption
 
 

@@ -85,7 +85,7 @@ def test_regions_leave_out_questions_without_one_and_figures_those_with_few_temp
 
 
 def test_normalisations_are_read_from_the_same_answers():
-    found = national_bias.by_normalisation(ANSWERS).set_index(["reading", "condition", "metric"])["mean"]
+    found = national_bias.by_normalisation(ANSWERS).set_index(["normalisation", "condition", "metric"])["mean"]
     assert found["none", "ambiguous", "bias"] == pytest.approx(0.5)
     assert found["tokens", "ambiguous", "bias"] == pytest.approx(0.5)
     shares = {"A": 0.6, "B": 0.2, "Unknown": 0.2}

@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from workbench.answers import averaged, levels
-from workbench.cultural_alignment.instruments import DIMENSION_NAMES, DIMENSIONS, country_scores, vsm13
+from workbench.called import DIMENSION_NAMES
+from workbench.cultural_alignment.instruments import DIMENSIONS, country_scores, vsm13
 from workbench.cultural_alignment.populations import load_values_survey
 from workbench.cultural_alignment.surveys import ORDERS, finite_matrix, scores
 from workbench.drawing import STYLE, WIDTH, legend_below, look_of, name_points, words

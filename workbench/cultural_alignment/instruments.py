@@ -36,14 +36,6 @@ ACCURACY = {
 """Accuracy scales of the IPIP by number of points."""
 ACCURATE = 'How accurately does this describe you? "{}"'
 DIMENSIONS = ["PDI", "IDV", "MAS", "UAI", "LTO", "IVR"]
-DIMENSION_NAMES = {
-    "PDI": "power distance (PDI)",
-    "IDV": "individualism (IDV)",
-    "MAS": "masculinity (MAS)",
-    "UAI": "uncertainty avoidance (UAI)",
-    "LTO": "long-term orientation (LTO)",
-    "IVR": "indulgence (IVR)",
-}
 DEFAULT_PERSONAS = ("U.S.A.", "China", "Japan", "Germany", "Brazil", "India", "Sweden", "Russia")
 VSM13 = {
     "PDI": ((35, 7, 2), (25, 20, 23)),

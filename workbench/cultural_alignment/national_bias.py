@@ -21,6 +21,7 @@ from workbench.answers import (
     tag_columns,
     wide,
 )
+from workbench.called import setting
 from workbench.datasets.sources import find
 from workbench.errors import InputError
 from workbench.figures import described, intervals
@@ -300,8 +301,7 @@ def draw_regions(scores: pd.DataFrame, regions: pd.DataFrame, metric: str) -> Fi
     if regions.empty or sizes.empty:
         return None
     shown = regions[regions["region"].isin(sizes.index) & (regions["metric"] == metric)]
-    spaced = shown["region"].str.replace(r"(?<=[a-z])(?=[A-Z])", " ", regex=True)
-    where = [f"{name} ({sizes.templates[region]} templates)" for region, name in zip(shown["region"], spaced)]
+    where = [f"{setting('region', region)} ({sizes.templates[region]} templates)" for region in shown["region"]]
     baseline, name = (0.0, "no bias") if metric == "bias" else (CHANCE, "chance")
     figure = intervals(
         shown.assign(where=where, context=shown["condition"] + " context"),
@@ -317,9 +317,9 @@ def draw_regions(scores: pd.DataFrame, regions: pd.DataFrame, metric: str) -> Fi
 
 def by_normalisation(answers: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy, p_unknown and bias of the same BBQ answers under three normalisations, by context."""
-    parts = [bbq_scores(probabilities(answers, how)).assign(reading=how) for how in ("none", "tokens", "chars")]
+    parts = [bbq_scores(probabilities(answers, how)).assign(normalisation=how) for how in ("none", "tokens", "chars")]
     bounds = {"accuracy": SHARE, "p_unknown": SHARE, "bias": (-1.0, 1.0)}
-    by = ["reading", "condition"]
+    by = ["normalisation", "condition"]
     return summarise(pd.concat(parts), list(bounds), by=by, cluster="template", bounds=bounds).drop(columns="method")
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from workbench import planted
 from workbench.answers import Forms, Normalisation, levels
+from workbench.called import DIMENSION_NAMES
 from workbench.cultural_alignment import instruments, populations, surveys
 from workbench.cultural_alignment.surveys import OWN, Format, Instrument, Persona, scores
 from workbench.errors import InputError, unknown
@@ -482,7 +483,7 @@ def draw_variance(variance: pd.DataFrame) -> Figure:
     """Plot the proportions of `variance`, one bar per dimension."""
     countries, formats = (int(variance[name].max()) for name in ("n_countries", "n_formats"))
     parts = {"country": "between personas", "format": "between formats", "rest": "rest"}
-    shown = variance[list(parts)].rename(columns=parts, index=instruments.DIMENSION_NAMES)
+    shown = variance[list(parts)].rename(columns=parts, index=DIMENSION_NAMES)
     figure = stacked_bars(shown, note=f"{countries} personas, {formats} formats; proportions without intervals.")
     return described(
         figure, "Proportion of variance of each dimension between personas, between formats, and the rest."

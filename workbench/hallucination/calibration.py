@@ -11,31 +11,21 @@ import pandas as pd
 
 from workbench import figures, statistics
 from workbench.answers import Normalisation, outcomes, probabilities
+from workbench.called import NORMALISED, RECALIBRATED
 from workbench.errors import InputError
 from workbench.questions import Questions
 from workbench.statistics import Finding
 from workbench.statistics import calibration as metrics_of
 from workbench.statistics.calibration import CalibrationReport, RiskCoverage
 from workbench.statistics.distances import Floats
-from workbench.tables import headed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Readings = Mapping[str, pd.DataFrame]
 """Normalisation -> one row per question, see `readings`."""
+NAMED = NORMALISED | RECALIBRATED
 CALIBRATED = "calibrated model (mean of 999 draws)"
-NORMALISED = {
-    "none": "log-probability of the answer",
-    "tokens": "log-probability per token",
-    "chars": "log-probability per character",
-    "bytes": "log-probability per byte",
-    "as it is": "without recalibration",
-    "temperature": "temperature scaling",
-    "isotonic": "isotonic regression",
-    "platt": "Platt scaling",
-}
-"""Normalisations and recalibrations as figures and tables name them."""
 
 
 def readings(answers: Sequence[pd.DataFrame], normalisations: Sequence[Normalisation]) -> dict[str, pd.DataFrame]:
@@ -74,8 +64,7 @@ def reports(readings: Readings, bins: int) -> dict[str, CalibrationReport]:
 
 def metrics(reports: Mapping[str, CalibrationReport], label: str = "normalisation") -> pd.DataFrame:
     """Return the metrics of each report, one row per report, in an index named `label`."""
-    table = pd.DataFrame({name: report.metrics() for name, report in reports.items()}).T.rename_axis(label)
-    return headed(table, NORMALISED)
+    return pd.DataFrame({name: report.metrics() for name, report in reports.items()}).T.rename_axis(label)
 
 
 def noise(main: pd.DataFrame, bins: int, draw: np.random.Generator) -> Floats:
@@ -119,7 +108,7 @@ def selective(readings: Readings) -> tuple[dict[str, RiskCoverage], pd.DataFrame
         }
         for name, curve in curves.items()
     }
-    return curves, headed(pd.DataFrame(rows).T.rename_axis("normalisation"), NORMALISED)
+    return curves, pd.DataFrame(rows).T.rename_axis("normalisation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +182,13 @@ def findings(main: pd.DataFrame, intervals: pd.DataFrame, noise: Floats, after: 
 
 def draw_reliability(reports: Mapping[str, CalibrationReport]) -> Figure:
     """Draw the reliability diagram of each report."""
-    named = {NORMALISED.get(name, name): report for name, report in reports.items()}
+    named = {NAMED.get(name, name): report for name, report in reports.items()}
     alt = f"Reliability diagrams ({', '.join(named)}): accuracy against confidence, beside the diagonal of calibration."
     return figures.described(figures.reliability(named), alt)
 
 
 def draw_risk_coverage(curves: Mapping[str, RiskCoverage]) -> Figure:
     """Draw the risk-coverage curve of each normalisation."""
-    named = {NORMALISED.get(name, name): curve for name, curve in curves.items()}
+    named = {NAMED.get(name, name): curve for name, curve in curves.items()}
     alt = "Error rate among the most confident answers against coverage, one curve per normalisation."
     return figures.described(figures.risk_coverage(named), alt)

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 
 from workbench import figures, statistics
 from workbench.answers import Normalisation, added, block_starts, outcomes, probabilities, tag_columns
+from workbench.called import NORMALISED
 from workbench.errors import InputError, unknown
-from workbench.hallucination.calibration import NORMALISED
 from workbench.questions import Questions
 from workbench.statistics import Finding, calibration, wilson
 from workbench.statistics.distances import Floats, fractions, mask, settled, threshold

@@ -483,7 +483,7 @@ def findings(
                 "above",
                 half,
                 "",
-                "R_bias",
+                "bias of the risk score (R_bias)",
                 "the largest value for scores of one half",
             ),
             (

@@ -17,6 +17,7 @@ from workbench.extraction import hidden_states
 from workbench.statistics import Finding, finding
 from workbench.statistics.distances import Floats
 from workbench.statistics.findings import no_rows
+from workbench.tables import headed
 from workbench.training.series import CheckpointSeries
 from workbench.value_drift.texts import labelled_sentences, safety_sentences
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 Variant = Literal["A", "C", "D"]
 LABELS = ("safe", "unsafe")
+NAMED = {"D": "of XB and CHI", "A": "of DBS and DI"}
+"""Tested variants by the indices they combine."""
 TESTED: tuple[Variant, ...] = ("D", "A")
 """Variants on which claims are tested."""
 FEWEST, FEWEST_OF_A_GROUP = 5, 6
@@ -58,7 +61,7 @@ def layer_indices(states: Floats, layers: Sequence[int], labels: ArrayLike, seed
         shuffled = [aqi(cluster_indices(states[:, i], rng.permutation(labels))) for _ in range(SHUFFLES)]
         row = {"layer": layer, **indices, "D": aqi(indices, "D"), "A": aqi(indices, "A")}
         rows.append(row | {"A_shuffled_95": np.percentile(shuffled, 95)})
-    table = pd.DataFrame(rows)
+    table = headed(pd.DataFrame(rows), {name: f"AQI {indices}" for name, indices in NAMED.items()})
     return table.assign(apart=np.where(table["A"] > table["A_shuffled_95"], "yes", "at chance"), n=len(states))
 
 
@@ -199,13 +202,10 @@ def changes(states: States, labels: ArrayLike, draws: int, seed: int) -> pd.Data
     pairs = [(f"{label} advice", step, states[label, 0], after) for (label, step), after in states.items() if step]
     steps = [step for label, step in states if label == "safe" and step]
     pairs += [("unsafe minus safe advice", step, states["safe", step], states["unsafe", step]) for step in steps]
-    return pd.DataFrame(
-        [
-            {"run": run, "step": step, **row}
-            for run, step, a, b in pairs
-            for row in aqi_changes(a, b, labels, draws, seed)
-        ]
-    )
+    rows = [
+        {"run": run, "step": step, **row} for run, step, a, b in pairs for row in aqi_changes(a, b, labels, draws, seed)
+    ]
+    return headed(pd.DataFrame(rows), NAMED)
 
 
 def last_changes(changes: pd.DataFrame) -> pd.DataFrame:
@@ -233,7 +233,7 @@ def group_changes(states: States, sentences: pd.DataFrame, draws: int, seed: int
         rows += [{"group": name, **row} for row in aqi_changes(before, after, part["label"], draws, seed)]
     if not rows:
         return no_rows(f"the sentences have no groups with {FEWEST_OF_A_GROUP} or more of each label")
-    return pd.DataFrame(rows)
+    return headed(pd.DataFrame(rows), NAMED)
 
 
 def findings(changes: pd.DataFrame) -> list[Finding]:
@@ -242,22 +242,23 @@ def findings(changes: pd.DataFrame) -> list[Finding]:
     paper, claims = "this notebook, after AQI, arXiv 2506.13901", []
     none, same = "no change", "no difference"
     for variant in TESTED:
-        change, apart = f"change of AQI ({variant})", f"change of AQI ({variant}) under unsafe minus under safe advice"
-        claim = f"Unsafe advice brings safe and unsafe texts closer together than safe advice does ({variant})"
+        of = NAMED[variant]
+        change, apart = f"change of AQI ({of})", f"change of AQI ({of}) under unsafe minus under safe advice"
+        claim = f"Unsafe advice brings safe and unsafe texts closer together than safe advice does ({of})"
         claims.append(finding(claim, paper, end[variant, "unsafe minus safe advice"], "below", 0.0, "", apart, same))
-        claim = f"Unsafe advice, as any fine-tuning may, brings safe and unsafe texts closer together ({variant})"
+        claim = f"Unsafe advice, as any fine-tuning may, brings safe and unsafe texts closer together ({of})"
         claims.append(finding(claim, "control", end[variant, "unsafe advice"], "below", 0.0, "", change, none))
-        claim = f"Safe advice separates safe and unsafe texts further ({variant})"
+        claim = f"Safe advice separates safe and unsafe texts further ({of})"
         claims.append(finding(claim, "control", end[variant, "safe advice"], "above", 0.0, "", change, none))
     return claims
 
 
 def draw_changes(changes: pd.DataFrame) -> Figure:
-    """Plot the change of AQI (A) over the steps of fine-tuning, by run."""
+    """Plot the change of AQI (of DBS and DI) over the steps of fine-tuning, by run."""
     start = pd.DataFrame({"run": changes["run"].unique(), "step": 0, "mean": 0.0, "low": 0.0, "high": 0.0})
     table = pd.concat([start, changes[changes["variant"] == "A"]])
     how: dict[str, Any] = {"baseline": 0.0, "baseline_name": "no change", "of": "sentences"}
-    labels: dict[str, Any] = {"xlabel": "fine-tuning steps", "ylabel": "change of the alignment quality index (A)"}
+    labels: dict[str, Any] = {"xlabel": "fine-tuning steps", "ylabel": "change of the alignment quality index"}
     return figures.described(
         figures.curves(table, "step", by="run", **how, **labels),
         "Change of the alignment quality index over the steps of fine-tuning on unsafe and on safe advice, and the "
