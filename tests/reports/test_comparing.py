@@ -150,6 +150,19 @@ def test_questions_of_one_name_and_two_texts_are_refused(tmp_path: Path) -> None
         compare(kept(tmp_path, 0, one), kept(tmp_path, 1, one.assign(question="Who?")))
 
 
+def test_prompts_may_differ_on_the_same_questions_of_the_same_file(tmp_path: Path) -> None:
+    """A style of prompt is compared like a model; an edited file is another sample."""
+    one, file = items(0).assign(question="Why?"), {"name": "mine", "revision": "sha256:1"}
+    other = one.assign(question=["Why?"] * 20 + ["A. Why?"] * 40)
+    first = kept(tmp_path, 0, one, facts={"questions": [file]})
+    both = compare(first, kept(tmp_path, 1, other, facts={"questions": [file]}))
+    assert both.coverage["other prompts"].tolist() == [0, 40]
+    assert "40 of them have other prompts in other runs" in both.reduced
+    edited = kept(tmp_path, 2, other, facts={"questions": [file | {"revision": "sha256:2"}]})
+    with pytest.raises(InputError, match="same id and different texts"):
+        compare(first, edited)
+
+
 def test_runs_are_chosen_by_name_or_from_a_study(tmp_path: Path) -> None:
     runs = [kept(tmp_path, number, items(number)) for number in range(3)]
     again = kept(tmp_path, 3, items(0), parameters_given=runs[0].parameters_given)

@@ -51,7 +51,8 @@ class Comparison:
     """Metric -> its values, `[questions, runs]`, a row for each row of `items`; undefined ones are NaN."""
     coverage: pd.DataFrame
     """One row per run: `run`, its `questions`, how many it `lacks` of those that another has, how many of its own are
-    `left out`, and the parameters and commits that differ."""
+    `left out`, where prompts differ how many are `other prompts` than in the first run, and the parameters and commits
+    that differ."""
 
     @property
     def title(self) -> str:
@@ -65,14 +66,16 @@ class Comparison:
 
     @property
     def reduced(self) -> str:
-        """How many questions the comparison uses, and how many it leaves out, as a sentence."""
+        """How many questions the comparison uses, how many it leaves out, and how many have several prompts."""
         n, every = len(self.items), len(self.items) + self.left_out
+        others = int(self.coverage["other prompts"].max()) if "other prompts" in self.coverage else 0
+        worded = f" {others:,} of them have other prompts in other runs, so prompts are compared too." * bool(others)
         if n == every:
-            return f"All {n:,} questions are in all {len(self.runs)} runs."
+            return f"All {n:,} questions are in all {len(self.runs)} runs.{worded}"
         worst = self.coverage.iloc[int(self.coverage["lacks"].argmax())]
         return (
             f"{n:,} of {every:,} questions are in all {len(self.runs)} runs and are compared; {every - n:,} are left "
-            f"out ({worst['run']} lacks most, {worst['lacks']:,})."
+            f"out ({worst['run']} lacks most, {worst['lacks']:,}).{worded}"
         )
 
     def facts(self) -> dict[str, Any]:
@@ -270,7 +273,8 @@ def _common(
             "lower least_common."
         )
     aligned = [table.loc[common] for table in indexed]
-    _check_texts(aligned, runs)
+    if any(others := _other_texts(aligned, runs)):
+        coverage["other prompts"] = others
     about = [name for name in ("cluster", TEXT) if name in aligned[0]]
     items = aligned[0][about].reset_index()
     if "benchmark" not in items:
@@ -282,15 +286,32 @@ def _common(
     return items, columns, coverage
 
 
-def _check_texts(aligned: list[pd.DataFrame], runs: list[Run]) -> None:
-    """Refuse questions with the same id and different texts, as from another sample or an edited file."""
-    first = aligned[0]
+def _other_texts(aligned: list[pd.DataFrame], runs: list[Run]) -> list[int]:
+    """Return how many questions of each run have another text than in the first, as in another style of prompt.
+
+    Raises:
+        InputError: If they do and the runs did not read the same files, as from another sample or an edited file.
+    """
+    first, counts = aligned[0], [0]
+    if any(TEXT not in table for table in aligned):
+        return counts
     for table, run in zip(aligned[1:], runs[1:]):
-        if TEXT in first and TEXT in table and (other := first[TEXT].to_numpy() != table[TEXT].to_numpy()).any():
+        other = first[TEXT].to_numpy() != table[TEXT].to_numpy()
+        if other.any() and not (_files_of(run) and _files_of(run) == _files_of(runs[0])):
             raise InputError(
                 f"Runs {run.run_id} and {runs[0].run_id} cannot be compared: {other.sum()} questions have the same id "
                 f"and different texts, {first.index[other][0]!r} among them; compare runs on the same sample."
             )
+        counts.append(int(other.sum()))
+    return counts
+
+
+def _files_of(run: Run) -> set[tuple[str, str]]:
+    """Name and revision of the data that a run read; empty if it states none, or one without a revision."""
+    facts = [each for fact in run.facts.values() for each in (fact if isinstance(fact, list) else [fact])]
+    stated = [each for each in facts if isinstance(each, dict) and {"name", "revision"} <= each.keys()]
+    files = {(str(each["name"]), str(each["revision"] or "")) for each in stated}
+    return set() if any(not revision for _, revision in files) else files
 
 
 def flips(comparison: Comparison, one: str, two: str) -> pd.DataFrame:
@@ -374,6 +395,6 @@ def _changed(runs: list[Run]) -> pd.DataFrame:
     commits = [(run.source.commit or "")[:12] for run in runs]
     if len(set(commits)) > 1:
         columns["commit"] = commits
-    taken = {"run", "questions", "lacks", "left out"}
+    taken = {"run", "questions", "lacks", "left out", "other prompts"}
     renamed = {f"parameter {name}" if name in taken else name: values for name, values in columns.items()}
     return pd.DataFrame(renamed, index=range(len(runs))).assign(run_id=[run.run_id for run in runs])
