@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -184,6 +185,8 @@ def test_it_is_printed_as_pdf(run: Run) -> None:
     assert run.folder is not None
     content = print_pdf(run.folder / "report.html").read_bytes()
     assert content.startswith(b"%PDF") and len(content) > 10_000
+    pages = {tuple(map(float, box.split())) for box in re.findall(rb"/MediaBox \[([\d. ]+)\]", content)}
+    assert {wide > high for _, _, wide, high in pages} == {True, False}, "a table of many columns lies across the page"
 
 
 def test_without_a_browser_a_pdf_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
