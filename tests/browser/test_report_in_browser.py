@@ -181,12 +181,16 @@ def test_a_wide_table_takes_the_margin_and_the_page_never_scrolls_sideways(page:
         page.call("Emulation.clearDeviceMetricsOverride")
 
 
-def test_it_is_printed_as_pdf(run: Run) -> None:
-    assert run.folder is not None
-    content = print_pdf(run.folder / "report.html").read_bytes()
+@pytest.mark.parametrize(("columns", "across"), [(4, {False}), (12, {True, False})])
+def test_it_is_printed_as_pdf_with_wide_tables_across_the_page(tmp_path: Path, columns: int, across: set[bool]) -> None:
+    wide = pd.DataFrame({f"column {number}": [number, 2.5] for number in range(columns)})
+    outputs = [new_output("display_data", data={"text/html": ShownTable(wide)._repr_html_()})]
+    cells = [new_markdown_cell("# Title"), new_code_cell("x", outputs=outputs)]
+    (tmp_path / "report.html").write_text(render(a_run(), new_notebook(cells=cells)), encoding="utf-8")
+    content = print_pdf(tmp_path / "report.html").read_bytes()
     assert content.startswith(b"%PDF") and len(content) > 10_000
-    pages = {tuple(map(float, box.split())) for box in re.findall(rb"/MediaBox \[([\d. ]+)\]", content)}
-    assert {wide > high for _, _, wide, high in pages} == {True, False}, "a table of many columns lies across the page"
+    pages = [list(map(float, box.split())) for box in re.findall(rb"/MediaBox \[([\d. ]+)\]", content)]
+    assert {width > height for _, _, width, height in pages} == across
 
 
 def test_without_a_browser_a_pdf_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
