@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
+import torch
 from fake_server import FakeServer
 
 import workbench as wb
@@ -145,6 +146,21 @@ def test_another_model_than_the_one_on_this_machine_is_refused(fake, folder, tmp
     tiny.byte_tokenizer().save_pretrained(tmp_path / "other")
     with pytest.raises(InputError, match=r"breaks the contract: compared with .*other"):
         wb.ask(opened(fake, folder, f"&check_against={tmp_path / 'other'}"), questions(1))
+
+
+def test_a_server_in_half_precision_is_not_taken_for_another_model(fake, folder, tmp_path):
+    fake.network.to(torch.bfloat16)
+    exact = fake.network.__class__.from_pretrained(folder)
+    for network in (fake.network, exact):
+        network.get_output_embeddings().weight.data *= 8  # differences of half precision above 0.01 nat
+    exact.save_pretrained(tmp_path)
+    tiny.byte_tokenizer().save_pretrained(tmp_path)
+    model = opened(fake, folder, f"&check_against={tmp_path}")
+    wb.ask(model, questions(1), store=False)
+    assert model.server.contract.local > 0.1
+    assert "half precision explains it" in model.facts()["contract"]
+    with pytest.raises(InputError, match=r"half precision does not explain it .* differs by"):
+        wb.ask(opened(fake, folder, f"&check_against={folder}"), questions(1), store=False)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
