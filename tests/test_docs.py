@@ -47,6 +47,19 @@ def test_every_page_is_in_the_contents_of_the_site_and_in_the_readme() -> None:
     assert [path.stem for path in names if not re.search(rf'["/]{path.stem}"', contents)] == []
 
 
+def test_examples_are_complete_and_have_findings_only() -> None:
+    """Written by `python -m benchmarks.examples`; texts of questions stay out."""
+    folder = CHECKOUT / "docs/examples"
+    contents = (folder / "README.md").read_text(encoding="utf-8")
+    pages = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    assert len(pages) >= 8 and all(f"({page.name})" in contents for page in pages)
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert re.search(r"\*\*(holds|cannot tell|does not hold)\*\*", text) and "workbench run " in text
+        assert "Question:" not in text
+        assert all((folder / name).stat().st_size < 150_000 for name in re.findall(r"\(([\w.-]+\.svg)\)", text))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("sphinx"), reason="needs the extra `docs`")
 def test_the_site_builds_without_warnings_and_fetches_nothing(tmp_path: Path) -> None:

@@ -339,7 +339,7 @@ def findings(study: Study, orders: pd.DataFrame, worded: pd.DataFrame, seed: int
     undecided = unless(right, "above", 0.5, "the judge is at chance")
     shift = position_shift(worded, study.key, study.forms[-1].key)
     length = length_bias(table.assign(case=table["cluster"]), seed=seed)
-    words = f"Position bias with the label words of {study.forms[-1].name} differs by more than 0.05"
+    words = f"Position bias with the labels {study.forms[-1].span} differs by more than 0.05"
     accuracy = "Accuracy in both orders is below 70 % (best in the paper: 67 %)"
     longer = "Accuracy is higher where the better answer is longer (GPT-4o: by 0.08 to 0.37)"
     prefers = "The judge prefers the first position"
