@@ -181,6 +181,25 @@ def test_a_wide_table_takes_the_margin_and_the_page_never_scrolls_sideways(page:
         page.call("Emulation.clearDeviceMetricsOverride")
 
 
+def test_long_formulas_and_code_stay_within_a_phone(page: Page, tmp_path: Path) -> None:
+    sums, word = " + ".join(rf"\frac{{p_{{{n}}}}}{{q_{{{n}}}}}" for n in range(40)), "a_long_name" * 20
+    texts = ["# Title", f"Inline ${sums}$ here.", f"$$ {sums} $$", f"`{word}`", f"- in a list ${sums}$"]
+    cells = [*map(new_markdown_cell, texts), new_code_cell(f"x = '{word}'")]
+    (tmp_path / "report.html").write_text(render(a_run(), new_notebook(cells=cells)), encoding="utf-8")
+    page.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
+    try:
+        page.open((tmp_path / "report.html").as_uri())
+        assert page.run("document.querySelectorAll('math').length") == 3
+        page.run("document.querySelectorAll('details').forEach(each => each.open = true)")
+        assert page.run("document.documentElement.scrollWidth") == 390
+        rights = "[...document.querySelectorAll('math, code, pre')].map(each => each.getBoundingClientRect().right)"
+        assert max(page.run(rights)) <= 390
+        hidden = "[...document.querySelectorAll('math')].filter(each => each.scrollWidth > each.clientWidth).length"
+        assert page.run(hidden) == 3, "a long formula scrolls in a box of its own"
+    finally:
+        page.call("Emulation.clearDeviceMetricsOverride")
+
+
 @pytest.mark.parametrize(("columns", "across"), [(4, {False}), (12, {True, False})])
 def test_it_is_printed_as_pdf_with_wide_tables_across_the_page(tmp_path: Path, columns: int, across: set[bool]) -> None:
     wide = pd.DataFrame({f"column {number}": [number, 2.5] for number in range(columns)})
