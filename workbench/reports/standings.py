@@ -408,7 +408,7 @@ def _difference(sample: _Sample, values: Floats, name: str, clusters: Any) -> In
 
 def _cell(row: Any, between: str, with_interval: bool = True) -> str:
     """A cell of the matrix: "0.43 ★ [0.35, 0.51]"."""
-    value, low, high = (f"{row[key]:.2f}".replace("-", "−") for key in ("mean", "low", "high"))
+    value, low, high = (f"{round(row[key], 2) + 0.0:.2f}".replace("-", "−") for key in ("mean", "low", "high"))
     mark = f" {row['mark']}" if row["mark"] else ""
     ends = "no interval" if np.isnan(row["low"]) else f"[{low}, {high}]"
     return f"{value}{mark}{between}{ends}" if with_interval else f"{value}{mark}"
