@@ -1,4 +1,4 @@
-"""Progress inside a cell: what is said, where, how often, and what of it stays."""
+"""Progress inside a cell: what is said, where, how often, and that nothing of it stays."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import types
 from pathlib import Path
 
 import pytest
-from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell, new_notebook
 
 from workbench import progress
 from workbench.files import INSIDE_CELL, RUN_FOLDER
@@ -74,7 +72,7 @@ class Shown:
         self.lines.append(data)
 
 
-def test_in_a_live_notebook_one_output_shows_it_and_keeps_what_was_done(
+def test_in_a_live_notebook_one_output_shows_it_and_is_emptied(
     monkeypatch: pytest.MonkeyPatch, clock: list[float]
 ) -> None:
     shown = Shown()
@@ -87,10 +85,10 @@ def test_in_a_live_notebook_one_output_shows_it_and_keeps_what_was_done(
         advance(10)
         clock[0] += 1
         advance(50)
-        raise KeyError
-    lines = [data["text/plain"] for data in shown.lines]
-    assert lines[:2] == ["reading 20 % (20 of 100 tokens), 4 s left", "reading 70 % (70 of 100 tokens), 1 s left"]
-    assert lines[2:] == ["reading: 70 of 100 tokens, 2 s"]
+        raise KeyError  # an error leaves no line behind either
+    lines = [data.get("text/plain") for data in shown.lines]
+    assert lines == ["reading 20 % (20 of 100 tokens), 4 s left", "reading 70 % (70 of 100 tokens), 1 s left", None]
+    assert shown.lines[-1] == {"text/html": ""}
     for quiet in ({"shown": False}, {}):
         shown.lines.clear()
         if not quiet:
@@ -99,20 +97,6 @@ def test_in_a_live_notebook_one_output_shows_it_and_keeps_what_was_done(
             clock[0] += 2
             advance(10)
         assert shown.lines == []
-
-
-def test_a_notebook_that_a_plain_kernel_executed_has_no_empty_output(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    for name in (RUN_FOLDER, progress.QUIET_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
-    quick = "from workbench import progress\nwith progress.bar(5, 'reading') as advance:\n    advance(5)"
-    slow = quick.replace("\n", "\nprogress.INTERVAL = 0\n", 1)
-    notebook = new_notebook(cells=[new_code_cell(quick), new_code_cell(slow)])
-    NotebookClient(notebook, kernel_name="python3").execute()
-    first, second = (cell.outputs for cell in notebook.cells)
-    assert first == [] and [output.data for output in second] == [{"text/plain": "reading: 5 tokens, 0 s"}]
 
 
 def test_quick_work_and_what_nobody_watches_show_nothing(

@@ -1,6 +1,6 @@
 """One line of progress: in a terminal, in a live notebook, or in the run's folder for `workbench status`.
 
-The line is removed at the end; a live notebook keeps one of the amount and the time.
+The line is removed at the end; a notebook keeps at most an empty output.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def bar(total: int, label: str, shown: bool = True, unit: str = "tokens") -> Ite
         with _in_file(Path(folder) / INSIDE_CELL) as write, _lines(total, label, unit, write) as advance:
             yield advance
     elif total and watched and "ipykernel" in sys.modules:
-        with _lines(total, label, unit, _in_cell(), kept=True) as advance:
+        with _in_cell() as write, _lines(total, label, unit, write) as advance:
             yield advance
     elif total and watched and sys.stderr.isatty():
         with _in_terminal() as write, _lines(total, label, unit, write) as advance:
@@ -109,8 +109,8 @@ def line(label: str, done: int, total: int, unit: str, seconds: float) -> str:
 
 
 @contextmanager
-def _lines(total: int, label: str, unit: str, write: Callable[[str], None], kept: bool = False) -> Iterator[Advance]:
-    """Write a line once per `INTERVAL`, and if `kept` a last one of what was done."""
+def _lines(total: int, label: str, unit: str, write: Callable[[str], None]) -> Iterator[Advance]:
+    """Write a line once per `INTERVAL`."""
     begun = last = time.monotonic()
     done = 0
 
@@ -121,12 +121,7 @@ def _lines(total: int, label: str, unit: str, write: Callable[[str], None], kept
             last = now
             write(line(label, done, total, unit, now - begun))
 
-    try:
-        yield advance
-    finally:
-        if kept and last > begun:
-            most = "" if done >= total else f" of {_short(total)}"
-            write(f"{label}: {_short(done)}{most} {unit}, {_duration(time.monotonic() - begun)}")
+    yield advance
 
 
 @contextmanager
@@ -144,8 +139,9 @@ def _in_file(path: Path) -> Iterator[Callable[[str], None]]:
             path.unlink(missing_ok=True)
 
 
-def _in_cell() -> Callable[[str], None]:
-    """Return a function that shows each line in place of the last one, in one output of the cell."""
+@contextmanager
+def _in_cell() -> Iterator[Callable[[str], None]]:
+    """Show lines in one output of the cell, emptied afterwards."""
     from IPython.display import display
 
     shown: list[Any] = []
@@ -157,7 +153,11 @@ def _in_cell() -> Callable[[str], None]:
         else:
             shown.append(display(data, raw=True, display_id=True))  # type: ignore[no-untyped-call]
 
-    return write
+    try:
+        yield write
+    finally:
+        for handle in shown:
+            handle.update({"text/html": ""}, raw=True)
 
 
 @contextmanager
